@@ -1,0 +1,189 @@
+"""The vocabulary that passes between rooms.
+
+Positions are integers: samples at 16 kHz, or frames (25 ms long, one every 10 ms), both counted
+from the first sample of the session. Milliseconds exist only in `server.wire`. Arrays are float32
+and C-contiguous. Nothing here imports anything but numpy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+SAMPLE_RATE = 16_000
+HOP = SAMPLE_RATE // 100  # 10 ms: where frames start, and the grid of the speech gate
+FRAME = SAMPLE_RATE // 40  # 25 ms: how long a frame is
+
+LABELS = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
+N_LABELS = len(LABELS)
+LABELS_ZH = ("生气", "厌恶", "恐惧", "开心", "中立", "其他", "难过", "吃惊", "未知")
+
+# The logit of a label that a model cannot produce. Finite, so that means and products stay finite;
+# softmax gives exactly 0 in float32.
+IMPOSSIBLE = -1e4
+
+
+def frames_in(n_samples: int) -> int:
+    """How many whole frames fit into `n_samples` samples."""
+    return max(0, (n_samples - FRAME) // HOP + 1)
+
+
+def samples_for(n_frames: int) -> int:
+    """How many samples `n_frames` consecutive frames cover."""
+    return (n_frames - 1) * HOP + FRAME if n_frames > 0 else 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of detected speech: frames `start` up to, not including, `end` (None: still going on)."""
+
+    start: int
+    end: int | None = None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which frames to score next: integers only, the samples come from the ring."""
+
+    first_frame: int
+    n_frames: int
+    starts_span: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One request to a model: `n_frames` frames of one session and the samples they cover.
+
+    `state` is what the model returned with the session's previous window (None: the session's first):
+    a model keeps nothing between calls, so any replica can serve any window, and a crash loses nothing.
+    """
+
+    session_id: str
+    first_frame: int
+    n_frames: int
+    starts_span: bool
+    samples: Floats  # (samples_for(n_frames),)
+    state: Floats | None  # (spec.state_size,)
+
+    @property
+    def end_sample(self) -> int:
+        """Index of the first sample after those that this window needs."""
+        return self.first_frame * HOP + len(self.samples)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameScores:
+    """A model's answer to one window.
+
+    The scores of a frame are softmax(logits). Those of an utterance are the softmax of the mean of its
+    frames' logits weighted by `weights`: all ones is a plain mean, attention pooling gives others.
+    """
+
+    logits: Floats  # (n_frames, N_LABELS)
+    weights: Floats  # (n_frames,), > 0
+    state: Floats | None  # (spec.state_size,)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a window got no scores: `code` is one of the contract's error codes."""
+
+    code: str
+    message: str
+
+
+Answer = FrameScores | Failed
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model says of itself.
+
+    `hop_frames`: windows are cut in multiples of this many frames (except the last of a span).
+    `lookahead_frames`: how many frames after frame i may influence its scores.
+    """
+
+    name: str
+    device: str
+    dtype: str
+    hop_frames: int
+    lookahead_frames: int
+    state_size: int
+    can_say: tuple[str, ...] = field(default=LABELS)  # labels it can produce; the others always score 0
+
+
+class EmotionModel(Protocol):
+    """What every model offers. `score` is called from one thread at a time."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def score(self, windows: list[Window]) -> list[FrameScores]:
+        """Score windows of one common `n_frames`; one answer per window, in order.
+
+        An answer must depend on its own window alone, never on who shares the batch (to 1e-5).
+        """
+        ...
+
+
+def softmax(logits: Floats) -> Floats:
+    """Softmax over the last axis, float32; rows sum to 1."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: Floats = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return result
+
+
+# -- What a session tells its owner ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SpeechStarted:
+    frame: int
+
+
+@dataclass(frozen=True)
+class SpeechEnded:
+    frame: int
+
+
+@dataclass(frozen=True, eq=False)
+class FramesScored:
+    first_frame: int
+    probs: Floats  # (n_frames, N_LABELS), rows sum to 1
+    smoothed: Floats  # (N_LABELS,): the smoothed state after the last of these frames
+
+
+@dataclass(frozen=True, eq=False)
+class UtteranceScored:
+    start: int  # frames [start, end)
+    end: int
+    n_scored: int  # how many of them were scored (the others are in Lost)
+    probs: Floats  # (N_LABELS,)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Frames of detected speech that will not be scored, and why."""
+
+    first_frame: int
+    n_frames: int
+    code: str
+
+
+StreamEvent = SpeechStarted | SpeechEnded | FramesScored | UtteranceScored | Lost
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a session does next: tell these events, and have this window scored (None: nothing to score)."""
+
+    events: tuple[StreamEvent, ...] = ()
+    window: Window | None = None
+
+
+JsonDict = dict[str, Any]
