@@ -154,6 +154,7 @@ class SpeechEnded:
 @dataclass(frozen=True, eq=False)
 class FramesScored:
     first_frame: int
+    scores: FrameScores
     probs: Floats  # (n_frames, N_LABELS), rows sum to 1
     smoothed: Floats  # (N_LABELS,): the smoothed state after the last of these frames
 

@@ -22,6 +22,10 @@ def _fake(device: str) -> EmotionModel:
 
 
 LOADERS: dict[str, Loader] = {"compact": _compact, "fake": _fake}
+ABOUT = {
+    "compact": "the embedded model: small, causal, runs anywhere (models/compact/CARD.md)",
+    "fake": "computable by hand, for tests: its scores mean nothing",
+}
 
 
 def load_model(name: str, device: str = "auto") -> EmotionModel:

@@ -1,0 +1,124 @@
+"""Puts the parts together, runs them, and takes them down in order."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from types import FrameType
+
+from flask import Flask
+
+from server import hub
+from server.config import Config, ConfigError
+from server.engine import Engine
+from server.engine.process import ProcessEngine
+from server.metrics import Metrics
+from server.rest import STATIC, add_routes
+from server.sessions import Sessions
+from server.sockets import Sockets
+
+log = logging.getLogger("server")
+
+REAP_S = 1.0
+
+
+@dataclass(frozen=True)
+class Application:
+    """A server's parts, not yet listening."""
+
+    flask: Flask
+    sessions: Sessions
+    sockets: Sockets
+
+
+def build(config: Config, engine: Engine) -> Application:
+    """Wire the parts around an engine. Nothing runs yet."""
+    flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
+    metrics = Metrics()
+    metrics.watch_engine(engine.health, lambda: engine.spec)
+    sessions = Sessions(config, engine, metrics)
+    sockets = Sockets(flask, config, sessions, metrics)
+    add_routes(
+        flask,
+        config,
+        engine,
+        metrics,
+        lambda: {"sessions": len(sessions), "connections": sockets.connections},
+    )
+    return Application(flask, sessions, sockets)
+
+
+def serve(config: Config) -> int:
+    """Serve until SIGTERM or Ctrl-C. The exit status: 0 after a clean end, 1 when it could not start."""
+    logging.basicConfig(
+        level=config.server.log_level,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    engine = ProcessEngine(config.engine_settings, config.server.log_level)
+    app = build(config, engine)
+    where = config.server
+    try:
+        http = hub.http_server(
+            where.async_mode, where.host, where.port, app.flask, config.limits.max_connections + 100
+        )
+    except OSError as taken:
+        log.error("cannot listen on %s:%d: %s (choose another with --port)", where.host, where.port, taken)
+        return 1
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    engine.start()
+    threading.Thread(target=http.serve, name="http", daemon=True).start()
+    log.info("listening on http://%s:%d, loading model %s", where.host, http.port, config.model.name)
+    fatal = _run(config, engine, app.sessions, stop, http.port)
+    _end(config, app, engine, http)
+    return 1 if fatal else 0
+
+
+def _run(config: Config, engine: ProcessEngine, sessions: Sessions, stop: threading.Event, port: int) -> bool:
+    """Look after the sessions until told to stop; True when the model can never load."""
+    announced = False
+    while not stop.wait(REAP_S if announced else 0.05):
+        if engine.health().fatal:
+            log.error("%s", engine.health().error)
+            return True
+        if engine.spec and not announced:
+            announced = True
+            try:
+                config.stream_config(engine.spec.hop_frames)
+            except ConfigError as wrong:
+                log.error("%s", wrong)
+                return True
+            _announce(config, engine, port)
+        if announced:
+            sessions.reap()
+    return False
+
+
+def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
+    spec = engine.spec
+    assert spec is not None
+    print(
+        f"\n  emotion-stream is ready:  http://{config.server.host}:{port}\n"
+        f"  model:  {spec.name} on {spec.device} ({spec.dtype})\n"
+        f"  choose another with --model and --device, or under `model:` in config.yaml;"
+        f" `./run.sh models` lists them.  Ctrl-C stops.\n",
+        flush=True,
+    )
+
+
+def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.HttpServer) -> None:
+    log.info("shutting down: %d sessions to finish", len(app.sessions))
+    app.sessions.drain(config.server.drain_s)
+    app.sockets.say_goodbye()
+    http.shutdown()
+    engine.close()
+    log.info("stopped")

@@ -1,0 +1,21 @@
+"""Who may connect: whoever presents the operator's token, or everybody when none is set."""
+
+from __future__ import annotations
+
+import hmac
+
+from server.errors import ClientError
+
+
+def check(expected: str, presented: object) -> None:
+    """Raise ClientError UNAUTHORIZED unless `presented` is the token. An empty `expected` lets everybody in."""
+    if not expected:
+        return
+    if not isinstance(presented, str) or not hmac.compare_digest(presented.encode(), expected.encode()):
+        raise ClientError("UNAUTHORIZED", "this server needs an access token; ask its operator for it")
+
+
+def bearer(header: str | None) -> str | None:
+    """The token of an `Authorization: Bearer …` header."""
+    scheme, _, token = (header or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

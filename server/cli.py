@@ -1,0 +1,76 @@
+"""The command line: `./run.sh …` ends here."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from server import config as configuration
+
+ROOT = Path(__file__).resolve().parent.parent
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="emotion-stream: the emotion of speech, while it is being spoken.",
+)
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", envvar="EMOTION_CONFIG", help="Settings file.", resolve_path=True)
+]
+ModelName = Annotated[str | None, typer.Option("--model", help="A model's name; `models` lists them.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+
+
+def settings(file: Path, options: dict[str, Any]) -> configuration.Config:
+    """Load the settings, or end with what is wrong with them."""
+    try:
+        return configuration.load(file, options)
+    except configuration.ConfigError as wrong:
+        typer.echo(f"These settings cannot be used:\n{wrong}", err=True)
+        raise typer.Exit(2) from None
+
+
+def given(**sections: dict[str, Any]) -> dict[str, Any]:
+    """Only those options that were given on the command line."""
+    return {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    model: ModelName = None,
+    device: Device = None,
+    config: ConfigFile = ROOT / "config.yaml",
+) -> None:
+    """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
+    options = given(server={"host": host, "port": port}, model={"name": model, "device": device})
+    mode = settings(config, options).server.async_mode
+    orders = json.dumps({"config": str(config), "options": options})
+    os.chdir(ROOT)
+    os.execv(sys.executable, [sys.executable, "-m", "server.run", mode, orders])
+
+
+@app.command()
+def models() -> None:
+    """List the models that can be chosen with --model or in config.yaml."""
+    from stream.models.registry import ABOUT
+
+    for name, about in ABOUT.items():
+        typer.echo(f"{name:12} {about}")
+
+
+def main() -> None:
+    """Entry point of `python -m server`."""
+    # A pipe that closes early (| head) is no error of ours.
+    try:
+        app(prog_name="./run.sh")
+    except BrokenPipeError:
+        sys.exit(0)

@@ -1,0 +1,244 @@
+"""Every setting: typed, with its unit in its name, checked once at start.
+
+Values come from, last wins: the defaults here, config.yaml, environment variables (`EMOTION_` and the path with
+two underscores between its parts: `EMOTION_SERVER__PORT=8080`), command-line options.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from server.engine import EngineSettings
+from stream.batching import BatchLimits
+from stream.gate import GateConfig
+from stream.session import StreamConfig
+from stream.types import SAMPLE_RATE
+
+GridMs = Annotated[int, Field(multiple_of=10)]  # a time on the 10 ms grid
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the text names the file or variable, the path, and what would do."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(_Section):
+    """Where and how to listen."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(7860, ge=0, le=65535)
+    async_mode: Literal["eventlet", "threading"] = "eventlet"
+    token: str = ""  # when set, clients must present it; empty: no check
+    cors_origins: list[
+        str
+    ] = []  # other web origins that may connect; "*" for any; empty: this server's pages
+    drain_s: float = Field(10, gt=0)  # at SIGTERM: how long sessions get to finish
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Model(_Section):
+    """Which model, and on which device."""
+
+    name: str = "compact"
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+
+
+class Engine(_Section):
+    """How windows are scored."""
+
+    threads: int = Field(1, ge=1, le=256)
+    max_batch: int = Field(32, ge=1, le=4096)  # windows scored together
+    max_wait_ms: float = Field(20, ge=0, le=1000)  # how long a window may wait for company
+    max_queue: int = Field(1024, ge=1)  # windows held; more are refused as OVERLOADED
+    deadline_ms: float = Field(8000, gt=0)  # a window without scores by then is lost as INFERENCE_TIMEOUT
+    hang_s: float = Field(20, gt=1)  # a model process silent for this long is replaced
+
+
+class Speech(_Section):
+    """What counts as speech, and how it is cut."""
+
+    aggressiveness: int = Field(2, ge=0, le=3)  # 0 lets most sound pass as speech, 3 least
+    onset_ms: GridMs = Field(60, ge=10, le=1000)  # this much voice in a row opens a span of speech
+    pre_roll_ms: GridMs = Field(100, ge=0, le=1000)  # how much before it belongs to the span
+    hang_over_ms: GridMs = Field(400, ge=10, le=5000)  # this much quiet in a row closes it
+    max_utterance_s: float = Field(30, ge=1, le=600)  # a longer span is cut into utterances here
+
+
+class Stream(_Section):
+    """How a session is scored."""
+
+    hop_ms: GridMs | None = Field(None, ge=10)  # audio per window; null: what the model prefers
+    max_hop_ms: GridMs = Field(800, ge=10, le=10_000)  # under load windows grow up to this
+    smoothing_ms: float = Field(500, ge=0)  # time constant of the current state
+    ring_s: float = Field(12, ge=2, le=600)  # audio held per session while it waits for scores
+
+
+class Limits(_Section):
+    """What one client, and all together, may take."""
+
+    max_connections: int = Field(1000, ge=1)
+    max_sessions: int = Field(200, ge=1)
+    max_sessions_per_connection: int = Field(4, ge=1)
+    max_chunk_bytes: int = Field(1_000_000, ge=1000, le=8_000_000)
+    max_chunk_s: float = Field(5, gt=0)  # audio in one chunk
+    ahead_s: float = Field(10, gt=0)  # audio a client may send ahead of real time
+    messages_per_s: float = Field(500, gt=0)  # per connection
+    idle_timeout_s: float = Field(60, gt=0)  # a session without audio for this long is closed
+    resume_s: float = Field(15, ge=0)  # a session whose connection broke waits this long for it
+    outbox_events: int = Field(1000, ge=10)  # results kept for a client that is slow or away
+
+
+class _Yaml(YamlConfigSettingsSource):
+    """As pydantic-settings reads it; a section left empty (`speech:`) means its defaults."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {key: value for key, value in super().__call__().items() if value is not None}
+
+
+class Config(BaseSettings):
+    """All settings, frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EMOTION_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    server: Server = Server()
+    model: Model = Model()
+    engine: Engine = Engine()
+    speech: Speech = Speech()
+    stream: Stream = Stream()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        if self.limits.ahead_s + 1 > self.stream.ring_s:
+            raise ValueError("stream.ring_s must exceed limits.ahead_s by a second, or audio is lost")
+        if self.limits.max_chunk_s > self.limits.ahead_s:
+            raise ValueError(
+                "limits.max_chunk_s must not exceed limits.ahead_s, or no such chunk is accepted"
+            )
+        return self
+
+    @property
+    def engine_settings(self) -> EngineSettings:
+        e = self.engine
+        return EngineSettings(
+            model=self.model.name,
+            device=self.model.device,
+            threads=e.threads,
+            batching=BatchLimits(e.max_batch, e.max_wait_ms / 1000),
+            max_queue=e.max_queue,
+            deadline_s=e.deadline_ms / 1000,
+            hang_s=e.hang_s,
+        )
+
+    def stream_config(self, model_hop: int) -> StreamConfig:
+        """For a model that wants windows in multiples of `model_hop` frames. Raises ConfigError."""
+        hop = model_hop if self.stream.hop_ms is None else self.stream.hop_ms // 10
+        if hop % model_hop:
+            raise ConfigError(
+                f"stream.hop_ms: {self.stream.hop_ms} does not suit the model; use a multiple of {10 * model_hop}"
+            )
+        s = self.speech
+        return StreamConfig(
+            gate=GateConfig(
+                aggressiveness=s.aggressiveness,
+                onset=s.onset_ms // 10,
+                pre_roll=s.pre_roll_ms // 10,
+                hang_over=s.hang_over_ms // 10,
+                max_span=round(s.max_utterance_s * 100),
+            ),
+            hop=hop,
+            max_hop=max(hop, self.stream.max_hop_ms // 10),
+            ring=round(self.stream.ring_s * SAMPLE_RATE),
+            smoothing=self.stream.smoothing_ms / 10,
+        )
+
+
+def load(path: Path | None, options: dict[str, Any] | None = None) -> Config:
+    """Read the settings from `path` (None: no file), the environment and command-line `options`.
+
+    Raises ConfigError that names what is wrong and where.
+    """
+    if path is not None and not path.is_file():
+        raise ConfigError(f"{path}: there is no such file")
+
+    class Loaded(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            sources: list[PydanticBaseSettingsSource] = [
+                InitSettingsSource(settings_cls, options or {}),
+                EnvSettingsSource(settings_cls),
+            ]
+            if path is not None:
+                sources.append(_Yaml(settings_cls, path, yaml_file_encoding="utf-8"))
+            return tuple(sources)
+
+    try:
+        _refuse_unknown_variables()
+        return Loaded()
+    except yaml.YAMLError as broken:
+        raise ConfigError(f"{path}: not YAML: {broken}") from None
+    except ValidationError as wrong:
+        lines = [_explain(dict(error), path) for error in wrong.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _explain(error: dict[str, Any], path: Path | None) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    variable = "EMOTION_" + "__".join(str(part).upper() for part in error["loc"])
+    source = variable if variable in os.environ else (path.name if path else "settings")
+    if error["type"] == "extra_forbidden":
+        return f"{source}: {where}: unknown key{_suggest(where)}"
+    return (
+        f"{source}: {where}: {error['msg']} (given: {error['input']!r})"
+        if where
+        else f"{source}: {error['msg']}"
+    )
+
+
+def _known_paths() -> dict[str, list[str]]:
+    return {
+        name: list(field.annotation.model_fields)
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def _suggest(where: str) -> str:
+    sections = _known_paths()
+    section, _, key = where.partition(".")
+    near = difflib.get_close_matches(
+        key or section, sections.get(section, []) if key else list(sections), n=1
+    )
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable would be passed over in silence: pydantic-settings looks only for those it knows."""
+    known = {f"EMOTION_{s}__{k}".upper() for s, keys in _known_paths().items() for k in keys}
+    known |= {f"EMOTION_{section}".upper() for section in _known_paths()} | {"EMOTION_CONFIG", "EMOTION_DATA"}
+    for name in os.environ:
+        if name.startswith("EMOTION_") and name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{name}: unknown environment variable{hint}")

@@ -1,0 +1,72 @@
+"""Engines score windows. What they promise, whatever runs behind them:
+
+every window that `submit` accepts is answered exactly once, with scores or with the reason why there are none,
+from any thread and in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from stream.batching import BatchLimits
+from stream.types import Answer, ModelSpec, Window
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a window waited for its batch and how long that took, in seconds.
+
+    `batch` is the batch's size in the first window's timing and 0 in the others', so that it counts once.
+    """
+
+    queue_s: float = 0.0
+    infer_s: float = 0.0
+    batch: int = 0
+
+
+Reply = Callable[[Window, Answer, Timing], None]
+
+
+class Busy(Exception):
+    """The engine holds as many windows as it may."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What an engine needs to know, apart from where it runs."""
+
+    model: str = "compact"
+    device: str = "auto"
+    threads: int = 1
+    batching: BatchLimits = field(default_factory=BatchLimits)
+    max_queue: int = 1024
+    deadline_s: float = 8.0
+    hang_s: float = 20.0  # a child that says nothing for this long is killed and replaced
+
+
+@dataclass(frozen=True)
+class Health:
+    up: bool
+    waiting: int  # windows accepted and not answered yet
+    restarts: int
+    error: str | None = None  # why it is not up
+    fatal: bool = False  # it will not come up by itself: the settings are wrong
+
+
+class Engine(Protocol):
+    @property
+    def spec(self) -> ModelSpec | None:
+        """The model behind it; None until it has loaded."""
+        ...
+
+    def submit(self, window: Window, reply: Reply) -> None:
+        """Accept a window, or raise Busy. `reply` is called once, later, or during this call."""
+        ...
+
+    def health(self) -> Health: ...
+
+    def close(self) -> None:
+        """Answer what is still held and stop. Windows submitted later are answered with a failure."""
+        ...

@@ -1,0 +1,93 @@
+"""One life of the model process, seen from its parent: start it, send windows, receive messages, end it.
+
+Two ZeroMQ pipes over a private folder of Unix sockets. Waiting is done with `select` on the pipe's file
+descriptor rather than with ZeroMQ's own poll, since `select` is what eventlet knows how to make cooperative:
+this file works the same under eventlet and under threads, and needs to know neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+
+import zmq
+
+from server.engine import EngineSettings
+from server.engine.messages import Message, pack_window, unpack
+from stream.types import Window
+
+
+class Child:
+    """A started process; the parent's view. `send` may be called from any thread, the rest from one."""
+
+    def __init__(self, settings: EngineSettings, log_level: str) -> None:
+        self._folder = tempfile.mkdtemp(prefix="emotion-stream-")  # mode 0700: nobody else may connect
+        self._context = zmq.Context()
+        self._windows = self._context.socket(zmq.PUSH)
+        self._answers = self._context.socket(zmq.PULL)
+        for socket, name in ((self._windows, "windows"), (self._answers, "answers")):
+            socket.set_hwm(0)  # bounded by the engine, which holds every window until it is answered
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.bind(f"ipc://{self._folder}/{name}")
+        self._send_lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "server.engine.worker", json.dumps(self._orders(settings, log_level))],
+            stdin=subprocess.DEVNULL,
+            # Libraries read these when they are loaded; more threads than this slow each other down.
+            env={**os.environ, "OMP_NUM_THREADS": str(settings.threads)},
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, ticket: int, window: Window, submitted_s: float) -> None:
+        """Never waits: the pipe is unbounded and the engine's `max_queue` bounds what is in it."""
+        with self._send_lock:
+            self._windows.send_multipart(pack_window(ticket, window, submitted_s), zmq.NOBLOCK, copy=True)
+
+    def receive(self, timeout_s: float) -> Message | None:
+        """The next message; None when none came within `timeout_s`."""
+        # The descriptor only signals changes, so it may be waited on only when a receive found nothing.
+        for wait in (True, False):
+            try:
+                return unpack(self._answers.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                if wait:
+                    select.select([self._answers.fileno()], [], [], timeout_s)
+        return None
+
+    def ended(self) -> str | None:
+        """How it ended, in words; None while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+
+    def kill(self) -> None:
+        """End it at once and clean up after it. What it held is still with the engine."""
+        self._process.kill()
+        self._process.wait()
+        with self._send_lock:
+            self._windows.close()
+        self._answers.close()
+        self._context.term()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _orders(self, settings: EngineSettings, log_level: str) -> dict[str, object]:
+        return {
+            "windows": f"ipc://{self._folder}/windows",
+            "answers": f"ipc://{self._folder}/answers",
+            "model": settings.model,
+            "device": settings.device,
+            "threads": settings.threads,
+            "max_batch": settings.batching.max_batch,
+            "max_wait_s": settings.batching.max_wait_s,
+            "log_level": log_level,
+        }

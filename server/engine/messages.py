@@ -1,0 +1,124 @@
+"""What the server and its model process say to each other: JSON for the small things, raw float32 for arrays.
+
+Each message is a list of frames, as ZeroMQ carries them; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from server.engine import Timing
+from stream.types import N_LABELS, Answer, Failed, Floats, FrameScores, ModelSpec, Window
+
+Frames = Sequence[bytes | memoryview]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model has loaded."""
+
+    spec: ModelSpec
+
+
+@dataclass(frozen=True)
+class Fatal:
+    """The model cannot load, and trying again will not help."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Said about once a second by a process that has nothing else to say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The answers to the windows of one batch."""
+
+    items: list[tuple[int, Answer, Timing]]
+
+
+Message = Ready | Fatal | Alive | Answers
+
+
+def pack_window(ticket: int, window: Window, submitted_s: float) -> Frames:
+    """`submitted_s`: time.monotonic(), one clock for all processes of a machine."""
+    head = {
+        "ticket": ticket,
+        "session": window.session_id,
+        "first": window.first_frame,
+        "n": window.n_frames,
+        "starts": window.starts_span,
+        "at": submitted_s,
+    }
+    state = b"" if window.state is None else window.state.data
+    return [orjson.dumps(head), window.samples.data, state]
+
+
+def unpack_window(frames: Sequence[bytes]) -> tuple[int, Window, float]:
+    head = orjson.loads(frames[0])
+    window = Window(
+        session_id=head["session"],
+        first_frame=head["first"],
+        n_frames=head["n"],
+        starts_span=head["starts"],
+        samples=np.frombuffer(frames[1], np.float32),
+        state=np.frombuffer(frames[2], np.float32) if frames[2] else None,
+    )
+    return head["ticket"], window, head["at"]
+
+
+def pack(message: Message) -> Frames:
+    if isinstance(message, Ready):
+        return [orjson.dumps({"kind": "ready", "spec": asdict(message.spec)})]
+    if isinstance(message, Fatal):
+        return [orjson.dumps({"kind": "fatal", "message": message.message})]
+    if isinstance(message, Alive):
+        return [b'{"kind":"alive"}']
+    heads: list[dict[str, Any]] = []
+    arrays: list[Floats] = []
+    for ticket, answer, timing in message.items:
+        head: dict[str, Any] = {"ticket": ticket, "timing": asdict(timing)}
+        if isinstance(answer, Failed):
+            head["failed"] = asdict(answer)
+        else:
+            head["n"] = len(answer.logits)
+            head["state"] = 0 if answer.state is None else len(answer.state)
+            arrays += [answer.logits.ravel(), answer.weights]
+            if answer.state is not None:
+                arrays.append(answer.state)
+        heads.append(head)
+    body = np.concatenate(arrays) if arrays else np.empty(0, np.float32)
+    return [orjson.dumps({"kind": "answers", "items": heads}), body.data]
+
+
+def unpack(frames: Sequence[bytes]) -> Message:
+    head = orjson.loads(frames[0])
+    if head["kind"] == "ready":
+        spec = dict(head["spec"], can_say=tuple(head["spec"]["can_say"]))
+        return Ready(ModelSpec(**spec))
+    if head["kind"] == "fatal":
+        return Fatal(head["message"])
+    if head["kind"] == "alive":
+        return Alive()
+    body, at = np.frombuffer(frames[1], np.float32), 0
+    items: list[tuple[int, Answer, Timing]] = []
+    for item in head["items"]:
+        timing = Timing(**item["timing"])
+        if "failed" in item:
+            items.append((item["ticket"], Failed(**item["failed"]), timing))
+            continue
+        n, size = item["n"], item["state"]
+        weights_at, state_at = at + n * N_LABELS, at + n * (N_LABELS + 1)
+        logits = body[at:weights_at].reshape(n, N_LABELS)
+        # A copy: a session keeps its state for long, and a view would keep the whole batch alive with it.
+        state = body[state_at : state_at + size].copy() if size else None
+        items.append((item["ticket"], FrameScores(logits, body[weights_at:state_at], state), timing))
+        at = state_at + size
+    return Answers(items)

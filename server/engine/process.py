@@ -1,0 +1,186 @@
+"""The engine as a supervised child process: the socket process never imports torch, and a crash of the model
+drops no connection.
+
+Windows live here until they are answered, with everything needed to score them: when the child dies, a new one
+gets what the old one held. A window that was in the hands of two children when they died is suspected of having
+killed them, and answered as failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from server.engine import Busy, EngineSettings, Health, Reply, Timing
+from server.engine.child import Child
+from server.engine.messages import Answers, Fatal, Ready
+from stream.types import Answer, Failed, ModelSpec, Window
+
+log = logging.getLogger("engine")
+
+MAX_ATTEMPTS = 2
+TICK_S = 0.1  # how often deadlines and the child's health are looked at
+LOAD_S = 300.0  # a model may take this long to load: large ones read gigabytes
+MAX_BACKOFF_S = 5.0
+
+
+@dataclass(eq=False)
+class _Held:
+    window: Window
+    reply: Reply
+    submitted_s: float
+    attempts: int = 0
+
+
+class ProcessEngine:
+    """Call `start` once; `spec` is None until the child has loaded its model."""
+
+    def __init__(self, settings: EngineSettings, log_level: str = "INFO") -> None:
+        self._settings = settings
+        self._log_level = log_level
+        self._lock = threading.RLock()
+        self._held: dict[int, _Held] = {}
+        self._next_ticket = 0
+        self._child: Child | None = None  # the child that has loaded its model
+        self._spec: ModelSpec | None = None
+        self._restarts = 0
+        self._error: str | None = "the model is loading"
+        self._fatal = False
+        self._closing = False
+        self._supervisor = threading.Thread(target=self._supervise, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._supervisor.start()
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        return self._spec
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the child that answers now."""
+        return self._child.pid if self._child else None
+
+    def submit(self, window: Window, reply: Reply) -> None:
+        with self._lock:
+            if not self._closing:
+                if len(self._held) >= self._settings.max_queue:
+                    raise Busy()
+                self._next_ticket += 1
+                held = _Held(window, reply, time.monotonic())
+                self._held[self._next_ticket] = held
+                if self._child:
+                    self._send(self._child, self._next_ticket, held)
+                return
+        reply(window, Failed("NOT_READY", "the server is shutting down"), Timing())
+
+    def health(self) -> Health:
+        up = self._child is not None
+        return Health(up, len(self._held), self._restarts, None if up else self._error, self._fatal)
+
+    def close(self) -> None:
+        self._closing = True
+        if self._supervisor.is_alive():
+            self._supervisor.join()
+
+    # -- everything below runs on the supervisor's thread, but _send -----------------------------------
+
+    def _supervise(self) -> None:
+        backoff_s = 0.0
+        while not self._closing and not self._fatal:
+            began = time.monotonic()
+            child = Child(self._settings, self._log_level)
+            try:
+                why = self._serve(child)
+            finally:
+                with self._lock:
+                    self._child = None
+                child.kill()
+            if self._closing or self._fatal:
+                break
+            self._restarts += 1
+            self._error = f"the model process ended: {why}; restarting"
+            log.error("%s (restart %d, %d windows held)", self._error, self._restarts, len(self._held))
+            self._give_up_suspects()
+            # At once after a long life; ever slower when it dies at the start.
+            backoff_s = 0.0 if time.monotonic() - began > 10 else min(MAX_BACKOFF_S, 2 * backoff_s + 0.1)
+            self._sleep(backoff_s)
+        self._answer_all(Failed("NOT_READY", self._error or "the server is shutting down"))
+
+    def _serve(self, child: Child) -> str:
+        """Receive until the child ends or has to be ended; says why."""
+        patience_s = LOAD_S
+        last_word = time.monotonic()
+        next_tick = 0.0
+        while not self._closing:
+            message = child.receive(TICK_S)
+            now = time.monotonic()
+            if message is not None:
+                last_word = now
+            if isinstance(message, Answers):
+                for ticket, answer, timing in message.items:
+                    self._answer(ticket, answer, timing)
+            elif isinstance(message, Ready):
+                patience_s = self._settings.hang_s
+                self._welcome(child, message.spec)
+            elif isinstance(message, Fatal):
+                self._error, self._fatal = message.message, True
+                return message.message
+            if now < next_tick:
+                continue
+            next_tick = now + TICK_S
+            self._answer_overdue(now)
+            if (status := child.ended()) is not None:
+                return status
+            if now - last_word > patience_s:
+                return f"no word for {patience_s:g} s"
+        return "closed"
+
+    def _welcome(self, child: Child, spec: ModelSpec) -> None:
+        with self._lock:
+            self._spec, self._child, self._error = spec, child, None
+            for ticket, held in self._held.items():
+                self._send(child, ticket, held)
+        log.info("model %s on %s (%s), process %d", spec.name, spec.device, spec.dtype, child.pid)
+
+    def _send(self, child: Child, ticket: int, held: _Held) -> None:
+        held.attempts += 1
+        child.send(ticket, held.window, held.submitted_s)
+
+    def _answer(self, ticket: int, answer: Answer, timing: Timing) -> None:
+        with self._lock:
+            held = self._held.pop(ticket, None)
+        if held is None:
+            return  # its deadline had passed
+        try:
+            held.reply(held.window, answer, timing)
+        except Exception:  # one session's fault must not stop everybody's engine
+            log.exception("an answer could not be delivered to session %s", held.window.session_id)
+
+    def _answer_overdue(self, now: float) -> None:
+        limit = self._settings.deadline_s
+        with self._lock:
+            overdue = [t for t, held in self._held.items() if now - held.submitted_s > limit]
+        for ticket in overdue:
+            self._answer(ticket, Failed("INFERENCE_TIMEOUT", f"no scores within {limit:g} s"), Timing())
+
+    def _give_up_suspects(self) -> None:
+        with self._lock:
+            suspects = [t for t, held in self._held.items() if held.attempts >= MAX_ATTEMPTS]
+        for ticket in suspects:
+            self._answer(ticket, Failed("INFERENCE_FAILED", "the model process ended twice on it"), Timing())
+
+    def _answer_all(self, answer: Failed) -> None:
+        self._closing = True
+        with self._lock:
+            tickets = list(self._held)
+        for ticket in tickets:
+            self._answer(ticket, answer, Timing())
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._closing and time.monotonic() < end:
+            self._answer_overdue(time.monotonic())
+            time.sleep(min(TICK_S, seconds))

@@ -1,0 +1,102 @@
+"""The model process: receives windows, scores them in batches, answers. Knows nothing of sockets or sessions.
+
+Run by `process` as `python -m server.engine.worker SETTINGS` and by nobody else. It ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import orjson
+import zmq
+
+from server.engine.messages import Alive, Answers, Fatal, Message, Ready, pack, unpack_window
+from server.engine.scoring import WaitingRoom, score_timed
+from stream.batching import BatchLimits
+from stream.models.registry import load_model
+from stream.types import EmotionModel, Window, samples_for
+
+BEAT_S = 1.0  # how often a process that is idle says that it is alive
+
+log = logging.getLogger("engine")
+
+
+def main(settings: dict[str, object]) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
+    logging.basicConfig(
+        level=str(settings["log_level"]), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    context = zmq.Context()
+    windows, answers = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    answers.setsockopt(zmq.LINGER, 1000)  # a last word must still arrive
+    windows.set_hwm(0)  # the parent bounds what it sends
+    answers.set_hwm(0)
+    windows.connect(str(settings["windows"]))
+    answers.connect(str(settings["answers"]))
+
+    def tell(message: Message) -> None:
+        answers.send_multipart(pack(message), copy=False)
+
+    try:
+        model = _load(str(settings["model"]), str(settings["device"]), int(str(settings["threads"])))
+    except (ValueError, OSError, ImportError) as wrong:
+        log.debug("loading failed", exc_info=True)
+        tell(Fatal(f"model {settings['model']!r} cannot be loaded: {wrong}"))
+        answers.close()
+        context.term()
+        return 2
+    tell(Ready(model.spec))
+    limits = BatchLimits(int(str(settings["max_batch"])), float(str(settings["max_wait_s"])))
+    parent = os.getppid()
+    waiting: WaitingRoom[int] = WaitingRoom(limits)
+    last_word = time.monotonic()
+    while os.getppid() == parent:
+        batch, wait_s = waiting.take(time.monotonic())
+        if batch:
+            scored = score_timed(model, [w for w, _, _ in batch], [at for _, _, at in batch])
+            tell(Answers([(ticket, *answer) for (_, ticket, _), answer in zip(batch, scored, strict=True)]))
+            last_word = time.monotonic()
+        elif time.monotonic() - last_word > BEAT_S:
+            tell(Alive())
+            last_word = time.monotonic()
+        pause_s = 0.0 if batch else min(BEAT_S, BEAT_S if wait_s is None else wait_s)
+        if windows.poll(int(1000 * pause_s + 0.999)):
+            _receive(windows, waiting)
+    return 0
+
+
+def _receive(windows: zmq.Socket[bytes], waiting: WaitingRoom[int]) -> None:
+    """Take everything that has arrived."""
+    while True:
+        try:
+            frames = windows.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        ticket, window, submitted_s = unpack_window(frames)
+        waiting.add(window, ticket, submitted_s)
+
+
+def _load(name: str, device: str, threads: int) -> EmotionModel:
+    if name != "fake":
+        import torch
+
+        torch.set_num_threads(threads)
+    model = load_model(name, device)
+    _warm_up(model)
+    return model
+
+
+def _warm_up(model: EmotionModel) -> None:
+    """Run once on silence, so that the first speaker does not pay for lazy initialisation."""
+    n = model.spec.hop_frames
+    silence = np.zeros(samples_for(n), np.float32)
+    model.score([Window("warm-up", 0, n, True, silence, None)])
+
+
+if __name__ == "__main__":
+    sys.exit(main(orjson.loads(sys.argv[1])))

@@ -1,0 +1,96 @@
+"""The only file that names eventlet.
+
+Everything else uses plain threads, locks and `select`. Under eventlet these become cooperative by patching the
+standard library before anything else is imported; under `threading` they are what they say.
+"""
+
+from __future__ import annotations
+
+import socket
+import warnings
+from typing import Any, Protocol
+
+import numpy as np
+
+
+def patch() -> None:
+    """Make the standard library cooperative. To be called before sockets, locks or Flask are imported."""
+    # eventlet says that it is in maintenance; we know, and keep it in this file (docs/decisions).
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    import eventlet
+
+    eventlet.monkey_patch()
+    from eventlet.websocket import RFC6455WebSocket
+
+    RFC6455WebSocket._apply_mask = staticmethod(unmask)
+
+
+def unmask(data: bytes, mask: Any, length: int | None = None, offset: int = 0) -> bytes:
+    """XOR a WebSocket payload with its 4-byte mask (RFC 6455, 5.3).
+
+    eventlet does this byte by byte in Python, which is half of all the CPU time of a server that receives audio.
+    """
+    n = len(data) if length is None else length
+    key = np.frombuffer(bytes(mask), np.uint8)
+    pattern = np.tile(np.roll(key, -(offset % 4)), n // 4 + 1)[:n]
+    return (np.frombuffer(data, np.uint8, n) ^ pattern).tobytes()
+
+
+class HttpServer(Protocol):
+    """`serve` runs until `shutdown` is called from elsewhere; `port` is the one really bound."""
+
+    port: int
+
+    def serve(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+
+class _Eventlet:
+    def __init__(self, host: str, port: int, app: Any, connections: int) -> None:
+        import eventlet
+        from eventlet import greenpool
+
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = eventlet.listen((host, port), family=family, backlog=1024)
+        self._pool = greenpool.GreenPool(connections)
+        self._app = app
+        self.port: int = self._socket.getsockname()[1]
+
+    def serve(self) -> None:
+        from eventlet import wsgi
+
+        wsgi.server(
+            self._socket,
+            self._app,
+            custom_pool=self._pool,
+            log_output=False,
+            socket_timeout=None,
+            debug=False,
+        )
+
+    def shutdown(self) -> None:
+        self._socket.close()
+
+
+class _Threading:
+    def __init__(self, host: str, port: int, app: Any) -> None:
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Quiet(WSGIRequestHandler):
+            def log_request(self, *_: object) -> None:
+                """Requests are counted in the metrics."""
+
+        self._server = make_server(host, port, app, threaded=True, request_handler=Quiet)
+        self.port: int = self._server.port
+
+    def serve(self) -> None:
+        self._server.serve_forever()
+
+    def shutdown(self) -> None:
+        self._server.shutdown()
+
+
+def http_server(mode: str, host: str, port: int, app: Any, connections: int) -> HttpServer:
+    """A server that is bound and not yet serving. Raises OSError when the address cannot be had."""
+    return _Eventlet(host, port, app, connections) if mode == "eventlet" else _Threading(host, port, app)

@@ -1,0 +1,235 @@
+"""LiveSession: one client's stream, with a clock, a lock, an engine and a way back to the client.
+
+It thinks nothing itself: bytes go through `codec` into `stream.session`, windows go to the engine, answers come
+back, events go out. Its lock is held for short, never while waiting for the engine.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from server import wire
+from server.config import Limits
+from server.engine import Busy, Engine, Timing
+from server.errors import ClientError
+from server.limits import TokenBucket
+from server.metrics import Metrics
+from server.outbox import Client, Outbox
+from stream.codec import BadAudio, Decoder, UnsupportedEncoding
+from stream.session import StreamConfig, StreamSession
+from stream.types import (
+    HOP,
+    LABELS,
+    SAMPLE_RATE,
+    Answer,
+    Failed,
+    Floats,
+    FramesScored,
+    JsonDict,
+    Lost,
+    StreamEvent,
+    Turn,
+    UtteranceScored,
+    Window,
+)
+
+MAX_UTTERANCES = 1000  # kept for the summary
+SAME_MOMENT_S = 0.001  # chunks closer than this count as one arrival
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every session of a server shares."""
+
+    engine: Engine
+    metrics: Metrics
+    limits: Limits
+    stream: StreamConfig
+    model: str
+    patience_s: float  # how long a flush may take: longer than any window's deadline
+
+
+class LiveSession:
+    """Every method may be called from any thread."""
+
+    def __init__(self, session_id: str, request: wire.StartRequest, around: Surroundings) -> None:
+        now = time.monotonic()
+        self.session_id = session_id
+        self.resume_token = secrets.token_urlsafe(24)
+        self.next_seq = 0
+        self.last_heard_s = now
+        self._around = around
+        self._frame_results = request.frame_results
+        self._decoder = Decoder(request.format)
+        self._session = StreamSession(session_id, around.stream)
+        self._bucket = TokenBucket(1.0, around.limits.ahead_s, now)
+        self._arrivals: deque[tuple[int, float]] = deque()  # (samples received by then, when)
+        self._utterances: deque[JsonDict] = deque(maxlen=MAX_UTTERANCES)
+        self._counted = [0.0, 0.0, 0.0]  # seconds of audio, speech, silence that the metrics have
+        self._lock = threading.RLock()
+        self._settled = threading.Event()
+        self.outbox = Outbox(
+            around.limits.outbox_events, lambda event: around.metrics.dropped.labels(event).inc()
+        )
+
+    def attach(self, client: Client) -> None:
+        """Results go to `client` from now on, what waited for it first."""
+        with self._lock:
+            self.last_heard_s = time.monotonic()
+            self.outbox.client = client
+            self.outbox.drain()
+
+    def detach(self) -> None:
+        """The client's connection is gone; it may come back."""
+        with self._lock:
+            self.last_heard_s = time.monotonic()
+            self.outbox.client = None
+
+    def drain(self) -> None:
+        """Send what waits for a client that was slow."""
+        with self._lock:
+            self.outbox.drain()
+
+    def feed(self, message: wire.AudioMessage) -> JsonDict:
+        """Take a chunk in. Raises ClientError; then the chunk has left no trace and may be sent again."""
+        now = time.monotonic()
+        with self._lock:
+            self.last_heard_s = now
+            if message.seq is not None and message.seq < self.next_seq:
+                return {"ok": True, "received_ms": self._received_ms, "duplicate": True}
+            self._admit(message, now)
+            self._take(self._decode(message), now)
+            if message.seq is not None:
+                self.next_seq = message.seq + 1
+            return {"ok": True, "received_ms": self._received_ms}
+
+    def flush(self) -> bool:
+        """Close open speech and wait until all of it is scored. False when that did not happen in time."""
+        with self._lock:
+            self._take(self._decoder.finish(), time.monotonic())
+            self._settled.clear()
+            self._run(self._session.flush())
+            if self._session.settled:
+                return True
+        return self._settled.wait(self._around.patience_s)
+
+    def summary(self, reason: str) -> JsonDict:
+        with self._lock:
+            counts = self._session.frames_by_label
+            total = int(counts.sum())
+            leftover = self._decoder.leftover_bytes
+            return {
+                "session_id": self.session_id,
+                "reason": reason,
+                "audio_ms": self._received_ms,
+                "speech_ms": self._session.speech_frames * wire.STEP_MS,
+                "lost_ms": self._session.lost_frames * wire.STEP_MS,
+                "frames": total,
+                "share": {
+                    label: round(int(n) / total, wire.DIGITS) if total else 0.0
+                    for label, n in zip(LABELS, counts, strict=True)
+                },
+                "utterances": list(self._utterances),
+                **({"incomplete_bytes": leftover} if leftover else {}),
+            }
+
+    def answered(self, window: Window, answer: Answer, timing: Timing) -> None:
+        """The engine's reply to a window of this session."""
+        with self._lock:
+            self._run(self._session.absorb(window, answer), window, timing)
+            if self._session.settled:
+                self._settled.set()
+
+    # -- below: called with the lock held --------------------------------------------------------------
+
+    @property
+    def _received_ms(self) -> int:
+        return round(self._decoder.received_ms)
+
+    def _admit(self, message: wire.AudioMessage, now: float) -> None:
+        limits = self._around.limits
+        seconds = self._decoder.seconds_of(message.data, message.sample_rate)
+        if seconds > limits.max_chunk_s:
+            raise ClientError(
+                "CHUNK_TOO_LARGE",
+                f"the chunk holds {seconds:.1f} s of audio; send at most {limits.max_chunk_s:g} s at a time",
+            )
+        if not self._bucket.take(seconds, now):
+            raise ClientError(
+                "RATE_LIMITED",
+                f"more than {limits.ahead_s:g} s ahead of real time; send this chunk again a little later",
+            )
+
+    def _decode(self, message: wire.AudioMessage) -> Floats:
+        try:
+            return self._decoder.decode(message.data, message.sample_rate)
+        except UnsupportedEncoding as wrong:
+            raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
+        except BadAudio as wrong:
+            raise ClientError("BAD_AUDIO", str(wrong)) from None
+
+    def _take(self, samples: Floats, now: float) -> None:
+        if not len(samples):
+            return
+        end = self._session.received + len(samples)
+        if self._arrivals and now - self._arrivals[-1][1] < SAME_MOMENT_S:
+            self._arrivals[-1] = (end, self._arrivals[-1][1])
+        else:
+            self._arrivals.append((end, now))
+        oldest = end - self._around.stream.ring
+        while self._arrivals[0][0] < oldest:
+            self._arrivals.popleft()
+        self._run(self._session.push(samples))
+        self._count()
+
+    def _run(self, turn: Turn, window: Window | None = None, timing: Timing | None = None) -> None:
+        """Tell a turn's events and have its window scored; `window` and `timing` are those of the answer."""
+        while True:
+            for event in turn.events:
+                self._tell(event, window, timing)
+            if turn.window is None:
+                return
+            try:
+                self._around.engine.submit(turn.window, self.answered)
+                return
+            except Busy:
+                full = Failed("OVERLOADED", "the engine holds as many windows as it may")
+                turn = self._session.absorb(turn.window, full)
+
+    def _tell(self, event: StreamEvent, window: Window | None, timing: Timing | None) -> None:
+        name, payload = wire.to_wire(self.session_id, event, self._around.model)
+        if isinstance(event, FramesScored) and window is not None and timing is not None:
+            latency_s = time.monotonic() - self._arrival_of(window.end_sample)
+            payload["queue_ms"] = round(1000 * timing.queue_s, 2)
+            payload["infer_ms"] = round(1000 * timing.infer_s, 2)
+            payload["latency_ms"] = round(1000 * latency_s, 2)
+            self._around.metrics.scored(timing, latency_s, event.probs)
+            if self._frame_results:
+                for row in wire.frame_results(self.session_id, event):
+                    self.outbox.put("frame_result", row)
+        elif isinstance(event, UtteranceScored):
+            self._utterances.append(payload)
+        elif isinstance(event, Lost):
+            self._around.metrics.lost(event.code, event.n_frames * HOP / SAMPLE_RATE)
+        self.outbox.put(name, payload)
+
+    def _arrival_of(self, end_sample: int) -> float:
+        """When the chunk came that brought the sample before `end_sample`. Windows ask in order."""
+        while self._arrivals[0][0] < end_sample:
+            self._arrivals.popleft()
+        return self._arrivals[0][1]
+
+    def _count(self) -> None:
+        """Bring the metrics up to date. A pre-roll turns silence into speech afterwards; counters only grow."""
+        audio = self._session.received / SAMPLE_RATE
+        speech = self._session.speech_so_far * HOP / SAMPLE_RATE
+        metrics = self._around.metrics
+        totals = (audio, speech, audio - speech)
+        for i, counter in enumerate((metrics.audio, metrics.speech, metrics.silence)):
+            if totals[i] > self._counted[i]:
+                counter.inc(totals[i] - self._counted[i])
+                self._counted[i] = totals[i]

@@ -1,0 +1,117 @@
+"""Prometheus metrics of the contract. Labels take few values, none of which grows with users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from server.engine import Health, Timing
+from server.errors import CODES
+from stream.types import LABELS, Floats, ModelSpec
+
+# From what an idle machine answers in (1 ms) to a person's patience (5 s); the library's own start at 5 ms.
+LATENCY_BUCKETS = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+)
+LOSSES = ("OVERLOADED", "INFERENCE_TIMEOUT", "INFERENCE_FAILED", "NOT_READY")  # why speech may get no scores
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """A registry of its own, so that two servers in one process (tests) do not share counters."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # a `_created` series beside each of the others doubles a scrape for nothing
+        self.registry = r = CollectorRegistry()
+        self.connections = Gauge("emotion_connections", "Open client connections", registry=r)
+        self.sessions = Gauge("emotion_sessions", "Open sessions", registry=r)
+        self.audio = Counter("emotion_audio_seconds", "Audio received", registry=r)
+        self.speech = Counter("emotion_speech_seconds", "Audio inside detected speech", registry=r)
+        self.silence = Counter("emotion_silence_seconds", "Audio outside detected speech", registry=r)
+        frames = Counter("emotion_frames", "Scored frames by likeliest emotion", ["emotion"], registry=r)
+        self._frames = [frames.labels(label) for label in LABELS]
+        self.latency = Histogram(
+            "emotion_frame_latency_seconds",
+            "From the arrival of the last audio a result needed to its emission",
+            buckets=LATENCY_BUCKETS,
+            registry=r,
+        )
+        self._queue = Histogram(
+            "emotion_queue_seconds", "A window's wait for its batch", buckets=LATENCY_BUCKETS, registry=r
+        )
+        self._inference = Histogram(
+            "emotion_inference_seconds", "Scoring one batch", buckets=LATENCY_BUCKETS, registry=r
+        )
+        self._batch = Histogram(
+            "emotion_batch_windows", "Windows scored together", buckets=BATCH_BUCKETS, registry=r
+        )
+        self.requests = Counter("emotion_requests", "Requests over HTTP", ["endpoint", "status"], registry=r)
+        self._errors = Counter("emotion_errors", "Errors told to clients", ["code"], registry=r)
+        self._lost = Counter("emotion_lost_seconds", "Speech that got no scores", ["code"], registry=r)
+        for code in CODES:  # so that a rate is 0, not absent, before the first one
+            self._errors.labels(code)
+        for code in LOSSES:
+            self._lost.labels(code)
+        self.dropped = Counter(
+            "emotion_results_dropped", "Results given up because a client did not read", ["event"], registry=r
+        )
+        self._up = Gauge("emotion_engine_up", "1 while the model answers", registry=r)
+        self._restarts = Counter("emotion_engine_restarts", "Restarts of the model process", registry=r)
+        self._model = Gauge(
+            "emotion_model_info", "The model in use", ["model", "device", "dtype"], registry=r
+        )
+
+    def scored(self, timing: Timing, latency_s: float, probs: Floats) -> None:
+        """One result went out."""
+        self.latency.observe(latency_s)
+        self._queue.observe(timing.queue_s)
+        if timing.batch:  # one window of each batch tells its size
+            self._inference.observe(timing.infer_s)
+            self._batch.observe(timing.batch)
+        for index, n in enumerate(np.bincount(probs.argmax(axis=1)).tolist()):
+            if n:
+                self._frames[index].inc(n)
+
+    def error(self, code: str) -> None:
+        self._errors.labels(code).inc()
+
+    def lost(self, code: str, seconds: float) -> None:
+        self._lost.labels(code).inc(seconds)
+
+    def watch_engine(self, health: Callable[[], Health], spec: Callable[[], ModelSpec | None]) -> None:
+        """Read the engine's state at each scrape."""
+        self._up.set_function(lambda: float(health().up))
+        self._health, self._spec = health, spec
+        self._restarts_seen = 0
+
+    def render(self) -> bytes:
+        restarts = self._health().restarts
+        self._restarts.inc(restarts - self._restarts_seen)
+        self._restarts_seen = restarts
+        if spec := self._spec():
+            self._model.labels(spec.name, spec.device, spec.dtype).set(1)
+        return generate_latest(self.registry)

@@ -1,0 +1,80 @@
+"""HTTP: the pages, the state of the service, the metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from flask import Flask, Response, jsonify, request, send_from_directory
+from werkzeug.exceptions import HTTPException
+
+from server import __version__, auth
+from server.config import Config
+from server.engine import Engine
+from server.errors import CODES, ClientError
+from server.metrics import Metrics
+from stream.types import JsonDict
+
+STATIC = Path(__file__).resolve().parent.parent / "static"
+
+
+def add_routes(
+    app: Flask, config: Config, engine: Engine, metrics: Metrics, count: Callable[[], JsonDict]
+) -> None:
+    """`count` gives the number of sessions and connections."""
+    started = time.monotonic()
+
+    @app.get("/")
+    def live_page() -> Response:
+        return send_from_directory(STATIC, "index.html")
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return Response("ok\n", mimetype="text/plain")
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        health = engine.health()
+        if health.up:
+            return Response("ready\n", mimetype="text/plain")
+        return Response(f"not ready: {health.error}\n", status=503, mimetype="text/plain")
+
+    @app.get("/api/v1/status")
+    def status() -> Response:
+        auth.check(config.server.token, auth.bearer(request.headers.get("Authorization")))
+        health, spec = engine.health(), engine.spec
+        return jsonify(
+            ready=health.up,
+            error=health.error,
+            model=spec.name if spec else config.model.name,
+            device=spec.device if spec else None,
+            dtype=spec.dtype if spec else None,
+            can_say=spec.can_say if spec else None,
+            queue_depth=health.waiting,
+            engine_restarts=health.restarts,
+            uptime_s=round(time.monotonic() - started, 1),
+            version=__version__,
+            **count(),
+        )
+
+    @app.get("/metrics")
+    def scrape() -> Response:
+        return Response(metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.after_request
+    def counted(response: Response) -> Response:
+        # The rule, not the path: paths are made up by strangers, and each would become a time series.
+        endpoint = request.url_rule.rule if request.url_rule else "other"
+        metrics.requests.labels(endpoint, str(response.status_code)).inc()
+        return response
+
+    @app.errorhandler(ClientError)
+    def refused(wrong: ClientError) -> tuple[Response, int]:
+        metrics.error(wrong.code)
+        return jsonify(success=False, error=wrong.to_wire()), CODES[wrong.code]
+
+    @app.errorhandler(HTTPException)
+    def http_error(wrong: HTTPException) -> tuple[Response, int]:
+        code = "BAD_REQUEST" if (wrong.code or 500) < 500 else "INTERNAL"
+        return jsonify(success=False, error={"code": code, "message": wrong.description}), wrong.code or 500

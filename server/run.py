@@ -1,0 +1,29 @@
+"""The server process proper: `python -m server.run MODE ORDERS`, started by the command line.
+
+A process of its own, since eventlet must patch the standard library before anything else is imported, and the
+settings that say whether to use it need imports to be read.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__" and sys.argv[1] == "eventlet":
+    from server import hub
+
+    hub.patch()
+
+import json
+from pathlib import Path
+
+from server import config
+from server.app import serve
+
+
+def main() -> int:
+    orders = json.loads(sys.argv[2])
+    return serve(config.load(Path(orders["config"]), orders["options"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

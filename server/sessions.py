@@ -1,0 +1,172 @@
+"""Who is being served: opening, finding, resuming, closing. Admission and the reaping of what is idle."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+import threading
+import time
+
+from server import wire
+from server.config import Config
+from server.engine import Engine
+from server.errors import ClientError
+from server.live import LiveSession, Surroundings
+from server.metrics import Metrics
+from server.outbox import Client
+from stream.types import JsonDict, ModelSpec
+
+log = logging.getLogger("sessions")
+
+
+class Sessions:
+    """All open sessions. A session belongs to one connection, named by its `sid`, or waits for its return."""
+
+    def __init__(self, config: Config, engine: Engine, metrics: Metrics) -> None:
+        self._config, self._engine, self._metrics = config, engine, metrics
+        self._lock = threading.RLock()
+        self._open: dict[str, LiveSession] = {}
+        self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
+        self._current: dict[str, str] = {}  # sid → the session meant when none is named
+        self._draining = False
+        metrics.sessions.set_function(lambda: float(len(self._open)))
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def start(
+        self, sid: str, client: Client, request: wire.StartRequest
+    ) -> tuple[LiveSession, bool, ModelSpec]:
+        """Open a session for connection `sid`, or take up the one that the request's token is for.
+
+        The flag says whether it was taken up. Raises ClientError.
+        """
+        spec = self._ready()
+        with self._lock:
+            if request.resume_token is not None and (session := self._resumable(request)):
+                old = self._owner[session.session_id]
+                if old is not None and old != sid and self._current.get(old) == session.session_id:
+                    del self._current[old]
+                self._own(sid, session, client)
+                return session, True, spec
+            if request.session_id in self._open:
+                raise ClientError(
+                    "NOT_YOUR_SESSION",
+                    "a session of this id is open; choose another id, or give its resume_token",
+                )
+            self._admit(sid)
+            session_id = request.session_id or secrets.token_hex(8)
+            around = Surroundings(
+                engine=self._engine,
+                metrics=self._metrics,
+                limits=self._config.limits,
+                stream=self._config.stream_config(spec.hop_frames),
+                model=spec.name,
+                patience_s=self._config.engine.deadline_ms / 1000 + 1,
+            )
+            session = self._open[session_id] = LiveSession(session_id, request, around)
+            self._own(sid, session, client)
+        log.info("session %s opened", session_id)
+        return session, False, spec
+
+    def find(self, sid: str, session_id: str | None) -> LiveSession | None:
+        """The session that `sid` means; None when it names none and has none. Raises NOT_YOUR_SESSION."""
+        with self._lock:
+            session_id = session_id or self._current.get(sid)
+            if session_id is None:
+                return None
+            if self._owner.get(session_id) != sid:
+                # One answer for a stranger's session and for none at all: nobody can probe for ids.
+                raise ClientError(
+                    "NOT_YOUR_SESSION", "no session of this id belongs to this connection; send start"
+                )
+            return self._open[session_id]
+
+    def stop(self, session: LiveSession, reason: str) -> JsonDict:
+        """Score what is left, tell the summary, forget the session."""
+        complete = session.flush()
+        with self._lock:
+            if self._open.pop(session.session_id, None) is None:
+                return session.summary(reason)
+            owner = self._owner.pop(session.session_id)
+            if owner is not None and self._current.get(owner) == session.session_id:
+                del self._current[owner]
+        summary = session.summary(reason)
+        session.outbox.put("session_summary", summary)
+        log.info(
+            "session %s closed: %s, %.1f s of audio, %.1f s of speech, %.1f s lost%s",
+            session.session_id,
+            reason,
+            summary["audio_ms"] / 1000,
+            summary["speech_ms"] / 1000,
+            summary["lost_ms"] / 1000,
+            "" if complete else ", not everything was scored in time",
+        )
+        return summary
+
+    def disconnected(self, sid: str) -> None:
+        """Keep what `sid` owned for a while: connections break, and people come back."""
+        with self._lock:
+            self._current.pop(sid, None)
+            for session_id in [s for s, owner in self._owner.items() if owner == sid]:
+                self._owner[session_id] = None
+                self._open[session_id].detach()
+
+    def reap(self) -> None:
+        """Close what nobody uses any more; give slow clients what waits for them."""
+        now = time.monotonic()
+        with self._lock:
+            sessions = [(s, self._owner[s.session_id] is None) for s in self._open.values()]
+        for session, alone in sessions:
+            limits = self._config.limits
+            if now - session.last_heard_s > (limits.resume_s if alone else limits.idle_timeout_s):
+                self.stop(session, "disconnect" if alone else "idle")
+            else:
+                session.drain()
+
+    def drain(self, timeout_s: float) -> None:
+        """Take no new sessions; finish those that are open, all at once, within `timeout_s`."""
+        with self._lock:
+            self._draining = True
+            sessions = list(self._open.values())
+        threads = [threading.Thread(target=self.stop, args=(s, "shutdown"), daemon=True) for s in sessions]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + timeout_s
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def _ready(self) -> ModelSpec:
+        spec = self._engine.spec
+        if self._draining:
+            raise ClientError("NOT_READY", "the server is shutting down; try again in a minute")
+        if spec is None:
+            raise ClientError("NOT_READY", "the model is still loading; try again in a few seconds")
+        return spec
+
+    def _resumable(self, request: wire.StartRequest) -> LiveSession | None:
+        token = (request.resume_token or "").encode()
+        for session in self._open.values():
+            if hmac.compare_digest(session.resume_token.encode(), token):
+                return session
+        if request.session_id in self._open:
+            raise ClientError("NOT_YOUR_SESSION", "this resume_token is not that session's")
+        return None  # it is gone: the client gets a new one
+
+    def _admit(self, sid: str) -> None:
+        limits = self._config.limits
+        if len(self._open) >= limits.max_sessions:
+            raise ClientError(
+                "TOO_MANY_SESSIONS", f"all {limits.max_sessions} sessions are taken; try again later"
+            )
+        if sum(owner == sid for owner in self._owner.values()) >= limits.max_sessions_per_connection:
+            raise ClientError(
+                "TOO_MANY_SESSIONS",
+                f"one connection may hold {limits.max_sessions_per_connection} sessions; stop one first",
+            )
+
+    def _own(self, sid: str, session: LiveSession, client: Client) -> None:
+        self._owner[session.session_id] = sid
+        self._current[sid] = session.session_id
+        session.attach(client)

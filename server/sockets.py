@@ -1,0 +1,189 @@
+"""Socket.IO: each handler parses, calls, answers. Who is speaking is known by the connection, never by a claim.
+
+Handlers are registered with python-socketio's server underneath Flask-SocketIO: the wrapper builds a Flask
+request context for every event, which costs more than the event itself (bench/README.md), and they need none.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+from flask_socketio import SocketIO
+from socketio.exceptions import ConnectionRefusedError as Refused
+
+from server import auth, wire
+from server.config import Config
+from server.errors import ClientError
+from server.limits import TokenBucket
+from server.live import LiveSession
+from server.metrics import Metrics
+from server.sessions import Sessions
+from stream.types import LABELS, JsonDict
+
+log = logging.getLogger("sockets")
+
+MESSAGE_ROOM = 2 * 8_000_000  # above any chunk limit, so that a chunk too large is refused with words, by us
+BACKLOG = 64  # packets waiting in a connection before its client counts as slow
+
+Handler = Callable[..., Any]
+
+
+class _Connection:
+    """One client's connection as its sessions see it."""
+
+    def __init__(self, server: Any, sid: str, messages_per_s: float) -> None:
+        self._server, self.sid = server, sid
+        self.bucket = TokenBucket(messages_per_s, 2 * messages_per_s, time.monotonic())
+
+    def send(self, event: str, payload: JsonDict) -> None:
+        self._server.emit(event, payload, to=self.sid)
+
+    def unsent(self) -> int:
+        """Packets that wait to be written to it."""
+        transport = self._server.eio.sockets.get(self._server.manager.eio_sid_from_sid(self.sid, "/"))
+        return transport.queue.qsize() if transport is not None else 0
+
+    def keeps_up(self) -> bool:
+        return self.unsent() < BACKLOG
+
+    def drop(self) -> None:
+        # In the background: disconnecting waits for the connection's own queue, which is what is stuck.
+        self._server.start_background_task(self._server.disconnect, self.sid)
+
+
+class Sockets:
+    """The namespace `/`."""
+
+    def __init__(self, app: Flask, config: Config, sessions: Sessions, metrics: Metrics) -> None:
+        self._config, self._sessions, self._metrics = config, sessions, metrics
+        self._connections: dict[str, _Connection] = {}
+        self.io = SocketIO(
+            app,
+            async_mode=config.server.async_mode,
+            # One client's events one after the other: python-socketio's default lets chunks overtake each other.
+            async_handlers=False,
+            cors_allowed_origins=config.server.cors_origins or None,
+            max_http_buffer_size=MESSAGE_ROOM,
+            http_compression=False,
+            json=wire.Json,
+        )
+        self._server = server = self.io.server
+        metrics.connections.set_function(lambda: float(len(self._connections)))
+        server.on("connect", self.on_connect)
+        server.on("disconnect", self.on_disconnect)
+        server.on("start", self._guarded(self.on_start))
+        server.on("audio_stream", self._guarded(self.on_audio))
+        server.on("flush", self._guarded(self.on_flush))
+        server.on("stop", self._guarded(self.on_stop))
+        server.on("*", self._on_unknown)
+
+    @property
+    def connections(self) -> int:
+        return len(self._connections)
+
+    def say_goodbye(self, patience_s: float = 1.0) -> None:
+        """Let what was sent last reach its readers, then close every connection."""
+        end = time.monotonic() + patience_s
+        while time.monotonic() < end and any(me.unsent() for me in list(self._connections.values())):
+            time.sleep(0.01)
+        for sid in list(self._connections):
+            self._connections[sid].drop()
+        while time.monotonic() < end + patience_s and self._connections:
+            time.sleep(0.01)
+
+    def on_connect(self, sid: str, environ: dict[str, Any], auth_data: object = None) -> None:
+        try:
+            if len(self._connections) >= self._config.limits.max_connections:
+                raise ClientError("TOO_MANY_SESSIONS", "the server has all the connections it may have")
+            given = auth_data.get("token") if isinstance(auth_data, dict) else None
+            auth.check(self._config.server.token, given or auth.bearer(environ.get("HTTP_AUTHORIZATION")))
+        except ClientError as no:
+            self._metrics.error(no.code)
+            raise Refused(no.message, no.to_wire()) from None
+        self._connections[sid] = _Connection(self._server, sid, self._config.limits.messages_per_s)
+
+    def on_disconnect(self, sid: str, reason: object = None) -> None:
+        if self._connections.pop(sid, None):
+            self._sessions.disconnected(sid)
+
+    def on_start(self, me: _Connection, payload: object) -> JsonDict:
+        session, resumed, spec = self._sessions.start(me.sid, me, wire.parse_start(payload))
+        return {
+            "ok": True,
+            "session_id": session.session_id,
+            "resume_token": session.resume_token,
+            "resumed": resumed,
+            "next_seq": session.next_seq,
+            "model": spec.name,
+            "labels": LABELS,
+            "frame_ms": wire.FRAME_MS,
+            "step_ms": wire.STEP_MS,
+            "hop_ms": self._config.stream_config(spec.hop_frames).hop * wire.STEP_MS,
+            "lookahead_ms": spec.lookahead_frames * wire.STEP_MS,
+        }
+
+    def on_audio(self, me: _Connection, payload: object) -> JsonDict:
+        message = wire.parse_audio(payload, self._config.limits.max_chunk_bytes)
+        session = self._sessions.find(me.sid, message.session_id)
+        if session is None:  # no start: a session with the defaults
+            session, _, _ = self._sessions.start(me.sid, me, wire.parse_start(None))
+        return session.feed(message)
+
+    def on_flush(self, me: _Connection, payload: object) -> JsonDict:
+        session = self._require(me, payload)
+        if not session.flush():
+            raise ClientError("INFERENCE_TIMEOUT", "not everything was scored in time; results still come")
+        return {"ok": True, "session_id": session.session_id}
+
+    def on_stop(self, me: _Connection, payload: object) -> JsonDict:
+        return {"ok": True, **self._sessions.stop(self._require(me, payload), "stop")}
+
+    def _require(self, me: _Connection, payload: object) -> LiveSession:
+        session = self._sessions.find(me.sid, wire.parse_session_id(payload))
+        if session is None:
+            raise ClientError("BAD_REQUEST", "there is no session; send start or audio_stream first")
+        return session
+
+    def _guarded(self, handler: Callable[[_Connection, object], JsonDict]) -> Handler:
+        """Turn what goes wrong into the contract's codes, as the ack and as an `error` event."""
+
+        @functools.wraps(handler)
+        def guarded(sid: str, *args: object) -> JsonDict | None:
+            me = self._connections.get(sid)
+            if me is None:
+                return None  # its disconnect came first
+            try:
+                if not me.bucket.take(1, time.monotonic()):
+                    per_s = self._config.limits.messages_per_s
+                    raise ClientError(
+                        "RATE_LIMITED", f"more than {per_s:g} messages a second; send longer chunks"
+                    )
+                if len(args) > 1:
+                    raise ClientError("BAD_REQUEST", f"expected one argument, got {len(args)}")
+                return handler(me, args[0] if args else None)
+            except ClientError as wrong:
+                return self._refuse(me, wrong)
+            except Exception:
+                log.exception("a fault of the server while handling %s", handler.__name__)
+                return self._refuse(me, ClientError("INTERNAL", "a fault of the server; its log says more"))
+
+        return guarded
+
+    def _on_unknown(self, event: str, sid: str, *_: object) -> JsonDict | None:
+        def refuse(me: _Connection, payload: object) -> JsonDict:
+            known = "start, audio_stream, flush, stop"
+            raise ClientError("BAD_REQUEST", f"there is no event {event[:40]!r}; known: {known}")
+
+        result: JsonDict | None = self._guarded(refuse)(sid)
+        return result
+
+    def _refuse(self, me: _Connection, wrong: ClientError) -> JsonDict:
+        self._metrics.error(wrong.code)
+        if me.keeps_up():
+            me.send("error", wrong.to_wire())
+        return {"ok": False, "error": wrong.to_wire()}

@@ -1,0 +1,239 @@
+"""The contract's shapes: what clients send → typed values, events → JSON. The only room that knows milliseconds.
+
+Unknown or mistyped fields are refused rather than passed over: a client whose `sampel_rate` is ignored gets
+scores of garbled audio and never learns why.
+"""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+
+from server.errors import ClientError
+from stream.codec import Format, UnsupportedEncoding
+from stream.types import (
+    LABELS,
+    Floats,
+    FramesScored,
+    JsonDict,
+    Lost,
+    SpeechStarted,
+    StreamEvent,
+    UtteranceScored,
+)
+
+FRAME_MS, STEP_MS = 25, 10
+DIGITS = 6  # of a probability on the wire
+
+_START: dict[str, type | tuple[type, ...]] = {
+    "session_id": str,
+    "encoding": str,
+    "sample_rate": int,
+    "channels": int,
+    "frame_results": bool,
+    "resume_token": str,
+}
+_AUDIO: dict[str, type | tuple[type, ...]] = {
+    "session_id": str,
+    "chunk": (str, bytes, bytearray),
+    "sample_rate": int,
+    "seq": int,
+}
+_NAMES = {
+    int: "an integer",
+    str: "text",
+    bool: "true or false",
+    (str, bytes, bytearray): "base64 text or bytes",
+}
+_MAX_ID = 64
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    format: Format
+    session_id: str | None
+    frame_results: bool
+    resume_token: str | None
+
+
+@dataclass(frozen=True)
+class AudioMessage:
+    data: bytes
+    session_id: str | None
+    sample_rate: int | None
+    seq: int | None
+
+
+def parse_start(payload: object) -> StartRequest:
+    """Raises ClientError BAD_REQUEST or UNSUPPORTED_ENCODING."""
+    fields = _fields(payload, _START)
+    _check_id(fields.get("session_id"))
+    try:
+        wanted = Format(
+            fields.get("encoding") or "pcm_s16le",
+            fields.get("sample_rate") or 16_000,
+            fields.get("channels") or 1,
+        )
+    except UnsupportedEncoding as wrong:
+        raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
+    return StartRequest(
+        wanted, fields.get("session_id"), bool(fields.get("frame_results")), fields.get("resume_token")
+    )
+
+
+def parse_audio(payload: object, max_bytes: int) -> AudioMessage:
+    """Raises ClientError BAD_REQUEST, CHUNK_TOO_LARGE or BAD_AUDIO."""
+    fields = _fields(payload, _AUDIO)
+    chunk = fields.get("chunk")
+    if chunk is None:
+        raise ClientError("BAD_REQUEST", "audio_stream needs 'chunk': base64 text or bytes")
+    size = len(chunk) * 3 // 4 if isinstance(chunk, str) else len(chunk)
+    if size > max_bytes:
+        raise ClientError(
+            "CHUNK_TOO_LARGE", f"the chunk holds {size} bytes; send at most {max_bytes} at a time"
+        )
+    if isinstance(chunk, str):
+        try:
+            chunk = binascii.a2b_base64(chunk, strict_mode=True)
+        except (binascii.Error, ValueError) as wrong:
+            raise ClientError("BAD_AUDIO", f"'chunk' is not base64: {wrong}") from None
+    seq = fields.get("seq")
+    if seq is not None and seq < 0:
+        raise ClientError("BAD_REQUEST", "'seq' must not be negative")
+    return AudioMessage(bytes(chunk), fields.get("session_id"), fields.get("sample_rate"), seq)
+
+
+def parse_session_id(payload: object) -> str | None:
+    """The one field of `flush` and `stop`. Raises ClientError BAD_REQUEST."""
+    session_id: str | None = _fields(payload, {"session_id": str}).get("session_id")
+    return session_id
+
+
+def _fields(payload: object, known: dict[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    if payload is None:
+        return {}
+    if not isinstance(payload, dict):
+        raise ClientError("BAD_REQUEST", f"expected an object with fields, got {type(payload).__name__}")
+    for name, value in payload.items():
+        wanted = known.get(name)
+        if wanted is None:
+            raise ClientError("BAD_REQUEST", f"unknown field {str(name)[:40]!r}; known: {', '.join(known)}")
+        if value is None:
+            continue
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+            raise ClientError("BAD_REQUEST", f"{name!r} must be {_NAMES[wanted]}, got {type(value).__name__}")
+    return payload
+
+
+def _check_id(session_id: str | None) -> None:
+    if session_id is None:
+        return
+    plain = session_id.replace("-", "").replace("_", "").replace(".", "")
+    if not (0 < len(session_id) <= _MAX_ID and plain.isascii() and plain.isalnum()):
+        raise ClientError(
+            "BAD_REQUEST",
+            f"'session_id' must be 1 to {_MAX_ID} letters, digits, '-', '_' or '.'; or leave it out",
+        )
+
+
+# -- Server → client ---------------------------------------------------------------------------------
+
+
+def scores(probs: Floats) -> JsonDict:
+    """`emotion`, `confidence` and `scores` of probabilities (N_LABELS,)."""
+    values = np.round(probs, DIGITS).tolist()
+    best = int(probs.argmax())
+    return {
+        "emotion": LABELS[best],
+        "confidence": round(values[best], DIGITS),
+        "scores": {label: round(value, DIGITS) for label, value in zip(LABELS, values, strict=True)},
+    }
+
+
+def frame_rows(probs: Floats) -> JsonDict:
+    """`frame_scores`, `frame_emotions` and `frame_confidences` of probabilities (n_frames, N_LABELS)."""
+    rounded = np.round(probs, DIGITS)
+    best = rounded.argmax(axis=1)
+    return {
+        "frame_scores": rounded,
+        "frame_emotions": [LABELS[i] for i in best],
+        "frame_confidences": rounded[np.arange(len(rounded)), best],
+    }
+
+
+def emotion_result(session_id: str, event: FramesScored) -> JsonDict:
+    return {
+        "session_id": session_id,
+        "granularity": "frame",
+        "start_ms": event.first_frame * STEP_MS,
+        "frame_ms": FRAME_MS,
+        "step_ms": STEP_MS,
+        **frame_rows(event.probs),
+        **scores(event.smoothed),
+    }
+
+
+def frame_results(session_id: str, event: FramesScored) -> list[JsonDict]:
+    """One per frame, for clients that asked for them."""
+    return [
+        {"session_id": session_id, "timestamp": (event.first_frame + i) * STEP_MS, **scores(row)}
+        for i, row in enumerate(event.probs)
+    ]
+
+
+def utterance(session_id: str, event: UtteranceScored, model: str) -> JsonDict:
+    return {
+        "session_id": session_id,
+        "start_ms": event.start * STEP_MS,
+        "end_ms": event.end * STEP_MS,
+        **verdict(event.probs, model, duration_s=(event.end - event.start) * STEP_MS / 1000),
+    }
+
+
+def verdict(probs: Floats, model: str, duration_s: float) -> JsonDict:
+    """The fields of result.json at utterance granularity."""
+    return {**scores(probs), **provenance("utterance", model, duration_s)}
+
+
+def provenance(granularity: str, model: str, duration_s: float) -> JsonDict:
+    now = datetime.now(UTC)
+    return {
+        "granularity": granularity,
+        "timestamp": now.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        "timestamp_utc": now.isoformat(timespec="milliseconds"),
+        "model": model,
+        "duration_s": round(duration_s, 3),
+    }
+
+
+def to_wire(session_id: str, event: StreamEvent, model: str) -> tuple[str, JsonDict]:
+    """The event's name and payload; of FramesScored, without the times that only its owner knows.
+
+    Frames [start, end) become the milliseconds in which they start, so that neighbours meet and never overlap.
+    """
+    if isinstance(event, FramesScored):
+        return "emotion_result", emotion_result(session_id, event)
+    if isinstance(event, UtteranceScored):
+        return "utterance_result", utterance(session_id, event, model)
+    if isinstance(event, Lost):
+        start_ms, end_ms = event.first_frame * STEP_MS, (event.first_frame + event.n_frames) * STEP_MS
+        return "lost", {"session_id": session_id, "start_ms": start_ms, "end_ms": end_ms, "code": event.code}
+    state = "start" if isinstance(event, SpeechStarted) else "end"
+    return "speech", {"session_id": session_id, "state": state, "at_ms": event.frame * STEP_MS}
+
+
+class Json:
+    """What Socket.IO encodes with: several times faster than the standard library, and reads NumPy arrays."""
+
+    @staticmethod
+    def dumps(value: object, **_: object) -> str:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+    @staticmethod
+    def loads(text: str | bytes, **_: object) -> Any:
+        return orjson.loads(text)

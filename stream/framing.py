@@ -1,0 +1,80 @@
+"""Which frames to score next: integers only.
+
+Spans of speech queue here. A window is cut as soon as a hop's worth of whole frames is there; when more has
+piled up (the engine was busy), it takes 2, 4, 8… hops at once, up to `max_hop`: fewer, longer windows cost
+less per second of audio, and few different lengths keep batches full. The last cut of a span is what remains.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from stream.types import Cut, Lost, Span
+
+
+class Framer:
+    """Cuts spans into windows. `hop` and `max_hop` in frames; `max_hop` >= `hop`."""
+
+    def __init__(self, hop: int, max_hop: int) -> None:
+        if not 0 < hop <= max_hop:
+            raise ValueError(f"hop {hop} and max_hop {max_hop}: need 0 < hop <= max_hop")
+        self._hop, self._max_hop = hop, max_hop
+        self._spans: deque[Span] = deque()
+        self._cursor = 0  # the next frame to score
+        self._begun = False  # whether the oldest span has been cut into
+
+    def open(self, start: int) -> None:
+        self._spans.append(Span(start))
+
+    def close(self, end: int) -> None:
+        self._spans[-1] = Span(self._spans[-1].start, end)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether spans of speech still wait to be cut or taken."""
+        return bool(self._spans)
+
+    def next_cut(self, frames_ready: int) -> Cut | None:
+        """The next window of frames below `frames_ready`; None when there is not enough yet."""
+        if not self._spans:
+            return None
+        span = self._spans[0]
+        at = max(self._cursor, span.start)
+        ready = (frames_ready if span.end is None else span.end) - at
+        n = self._largest_cut(ready)
+        if n == 0 and span.end is not None:
+            n = ready
+        if n <= 0:
+            return None
+        cut = Cut(at, n, starts_span=not self._begun)
+        self._cursor, self._begun = at + n, True
+        return cut
+
+    def take_finished(self) -> Span | None:
+        """The oldest span, once every frame of it has been cut or given up; it leaves the queue."""
+        if not self._spans:
+            return None
+        span = self._spans[0]
+        if span.end is None or max(self._cursor, span.start) < span.end:
+            return None
+        self._begun = False
+        return self._spans.popleft()
+
+    def give_up_before(self, frame: int, code: str) -> list[Lost]:
+        """Frames below `frame` whose audio is gone, as Lost; they will not be cut."""
+        lost = []
+        for span in self._spans:
+            at = max(self._cursor, span.start)
+            end = min(frame, frame if span.end is None else span.end)
+            if at < end:
+                lost.append(Lost(at, end - at, code))
+                self._cursor = end
+        return lost
+
+    def _largest_cut(self, n: int) -> int:
+        if n < self._hop:
+            return 0
+        cut = self._hop
+        while cut * 2 <= min(n, self._max_hop):
+            cut *= 2
+        return cut

@@ -1,0 +1,146 @@
+"""StreamSession: samples in, windows and events out. One speaker's whole story, without a clock.
+
+`push` takes samples, `absorb` takes a model's answer; both return a Turn: what to tell, and the next window
+to have scored. One window at a time is out for scoring: audio that arrives meanwhile waits in the ring and
+joins the next window, so under load windows grow and nothing is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stream.framing import Framer
+from stream.gate import GateConfig, SpeechGate
+from stream.ring import RingBuffer
+from stream.smoothing import Smoother
+from stream.types import (
+    HOP,
+    N_LABELS,
+    SAMPLE_RATE,
+    Answer,
+    Failed,
+    Floats,
+    FramesScored,
+    Lost,
+    SpeechEnded,
+    SpeechStarted,
+    StreamEvent,
+    Turn,
+    UtteranceScored,
+    Window,
+    frames_in,
+    samples_for,
+    softmax,
+)
+from stream.utterance import Utterance
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """How a session listens. Frames and hops of 10 ms, samples at 16 kHz."""
+
+    gate: GateConfig = field(default_factory=GateConfig)
+    hop: int = 10
+    max_hop: int = 80
+    ring: int = 10 * SAMPLE_RATE
+    smoothing: float = 50.0  # time constant, frames
+
+
+class StreamSession:
+    """The life of one stream of samples. Not thread-safe: its owner calls it from one place at a time."""
+
+    def __init__(self, session_id: str, config: StreamConfig) -> None:
+        self.session_id = session_id
+        self._ring = RingBuffer(config.ring)
+        self._gate = SpeechGate(config.gate)
+        self._framer = Framer(config.hop, config.max_hop)
+        self._smoother = Smoother(config.smoothing)
+        self._utterance = Utterance()
+        self._model_state: Floats | None = None
+        self._in_flight: Window | None = None
+        self._speech_from: int | None = None
+        self.frames_by_label = np.zeros(N_LABELS, np.int64)  # scored frames by their likeliest label
+        self.speech_frames = 0
+        self.lost_frames = 0
+
+    @property
+    def received(self) -> int:
+        """Samples received so far."""
+        return self._ring.end
+
+    @property
+    def speech_so_far(self) -> int:
+        """Frames inside detected speech, those of a span still open included."""
+        still_open = 0 if self._speech_from is None else frames_in(self._ring.end) - self._speech_from
+        return self.speech_frames + max(0, still_open)
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is out for scoring, and no detected speech waits for it."""
+        return self._in_flight is None and not self._framer.waiting
+
+    def push(self, samples: Floats) -> Turn:
+        """Take samples (n,) in, n at most the ring's capacity."""
+        self._ring.write(samples)
+        events: list[StreamEvent] = []
+        self._mark_edges(self._gate.advance(self._ring), events)
+        first_held = -(-self._ring.start // HOP)
+        self._lose(self._framer.give_up_before(first_held, "OVERLOADED"), events)
+        return self._next_turn(events)
+
+    def flush(self) -> Turn:
+        """Close open speech where the audio ends now; `settled` tells when all of it has been scored."""
+        events: list[StreamEvent] = []
+        self._mark_edges(self._gate.close(frames_in(self._ring.end)), events)
+        return self._next_turn(events)
+
+    def absorb(self, window: Window, answer: Answer) -> Turn:
+        """Take the answer to the window that is out. Raises ValueError for any other window."""
+        if window is not self._in_flight:
+            raise ValueError(f"frame {window.first_frame} of {self.session_id} is not out for scoring")
+        self._in_flight = None
+        events: list[StreamEvent] = []
+        if isinstance(answer, Failed):
+            self._lose([Lost(window.first_frame, window.n_frames, answer.code)], events)
+        else:
+            self._model_state = answer.state
+            self._utterance.add(answer)
+            probs = softmax(answer.logits)
+            self.frames_by_label += np.bincount(probs.argmax(axis=1), minlength=N_LABELS)
+            smoothed = self._smoother.update(probs, answer.weights)
+            events.append(FramesScored(window.first_frame, answer, probs, smoothed))
+        return self._next_turn(events)
+
+    def _next_turn(self, events: list[StreamEvent]) -> Turn:
+        """Close what is complete and, when nothing is out, cut the next window."""
+        if self._in_flight is not None:
+            return Turn(tuple(events))
+        while span := self._framer.take_finished():
+            done, self._utterance = self._utterance, Utterance()
+            if done.n_frames and span.end is not None:
+                events.append(UtteranceScored(span.start, span.end, done.n_frames, done.probs()))
+        cut = self._framer.next_cut(frames_in(self._ring.end))
+        if cut is not None:
+            first_sample = cut.first_frame * HOP
+            samples = self._ring.read(first_sample, first_sample + samples_for(cut.n_frames))
+            self._in_flight = Window(
+                self.session_id, cut.first_frame, cut.n_frames, cut.starts_span, samples, self._model_state
+            )
+        return Turn(tuple(events), self._in_flight)
+
+    def _mark_edges(self, edges: list[SpeechStarted | SpeechEnded], events: list[StreamEvent]) -> None:
+        for edge in edges:
+            if isinstance(edge, SpeechStarted):
+                self._framer.open(edge.frame)
+                self._speech_from = edge.frame
+            else:
+                self._framer.close(edge.frame)
+                self.speech_frames += edge.frame - (self._speech_from or 0)
+                self._speech_from = None
+        events.extend(edges)
+
+    def _lose(self, lost: list[Lost], events: list[StreamEvent]) -> None:
+        self.lost_frames += sum(part.n_frames for part in lost)
+        events.extend(lost)

@@ -1,0 +1,115 @@
+"""Real parts for every test: a server in a process of its own on a free port, a recording, a microphone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """`python -m server serve` as an operator runs it. `settings`: EMOTION_ variables without the prefix."""
+
+    def __init__(self, **settings: object) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._env = {**os.environ, **{f"EMOTION_{k.upper()}": str(v) for k, v in settings.items()}}
+        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self.process = self._launch()
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "server", "serve", "--port", str(self.port)],
+            cwd=ROOT,
+            env=self._env,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if process.poll() is not None:
+                raise RuntimeError(f"the server ended with {process.returncode}:\n{self.log()}")
+            try:
+                if self.get("/readyz")[0] == 200:
+                    return process
+            except OSError:
+                pass
+            time.sleep(0.05)
+        process.kill()
+        raise RuntimeError(f"the server was not ready within 60 s:\n{self.log()}")
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read().decode()
+
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    def stop(self, timeout_s: float = 20) -> int:
+        """SIGTERM, as an operator stops it; gives the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    def restart(self) -> None:
+        """On the same port."""
+        self.stop()
+        self.process = self._launch()
+
+
+@pytest.fixture(scope="module")
+def live_server() -> Iterator[Server]:
+    """A real server with the embedded model."""
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def demo_wav() -> Path:
+    """A recording that ships with the project: 16 kHz mono PCM16."""
+    return ROOT / "demo" / "conversation.wav"
+
+
+@pytest.fixture(scope="session")
+def demo_pcm(demo_wav: Path) -> bytes:
+    """The samples of the demo recording as PCM16 bytes."""
+    samples, rate = soundfile.read(demo_wav, dtype="int16")
+    assert rate == 16_000
+    return bytes(samples.astype("<i2").tobytes())
+
+
+@pytest.fixture(scope="session")
+def demo_samples(demo_pcm: bytes) -> np.ndarray:
+    """The same as float32 in [-1, 1)."""
+    return np.frombuffer(demo_pcm, "<i2").astype(np.float32) / 32768
