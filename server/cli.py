@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,11 @@ ConfigFile = Annotated[
 ]
 ModelName = Annotated[str | None, typer.Option("--model", help="A model's name; `models` lists them.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+
+
+class Granularity(StrEnum):
+    utterance = "utterance"
+    frame = "frame"
 
 
 def settings(file: Path, options: dict[str, Any]) -> configuration.Config:
@@ -56,6 +62,41 @@ def serve(
     orders = json.dumps({"config": str(config), "options": options})
     os.chdir(ROOT)
     os.execv(sys.executable, [sys.executable, "-m", "server.run", mode, orders])
+
+
+@app.command()
+def analyze(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Recordings, or folders of them.")],
+    granularity: Annotated[Granularity, typer.Option(help="One result per file, or one per 10 ms frame.")] = (
+        Granularity.utterance
+    ),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per line; the default when the output is piped.")
+    ] = False,
+    model: ModelName = None,
+    device: Device = None,
+    config: ConfigFile = ROOT / "config.yaml",
+) -> None:
+    """Score recordings: WAV, FLAC, OGG/Opus, MP3, AIFF, at any rate, any number of channels, any length."""
+    from server.analyze import main as run
+
+    loaded = settings(config, given(model={"name": model, "device": device}))
+    raise typer.Exit(run(paths, granularity.value, loaded, as_json or not sys.stdout.isatty()))
+
+
+@app.command()
+def demo(
+    file: Annotated[Path, typer.Argument(help="A recording to stream.")] = ROOT / "demo" / "conversation.wav",
+    url: Annotated[str | None, typer.Option(help="A server that runs; without it one is started.")] = None,
+    token: Annotated[
+        str, typer.Option(help="The server's access token.", envvar="EMOTION_SERVER__TOKEN")
+    ] = "",
+    config: ConfigFile = ROOT / "config.yaml",
+) -> None:
+    """Stream a recording through the real socket, at real-time pace, and draw what comes back."""
+    from server.demo import main as run
+
+    raise typer.Exit(run(file, url, token, config))
 
 
 @app.command()

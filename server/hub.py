@@ -20,9 +20,12 @@ def patch() -> None:
     import eventlet
 
     eventlet.monkey_patch()
-    from eventlet.websocket import RFC6455WebSocket
+    from eventlet.websocket import RFC6455WebSocket, WebSocketWSGI
 
     RFC6455WebSocket._apply_mask = staticmethod(unmask)
+    # Every browser offers to compress each message, and eventlet agrees: 0.1 ms of CPU per chunk and 256 KB of
+    # memory per connection, to save a quarter of base64.
+    WebSocketWSGI._negotiate_permessage_deflate = lambda self, extensions: None
 
 
 def unmask(data: bytes, mask: Any, length: int | None = None, offset: int = 0) -> bytes:
@@ -31,8 +34,8 @@ def unmask(data: bytes, mask: Any, length: int | None = None, offset: int = 0) -
     eventlet does this byte by byte in Python, which is half of all the CPU time of a server that receives audio.
     """
     n = len(data) if length is None else length
-    key = np.frombuffer(bytes(mask), np.uint8)
-    pattern = np.tile(np.roll(key, -(offset % 4)), n // 4 + 1)[:n]
+    turned = bytes(mask[(offset + i) % 4] for i in range(4))
+    pattern = np.frombuffer(turned * (n // 4 + 1), np.uint8, n)
     return (np.frombuffer(data, np.uint8, n) ^ pattern).tobytes()
 
 

@@ -45,7 +45,7 @@ class Metrics:
     """A registry of its own, so that two servers in one process (tests) do not share counters."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a `_created` series beside each of the others doubles a scrape for nothing
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a `_created` series beside each of the others doubles a scrape for nothing
         self.registry = r = CollectorRegistry()
         self.connections = Gauge("emotion_connections", "Open client connections", registry=r)
         self.sessions = Gauge("emotion_sessions", "Open sessions", registry=r)

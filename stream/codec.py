@@ -62,14 +62,40 @@ class _Place:
     left: int | None = None  # bytes of audio until the current WAV ends; None: no end known
 
 
+class Resampler:
+    """Samples at any rate → 16 kHz, piece by piece. How they are cut into pieces does not matter."""
+
+    def __init__(self) -> None:
+        self._stream: soxr.ResampleStream | None = None
+        self._rate = SAMPLE_RATE  # what the stream reads; 16 kHz needs none
+
+    def push(self, mono: Floats, rate: int) -> Floats:
+        """Samples (n,) at `rate` Hz → those at 16 kHz that they complete. A new rate ends the old stream."""
+        held = np.empty(0, np.float32)
+        if rate != self._rate:
+            held, self._rate = self.finish(), rate
+        if rate == SAMPLE_RATE:
+            return mono if not len(held) else np.concatenate([held, mono])
+        if self._stream is None:
+            self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        return np.concatenate([held, self._stream.resample_chunk(mono)])
+
+    def finish(self) -> Floats:
+        """What is still held back, since it waits for samples that will not come."""
+        if self._stream is None:
+            return np.empty(0, np.float32)
+        stream, self._stream = self._stream, None
+        tail: Floats = stream.resample_chunk(np.empty(0, np.float32), last=True)
+        return tail
+
+
 class Decoder:
     """One session's bytes → samples. `decode` may raise BadAudio or UnsupportedEncoding."""
 
     def __init__(self, declared: Format) -> None:
         self._declared = declared
         self._place = _Place(declared, in_header=declared.encoding == "wav")
-        self._resampler: soxr.ResampleStream | None = None
-        self._rate = SAMPLE_RATE  # what the resampler reads; 16 kHz needs none
+        self._resampler = Resampler()
         self.received_ms = 0.0  # audio received, counted before resampling
 
     def decode(self, data: bytes, sample_rate: int | None = None) -> Floats:
@@ -84,12 +110,11 @@ class Decoder:
             place = _Place(self._declared, in_header=self._declared.encoding == "wav")
         self._place = place
         self.received_ms += 1000 * len(mono) / rate
-        return self._resample(mono, rate)
+        return self._resampler.push(mono, rate)
 
     def finish(self) -> Floats:
         """What the resampler still holds back. The next chunk starts it afresh."""
-        tail, self._resampler = self._drain(), None
-        return tail
+        return self._resampler.finish()
 
     def seconds_of(self, data: bytes, sample_rate: int | None = None) -> float:
         """How much audio `data` is about to bring, as far as can be told before it is decoded."""
@@ -130,22 +155,6 @@ class Decoder:
             data = data[: place.left]
             place = replace(place, left=place.left - len(data))
         return place, data
-
-    def _resample(self, mono: Floats, rate: int) -> Floats:
-        held = np.empty(0, np.float32)
-        if rate != self._rate:
-            held, self._resampler, self._rate = self._drain(), None, rate
-        if rate == SAMPLE_RATE:
-            return mono if not len(held) else np.concatenate([held, mono])
-        if self._resampler is None:
-            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        return np.concatenate([held, self._resampler.resample_chunk(mono)])
-
-    def _drain(self) -> Floats:
-        if self._resampler is None:
-            return np.empty(0, np.float32)
-        tail: Floats = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
-        return tail
 
 
 def _samples(place: _Place, body: bytes) -> tuple[Floats, _Place]:

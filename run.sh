@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# The one entrance. Makes its own virtual environment in .venv the first time, and again when requirements change.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+  cat <<'TEXT'
+emotion-stream: the emotion of speech, while it is being spoken.
+
+  ./run.sh [--host H] [--port P] [--model NAME] [--device D] [--config FILE]
+                          serve: the live page, the socket, REST and metrics (http://127.0.0.1:7860)
+  ./run.sh demo [FILE]    stream a recording through the real socket and draw the answers in the terminal
+  ./run.sh analyze PATH…  score recordings or folders (--granularity utterance|frame, --json)
+  ./run.sh models         list the models that can be chosen
+  ./run.sh test [ARGS…]   install what the tests need and run them all; with ARGS, pytest with these
+  ./run.sh check          lint, formatting and types
+  ./run.sh --help         this text; `./run.sh COMMAND --help` for one command
+
+Every setting is in config.yaml, and can be given as an environment variable: EMOTION_SERVER__PORT=8080.
+TEXT
+}
+
+say() { printf '%s\n' "$*" >&2; }
+
+# ensure FILE: a virtual environment that holds what FILE lists. A stamp remembers what was installed.
+ensure() {
+  local wanted stamp=.venv/.installed-${1%.txt}
+  wanted=$(cat requirements.txt "$1" | cksum)
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
+  if [ ! -x .venv/bin/python ]; then
+    local python=${PYTHON:-python3}
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+      say "Python 3.11 or newer is needed, as python3 or named by PYTHON=…"; exit 1; }
+    say "Making a virtual environment in .venv …"
+    "$python" -m venv .venv || { say "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+  fi
+  say "Installing $1 into .venv (a minute or two, once) …"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$1"
+  printf '%s' "$wanted" >"$stamp"
+}
+
+# Programs that some tests need. Where they cannot be installed those tests are skipped, and say so.
+programs() {
+  local missing=()
+  command -v chromium >/dev/null || missing+=(chromium fonts-noto-cjk fonts-noto-color-emoji)
+  command -v prometheus >/dev/null || missing+=(prometheus)
+  [ ${#missing[@]} -eq 0 ] && return
+  if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    say "Installing ${missing[*]} for the tests …"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } \
+      >/dev/null 2>&1 || say "Could not install them: the tests that need them will be skipped."
+  else
+    say "For the browser and Prometheus tests: apt-get install ${missing[*]}"
+  fi
+}
+
+check() {
+  .venv/bin/ruff check .
+  .venv/bin/ruff format --check --quiet .
+  .venv/bin/mypy
+}
+
+case ${1:-} in
+  -h | --help | help) usage ;;
+  test)
+    shift
+    ensure requirements-dev.txt
+    if [ $# -gt 0 ]; then exec .venv/bin/python -m pytest "$@"; fi
+    programs
+    check
+    exec .venv/bin/python -m pytest
+    ;;
+  check)
+    ensure requirements-dev.txt
+    check
+    ;;
+  "" | -*)
+    ensure requirements.txt
+    exec .venv/bin/python -m server serve "$@"
+    ;;
+  *)
+    ensure requirements.txt
+    exec .venv/bin/python -m server "$@"
+    ;;
+esac
