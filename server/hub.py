@@ -55,7 +55,8 @@ class _Eventlet:
         from eventlet import greenpool
 
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = eventlet.listen((host, port), family=family, backlog=1024)
+        # eventlet's default (SO_REUSEPORT) lets a second server share the port, in silence, half the clients each.
+        self._socket = eventlet.listen((host, port), family=family, backlog=1024, reuse_port=False)
         self._pool = greenpool.GreenPool(connections)
         self._app = app
         self.port: int = self._socket.getsockname()[1]

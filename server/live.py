@@ -117,6 +117,13 @@ class LiveSession:
                 return True
         return self._settled.wait(self._around.patience_s)
 
+    def close(self, reason: str) -> JsonDict:
+        """Tell the summary; nothing is fed afterwards."""
+        with self._lock:
+            summary = self.summary(reason)
+            self.outbox.put("session_summary", summary)
+            return summary
+
     def summary(self, reason: str) -> JsonDict:
         with self._lock:
             counts = self._session.frames_by_label

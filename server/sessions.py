@@ -92,8 +92,7 @@ class Sessions:
             owner = self._owner.pop(session.session_id)
             if owner is not None and self._current.get(owner) == session.session_id:
                 del self._current[owner]
-        summary = session.summary(reason)
-        session.outbox.put("session_summary", summary)
+        summary = session.close(reason)
         log.info(
             "session %s closed: %s, %.1f s of audio, %.1f s of speech, %.1f s lost%s",
             session.session_id,

@@ -67,6 +67,10 @@ class _Connection:
         return self.unsent() < BACKLOG
 
     def drop(self) -> None:
+        """Disconnect it, in the background: the caller may hold locks that a disconnect needs too."""
+        self._server.start_background_task(self._disconnect)
+
+    def _disconnect(self) -> None:
         transport = self._transport
         self._server.disconnect(self.sid)
         if transport is not None:
