@@ -23,11 +23,13 @@ CODES = {
 class ClientError(Exception):
     """Something the client did, or must know: answered with its code, never logged as our fault."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, next_seq: int | None = None) -> None:
+        """`next_seq`: where a client that numbers its chunks should go on, told beside the error."""
         assert code in CODES, code
         super().__init__(message)
         self.code = code
         self.message = message
+        self.next_seq = next_seq
 
     def to_wire(self) -> dict[str, str]:
         return {"code": self.code, "message": self.message}

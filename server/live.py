@@ -95,16 +95,28 @@ class LiveSession:
             self.outbox.drain()
 
     def feed(self, message: wire.AudioMessage) -> JsonDict:
-        """Take a chunk in. Raises ClientError; then the chunk has left no trace and may be sent again."""
+        """Take a chunk in. Raises ClientError; then the chunk has left no trace in the audio.
+
+        Numbered chunks (`seq`) are taken in order and once. One that is refused for now (RATE_LIMITED) has to be
+        sent again before those after it; one that is refused for good is passed over.
+        """
         now = time.monotonic()
         with self._lock:
             self.last_heard_s = now
-            if message.seq is not None and message.seq < self.next_seq:
+            seq, expected = message.seq, self.next_seq
+            if seq is not None and seq < expected:
                 return {"ok": True, "received_ms": self._received_ms, "duplicate": True}
-            self._admit(message, now)
-            self._take(self._decode(message), now)
-            if message.seq is not None:
-                self.next_seq = message.seq + 1
+            if seq is not None and seq > expected:
+                raise ClientError("BAD_REQUEST", f"'seq' {seq} before {expected}: go on from there", expected)
+            try:
+                samples = self._decode(message, now)
+            except ClientError as refused:
+                if seq is not None and refused.code != "RATE_LIMITED":
+                    self.next_seq = seq + 1
+                raise
+            if seq is not None:
+                self.next_seq = seq + 1
+            self._take(samples, now)
             return {"ok": True, "received_ms": self._received_ms}
 
     def flush(self) -> bool:
@@ -157,23 +169,20 @@ class LiveSession:
     def _received_ms(self) -> int:
         return round(self._decoder.received_ms)
 
-    def _admit(self, message: wire.AudioMessage, now: float) -> None:
+    def _decode(self, message: wire.AudioMessage, now: float) -> Floats:
         limits = self._around.limits
-        seconds = self._decoder.seconds_of(message.data, message.sample_rate)
+        data = message.data(limits.max_chunk_bytes)
+        seconds = self._decoder.seconds_of(data, message.sample_rate)
         if seconds > limits.max_chunk_s:
             raise ClientError(
                 "CHUNK_TOO_LARGE",
                 f"the chunk holds {seconds:.1f} s of audio; send at most {limits.max_chunk_s:g} s at a time",
             )
         if not self._bucket.take(seconds, now):
-            raise ClientError(
-                "RATE_LIMITED",
-                f"more than {limits.ahead_s:g} s ahead of real time; send this chunk again a little later",
-            )
-
-    def _decode(self, message: wire.AudioMessage) -> Floats:
+            ahead = f"more than {limits.ahead_s:g} s ahead of real time"
+            raise ClientError("RATE_LIMITED", f"{ahead}; send this chunk again a little later", self.next_seq)
         try:
-            return self._decoder.decode(message.data, message.sample_rate)
+            return self._decoder.decode(data, message.sample_rate)
         except UnsupportedEncoding as wrong:
             raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
         except BadAudio as wrong:

@@ -151,7 +151,7 @@ class Sockets:
         }
 
     def on_audio(self, me: _Connection, payload: object) -> JsonDict:
-        message = wire.parse_audio(payload, self._config.limits.max_chunk_bytes)
+        message = wire.parse_audio(payload)
         session = self._sessions.find(me.sid, message.session_id)
         if session is None:  # no start: a session with the defaults
             session, _, _ = self._sessions.start(me.sid, me, wire.parse_start(None))
@@ -209,4 +209,5 @@ class Sockets:
         self._metrics.error(wrong.code)
         if me.keeps_up():
             me.send("error", wrong.to_wire())
-        return {"ok": False, "error": wrong.to_wire()}
+        hint = {} if wrong.next_seq is None else {"next_seq": wrong.next_seq}
+        return {"ok": False, "error": wrong.to_wire(), **hint}

@@ -63,10 +63,25 @@ class StartRequest:
 
 @dataclass(frozen=True)
 class AudioMessage:
-    data: bytes
+    chunk: str | bytes
     session_id: str | None
     sample_rate: int | None
     seq: int | None
+
+    def data(self, max_bytes: int) -> bytes:
+        """The audio. Raises ClientError CHUNK_TOO_LARGE or BAD_AUDIO."""
+        chunk = self.chunk
+        size = len(chunk) * 3 // 4 if isinstance(chunk, str) else len(chunk)
+        if size > max_bytes:
+            raise ClientError(
+                "CHUNK_TOO_LARGE", f"the chunk holds {size} bytes; send at most {max_bytes} at a time"
+            )
+        if isinstance(chunk, bytes):
+            return chunk
+        try:
+            return binascii.a2b_base64(chunk, strict_mode=True)
+        except (binascii.Error, ValueError) as wrong:
+            raise ClientError("BAD_AUDIO", f"'chunk' is not base64: {wrong}") from None
 
 
 def parse_start(payload: object) -> StartRequest:
@@ -86,26 +101,16 @@ def parse_start(payload: object) -> StartRequest:
     )
 
 
-def parse_audio(payload: object, max_bytes: int) -> AudioMessage:
-    """Raises ClientError BAD_REQUEST, CHUNK_TOO_LARGE or BAD_AUDIO."""
+def parse_audio(payload: object) -> AudioMessage:
+    """Raises ClientError BAD_REQUEST."""
     fields = _fields(payload, _AUDIO)
-    chunk = fields.get("chunk")
+    chunk, seq = fields.get("chunk"), fields.get("seq")
     if chunk is None:
         raise ClientError("BAD_REQUEST", "audio_stream needs 'chunk': base64 text or bytes")
-    size = len(chunk) * 3 // 4 if isinstance(chunk, str) else len(chunk)
-    if size > max_bytes:
-        raise ClientError(
-            "CHUNK_TOO_LARGE", f"the chunk holds {size} bytes; send at most {max_bytes} at a time"
-        )
-    if isinstance(chunk, str):
-        try:
-            chunk = binascii.a2b_base64(chunk, strict_mode=True)
-        except (binascii.Error, ValueError) as wrong:
-            raise ClientError("BAD_AUDIO", f"'chunk' is not base64: {wrong}") from None
-    seq = fields.get("seq")
     if seq is not None and seq < 0:
         raise ClientError("BAD_REQUEST", "'seq' must not be negative")
-    return AudioMessage(bytes(chunk), fields.get("session_id"), fields.get("sample_rate"), seq)
+    chunk = chunk if isinstance(chunk, str) else bytes(chunk)
+    return AudioMessage(chunk, fields.get("session_id"), fields.get("sample_rate"), seq)
 
 
 def parse_session_id(payload: object) -> str | None:
