@@ -15,7 +15,6 @@ from typing import Any
 from flask import Flask
 from flask_socketio import SocketIO
 from socketio.exceptions import ConnectionRefusedError as Refused
-from socketio.packet import Packet
 
 from server import auth, wire
 from server.config import Config
@@ -24,6 +23,7 @@ from server.limits import TokenBucket
 from server.live import LiveSession
 from server.metrics import Metrics
 from server.sessions import Sessions
+from server.transport import TextPacket, harden
 from stream.types import LABELS, JsonDict
 
 log = logging.getLogger("sockets")
@@ -32,15 +32,6 @@ MESSAGE_ROOM = 2 * 8_000_000  # above any chunk limit, so that a chunk too large
 BACKLOG = 64  # packets waiting in a connection before its client counts as slow
 
 Handler = Callable[..., Any]
-
-
-class TextPacket(Packet):  # type: ignore[misc]
-    """Results hold no bytes, so python-socketio need not walk through 90 numbers each time to look for some.
-
-    Receiving binary chunks does not depend on this.
-    """
-
-    uses_binary_events = False
 
 
 class _Connection:
@@ -97,6 +88,7 @@ class Sockets:
         )
         self._server = server = self.io.server
         metrics.connections.set_function(lambda: float(len(self._connections)))
+        harden(server, lambda: metrics.error("BAD_REQUEST"))
         server.on("connect", self.on_connect)
         server.on("disconnect", self.on_disconnect)
         server.on("start", self._guarded(self.on_start))

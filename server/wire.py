@@ -87,13 +87,9 @@ class AudioMessage:
 def parse_start(payload: object) -> StartRequest:
     """Raises ClientError BAD_REQUEST or UNSUPPORTED_ENCODING."""
     fields = _fields(payload, _START)
-    _check_id(fields.get("session_id"))
+    declared = {name: fields[name] for name in ("encoding", "sample_rate", "channels") if name in fields}
     try:
-        wanted = Format(
-            fields.get("encoding") or "pcm_s16le",
-            fields.get("sample_rate") or 16_000,
-            fields.get("channels") or 1,
-        )
+        wanted = Format(**declared)
     except UnsupportedEncoding as wrong:
         raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
     return StartRequest(
@@ -132,12 +128,13 @@ def _fields(payload: object, known: dict[str, type | tuple[type, ...]]) -> dict[
             continue
         if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             raise ClientError("BAD_REQUEST", f"{name!r} must be {_NAMES[wanted]}, got {type(value).__name__}")
-    return payload
+    given = {name: value for name, value in payload.items() if value is not None}
+    if "session_id" in given:
+        _check_id(given["session_id"])
+    return given
 
 
-def _check_id(session_id: str | None) -> None:
-    if session_id is None:
-        return
+def _check_id(session_id: str) -> None:
     plain = session_id.replace("-", "").replace("_", "").replace(".", "")
     if not (0 < len(session_id) <= _MAX_ID and plain.isascii() and plain.isalnum()):
         raise ClientError(

@@ -13,10 +13,11 @@ import numpy as np
 import soxr
 
 from stream.types import SAMPLE_RATE, Floats
-from stream.wav import BadWav, UnsupportedWav, is_wav, read_header
+from stream.wav import BadWav, Bytes, UnsupportedWav, is_wav, may_be_wav, read_header
 
 ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "wav")
 RATES = range(8_000, 48_001)
+MAX_WAVS = 100  # in one chunk; each may need a resampler of its own
 _BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 
 
@@ -37,7 +38,7 @@ class Format:
     def __post_init__(self) -> None:
         if self.encoding not in ENCODINGS:
             raise UnsupportedEncoding(
-                f"encoding {self.encoding!r} is not known; send one of: {', '.join(ENCODINGS)}"
+                f"encoding {self.encoding[:40]!r} is not known; send one of: {', '.join(ENCODINGS)}"
             )
         if self.sample_rate not in RATES:
             raise UnsupportedEncoding(
@@ -48,8 +49,8 @@ class Format:
 
     @property
     def bytes_per_frame(self) -> int:
-        """Of one sample of every channel; of a WAV whose header is still to come, a guess."""
-        return _BYTES.get(self.encoding, 2) * self.channels
+        """Of one sample of every channel. What a WAV holds, only the format in its header knows."""
+        return _BYTES[self.encoding] * self.channels
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,11 @@ class _Place:
 
     format: Format
     carry: bytes = b""  # the first bytes of a sample, or of a header, that is not complete yet
-    in_header: bool = False
+    in_header: bool = False  # a WAV may begin here; it must when WAV was declared
+    in_wav: bool = False  # the format is that of a WAV's header, and no client's word changes it
     left: int | None = None  # bytes of audio until the current WAV ends; None: no end known
+    trailer: int = 0  # bytes of the current WAV that follow its audio
+    skip: int = 0  # such bytes that are still to come
 
 
 class Resampler:
@@ -94,77 +98,95 @@ class Decoder:
 
     def __init__(self, declared: Format) -> None:
         self._declared = declared
-        self._place = _Place(declared, in_header=declared.encoding == "wav")
+        self._place = _Place(declared, in_header=True)
         self._resampler = Resampler()
         self.received_ms = 0.0  # audio received, counted before resampling
 
     def decode(self, data: bytes, sample_rate: int | None = None) -> Floats:
         """Samples (n,) at 16 kHz that `data` completes, n may be 0. `sample_rate`: if not the declared one."""
-        place = self._place
-        if sample_rate is not None and sample_rate != place.format.sample_rate and not is_wav(data):
-            place = replace(place, format=replace(place.format, sample_rate=sample_rate))
-        place, body = self._find_audio(place, data)
-        mono, place = _samples(place, body)
-        rate = place.format.sample_rate
-        if place.left == 0:  # the WAV is over: what follows is another one, or what was declared
-            place = _Place(self._declared, in_header=self._declared.encoding == "wav")
+        parts, place = self._split(data, sample_rate)
+        heard = [(_samples(format, raw), format.sample_rate) for format, raw in parts]
         self._place = place
-        self.received_ms += 1000 * len(mono) / rate
-        return self._resampler.push(mono, rate)
+        self.received_ms += sum(1000 * len(mono) / rate for mono, rate in heard)
+        resampled = [self._resampler.push(mono, rate) for mono, rate in heard if len(mono)]
+        if len(resampled) == 1:
+            return resampled[0]
+        return np.concatenate(resampled) if resampled else np.empty(0, np.float32)
 
     def finish(self) -> Floats:
         """What the resampler still holds back. The next chunk starts it afresh."""
         return self._resampler.finish()
 
     def seconds_of(self, data: bytes, sample_rate: int | None = None) -> float:
-        """How much audio `data` is about to bring, as far as can be told before it is decoded."""
-        format = self._place.format
-        if is_wav(data):
-            try:
-                header = read_header(data)
-            except BadWav:
-                header = None  # `decode` says what is wrong with it
-            if header is not None and header.channels:
-                wav = _BYTES[header.encoding] * header.channels * max(1, header.sample_rate)
-                return (len(data) - header.data_start) / wav
-        rate = format.sample_rate if sample_rate is None else max(1, sample_rate)
-        return len(data) / (format.bytes_per_frame * rate)
+        """How much audio `decode` is about to make of `data`; 0 when it is going to refuse it."""
+        try:
+            parts, _ = self._split(data, sample_rate)
+        except (BadAudio, UnsupportedEncoding):
+            return 0.0
+        return sum(len(raw) / (format.bytes_per_frame * format.sample_rate) for format, raw in parts)
 
     @property
     def leftover_bytes(self) -> int:
         """Bytes that wait for the rest of their sample."""
         return len(self._place.carry)
 
-    def _find_audio(self, place: _Place, data: bytes) -> tuple[_Place, bytes]:
-        """Strip what is not audio: read a header where one stands, cut what follows a WAV's end."""
-        if not place.in_header and is_wav(data):
+    def _split(self, data: bytes, sample_rate: int | None) -> tuple[list[tuple[Format, Bytes]], _Place]:
+        """Cut `carry + data` into stretches of whole sample frames, each of one format; strip the rest.
+
+        Changes nothing: the second value is where the decoder stands afterwards.
+        """
+        place = self._place
+        if is_wav(data):
             place = _Place(place.format, in_header=True)
-        if place.in_header:
-            seen = place.carry + data
-            try:
-                header = read_header(seen)
-            except UnsupportedWav as wrong:
-                raise UnsupportedEncoding(str(wrong)) from None
-            except BadWav as wrong:
-                raise BadAudio(str(wrong)) from None
-            if header is None:
-                return replace(place, carry=seen), b""
-            wav = Format(header.encoding, header.sample_rate, header.channels)
-            place, data = _Place(wav, left=header.data_bytes), seen[header.data_start :]
-        if place.left is not None:
-            data = data[: place.left]
-            place = replace(place, left=place.left - len(data))
-        return place, data
+        elif sample_rate not in (None, place.format.sample_rate) and not place.in_wav:
+            place = replace(place, format=replace(place.format, sample_rate=sample_rate))
+        rest: Bytes = memoryview(place.carry + data)
+        parts: list[tuple[Format, Bytes]] = []
+        while rest:
+            if place.skip:
+                n = min(place.skip, len(rest))
+                place, rest = replace(place, skip=place.skip - n), rest[n:]
+                continue
+            if place.in_header:
+                place, start = self._read_header(place, rest)
+                if start is None:
+                    break
+                rest = rest[start:]
+                continue
+            n = len(rest) if place.left is None else min(place.left, len(rest))
+            whole = n - n % place.format.bytes_per_frame
+            parts.append((place.format, rest[:whole]))
+            if place.left is None or n < place.left:
+                if place.left is not None:
+                    place = replace(place, left=place.left - whole)
+                rest = rest[whole:]
+                break
+            if len(parts) > MAX_WAVS:
+                raise BadAudio(f"the chunk holds more than {MAX_WAVS} WAV recordings; send fewer at a time")
+            # The WAV is over: what follows is another one, or what was declared.
+            place, rest = _Place(self._declared, in_header=True, skip=place.trailer), rest[n:]
+        return parts, place if rest == place.carry else replace(place, carry=bytes(rest))
+
+    def _read_header(self, place: _Place, rest: Bytes) -> tuple[_Place, int | None]:
+        """The place after the header at the start of `rest`, and where its audio starts (None: incomplete)."""
+        if self._declared.encoding != "wav" and not may_be_wav(rest):
+            return replace(place, in_header=False), 0
+        try:
+            header = read_header(rest)
+        except UnsupportedWav as wrong:
+            raise UnsupportedEncoding(str(wrong)) from None
+        except BadWav as wrong:
+            raise BadAudio(str(wrong)) from None
+        if header is None:
+            return place, None
+        wav = Format(header.encoding, header.sample_rate, header.channels)
+        place = _Place(wav, in_wav=True, left=header.data_bytes, trailer=header.trailer_bytes)
+        return place, header.data_start
 
 
-def _samples(place: _Place, body: bytes) -> tuple[Floats, _Place]:
-    """Whole sample frames of `carry + body` as mono float32 (n,); the rest goes to the new carry."""
-    if place.in_header:
-        return np.empty(0, np.float32), place
-    body = place.carry + body
-    whole = len(body) - len(body) % place.format.bytes_per_frame
-    raw, place = body[:whole], replace(place, carry=body[whole:])
-    encoding, channels = place.format.encoding, place.format.channels
+def _samples(format: Format, raw: Bytes) -> Floats:
+    """Whole sample frames as mono float32 (n,)."""
+    encoding, channels = format.encoding, format.channels
     if encoding == "pcm_s16le":
         samples = np.frombuffer(raw, "<i2").astype(np.float32) * np.float32(1 / 32768)
     elif encoding == "pcm_f32le":
@@ -176,7 +198,7 @@ def _samples(place: _Place, body: bytes) -> tuple[Floats, _Place]:
         samples = _G711[encoding][np.frombuffer(raw, np.uint8)]
     if channels > 1:
         samples = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
-    return samples, place
+    return samples
 
 
 def _mulaw_table() -> Floats:
