@@ -36,7 +36,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**os.environ, **{f"EMOTION_{k.upper()}": str(v) for k, v in settings.items()}}
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115: as long as the server
         self.process = self._launch()
 
     def _launch(self) -> subprocess.Popen[bytes]:
@@ -68,8 +68,8 @@ class Server:
             return refused.code, refused.read().decode()
 
     def log(self) -> str:
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        fd = self._log.fileno()  # not `seek`: the server writes at the same place in the file
+        return os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="replace")
 
     def stop(self, timeout_s: float = 20) -> int:
         """SIGTERM, as an operator stops it; gives the exit status."""
