@@ -67,13 +67,15 @@ class Window:
     first_frame: int
     n_frames: int
     starts_span: bool
-    samples: Floats  # (samples_for(n_frames),)
+    samples: Floats  # (samples_for(left_frames + n_frames + right_frames),)
     state: Floats | None  # (spec.state_size,)
+    left_frames: int = 0  # frames of context before those to score; fewer than the model's at a session's start
+    right_frames: int = 0  # and after them; fewer at the end of a span
 
     @property
     def end_sample(self) -> int:
         """Index of the first sample after those that this window needs."""
-        return self.first_frame * HOP + len(self.samples)
+        return (self.first_frame - self.left_frames) * HOP + len(self.samples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +108,8 @@ class ModelSpec:
 
     `hop_frames`: windows are cut in multiples of this many frames (except the last of a span).
     `lookahead_frames`: how many frames after frame i may influence its scores.
+    `left_frames`, `right_frames`: context that windows carry beside the frames to score, for models that keep no
+    state. `fixed_hop`: windows may not grow under load, since scores depend on the window.
     """
 
     name: str
@@ -115,6 +119,9 @@ class ModelSpec:
     lookahead_frames: int
     state_size: int
     can_say: tuple[str, ...] = field(default=LABELS)  # labels it can produce; the others always score 0
+    left_frames: int = 0
+    right_frames: int = 0
+    fixed_hop: bool = False
 
 
 class EmotionModel(Protocol):

@@ -36,7 +36,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**os.environ, **{f"EMOTION_{k.upper()}": str(v) for k, v in settings.items()}}
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115: as long as the server
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = self._launch()
 
     def _launch(self) -> subprocess.Popen[bytes]:

@@ -55,6 +55,8 @@ def pack_window(ticket: int, window: Window, submitted_s: float) -> Frames:
         "first": window.first_frame,
         "n": window.n_frames,
         "starts": window.starts_span,
+        "left": window.left_frames,
+        "right": window.right_frames,
         "at": submitted_s,
     }
     state = b"" if window.state is None else window.state.data
@@ -70,6 +72,8 @@ def unpack_window(frames: Sequence[bytes]) -> tuple[int, Window, float]:
         starts_span=head["starts"],
         samples=np.frombuffer(frames[1], np.float32),
         state=np.frombuffer(frames[2], np.float32) if frames[2] else None,
+        left_frames=head["left"],
+        right_frames=head["right"],
     )
     return head["ticket"], window, head["at"]
 
