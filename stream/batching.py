@@ -32,9 +32,12 @@ def plan(lengths: Sequence[int], arrivals: Sequence[float], now: float, limits: 
     groups: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
         groups.setdefault(length, []).append(index)
+    # Before any full batch: a rare length must not starve behind a common one whose batches are always full.
+    oldest = next(iter(groups.values()))
+    wait_s = arrivals[oldest[0]] + limits.max_wait_s - now
+    if wait_s <= 0:
+        return Plan(take=tuple(oldest[: limits.max_batch]))
     for group in groups.values():  # in the order of their oldest window
         if len(group) >= limits.max_batch:
             return Plan(take=tuple(group[: limits.max_batch]))
-    oldest = next(iter(groups.values()))
-    wait_s = arrivals[oldest[0]] + limits.max_wait_s - now
-    return Plan(wait_s=wait_s) if wait_s > 0 else Plan(take=tuple(oldest))
+    return Plan(wait_s=wait_s)

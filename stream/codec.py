@@ -98,7 +98,7 @@ class Decoder:
 
     def __init__(self, declared: Format) -> None:
         self._declared = declared
-        self._place = _Place(declared, in_header=True)
+        self._place = self._beginning()
         self._resampler = Resampler()
         self.received_ms = 0.0  # audio received, counted before resampling
 
@@ -137,7 +137,7 @@ class Decoder:
         """
         place = self._place
         if is_wav(data):
-            place = _Place(place.format, in_header=True)
+            place = _Place(place.format, in_header=True, in_wav=True)
         elif sample_rate not in (None, place.format.sample_rate) and not place.in_wav:
             place = replace(place, format=replace(place.format, sample_rate=sample_rate))
         rest: Bytes = memoryview(place.carry + data)
@@ -164,8 +164,12 @@ class Decoder:
             if len(parts) > MAX_WAVS:
                 raise BadAudio(f"the chunk holds more than {MAX_WAVS} WAV recordings; send fewer at a time")
             # The WAV is over: what follows is another one, or what was declared.
-            place, rest = _Place(self._declared, in_header=True, skip=place.trailer), rest[n:]
+            place, rest = self._beginning(skip=place.trailer), rest[n:]
         return parts, place if rest == place.carry else replace(place, carry=bytes(rest))
+
+    def _beginning(self, skip: int = 0) -> _Place:
+        wav = self._declared.encoding == "wav"
+        return _Place(self._declared, in_header=True, in_wav=wav, skip=skip)
 
     def _read_header(self, place: _Place, rest: Bytes) -> tuple[_Place, int | None]:
         """The place after the header at the start of `rest`, and where its audio starts (None: incomplete)."""

@@ -60,16 +60,17 @@ class Framer:
         self._begun = False
         return self._spans.popleft()
 
-    def give_up_before(self, frame: int, code: str) -> list[Lost]:
-        """Frames below `frame` whose audio is gone, as Lost; they will not be cut."""
-        lost = []
-        for span in self._spans:
-            at = max(self._cursor, span.start)
-            end = min(frame, frame if span.end is None else span.end)
-            if at < end:
-                lost.append(Lost(at, end - at, code))
-                self._cursor = end
-        return lost
+    def give_up_before(self, frame: int, code: str) -> Lost | None:
+        """Frames of the oldest span below `frame`, whose audio is gone: they will not be cut."""
+        if not self._spans:
+            return None
+        span = self._spans[0]
+        at = max(self._cursor, span.start)
+        end = frame if span.end is None else min(frame, span.end)
+        if at >= end:
+            return None
+        self._cursor = end
+        return Lost(at, end - at, code)
 
     def _largest_cut(self, n: int) -> int:
         if n < self._hop:

@@ -53,7 +53,8 @@ class StreamSession:
 
     def __init__(self, session_id: str, config: StreamConfig) -> None:
         self.session_id = session_id
-        self._ring = RingBuffer(config.ring)
+        self._ring = RingBuffer(config.ring + HOP)  # the gate may be a hop behind
+        self._max_push = config.ring
         self._gate = SpeechGate(config.gate)
         self._framer = Framer(config.hop, config.max_hop)
         self._smoother = Smoother(config.smoothing)
@@ -82,12 +83,12 @@ class StreamSession:
         return self._in_flight is None and not self._framer.waiting
 
     def push(self, samples: Floats) -> Turn:
-        """Take samples (n,) in, n at most the ring's capacity."""
+        """Take samples (n,) in. Raises ValueError for more than `config.ring` at once."""
+        if len(samples) > self._max_push:
+            raise ValueError(f"{len(samples)} samples at once; the ring holds {self._max_push}")
         self._ring.write(samples)
         events: list[StreamEvent] = []
         self._mark_edges(self._gate.advance(self._ring), events)
-        first_held = -(-self._ring.start // HOP)
-        self._lose(self._framer.give_up_before(first_held, "OVERLOADED"), events)
         return self._next_turn(events)
 
     def flush(self) -> Turn:
@@ -103,7 +104,7 @@ class StreamSession:
         self._in_flight = None
         events: list[StreamEvent] = []
         if isinstance(answer, Failed):
-            self._lose([Lost(window.first_frame, window.n_frames, answer.code)], events)
+            self._lose(Lost(window.first_frame, window.n_frames, answer.code), events)
         else:
             self._model_state = answer.state
             self._utterance.add(answer)
@@ -114,10 +115,19 @@ class StreamSession:
         return self._next_turn(events)
 
     def _next_turn(self, events: list[StreamEvent]) -> Turn:
-        """Close what is complete and, when nothing is out, cut the next window."""
+        """When nothing is out: close what is complete, cut the next window.
+
+        What the ring has dropped meanwhile is lost only now, so that losses and scores are told in order.
+        """
         if self._in_flight is not None:
             return Turn(tuple(events))
-        while span := self._framer.take_finished():
+        first_held = -(-self._ring.start // HOP)
+        while True:
+            if lost := self._framer.give_up_before(first_held, "OVERLOADED"):
+                self._lose(lost, events)
+            span = self._framer.take_finished()
+            if span is None:
+                break
             done, self._utterance = self._utterance, Utterance()
             if done.n_frames and span.end is not None:
                 events.append(UtteranceScored(span.start, span.end, done.n_frames, done.probs()))
@@ -141,6 +151,6 @@ class StreamSession:
                 self._speech_from = None
         events.extend(edges)
 
-    def _lose(self, lost: list[Lost], events: list[StreamEvent]) -> None:
-        self.lost_frames += sum(part.n_frames for part in lost)
-        events.extend(lost)
+    def _lose(self, lost: Lost, events: list[StreamEvent]) -> None:
+        self.lost_frames += lost.n_frames
+        events.append(lost)

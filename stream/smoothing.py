@@ -13,7 +13,6 @@ class Smoother:
     def __init__(self, time_constant: float) -> None:
         self._decay = float(np.exp(-1 / max(time_constant, 1e-6)))
         self._sum = np.zeros(N_LABELS)
-        self._weight = 0.0
 
     def update(self, probs: Floats, weights: Floats) -> Floats:
         """Take in frames (n, N_LABELS) and weights (n,); the state (N_LABELS,) after the last of them."""
@@ -21,6 +20,5 @@ class Smoother:
         share = (1 - self._decay) * self._decay ** np.arange(n - 1, -1, -1) * weights
         kept = self._decay**n
         self._sum = kept * self._sum + share @ probs
-        self._weight = kept * self._weight + float(share.sum())
         state: Floats = (self._sum / self._sum.sum()).astype(np.float32)
         return state

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+Bytes = bytes | memoryview
+
 MAX_HEADER = 64 * 1024  # metadata chunks may stand before the data; more than this is no microphone
 
 _ENCODINGS = {(1, 16): "pcm_s16le", (3, 32): "pcm_f32le", (6, 8): "alaw", (7, 8): "mulaw"}
@@ -31,15 +33,21 @@ class WavHeader:
     channels: int
     data_start: int  # offset of the first byte of audio
     data_bytes: int | None  # None: until the stream ends
+    trailer_bytes: int  # what follows the audio and still belongs to this WAV: tags, padding
 
 
-def is_wav(data: bytes) -> bool:
+def is_wav(data: Bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WAVE"
 
 
-def read_header(data: bytes) -> WavHeader | None:
+def may_be_wav(data: Bytes) -> bool:
+    """Whether `data` is the beginning of a WAV, as far as it goes: one byte may be enough to say no."""
+    return b"RIFF".startswith(bytes(data[:4])) and b"WAVE".startswith(bytes(data[8:12]))
+
+
+def read_header(data: Bytes) -> WavHeader | None:
     """Read the header at the start of `data`; None when more bytes are needed. Raises BadWav."""
-    if len(data) >= 12 and not is_wav(data):
+    if not may_be_wav(data):
         raise BadWav("the audio was declared as WAV but does not begin with a RIFF/WAVE header")
     fmt: tuple[str, int, int] | None = None
     at = 12
@@ -48,8 +56,11 @@ def read_header(data: bytes) -> WavHeader | None:
         if name == b"data":
             if fmt is None:
                 raise BadWav("the WAV header has no 'fmt ' chunk before its data")
-            endless = size == 0 or size >= _ENDLESS
-            return WavHeader(*fmt, data_start=at + 8, data_bytes=None if endless else size)
+            if at + 8 > MAX_HEADER:
+                break
+            if size == 0 or size >= _ENDLESS:
+                return WavHeader(*fmt, data_start=at + 8, data_bytes=None, trailer_bytes=0)
+            return WavHeader(*fmt, at + 8, size, _trailer(data, at + 8 + size))
         if name == b"fmt " and at + 8 + size <= len(data):
             fmt = _read_format(data[at + 8 : at + 8 + size])
         at += 8 + size + size % 2  # chunks are padded to even length
@@ -58,7 +69,15 @@ def read_header(data: bytes) -> WavHeader | None:
     return None
 
 
-def _read_format(body: bytes) -> tuple[str, int, int]:
+def _trailer(data: Bytes, data_end: int) -> int:
+    """Bytes between the end of the audio and the end of the file that the RIFF header speaks of."""
+    (size,) = struct.unpack_from("<I", data, 4)
+    if 0 < size < _ENDLESS:
+        return max(0, 8 + int(size) - data_end)
+    return data_end % 2  # its writer did not know: then only the padding of chunks to even length
+
+
+def _read_format(body: Bytes) -> tuple[str, int, int]:
     if len(body) < 16:
         raise BadWav("the WAV header's 'fmt ' chunk is too short")
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)

@@ -31,21 +31,33 @@ class Child:
         self._context = zmq.Context()
         self._windows = self._context.socket(zmq.PUSH)
         self._answers = self._context.socket(zmq.PULL)
-        for socket, name in ((self._windows, "windows"), (self._answers, "answers")):
+        for socket in (self._windows, self._answers):
             socket.set_hwm(0)  # bounded by the engine, which holds every window until it is answered
             socket.setsockopt(zmq.LINGER, 0)
-            socket.bind(f"ipc://{self._folder}/{name}")
         self._send_lock = threading.Lock()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "server.engine.worker", json.dumps(self._orders(settings, log_level))],
-            stdin=subprocess.DEVNULL,
-            # Libraries read these when they are loaded; more threads than this slow each other down.
-            env={**os.environ, "OMP_NUM_THREADS": str(settings.threads)},
-        )
+        try:
+            self._answers.bind(f"ipc://{self._folder}/answers")
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "server.engine.worker", json.dumps(self._orders(settings, log_level))],
+                stdin=subprocess.DEVNULL,
+                # Libraries read these when they are loaded; more threads than this slow each other down.
+                env={**os.environ, "OMP_NUM_THREADS": str(settings.threads)},
+            )
+        except BaseException:
+            self._clean_up()
+            raise
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def connect(self) -> None:
+        """To be called when it has said that it is ready, and before anything is sent.
+
+        This end connects and the child binds: a pipe that has connected takes what it is given even when its
+        other end has just died. One that was bound would refuse.
+        """
+        self._windows.connect(f"ipc://{self._folder}/windows")
 
     def send(self, ticket: int, window: Window, submitted_s: float) -> None:
         """Never waits: the pipe is unbounded and the engine's `max_queue` bounds what is in it."""
@@ -74,6 +86,9 @@ class Child:
         """End it at once and clean up after it. What it held is still with the engine."""
         self._process.kill()
         self._process.wait()
+        self._clean_up()
+
+    def _clean_up(self) -> None:
         with self._send_lock:
             self._windows.close()
         self._answers.close()
@@ -84,6 +99,7 @@ class Child:
         return {
             "windows": f"ipc://{self._folder}/windows",
             "answers": f"ipc://{self._folder}/answers",
+            "parent": os.getpid(),
             "model": settings.model,
             "device": settings.device,
             "threads": settings.threads,

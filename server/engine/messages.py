@@ -98,7 +98,9 @@ def pack(message: Message) -> Frames:
             if answer.state is not None:
                 arrays.append(answer.state)
         heads.append(head)
-    body = np.concatenate(arrays) if arrays else np.empty(0, np.float32)
+    body = (
+        np.concatenate(arrays, dtype=np.float32, casting="same_kind") if arrays else np.empty(0, np.float32)
+    )
     return [orjson.dumps({"kind": "answers", "items": heads}), body.data]
 
 

@@ -2,8 +2,8 @@
 drops no connection.
 
 Windows live here until they are answered, with everything needed to score them: when the child dies, a new one
-gets what the old one held. A window that was in the hands of two children when they died is suspected of having
-killed them, and answered as failed.
+gets what the old one held. Any of these may have been what killed it, so they are suspects: each is tried again
+alone, before all others. A suspect whose child dies too is answered as failed, and nobody else with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from stream.types import Answer, Failed, ModelSpec, Window
 
 log = logging.getLogger("engine")
 
-MAX_ATTEMPTS = 2
 TICK_S = 0.1  # how often deadlines and the child's health are looked at
 LOAD_S = 300.0  # a model may take this long to load: large ones read gigabytes
 MAX_BACKOFF_S = 5.0
@@ -31,7 +30,7 @@ class _Held:
     window: Window
     reply: Reply
     submitted_s: float
-    attempts: int = 0
+    sent: bool = False  # in the hands of the child that runs now
 
 
 class ProcessEngine:
@@ -42,6 +41,7 @@ class ProcessEngine:
         self._log_level = log_level
         self._lock = threading.RLock()
         self._held: dict[int, _Held] = {}
+        self._suspects: dict[int, None] = {}  # tickets, in order, of what a dead child had in its hands
         self._next_ticket = 0
         self._child: Child | None = None  # the child that has loaded its model
         self._spec: ModelSpec | None = None
@@ -71,10 +71,10 @@ class ProcessEngine:
                 self._next_ticket += 1
                 held = _Held(window, reply, time.monotonic())
                 self._held[self._next_ticket] = held
-                if self._child:
+                if self._child and not self._suspects:
                     self._send(self._child, self._next_ticket, held)
                 return
-        reply(window, Failed("NOT_READY", "the server is shutting down"), Timing())
+        reply(window, self._gone(), Timing())
 
     def health(self) -> Health:
         up = self._child is not None
@@ -84,30 +84,40 @@ class ProcessEngine:
         self._closing = True
         if self._supervisor.is_alive():
             self._supervisor.join()
+        self._answer_all()
 
-    # -- everything below runs on the supervisor's thread, but _send -----------------------------------
+    # -- everything below runs on the supervisor's thread, but _send and what answers at the end --------
 
     def _supervise(self) -> None:
         backoff_s = 0.0
         while not self._closing and not self._fatal:
             began = time.monotonic()
-            child = Child(self._settings, self._log_level)
-            try:
-                why = self._serve(child)
-            finally:
-                with self._lock:
-                    self._child = None
-                child.kill()
+            why = self._one_life()
             if self._closing or self._fatal:
                 break
             self._restarts += 1
             self._error = f"the model process ended: {why}; restarting"
             log.error("%s (restart %d, %d windows held)", self._error, self._restarts, len(self._held))
-            self._give_up_suspects()
+            self._suspect()
             # At once after a long life; ever slower when it dies at the start.
             backoff_s = 0.0 if time.monotonic() - began > 10 else min(MAX_BACKOFF_S, 2 * backoff_s + 0.1)
             self._sleep(backoff_s)
-        self._answer_all(Failed("NOT_READY", self._error or "the server is shutting down"))
+        self._answer_all()
+
+    def _one_life(self) -> str:
+        """Start a child and serve with it until it has ended; says why it has."""
+        child = None
+        try:
+            child = Child(self._settings, self._log_level)
+            return self._serve(child)
+        except Exception as broken:  # no memory, no disk, …: this thread must live, or nobody is answered
+            log.exception("the model process cannot be kept running")
+            return f"{type(broken).__name__}: {broken}"
+        finally:
+            with self._lock:
+                self._child = None
+            if child:
+                child.kill()
 
     def _serve(self, child: Child) -> str:
         """Receive until the child ends or has to be ended; says why."""
@@ -139,19 +149,41 @@ class ProcessEngine:
         return "closed"
 
     def _welcome(self, child: Child, spec: ModelSpec) -> None:
+        child.connect()
         with self._lock:
             self._spec, self._child, self._error = spec, child, None
-            for ticket, held in self._held.items():
-                self._send(child, ticket, held)
+            self._send_waiting()
         log.info("model %s on %s (%s), process %d", spec.name, spec.device, spec.dtype, child.pid)
 
     def _send(self, child: Child, ticket: int, held: _Held) -> None:
-        held.attempts += 1
+        held.sent = True
         child.send(ticket, held.window, held.submitted_s)
+
+    def _send_waiting(self) -> None:
+        """What the child may have now: one suspect, or everything when there is none. Needs the lock."""
+        if self._child is None:
+            return
+        for ticket in list(self._suspects)[:1] or list(self._held):
+            if not self._held[ticket].sent:
+                self._send(self._child, ticket, self._held[ticket])
+
+    def _suspect(self) -> None:
+        """The child has died: what it had in its hands is suspected; what was already, is guilty."""
+        with self._lock:
+            in_hands = [ticket for ticket, held in self._held.items() if held.sent]
+            guilty = [ticket for ticket in in_hands if ticket in self._suspects]
+            for ticket in in_hands:
+                self._held[ticket].sent = False
+                self._suspects[ticket] = None
+        for ticket in guilty:
+            self._answer(ticket, Failed("INFERENCE_FAILED", "the model process ended twice on it"), Timing())
 
     def _answer(self, ticket: int, answer: Answer, timing: Timing) -> None:
         with self._lock:
             held = self._held.pop(ticket, None)
+            if ticket in self._suspects:
+                del self._suspects[ticket]
+                self._send_waiting()
         if held is None:
             return  # its deadline had passed
         try:
@@ -166,18 +198,16 @@ class ProcessEngine:
         for ticket in overdue:
             self._answer(ticket, Failed("INFERENCE_TIMEOUT", f"no scores within {limit:g} s"), Timing())
 
-    def _give_up_suspects(self) -> None:
-        with self._lock:
-            suspects = [t for t, held in self._held.items() if held.attempts >= MAX_ATTEMPTS]
-        for ticket in suspects:
-            self._answer(ticket, Failed("INFERENCE_FAILED", "the model process ended twice on it"), Timing())
+    def _gone(self) -> Failed:
+        reason = self._error if self._fatal else None
+        return Failed("NOT_READY", reason or "the server is shutting down")
 
-    def _answer_all(self, answer: Failed) -> None:
+    def _answer_all(self) -> None:
         self._closing = True
         with self._lock:
             tickets = list(self._held)
         for ticket in tickets:
-            self._answer(ticket, answer, Timing())
+            self._answer(ticket, self._gone(), Timing())
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -10,7 +10,7 @@ import numpy as np
 
 from server.engine import Timing
 from stream.batching import BatchLimits, plan
-from stream.types import Answer, EmotionModel, Failed, Window
+from stream.types import N_LABELS, Answer, EmotionModel, Failed, FrameScores, Window
 
 log = logging.getLogger("engine")
 
@@ -46,7 +46,8 @@ class WaitingRoom(Generic[Ticket]):
 def score(model: EmotionModel, windows: list[Window]) -> list[Answer]:
     """One answer per window, whatever happens: a window that breaks the model breaks nobody else's."""
     try:
-        return [_checked(answer) for answer in model.score(windows)]
+        answers = model.score(windows)
+        return [_checked(window, answer) for window, answer in zip(windows, answers, strict=True)]
     except Exception as broken:
         if len(windows) > 1:
             return [answer for window in windows for answer in score(model, [window])]
@@ -67,7 +68,13 @@ def score_timed(
     ]
 
 
-def _checked(answer: Answer) -> Answer:
-    if isinstance(answer, Failed) or np.isfinite(answer.logits).all():
+def _checked(window: Window, answer: FrameScores) -> Answer:
+    """`answer`, if it is one: what is not a number would poison the session's state and its utterance."""
+    n = window.n_frames
+    if answer.logits.shape != (n, N_LABELS) or answer.weights.shape != (n,):
+        shapes = f"{answer.logits.shape} and {answer.weights.shape}"
+        return Failed("INFERENCE_FAILED", f"the model gave scores of shape {shapes} for {n} frames")
+    state = () if answer.state is None else answer.state
+    if all(np.isfinite(numbers).all() for numbers in (answer.logits, answer.weights, state)):
         return answer
     return Failed("INFERENCE_FAILED", "the model gave scores that are not finite numbers")

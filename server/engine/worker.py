@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -36,7 +38,7 @@ def main(settings: dict[str, object]) -> int:
     answers.setsockopt(zmq.LINGER, 1000)  # a last word must still arrive
     windows.set_hwm(0)  # the parent bounds what it sends
     answers.set_hwm(0)
-    windows.connect(str(settings["windows"]))
+    windows.bind(str(settings["windows"]))
     answers.connect(str(settings["answers"]))
 
     def tell(message: Message) -> None:
@@ -52,10 +54,9 @@ def main(settings: dict[str, object]) -> int:
         return 2
     tell(Ready(model.spec))
     limits = BatchLimits(int(str(settings["max_batch"])), float(str(settings["max_wait_s"])))
-    parent = os.getppid()
     waiting: WaitingRoom[int] = WaitingRoom(limits)
     last_word = time.monotonic()
-    while os.getppid() == parent:
+    while os.getppid() == settings["parent"]:
         batch, wait_s = waiting.take(time.monotonic())
         if batch:
             scored = score_timed(model, [w for w, _, _ in batch], [at for _, _, at in batch])
@@ -67,6 +68,8 @@ def main(settings: dict[str, object]) -> int:
         pause_s = 0.0 if batch else min(BEAT_S, BEAT_S if wait_s is None else wait_s)
         if windows.poll(int(1000 * pause_s + 0.999)):
             _receive(windows, waiting)
+    # The parent was killed, or it would have ended this process: nobody else is left to clean up.
+    shutil.rmtree(Path(str(settings["windows"]).removeprefix("ipc://")).parent, ignore_errors=True)
     return 0
 
 

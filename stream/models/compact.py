@@ -1,0 +1,116 @@
+"""The embedded model: a small causal network on the CPU or a GPU, its weights in `models/compact/`.
+
+Here is the doorway: windows in, frame scores out, and the loader. The network is in `compact_net`, which
+imports torch and is therefore imported only by `load`. How the weights were made: `training/`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stream.types import IMPOSSIBLE, LABELS, Floats, FrameScores, ModelSpec, Window
+
+if TYPE_CHECKING:
+    import torch
+
+    from stream.models.compact_net import CompactNet
+
+FOLDER = Path(__file__).parents[2] / "models" / "compact"
+HOP_FRAMES = 10
+LOOKAHEAD_FRAMES = 4  # the slow path steps every 5 frames, and the first of them waits for the last
+
+
+class Compact:
+    """An `EmotionModel` around `CompactNet`. Keeps nothing between calls."""
+
+    def __init__(
+        self, net: CompactNet, device: torch.device, can_say: tuple[str, ...], temperature: float
+    ) -> None:
+        """`can_say`: the labels that had training data. `temperature` divides the logits."""
+        import torch
+
+        self._torch = torch
+        self._net = net.to(device).eval()
+        self._device = device
+        self._slow_size = net.config.slow_size
+        self._temperature = temperature
+        self._possible = torch.tensor([label in can_say for label in LABELS], device=device)
+        self.spec = ModelSpec(
+            name="compact",
+            device=str(device),
+            dtype="float32",
+            hop_frames=HOP_FRAMES,
+            lookahead_frames=LOOKAHEAD_FRAMES,
+            state_size=net.config.state_size,
+            can_say=can_say,
+        )
+
+    def score(self, windows: list[Window]) -> list[FrameScores]:
+        """Score windows of one common `n_frames`: logits (n_frames, 9), weights (n_frames,), state."""
+        if not windows:
+            return []
+        torch = self._torch
+        with torch.inference_mode():
+            samples = torch.from_numpy(np.stack([window.samples for window in windows])).to(self._device)
+            before = torch.from_numpy(self._states(windows)).to(self._device)
+            logits, weights, after = self._net(self._net.features(samples), before)
+            logits = torch.where(self._possible, logits / self._temperature, IMPOSSIBLE)
+            answers = zip(logits.cpu().numpy(), weights.cpu().numpy(), after.cpu().numpy(), strict=True)
+        # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
+        return [FrameScores(logits, weights, state.copy()) for logits, weights, state in answers]
+
+    def _states(self, windows: list[Window]) -> Floats:
+        """One row per window (B, state_size): zeros where nothing was heard, no caches where a span starts."""
+        states = np.zeros((len(windows), self.spec.state_size), np.float32)
+        for row, window in zip(states, windows, strict=True):
+            if window.state is not None:
+                kept = self._slow_size if window.starts_span else self.spec.state_size
+                row[:kept] = window.state[:kept]
+        return states
+
+
+def load(device: str = "auto", folder: Path = FOLDER) -> Compact:
+    """The model with the weights in `folder`, on `device` (`auto`, `cpu`, `cuda` or `cuda:N`).
+
+    Raises ValueError for a device that is not there, FileNotFoundError without weights.
+    """
+    import torch
+
+    from stream.models.compact_net import CompactNet, NetConfig
+
+    chosen = _device(device)
+    card: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    net = CompactNet(NetConfig.of(card["net"]))
+    with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
+        net.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
+    return Compact(net, chosen, tuple(card["can_say"]), float(card["temperature"]))
+
+
+def save(net: CompactNet, can_say: tuple[str, ...], temperature: float, folder: Path = FOLDER) -> None:
+    """Write what `load` reads: `weights.npz` (plain arrays, no pickle) and `config.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
+    np.savez(folder / "weights.npz", **arrays)
+    card = {"net": net.config.to_dict(), "can_say": list(can_say), "temperature": round(temperature, 4)}
+    (folder / "config.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as unknown:
+        raise ValueError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N") from unknown
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N")
+    present = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= present:
+        raise ValueError(f"device {name!r} is not there: this machine offers {present} of its kind")
+    return device
