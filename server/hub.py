@@ -85,6 +85,10 @@ class _Threading:
             def log_request(self, *_: object) -> None:
                 """Requests are counted in the metrics."""
 
+            def connection_dropped(self, *_: object) -> None:
+                """Its WebSocket is over: what still comes is no HTTP request."""
+                self.close_connection = True
+
         self._server = make_server(host, port, app, threaded=True, request_handler=Quiet)
         self.port: int = self._server.port
 
