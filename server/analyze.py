@@ -53,7 +53,7 @@ def main(paths: list[Path], granularity: str, config: Config, as_json: bool) -> 
 
 def _one(path: Path, granularity: str, model: EmotionModel, config: Config) -> JsonDict:
     try:
-        found = files.analyze(path, model, config.stream_config(model.spec.hop_frames), granularity)
+        found = files.analyze(path, model, config.stream_config(model.spec), granularity)
     except files.UnreadableFile as broken:
         return {"file": str(path), "error": {"code": "BAD_AUDIO", "message": str(broken)}}
     return {"file": str(path), **found.result(granularity)}

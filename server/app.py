@@ -93,7 +93,7 @@ def _run(config: Config, engine: ProcessEngine, sessions: Sessions, stop: thread
         if engine.spec and not announced:
             announced = True
             try:
-                config.stream_config(engine.spec.hop_frames)
+                config.stream_config(engine.spec)
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True

@@ -85,6 +85,52 @@ def analyze(
 
 
 @app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="A CSV manifest, or a folder with a sub-folder per label.")],
+    split: Annotated[
+        str | None,
+        typer.Option(help="A split of the manifest, or all. [default: test, where there are splits]"),
+    ] = None,
+    corpus: Annotated[
+        list[str] | None, typer.Option(help="Only these corpora; can be given several times.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most N clips per corpus, evenly by label.")
+    ] = None,
+    conditions: Annotated[str, typer.Option(help="What is done to the audio.")] = "clean,telephone,noise",
+    noise_db: Annotated[float, typer.Option(help="Speech above noise, dB.")] = 10.0,
+    live: Annotated[str, typer.Option(help="Seconds after speech began at which to look.")] = "0.5,1,2",
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report. [default: outputs/evaluation_…]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of a table.")] = False,
+    model: ModelName = None,
+    device: Device = None,
+    config: ConfigFile = ROOT / "config.yaml",
+) -> None:
+    """Measure a model on labelled recordings: whole and live, clean, by telephone and in noise."""
+    from evaluation.run import Request
+    from evaluation.run import main as run
+
+    def parts(text: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+    request = Request(
+        data=data,
+        split=split,
+        corpora=parts(",".join(corpus or [])),
+        limit=limit,
+        conditions=parts(conditions),
+        noise_db=noise_db,
+        times=parts(live),
+        seed=seed,
+        out=out,
+    )
+    raise typer.Exit(run(request, settings(config, given(model={"name": model, "device": device})), as_json))
+
+
+@app.command()
 def demo(
     file: Annotated[Path, typer.Argument(help="A recording to stream.")] = ROOT / "demo" / "conversation.wav",
     url: Annotated[str | None, typer.Option(help="A server that runs; without it one is started.")] = None,

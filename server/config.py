@@ -26,7 +26,7 @@ from server.engine import EngineSettings
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
 from stream.session import StreamConfig
-from stream.types import SAMPLE_RATE
+from stream.types import SAMPLE_RATE, ModelSpec
 
 GridMs = Annotated[int, Field(multiple_of=10)]  # a time on the 10 ms grid
 
@@ -149,12 +149,15 @@ class Config(BaseSettings):
             hang_s=e.hang_s,
         )
 
-    def stream_config(self, model_hop: int) -> StreamConfig:
-        """For a model that wants windows in multiples of `model_hop` frames. Raises ConfigError."""
-        hop = model_hop if self.stream.hop_ms is None else self.stream.hop_ms // 10
-        if hop % model_hop:
+    def stream_config(self, spec: ModelSpec) -> StreamConfig:
+        """How sessions listen for this model. Raises ConfigError."""
+        hop = spec.hop_frames if self.stream.hop_ms is None else self.stream.hop_ms // 10
+        if hop % spec.hop_frames:
+            wanted = f"use a multiple of {10 * spec.hop_frames}"
+            raise ConfigError(f"stream.hop_ms: {self.stream.hop_ms} does not suit {spec.name}; {wanted}")
+        if self.stream.ring_s * 100 < spec.left_frames + hop + spec.right_frames + 100:
             raise ConfigError(
-                f"stream.hop_ms: {self.stream.hop_ms} does not suit the model; use a multiple of {10 * model_hop}"
+                f"stream.ring_s: {self.stream.ring_s:g} is too short for the windows of {spec.name}"
             )
         s = self.speech
         return StreamConfig(
@@ -166,7 +169,9 @@ class Config(BaseSettings):
                 max_span=round(s.max_utterance_s * 100),
             ),
             hop=hop,
-            max_hop=max(hop, self.stream.max_hop_ms // 10),
+            max_hop=hop if spec.fixed_hop else max(hop, self.stream.max_hop_ms // 10),
+            left=spec.left_frames,
+            right=spec.right_frames,
             ring=round(self.stream.ring_s * SAMPLE_RATE),
             smoothing=self.stream.smoothing_ms / 10,
         )

@@ -61,7 +61,7 @@ class Sessions:
                 engine=self._engine,
                 metrics=self._metrics,
                 limits=self._config.limits,
-                stream=self._config.stream_config(spec.hop_frames),
+                stream=self._config.stream_config(spec),
                 model=spec.name,
                 patience_s=self._config.engine.deadline_ms / 1000 + 1,
             )

@@ -138,7 +138,7 @@ class Sockets:
             "labels": LABELS,
             "frame_ms": wire.FRAME_MS,
             "step_ms": wire.STEP_MS,
-            "hop_ms": self._config.stream_config(spec.hop_frames).hop * wire.STEP_MS,
+            "hop_ms": self._config.stream_config(spec).hop * wire.STEP_MS,
             "lookahead_ms": spec.lookahead_frames * wire.STEP_MS,
         }
 

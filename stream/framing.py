@@ -13,12 +13,17 @@ from stream.types import Cut, Lost, Span
 
 
 class Framer:
-    """Cuts spans into windows. `hop` and `max_hop` in frames; `max_hop` >= `hop`."""
+    """Cuts spans into windows. All in frames; `max_hop` >= `hop`.
 
-    def __init__(self, hop: int, max_hop: int) -> None:
+    `left`, `right`: context that windows carry. On the left it reaches back before the span, to the session's
+    first frame at most. On the right it ends with the span, so that it does not depend on when the cut is made.
+    """
+
+    def __init__(self, hop: int, max_hop: int, left: int = 0, right: int = 0) -> None:
         if not 0 < hop <= max_hop:
             raise ValueError(f"hop {hop} and max_hop {max_hop}: need 0 < hop <= max_hop")
         self._hop, self._max_hop = hop, max_hop
+        self._left, self._right = left, right
         self._spans: deque[Span] = deque()
         self._cursor = 0  # the next frame to score
         self._begun = False  # whether the oldest span has been cut into
@@ -40,13 +45,14 @@ class Framer:
             return None
         span = self._spans[0]
         at = max(self._cursor, span.start)
-        ready = (frames_ready if span.end is None else span.end) - at
+        ready = (frames_ready - self._right if span.end is None else span.end) - at
         n = self._largest_cut(ready)
         if n == 0 and span.end is not None:
             n = ready
         if n <= 0:
             return None
-        cut = Cut(at, n, starts_span=not self._begun)
+        right = self._right if span.end is None else min(self._right, ready - n)
+        cut = Cut(at, n, starts_span=not self._begun, left=min(self._left, at), right=right)
         self._cursor, self._begun = at + n, True
         return cut
 

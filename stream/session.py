@@ -20,6 +20,7 @@ from stream.types import (
     N_LABELS,
     SAMPLE_RATE,
     Answer,
+    Cut,
     Failed,
     Floats,
     FramesScored,
@@ -44,6 +45,8 @@ class StreamConfig:
     gate: GateConfig = field(default_factory=GateConfig)
     hop: int = 10
     max_hop: int = 80
+    left: int = 0  # context of a window, as the model wants it
+    right: int = 0
     ring: int = 10 * SAMPLE_RATE
     smoothing: float = 50.0  # time constant, frames
 
@@ -56,7 +59,7 @@ class StreamSession:
         self._ring = RingBuffer(config.ring + HOP)  # the gate may be a hop behind
         self._max_push = config.ring
         self._gate = SpeechGate(config.gate)
-        self._framer = Framer(config.hop, config.max_hop)
+        self._framer = Framer(config.hop, config.max_hop, config.left, config.right)
         self._smoother = Smoother(config.smoothing)
         self._utterance = Utterance()
         self._model_state: Floats | None = None
@@ -133,12 +136,24 @@ class StreamSession:
                 events.append(UtteranceScored(span.start, span.end, done.n_frames, done.probs()))
         cut = self._framer.next_cut(frames_in(self._ring.end))
         if cut is not None:
-            first_sample = cut.first_frame * HOP
-            samples = self._ring.read(first_sample, first_sample + samples_for(cut.n_frames))
-            self._in_flight = Window(
-                self.session_id, cut.first_frame, cut.n_frames, cut.starts_span, samples, self._model_state
-            )
+            self._in_flight = self._window(cut)
         return Turn(tuple(events), self._in_flight)
+
+    def _window(self, cut: Cut) -> Window:
+        """The cut with its samples. Context that the ring no longer holds is left out."""
+        left = min(cut.left, cut.first_frame - -(-self._ring.start // HOP))
+        first_sample = (cut.first_frame - left) * HOP
+        n_samples = samples_for(left + cut.n_frames + cut.right)
+        return Window(
+            self.session_id,
+            cut.first_frame,
+            cut.n_frames,
+            cut.starts_span,
+            self._ring.read(first_sample, first_sample + n_samples),
+            self._model_state,
+            left,
+            cut.right,
+        )
 
     def _mark_edges(self, edges: list[SpeechStarted | SpeechEnded], events: list[StreamEvent]) -> None:
         for edge in edges:

@@ -53,6 +53,8 @@ class Cut:
     first_frame: int
     n_frames: int
     starts_span: bool
+    left: int = 0  # frames of context before and after those to score
+    right: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,9 @@ class Window:
     starts_span: bool
     samples: Floats  # (samples_for(left_frames + n_frames + right_frames),)
     state: Floats | None  # (spec.state_size,)
-    left_frames: int = 0  # frames of context before those to score; fewer than the model's at a session's start
+    left_frames: int = (
+        0  # frames of context before those to score; fewer than the model's at a session's start
+    )
     right_frames: int = 0  # and after them; fewer at the end of a span
 
     @property

@@ -58,7 +58,9 @@ def test_a_folder_gives_one_json_line_per_recording_and_exit_1_for_a_broken_one(
 
 
 def test_a_recording_without_speech_is_unknown(folder: Path):
-    found = files.analyze(folder / "quiet.wav", FakeModel(), Config().stream_config(10), "utterance")
+    found = files.analyze(
+        folder / "quiet.wav", FakeModel(), Config().stream_config(FakeModel().spec), "utterance"
+    )
     result = found.result("utterance")
     assert (result["emotion"], result["confidence"], result["utterances"]) == ("unknown", 1.0, [])
 
@@ -86,7 +88,7 @@ def test_the_rate_of_a_file_does_not_change_what_is_found(
 
     path = tmp_path / "44k.wav"
     soundfile.write(path, soxr.resample(demo_samples[: 16_000 * 6], 16_000, 44_100), 44_100, subtype="FLOAT")
-    config = Config().stream_config(10)
+    config = Config().stream_config(FakeModel().spec)
     low = files.analyze(folder / "a.wav", FakeModel(), config, "utterance").result("utterance")
     high = files.analyze(path, FakeModel(), config, "utterance").result("utterance")
     assert high["duration_s"] == pytest.approx(low["duration_s"], abs=0.001)
