@@ -87,7 +87,7 @@ class Stream(_Section):
     hop_ms: GridMs | None = Field(None, ge=10)  # audio per window; null: what the model prefers
     max_hop_ms: GridMs = Field(800, ge=10, le=10_000)  # under load windows grow up to this
     smoothing_ms: float = Field(500, ge=0)  # time constant of the current state
-    ring_s: float = Field(12, ge=2, le=600)  # audio held per session while it waits for scores
+    ring_s: float = Field(14, ge=2, le=600)  # audio held per session while it waits for scores
 
 
 class Limits(_Section):
@@ -98,10 +98,11 @@ class Limits(_Section):
     max_sessions_per_connection: int = Field(4, ge=1)
     max_chunk_bytes: int = Field(1_000_000, ge=1000, le=8_000_000)
     max_chunk_s: float = Field(5, gt=0)  # audio in one chunk
-    ahead_s: float = Field(10, gt=0)  # audio a client may send ahead of real time
+    ahead_s: float = Field(12, gt=0)  # audio a client may send ahead of real time
+    catch_up: float = Field(1.5, ge=1, le=100)  # times real time at which that allowance comes back
     messages_per_s: float = Field(500, gt=0)  # per connection
     idle_timeout_s: float = Field(60, gt=0)  # a session without audio for this long is closed
-    resume_s: float = Field(15, ge=0)  # a session whose connection broke waits this long for it
+    resume_s: float = Field(10, ge=0)  # a session whose connection broke waits this long for it
     outbox_events: int = Field(1000, ge=10)  # results kept for a client that is slow or away
 
 
@@ -130,6 +131,10 @@ class Config(BaseSettings):
     def _fits_together(self) -> Config:
         if self.limits.ahead_s + 1 > self.stream.ring_s:
             raise ValueError("stream.ring_s must exceed limits.ahead_s by a second, or audio is lost")
+        if self.limits.resume_s + 1 > self.limits.ahead_s:
+            raise ValueError(
+                "limits.ahead_s must exceed limits.resume_s by a second: who comes back has a backlog"
+            )
         if self.limits.max_chunk_s > self.limits.ahead_s:
             raise ValueError(
                 "limits.max_chunk_s must not exceed limits.ahead_s, or no such chunk is accepted"

@@ -66,7 +66,7 @@ class LiveSession:
         self._frame_results = request.frame_results
         self._decoder = Decoder(request.format)
         self._session = StreamSession(session_id, around.stream)
-        self._bucket = TokenBucket(1.0, around.limits.ahead_s, now)
+        self._bucket = TokenBucket(around.limits.catch_up, around.limits.ahead_s, now)
         self._arrivals: deque[tuple[int, float]] = deque()  # (samples received by then, when)
         self._utterances: deque[JsonDict] = deque(maxlen=MAX_UTTERANCES)
         self._counted = [0.0, 0.0, 0.0]  # seconds of audio, speech, silence that the metrics have

@@ -61,6 +61,7 @@ class StreamSession:
         self._gate = SpeechGate(config.gate)
         self._framer = Framer(config.hop, config.max_hop, config.left, config.right)
         self._smoother = Smoother(config.smoothing)
+        self._scored_to = 0  # the frame after the last one scored
         self._utterance = Utterance()
         self._model_state: Floats | None = None
         self._in_flight: Window | None = None
@@ -113,6 +114,8 @@ class StreamSession:
             self._utterance.add(answer)
             probs = softmax(answer.logits)
             self.frames_by_label += np.bincount(probs.argmax(axis=1), minlength=N_LABELS)
+            self._smoother.rest(window.first_frame - self._scored_to)
+            self._scored_to = window.first_frame + window.n_frames
             smoothed = self._smoother.update(probs, answer.weights)
             events.append(FramesScored(window.first_frame, answer, probs, smoothed))
         return self._next_turn(events)

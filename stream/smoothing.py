@@ -14,6 +14,10 @@ class Smoother:
         self._decay = float(np.exp(-1 / max(time_constant, 1e-6)))
         self._sum = np.zeros(N_LABELS)
 
+    def rest(self, n_frames: int) -> None:
+        """Let time pass without scores: what was said before a pause weighs less after it."""
+        self._sum *= self._decay**n_frames
+
     def update(self, probs: Floats, weights: Floats) -> Floats:
         """Take in frames (n, N_LABELS) and weights (n,); the state (N_LABELS,) after the last of them."""
         n = len(probs)

@@ -1,0 +1,98 @@
+/* The last minute, as the chart needs it: the smoothed state in bins of 50 ms, spans of speech, utterances,
+   lost stretches. Times are milliseconds of audio since "start" was pressed. No drawing, no page in here. */
+
+import { LABELS } from "./emotions.js";
+
+export const SHOWN_MS = 60_000;
+const BIN_MS = 50; // a point for every pixel of a wide screen
+const KEPT_MS = SHOWN_MS + 5_000;
+
+export class Timeline {
+  constructor() {
+    this.now = 0; // how much audio the microphone has given
+    this.bins = new Map(); // number of the bin → nine probabilities
+    this.latest = null; // {end, row}: the last state, to draw on from
+    this.speech = []; // {start, end}; end is undefined while it goes on
+    this.utterances = [];
+    this.lost = []; // {start, end, code}
+    this.arrivals = []; // {end, at}: when which audio came from the microphone, for the delay
+  }
+
+  heard(ms, at) {
+    this.now += ms;
+    this.arrivals.push({ end: this.now, at });
+    this.forget();
+  }
+
+  /** When the sound at `ms` was at the microphone, or undefined. */
+  heardAt(ms) {
+    const arrival = this.arrivals.find(({ end }) => end >= ms);
+    return arrival && arrival.at - (arrival.end - ms); // it waited for its chunk to fill
+  }
+
+  /** The smoothed state was `row` after the frames [start, end). Between two states the chart goes straight. */
+  addState(start, end, row) {
+    const joined = this.latest && Math.abs(start - this.latest.end) < BIN_MS;
+    const from = joined ? this.latest.row : row;
+    const first = Math.floor(start / BIN_MS);
+    const last = Math.ceil(end / BIN_MS);
+    for (let number = first; number < last; number++) {
+      const way = (number + 1 - first) / (last - first);
+      this.bins.set(number, row.map((p, i) => from[i] + way * (p - from[i])));
+    }
+    this.latest = { end, row };
+  }
+
+  speechStarted(start) {
+    this.speech.push({ start });
+  }
+
+  speechEnded(end) {
+    const last = this.speech.at(-1);
+    if (last && last.end === undefined) last.end = end;
+  }
+
+  addUtterance(start, end, emotion) {
+    this.utterances.push({ start, end, emotion });
+  }
+
+  addLost(start, end, code) {
+    const last = this.lost.at(-1);
+    if (last && last.code === code && Math.abs(start - last.end) < BIN_MS) last.end = end; // one stretch, one mark
+    else this.lost.push({ start, end, code });
+  }
+
+  forget() {
+    const before = this.now - KEPT_MS;
+    const recent = ({ end }) => end === undefined || end >= before;
+    this.speech = this.speech.filter(recent);
+    this.utterances = this.utterances.filter(recent);
+    this.lost = this.lost.filter(recent);
+    this.arrivals = this.arrivals.filter(recent);
+    for (const number of this.bins.keys()) if ((number + 1) * BIN_MS < before) this.bins.delete(number);
+  }
+
+  /** [times in s, then for each label the share of itself and all labels after it]: a stack from the bottom
+      up, with the first label on top. null where nothing was scored: a gap. */
+  stacked() {
+    const first = Math.floor((this.now - SHOWN_MS) / BIN_MS) - 1;
+    const last = Math.floor(this.now / BIN_MS);
+    const times = [];
+    const columns = LABELS.map(() => []);
+    for (let number = first; number <= last; number++) {
+      const bin = this.bins.get(number);
+      times.push(((number + 0.5) * BIN_MS) / 1000);
+      let total = 0;
+      for (let label = LABELS.length - 1; label >= 0; label--) {
+        if (bin) total += bin[label];
+        columns[label].push(bin ? total : null);
+      }
+    }
+    return [times, ...columns];
+  }
+
+  /** The scores nearest to `ms`, or undefined in a gap. */
+  scoresAt(ms) {
+    return this.bins.get(Math.floor(ms / BIN_MS));
+  }
+}
