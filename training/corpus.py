@@ -1,0 +1,71 @@
+"""Which clips there are, who speaks in them, and which split they belong to: `manifest.csv` as typed rows.
+
+The corpora of split `cross` are kept for the final figure and cannot be had from here: nothing in training
+may be chosen by them. The speakers of `val` and `test` are in no other split; the manifest says so and
+`read_clips` checks it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream.types import LABELS
+
+ROOT = Path(__file__).parents[1]
+SPLITS = ("train", "val", "test")
+JUDGED = ("emodb", "ravdess", "nemo", "rakshak")  # corpora of emotional speech: the mean UAR is over these
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled recording. `speaker` is unique across corpora; empty where the corpus does not say."""
+
+    path: Path
+    corpus: str
+    speaker: str
+    label: int  # index into stream.types.LABELS
+    split: str
+
+
+def data_folder() -> Path:
+    """EMOTION_DATA, or `shared/data` beside the repository."""
+    return Path(os.environ.get("EMOTION_DATA", ROOT.parent / "shared" / "data"))
+
+
+def read_clips(folder: Path) -> list[Clip]:
+    """The clips of splits train, val and test, in the order of the manifest."""
+    clips = []
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["split"] in SPLITS and row["emotion"] in LABELS:
+                name = row["speaker"].strip()
+                # A speaker without a name cannot be told from another one.
+                speaker = f"{row['corpus']}/{name}" if name.lower() not in ("", "-", "–", "unknown") else ""
+                label = LABELS.index(row["emotion"])
+                clips.append(Clip(folder / row["path"], row["corpus"], speaker, label, row["split"]))
+    check_speakers(clips)
+    return clips
+
+
+def check_speakers(clips: Iterable[Clip]) -> None:
+    """Raise ValueError where one speaker is in two splits."""
+    heard: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        if clip.speaker and clip.corpus != "esc10":
+            heard[clip.speaker].add(clip.split)
+    shared = sorted(speaker for speaker, splits in heard.items() if len(splits) > 1)
+    if shared:
+        raise ValueError(f"speakers in more than one split: {', '.join(shared[:5])}")
+
+
+def labels_of(clips: Iterable[Clip]) -> dict[str, tuple[int, ...]]:
+    """The labels that each corpus has, as indices into LABELS."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for clip in clips:
+        found[clip.corpus].add(clip.label)
+    return {corpus: tuple(sorted(labels)) for corpus, labels in found.items()}
