@@ -23,10 +23,12 @@ from server.limits import TokenBucket
 from server.live import LiveSession
 from server.metrics import Metrics
 from server.sessions import Sessions
-from server.transport import TextPacket, harden
+from server.transport import TextPacket, harden, require_websocket_13
 from stream.types import LABELS, JsonDict
 
 log = logging.getLogger("sockets")
+for _name in ("sockets.socketio", "sockets.engineio"):
+    logging.getLogger(_name).setLevel(logging.ERROR)  # below it they tell of every packet
 
 MESSAGE_ROOM = 2 * 8_000_000  # above any chunk limit, so that a chunk too large is refused with words, by us
 BACKLOG = 64  # packets waiting in a connection before its client counts as slow
@@ -83,9 +85,13 @@ class Sockets:
             cors_allowed_origins=config.server.cors_origins or None,
             max_http_buffer_size=MESSAGE_ROOM,
             http_compression=False,
+            # Loggers of ours: the libraries' own print each error a second time.
+            logger=logging.getLogger("sockets.socketio"),
+            engineio_logger=logging.getLogger("sockets.engineio"),
             json=wire.Json,
             serializer=TextPacket,
         )
+        app.wsgi_app = require_websocket_13(app.wsgi_app)  # type: ignore[method-assign]
         self._server = server = self.io.server
         metrics.connections.set_function(lambda: float(len(self._connections)))
         harden(server, lambda: metrics.error("BAD_REQUEST"))

@@ -8,13 +8,17 @@ if they were events. Here such a client is disconnected, with one line in the lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from engineio.exceptions import EngineIOError
+from engineio.payload import Payload
 from engineio.socket import Socket
 from socketio.packet import ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT, Packet
 
 log = logging.getLogger("sockets")
+
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 RESERVED = frozenset({"connect", "disconnect", "connect_error", "*", "__disconnect_final"})
 
@@ -65,6 +69,36 @@ def harden(server: Any, on_refused: Callable[[], None]) -> None:
     server.eio.on("message", handle)
 
 
+def require_websocket_13(wsgi: Wsgi) -> Wsgi:
+    """Refuse handshakes of other WebSocket versions, which the servers underneath answer with a traceback."""
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        asks = environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+        version, key = environ.get("HTTP_SEC_WEBSOCKET_VERSION"), environ.get("HTTP_SEC_WEBSOCKET_KEY")
+        if asks and not (version == "13" and key):
+            start_response("400 Bad Request", [("Sec-WebSocket-Version", "13"), ("Content-Length", "0")])
+            return [b""]
+        return wsgi(environ, start_response)
+
+    return guarded
+
+
+def _close_on_bad_post(original: Callable[[Socket, dict[str, Any]], None]) -> Callable[..., None]:
+    """As below, for clients that poll."""
+
+    def handler(self: Socket, environ: dict[str, Any]) -> None:
+        try:
+            original(self, environ)
+        except EngineIOError:
+            raise
+        except Exception as wrong:
+            log.info("connection closed: not Engine.IO packets: %s", str(wrong)[:80])
+            self.close(wait=False, abort=True)
+            raise EngineIOError() from None
+
+    return handler
+
+
 def _close_on_errors(original: Callable[[Socket, Any], list[Any]]) -> Callable[[Socket, Any], list[Any]]:
     """engineio parses a frame outside of its own `try`: the connection would stay in its books for a minute."""
 
@@ -81,3 +115,7 @@ def _close_on_errors(original: Callable[[Socket, Any], list[Any]]) -> Callable[[
 
 
 Socket._websocket_handler = _close_on_errors(Socket._websocket_handler)
+Socket.handle_post_request = _close_on_bad_post(Socket.handle_post_request)
+# engineio takes 16 packets in a POST, and a binary chunk is two: a client that polls and was slow for a second would
+# lose its connection. How much a POST may hold is bounded by its size.
+Payload.max_decode_packets = 1000

@@ -71,7 +71,7 @@ class AudioMessage:
     def data(self, max_bytes: int) -> bytes:
         """The audio. Raises ClientError CHUNK_TOO_LARGE or BAD_AUDIO."""
         chunk = self.chunk
-        size = len(chunk) * 3 // 4 if isinstance(chunk, str) else len(chunk)
+        size = len(chunk) * 3 // 4 - chunk[-2:].count("=") if isinstance(chunk, str) else len(chunk)
         if size > max_bytes:
             raise ClientError(
                 "CHUNK_TOO_LARGE", f"the chunk holds {size} bytes; send at most {max_bytes} at a time"
