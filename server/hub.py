@@ -57,7 +57,7 @@ class _Eventlet:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # eventlet's default (SO_REUSEPORT) lets a second server share the port, in silence, half the clients each.
         self._socket = eventlet.listen((host, port), family=family, backlog=1024, reuse_port=False)
-        # Results are small and follow each other: each would wait 40 ms for the client to acknowledge the last one.
+        # Results are small and follow each other: each would wait 40 ms for the one before to be acknowledged.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._pool = greenpool.GreenPool(connections)
         self._app = app

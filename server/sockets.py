@@ -91,7 +91,7 @@ class Sockets:
             json=wire.Json,
             serializer=TextPacket,
         )
-        app.wsgi_app = require_websocket_13(app.wsgi_app)  # type: ignore[method-assign]
+        app.wsgi_app = require_websocket_13(app.wsgi_app)  # type: ignore[method-assign, assignment]
         self._server = server = self.io.server
         metrics.connections.set_function(lambda: float(len(self._connections)))
         harden(server, lambda: metrics.error("BAD_REQUEST"))

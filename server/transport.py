@@ -116,6 +116,6 @@ def _close_on_errors(original: Callable[[Socket, Any], list[Any]]) -> Callable[[
 
 Socket._websocket_handler = _close_on_errors(Socket._websocket_handler)
 Socket.handle_post_request = _close_on_bad_post(Socket.handle_post_request)
-# engineio takes 16 packets in a POST, and a binary chunk is two: a client that polls and was slow for a second would
-# lose its connection. How much a POST may hold is bounded by its size.
+# engineio takes 16 packets in a POST, and a binary chunk is two: a client that polls and was slow for a second
+# would lose its connection. How much a POST may hold is bounded by its size.
 Payload.max_decode_packets = 1000
