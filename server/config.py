@@ -45,7 +45,7 @@ class Server(_Section):
     host: str = "127.0.0.1"
     port: int = Field(7860, ge=0, le=65535)
     async_mode: Literal["eventlet", "threading"] = "eventlet"
-    token: str = ""  # when set, clients must present it; empty: no check
+    token: str = Field("", pattern=r"^[!-~]*$")  # when set, clients must present it; empty: no check
     cors_origins: list[
         str
     ] = []  # other web origins that may connect; "*" for any; empty: this server's pages

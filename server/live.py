@@ -80,19 +80,13 @@ class LiveSession:
         """Results go to `client` from now on, what waited for it first."""
         with self._lock:
             self.last_heard_s = time.monotonic()
-            self.outbox.client = client
-            self.outbox.drain()
+            self.outbox.attach(client)
 
     def detach(self) -> None:
         """The client's connection is gone; it may come back."""
         with self._lock:
             self.last_heard_s = time.monotonic()
-            self.outbox.client = None
-
-    def drain(self) -> None:
-        """Send what waits for a client that was slow."""
-        with self._lock:
-            self.outbox.drain()
+            self.outbox.attach(None)
 
     def feed(self, message: wire.AudioMessage) -> JsonDict:
         """Take a chunk in. Raises ClientError; then the chunk has left no trace in the audio.

@@ -8,19 +8,24 @@ stays away, the oldest frame results give way; utterances, losses, alerts and th
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
+
+from stream.types import JsonDict
 
 log = logging.getLogger("sockets")
 
 EXPENDABLE = frozenset({"emotion_result", "frame_result"})
+LOOK_S = 0.02  # how often a client that is behind is looked at: its connection does not tell when it has room
 
 
 class Client(Protocol):
     """The connection of a session's owner."""
 
-    def send(self, event: str, payload: dict[str, Any]) -> None: ...
+    def send(self, event: str, payload: JsonDict) -> None: ...
 
     def keeps_up(self) -> bool:
         """Whether its connection has room for more."""
@@ -32,37 +37,63 @@ class Client(Protocol):
 
 
 class Outbox:
-    """Keeps order. `on_dropped` is told of each result that was given up."""
+    """Keeps order. Lives on after its session until it is empty or its client gone.
+
+    `on_dropped` is told the event of each result that was given up. May be called from any thread.
+    """
 
     def __init__(self, limit: int, on_dropped: Callable[[str], None]) -> None:
         self._limit = limit
         self._on_dropped = on_dropped
-        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
-        self.client: Client | None = None
+        self._waiting: deque[tuple[str, JsonDict]] = deque()
+        self._client: Client | None = None
+        self._lock = threading.RLock()
+        self._draining = False  # a thread looks after the client that is behind
 
-    def put(self, event: str, payload: dict[str, Any]) -> None:
-        client = self.client
-        if client is not None and not self._waiting and client.keeps_up():
-            client.send(event, payload)
-            return
-        self._waiting.append((event, payload))
-        self.drain()
-        if len(self._waiting) > self._limit:
-            self._overflow()
+    @property
+    def pending(self) -> bool:
+        """Whether results wait for a client that is there."""
+        return bool(self._waiting) and self._client is not None
 
-    def drain(self) -> None:
-        """Send what waits, as far as the client keeps up."""
-        while self._waiting and self.client is not None and self.client.keeps_up():
-            self.client.send(*self._waiting.popleft())
+    def attach(self, client: Client | None) -> None:
+        """Send to `client` from now on, what waits first; None: nobody is there."""
+        with self._lock:
+            self._client = client
+            self._drain()
+
+    def put(self, event: str, payload: JsonDict) -> None:
+        with self._lock:
+            if self._client is not None and not self._waiting and self._client.keeps_up():
+                self._client.send(event, payload)
+                return
+            self._waiting.append((event, payload))
+            self._drain()
+            if len(self._waiting) > self._limit:
+                self._overflow()
+
+    def _drain(self) -> None:
+        """Send what waits, as far as the client keeps up; see to the rest later."""
+        while self._waiting and self._client is not None and self._client.keeps_up():
+            self._client.send(*self._waiting.popleft())
+        if self.pending and not self._draining:
+            self._draining = True
+            threading.Thread(target=self._keep_draining, daemon=True).start()
+
+    def _keep_draining(self) -> None:
+        while self._draining:
+            time.sleep(LOOK_S)
+            with self._lock:
+                self._drain()
+                self._draining = self.pending
 
     def _overflow(self) -> None:
-        if self.client is not None:
+        if self._client is not None:
             log.warning("a client does not read its results and is disconnected")
-            client, self.client = self.client, None
+            client, self._client = self._client, None
             client.drop()
         for index, (event, _) in enumerate(self._waiting):
             if event in EXPENDABLE:
                 del self._waiting[index]
                 self._on_dropped(event)
                 return
-        self._on_dropped(self._waiting.popleft()[0])  # nothing but verdicts: twice the memory is not ours
+        self._on_dropped(self._waiting.popleft()[0])  # nothing but verdicts: even these are bounded

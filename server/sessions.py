@@ -14,7 +14,7 @@ from server.engine import Engine
 from server.errors import ClientError
 from server.live import LiveSession, Surroundings
 from server.metrics import Metrics
-from server.outbox import Client
+from server.outbox import LOOK_S, Client
 from stream.types import JsonDict, ModelSpec
 
 log = logging.getLogger("sessions")
@@ -113,16 +113,14 @@ class Sessions:
                 self._open[session_id].detach()
 
     def reap(self) -> None:
-        """Close what nobody uses any more; give slow clients what waits for them."""
+        """Close what nobody uses any more."""
         now = time.monotonic()
+        limits = self._config.limits
         with self._lock:
             sessions = [(s, self._owner[s.session_id] is None) for s in self._open.values()]
         for session, alone in sessions:
-            limits = self._config.limits
             if now - session.last_heard_s > (limits.resume_s if alone else limits.idle_timeout_s):
                 self.stop(session, "disconnect" if alone else "idle")
-            else:
-                session.drain()
 
     def drain(self, timeout_s: float) -> None:
         """Take no new sessions; finish those that are open, all at once, within `timeout_s`."""
@@ -135,6 +133,8 @@ class Sessions:
         end = time.monotonic() + timeout_s
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
+        while any(s.outbox.pending for s in sessions) and time.monotonic() < end:
+            time.sleep(LOOK_S)
 
     def _ready(self) -> ModelSpec:
         spec = self._engine.spec

@@ -31,6 +31,7 @@ for _name in ("sockets.socketio", "sockets.engineio"):
     logging.getLogger(_name).setLevel(logging.ERROR)  # below it they tell of every packet
 
 MESSAGE_ROOM = 2 * 8_000_000  # above any chunk limit, so that a chunk too large is refused with words, by us
+UNREAD = 256  # packets waiting in a connection, answers to its own messages included, before it is closed
 BACKLOG = 64  # packets waiting in a connection before its client counts as slow
 
 Handler = Callable[..., Any]
@@ -178,6 +179,10 @@ class Sockets:
             me = self._connections.get(sid)
             if me is None:
                 return None  # its disconnect came first
+            if me.unsent() > UNREAD:
+                log.warning("connection %s sends and does not read its answers; it is closed", sid)
+                me.drop()
+                return None
             try:
                 if not me.bucket.take(1, time.monotonic()):
                     per_s = self._config.limits.messages_per_s
