@@ -41,13 +41,7 @@ def build(config: Config, engine: Engine) -> Application:
     metrics.watch_engine(engine.health, lambda: engine.spec)
     sessions = Sessions(config, engine, metrics)
     sockets = Sockets(flask, config, sessions, metrics)
-    add_routes(
-        flask,
-        config,
-        engine,
-        metrics,
-        lambda: {"sessions": len(sessions), "connections": sockets.connections},
-    )
+    add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections)
     return Application(flask, sessions, sockets)
 
 

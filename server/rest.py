@@ -14,7 +14,7 @@ from server.config import Config
 from server.engine import Engine
 from server.errors import CODES, ClientError
 from server.metrics import Metrics
-from stream.types import JsonDict
+from server.sessions import Sessions
 
 # Pages load nothing from elsewhere, are framed by nobody, and are what they say.
 SAFETY = {
@@ -27,10 +27,19 @@ STATIC = Path(__file__).resolve().parent.parent / "static"
 
 
 def add_routes(
-    app: Flask, config: Config, engine: Engine, metrics: Metrics, count: Callable[[], JsonDict]
+    app: Flask,
+    config: Config,
+    engine: Engine,
+    metrics: Metrics,
+    sessions: Sessions,
+    connections: Callable[[], int],
 ) -> None:
-    """`count` gives the number of sessions and connections."""
+    """`connections` gives the number of open ones."""
     started = time.monotonic()
+
+    def not_ready() -> str | None:
+        """Why no new session would be let in; None when it would."""
+        return "the server is shutting down" if sessions.draining else engine.health().error
 
     @app.get("/")
     def live_page() -> Response:
@@ -42,18 +51,18 @@ def add_routes(
 
     @app.get("/readyz")
     def readyz() -> Response:
-        health = engine.health()
-        if health.up:
+        why = not_ready()
+        if why is None:
             return Response("ready\n", mimetype="text/plain")
-        return Response(f"not ready: {health.error}\n", status=503, mimetype="text/plain")
+        return Response(f"not ready: {why}\n", status=503, mimetype="text/plain")
 
     @app.get("/api/v1/status")
     def status() -> Response:
         auth.check(config.server.token, auth.bearer(request.headers.get("Authorization")))
         health, spec = engine.health(), engine.spec
         return jsonify(
-            ready=health.up,
-            error=health.error,
+            ready=not_ready() is None,
+            error=not_ready(),
             model=spec.name if spec else config.model.name,
             device=spec.device if spec else None,
             dtype=spec.dtype if spec else None,
@@ -62,7 +71,8 @@ def add_routes(
             engine_restarts=health.restarts,
             uptime_s=round(time.monotonic() - started, 1),
             version=__version__,
-            **count(),
+            sessions=len(sessions),
+            connections=connections(),
         )
 
     @app.get("/metrics")

@@ -29,7 +29,7 @@ class Sessions:
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
         self._current: dict[str, str] = {}  # sid → the session meant when none is named
-        self._draining = False
+        self.draining = False
         metrics.sessions.set_function(lambda: float(len(self._open)))
 
     def __len__(self) -> int:
@@ -125,7 +125,7 @@ class Sessions:
     def drain(self, timeout_s: float) -> None:
         """Take no new sessions; finish those that are open, all at once, within `timeout_s`."""
         with self._lock:
-            self._draining = True
+            self.draining = True
             sessions = list(self._open.values())
         threads = [threading.Thread(target=self.stop, args=(s, "shutdown"), daemon=True) for s in sessions]
         for thread in threads:
@@ -138,7 +138,7 @@ class Sessions:
 
     def _ready(self) -> ModelSpec:
         spec = self._engine.spec
-        if self._draining:
+        if self.draining:
             raise ClientError("NOT_READY", "the server is shutting down; try again in a minute")
         if spec is None:
             raise ClientError("NOT_READY", "the model is still loading; try again in a few seconds")
