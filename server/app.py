@@ -116,3 +116,6 @@ def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.Http
     http.shutdown()
     engine.close()
     log.info("stopped")
+    # From here on the interpreter would give an impatient second Ctrl-C its default meaning: an exit status not 0.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

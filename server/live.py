@@ -72,6 +72,7 @@ class LiveSession:
         self._counted = [0.0, 0.0, 0.0]  # seconds of audio, speech, silence that the metrics have
         self._lock = threading.RLock()
         self._settled = threading.Event()
+        self._ending = self._closed = False
         self.outbox = Outbox(
             around.limits.outbox_events, lambda event: around.metrics.dropped.labels(event).inc()
         )
@@ -96,6 +97,8 @@ class LiveSession:
         """
         now = time.monotonic()
         with self._lock:
+            if self._ending:
+                raise ClientError("NOT_READY", "this session is being closed; start another one")
             self.last_heard_s = now
             seq, expected = message.seq, self.next_seq
             if seq is not None and seq < expected:
@@ -113,19 +116,30 @@ class LiveSession:
             self._take(samples, now)
             return {"ok": True, "received_ms": self._received_ms}
 
-    def flush(self) -> bool:
-        """Close open speech and wait until all of it is scored. False when that did not happen in time."""
+    def finish(self, patience_s: float | None = None) -> bool:
+        """Take nothing more, and `flush`; `close` is to follow."""
+        with self._lock:
+            self._ending = True
+        return self.flush(patience_s)
+
+    def flush(self, patience_s: float | None = None) -> bool:
+        """Close open speech and wait until all of it is scored. False when that did not happen in time.
+
+        `patience_s` None: longer than any window's deadline, so that the engine has answered, if only with that.
+        """
         with self._lock:
             self._take(self._decoder.finish(), time.monotonic())
             self._settled.clear()
             self._run(self._session.flush())
             if self._session.settled:
                 return True
-        return self._settled.wait(self._around.patience_s)
+        return self._settled.wait(self._around.patience_s if patience_s is None else patience_s)
 
     def close(self, reason: str) -> JsonDict:
-        """Tell the summary; nothing is fed afterwards."""
+        """Tell what was not scored in time, and the summary."""
         with self._lock:
+            self._run(self._session.give_up("INFERENCE_TIMEOUT"))
+            self._closed = True
             summary = self.summary(reason)
             self.outbox.put("session_summary", summary)
             return summary
@@ -153,6 +167,8 @@ class LiveSession:
     def answered(self, window: Window, answer: Answer, timing: Timing) -> None:
         """The engine's reply to a window of this session."""
         with self._lock:
+            if self._closed:
+                return  # this window has been told as lost
             self._run(self._session.absorb(window, answer), window, timing)
             if self._session.settled:
                 self._settled.set()

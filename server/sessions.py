@@ -83,9 +83,9 @@ class Sessions:
                 )
             return self._open[session_id]
 
-    def stop(self, session: LiveSession, reason: str) -> JsonDict:
+    def stop(self, session: LiveSession, reason: str, patience_s: float | None = None) -> JsonDict:
         """Score what is left, tell the summary, forget the session."""
-        complete = session.flush()
+        complete = session.finish(patience_s)
         with self._lock:
             if self._open.pop(session.session_id, None) is None:
                 return session.summary(reason)
@@ -127,7 +127,11 @@ class Sessions:
         with self._lock:
             self.draining = True
             sessions = list(self._open.values())
-        threads = [threading.Thread(target=self.stop, args=(s, "shutdown"), daemon=True) for s in sessions]
+        last_words_s = 0.2 * timeout_s  # of the time is kept for telling the summaries
+        threads = [
+            threading.Thread(target=self.stop, args=(s, "shutdown", timeout_s - last_words_s), daemon=True)
+            for s in sessions
+        ]
         for thread in threads:
             thread.start()
         end = time.monotonic() + timeout_s

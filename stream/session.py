@@ -101,6 +101,15 @@ class StreamSession:
         self._mark_edges(self._gate.close(frames_in(self._ring.end)), events)
         return self._next_turn(events)
 
+    def give_up(self, code: str) -> Turn:
+        """Name everything that waits for scores as lost; the answer to the window that is out comes too late."""
+        events: list[StreamEvent] = []
+        window, self._in_flight = self._in_flight, None
+        if window is not None:
+            self._lose(Lost(window.first_frame, window.n_frames, code), events)
+        self._settle_spans(frames_in(self._ring.end), code, events)
+        return Turn(tuple(events))
+
     def absorb(self, window: Window, answer: Answer) -> Turn:
         """Take the answer to the window that is out. Raises ValueError for any other window."""
         if window is not self._in_flight:
@@ -128,19 +137,23 @@ class StreamSession:
         if self._in_flight is not None:
             return Turn(tuple(events))
         first_held = -(-self._ring.start // HOP)
-        while True:
-            if lost := self._framer.give_up_before(first_held, "OVERLOADED"):
-                self._lose(lost, events)
-            span = self._framer.take_finished()
-            if span is None:
-                break
-            done, self._utterance = self._utterance, Utterance()
-            if done.n_frames and span.end is not None:
-                events.append(UtteranceScored(span.start, span.end, done.n_frames, done.probs()))
+        self._settle_spans(first_held, "OVERLOADED", events)
         cut = self._framer.next_cut(frames_in(self._ring.end))
         if cut is not None:
             self._in_flight = self._window(cut)
         return Turn(tuple(events), self._in_flight)
+
+    def _settle_spans(self, lost_before: int, code: str, events: list[StreamEvent]) -> None:
+        """Give up frames below `lost_before`; tell the utterances of the spans that are complete."""
+        while True:
+            if lost := self._framer.give_up_before(lost_before, code):
+                self._lose(lost, events)
+            span = self._framer.take_finished()
+            if span is None:
+                return
+            done, self._utterance = self._utterance, Utterance()
+            if done.n_frames and span.end is not None:
+                events.append(UtteranceScored(span.start, span.end, done.n_frames, done.probs()))
 
     def _window(self, cut: Cut) -> Window:
         """The cut with its samples. Context that the ring no longer holds is left out."""

@@ -42,7 +42,7 @@ def main(settings: dict[str, object]) -> int:
     answers.connect(str(settings["answers"]))
 
     def tell(message: Message) -> None:
-        answers.send_multipart(pack(message), copy=False)
+        answers.send_multipart(pack(message))
 
     try:
         model = _load(str(settings["model"]), str(settings["device"]), int(str(settings["threads"])))
