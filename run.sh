@@ -11,6 +11,7 @@ emotion-stream: the emotion of speech, while it is being spoken.
                           serve: the live page, the socket, REST and metrics (http://127.0.0.1:7860)
   ./run.sh demo [FILE]    stream a recording through the real socket and draw the answers in the terminal
   ./run.sh analyze PATH…  score recordings or folders (--granularity utterance|frame, --json)
+  ./run.sh evaluate DATA  measure a model on labelled recordings, a manifest or a folder per label (docs/evaluate.md)
   ./run.sh models         list the models that can be chosen
   ./run.sh test [ARGS…]   install what the tests need and run them all; with ARGS, pytest with these
   ./run.sh check          lint, formatting and types

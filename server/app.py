@@ -56,7 +56,7 @@ def serve(config: Config) -> int:
     app = build(config, engine)
     where = config.server
     try:
-        http = hub.http_server(
+        http, port = hub.http_server(
             where.async_mode, where.host, where.port, app.flask, config.limits.max_connections + 100
         )
     except OSError as taken:
@@ -71,8 +71,8 @@ def serve(config: Config) -> int:
     signal.signal(signal.SIGINT, on_signal)
     engine.start()
     threading.Thread(target=http.serve, name="http", daemon=True).start()
-    log.info("listening on http://%s:%d, loading model %s", where.host, http.port, config.model.name)
-    fatal = _run(config, engine, app.sessions, stop, http.port)
+    log.info("listening on http://%s:%d, loading model %s", where.host, port, config.model.name)
+    fatal = _run(config, engine, app.sessions, stop, port)
     _end(config, app, engine, http)
     return 1 if fatal else 0
 

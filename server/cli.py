@@ -45,7 +45,8 @@ def settings(file: Path, options: dict[str, Any]) -> configuration.Config:
 
 def given(**sections: dict[str, Any]) -> dict[str, Any]:
     """Only those options that were given on the command line."""
-    return {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
+    kept = {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
+    return {name: values for name, values in kept.items() if values}
 
 
 @app.command()

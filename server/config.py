@@ -19,7 +19,6 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
 )
 
 from server.engine import EngineSettings
@@ -46,9 +45,7 @@ class Server(_Section):
     port: int = Field(7860, ge=0, le=65535)
     async_mode: Literal["eventlet", "threading"] = "eventlet"
     token: str = Field("", pattern=r"^[!-~]*$")  # when set, clients must present it; empty: no check
-    cors_origins: list[
-        str
-    ] = []  # other web origins that may connect; "*" for any; empty: this server's pages
+    cors_origins: str = ""  # other web origins that may connect, with commas between; "*" for any
     drain_s: float = Field(10, gt=0)  # at SIGTERM: how long sessions get to finish
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -106,13 +103,6 @@ class Limits(_Section):
     outbox_events: int = Field(1000, ge=10)  # results kept for a client that is slow or away
 
 
-class _Yaml(YamlConfigSettingsSource):
-    """As pydantic-settings reads it; a section left empty (`speech:`) means its defaults."""
-
-    def __call__(self) -> dict[str, Any]:
-        return {key: value for key, value in super().__call__().items() if value is not None}
-
-
 class Config(BaseSettings):
     """All settings, frozen."""
 
@@ -131,10 +121,6 @@ class Config(BaseSettings):
     def _fits_together(self) -> Config:
         if self.limits.ahead_s + 1 > self.stream.ring_s:
             raise ValueError("stream.ring_s must exceed limits.ahead_s by a second, or audio is lost")
-        if self.limits.resume_s + 1 > self.limits.ahead_s:
-            raise ValueError(
-                "limits.ahead_s must exceed limits.resume_s by a second: who comes back has a backlog"
-            )
         if self.limits.max_chunk_s > self.limits.ahead_s:
             raise ValueError(
                 "limits.max_chunk_s must not exceed limits.ahead_s, or no such chunk is accepted"
@@ -187,30 +173,37 @@ def load(path: Path | None, options: dict[str, Any] | None = None) -> Config:
 
     Raises ConfigError that names what is wrong and where.
     """
-    if path is not None and not path.is_file():
-        raise ConfigError(f"{path}: there is no such file")
+    _refuse_unknown_variables()
+    written = _read(path) if path else {}
 
     class Loaded(Config):
         @classmethod
         def settings_customise_sources(
             cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: Any
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            sources: list[PydanticBaseSettingsSource] = [
+            return (
                 InitSettingsSource(settings_cls, options or {}),
                 EnvSettingsSource(settings_cls),
-            ]
-            if path is not None:
-                sources.append(_Yaml(settings_cls, path, yaml_file_encoding="utf-8"))
-            return tuple(sources)
+                InitSettingsSource(settings_cls, written),
+            )
 
     try:
-        _refuse_unknown_variables()
         return Loaded()
-    except yaml.YAMLError as broken:
-        raise ConfigError(f"{path}: not YAML: {broken}") from None
     except ValidationError as wrong:
         lines = [_explain(dict(error), path) for error in wrong.errors()]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's sections; one left empty (`speech:`) means its defaults."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as broken:
+        raise ConfigError(f"{path}: cannot be read: {broken}") from None
+    if not isinstance(found, dict | None):
+        kind = type(found).__name__
+        raise ConfigError(f"{path}: expected sections such as `server:` and `model:`, found a {kind}")
+    return {str(name): section for name, section in (found or {}).items() if section is not None}
 
 
 def _explain(error: dict[str, Any], path: Path | None) -> str:
@@ -246,7 +239,7 @@ def _suggest(where: str) -> str:
 def _refuse_unknown_variables() -> None:
     """A misspelt variable would be passed over in silence: pydantic-settings looks only for those it knows."""
     known = {f"EMOTION_{s}__{k}".upper() for s, keys in _known_paths().items() for k in keys}
-    known |= {f"EMOTION_{section}".upper() for section in _known_paths()} | {"EMOTION_CONFIG", "EMOTION_DATA"}
+    known |= {"EMOTION_CONFIG", "EMOTION_DATA"}
     for name in os.environ:
         if name.startswith("EMOTION_") and name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1)

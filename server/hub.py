@@ -40,28 +40,37 @@ def unmask(data: bytes, mask: Any, length: int | None = None, offset: int = 0) -
 
 
 class HttpServer(Protocol):
-    """`serve` runs until `shutdown` is called from elsewhere; `port` is the one really bound."""
-
-    port: int
+    """`serve` runs until `shutdown` is called from elsewhere."""
 
     def serve(self) -> None: ...
 
     def shutdown(self) -> None: ...
 
 
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket; green under eventlet, since the module is patched then. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Not SO_REUSEPORT, eventlet's default: a second server would take half of the clients, in silence.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Results are small and follow each other: each would wait 40 ms for the one before to be acknowledged.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.bind((host, port))
+        bound.listen(1024)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
 class _Eventlet:
-    def __init__(self, host: str, port: int, app: Any, connections: int) -> None:
-        import eventlet
+    def __init__(self, bound: socket.socket, app: Any, connections: int) -> None:
         from eventlet import greenpool
 
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # eventlet's default (SO_REUSEPORT) lets a second server share the port, in silence, half the clients each.
-        self._socket = eventlet.listen((host, port), family=family, backlog=1024, reuse_port=False)
-        # Results are small and follow each other: each would wait 40 ms for the one before to be acknowledged.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = bound
         self._pool = greenpool.GreenPool(connections)
         self._app = app
-        self.port: int = self._socket.getsockname()[1]
 
     def serve(self) -> None:
         from eventlet import wsgi
@@ -80,11 +89,11 @@ class _Eventlet:
 
 
 class _Threading:
-    def __init__(self, host: str, port: int, app: Any) -> None:
+    def __init__(self, bound: socket.socket, app: Any) -> None:
         from werkzeug.serving import WSGIRequestHandler, make_server
 
         class Quiet(WSGIRequestHandler):
-            disable_nagle_algorithm = True  # as above
+            disable_nagle_algorithm = True  # as in _listen
 
             def log_request(self, *_: object) -> None:
                 """Requests are counted in the metrics."""
@@ -93,8 +102,8 @@ class _Threading:
                 """Its WebSocket is over: what still comes is no HTTP request."""
                 self.close_connection = True
 
-        self._server = make_server(host, port, app, threaded=True, request_handler=Quiet)
-        self.port: int = self._server.port
+        host, port = bound.getsockname()[:2]
+        self._server = make_server(host, port, app, threaded=True, request_handler=Quiet, fd=bound.detach())
 
     def serve(self) -> None:
         self._server.serve_forever()
@@ -103,6 +112,8 @@ class _Threading:
         self._server.shutdown()
 
 
-def http_server(mode: str, host: str, port: int, app: Any, connections: int) -> HttpServer:
-    """A server that is bound and not yet serving. Raises OSError when the address cannot be had."""
-    return _Eventlet(host, port, app, connections) if mode == "eventlet" else _Threading(host, port, app)
+def http_server(mode: str, host: str, port: int, app: Any, connections: int) -> tuple[HttpServer, int]:
+    """A server that is bound and not yet serving, and its port. Raises OSError when the address cannot be had."""
+    bound = _listen(host, port)
+    port = bound.getsockname()[1]
+    return (_Eventlet(bound, app, connections) if mode == "eventlet" else _Threading(bound, app)), port

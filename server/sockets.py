@@ -34,6 +34,13 @@ MESSAGE_ROOM = 2 * 8_000_000  # above any chunk limit, so that a chunk too large
 UNREAD = 256  # packets waiting in a connection, answers to its own messages included, before it is closed
 BACKLOG = 64  # packets waiting in a connection before its client counts as slow
 
+
+def _origins(listed: str) -> list[str] | str | None:
+    """As python-socketio wants them; None: only pages of this server."""
+    origins = [origin.strip().rstrip("/") for origin in listed.split(",") if origin.strip()]
+    return "*" if origins == ["*"] else origins or None
+
+
 Handler = Callable[..., Any]
 
 
@@ -83,7 +90,7 @@ class Sockets:
             async_mode=config.server.async_mode,
             # One client's events one after the other: python-socketio's default lets chunks overtake each other.
             async_handlers=False,
-            cors_allowed_origins=config.server.cors_origins or None,
+            cors_allowed_origins=_origins(config.server.cors_origins),
             max_http_buffer_size=MESSAGE_ROOM,
             http_compression=False,
             # Loggers of ours: the libraries' own print each error a second time.
