@@ -198,8 +198,12 @@ def _read(path: Path) -> dict[str, Any]:
     """The file's sections; one left empty (`speech:`) means its defaults."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as broken:
-        raise ConfigError(f"{path}: cannot be read: {broken}") from None
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file") from None
+    except OSError as broken:
+        raise ConfigError(f"{path}: cannot be read: {broken.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as broken:
+        raise ConfigError(f"{path}: not YAML: {broken}") from None
     if not isinstance(found, dict | None):
         kind = type(found).__name__
         raise ConfigError(f"{path}: expected sections such as `server:` and `model:`, found a {kind}")
