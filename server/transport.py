@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
+from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 from engineio.exceptions import EngineIOError
 from engineio.payload import Payload
 from engineio.socket import Socket
@@ -114,6 +116,17 @@ def _close_on_errors(original: Callable[[Socket, Any], list[Any]]) -> Callable[[
     return handler
 
 
+def _close_quietly(original: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Closing what the client has just reset is no error (plain threads only; eventlet's own knows)."""
+
+    def close(self: Any) -> None:
+        with suppress(OSError):
+            original(self)
+
+    return close
+
+
+SimpleWebSocketWSGI.close = _close_quietly(SimpleWebSocketWSGI.close)
 Socket._websocket_handler = _close_on_errors(Socket._websocket_handler)
 Socket.handle_post_request = _close_on_bad_post(Socket.handle_post_request)
 # engineio takes 16 packets in a POST, and a binary chunk is two: a client that polls and was slow for a second

@@ -40,8 +40,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "server.engine.worker", json.dumps(self._orders(settings, log_level))],
                 stdin=subprocess.DEVNULL,
-                # Libraries read these when they are loaded; more threads than this slow each other down.
-                env={**os.environ, "OMP_NUM_THREADS": str(settings.threads)},
+                env=_environment(settings),
             )
         except BaseException:
             self._clean_up()
@@ -107,3 +106,10 @@ class Child:
             "max_wait_s": settings.batching.max_wait_s,
             "log_level": log_level,
         }
+
+
+def _environment(settings: EngineSettings) -> dict[str, str]:
+    """Ours, without the memory settings of the server (`cli.serve`), which would slow tensors down."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    # Libraries read it when they are loaded; more threads than this slow each other down.
+    return {**ours, "OMP_NUM_THREADS": str(settings.threads)}
