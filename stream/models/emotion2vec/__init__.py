@@ -1,0 +1,43 @@
+"""emotion2vec+ (https://arxiv.org/abs/2312.15185) as a model of this server.
+
+`load` takes a published name or a folder that holds config.yaml, model.pt and tokens.txt. Weights never ship
+with the code; docs/emotion2vec.md says how to get them and under which licence. In here:
+
+    folder      a name or path → a folder on disk, by the hub that was chosen; the licence
+    labels      tokens.txt → this server's nine labels
+    theirs      importing funasr's class, and nothing else of it
+    checkpoint  a folder → funasr's class with its weights, without running code from either file
+    dense       products with packed weights          encoder   the forward pass, laid out for speed
+    windows     pure numbers: context, long files, blending at window edges
+    memory      out of memory: half the batch, then the CPU
+    adapter     the `EmotionModel`; utterances and embeddings
+    verify      known scores of known clips
+
+torch and funasr are imported by `load`, not before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream.models.emotion2vec.folder import NAMES
+from stream.models.emotion2vec.windows import WindowRule
+
+if TYPE_CHECKING:
+    from stream.models.emotion2vec.adapter import Emotion2Vec, Options
+
+__all__ = ["NAMES", "WindowRule", "load"]
+
+
+def load(name: str, device: str = "auto", options: Options | None = None) -> Emotion2Vec:
+    """Load `name`, one of NAMES or a folder, onto `device` (`auto`, `cpu`, `cuda` or `cuda:N`).
+
+    Raises ImportError without funasr, ValueError for a name, device or folder that cannot be used, OSError
+    (`folder.HubUnreachable`) when the weights cannot be fetched; the text says what to do.
+    """
+    from stream.models.emotion2vec import theirs
+
+    theirs.import_class()
+    from stream.models.emotion2vec import adapter
+
+    return adapter.load(name, device, options or adapter.Options())

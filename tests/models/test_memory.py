@@ -1,0 +1,82 @@
+"""Out of memory: half the batch, then the CPU; every window is scored all the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from stream.models.emotion2vec.memory import GROW_AFTER, Halving, out_of_memory  # noqa: E402
+from stream.types import Floats  # noqa: E402
+
+
+class Device:
+    """Has room for `room` rows at a time."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.sizes, self.freed = room, list[int](), 0
+
+    def run(self, batch: Floats, since: int = 0) -> Floats:
+        if len(batch) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.sizes.append(len(batch))
+        return 2 * batch
+
+    def free(self) -> None:
+        self.freed += 1
+
+
+BATCH = np.arange(14, dtype=np.float32).reshape(7, 2)
+
+
+def test_half_and_half_again(caplog: pytest.LogCaptureFixture) -> None:
+    device = Device(room=2)
+    halving = Halving(device.run, free=device.free)
+    np.testing.assert_array_equal(halving(BATCH), 2 * BATCH)
+    assert device.sizes == [1] * 7  # 7 → 3 → 1
+    assert (halving.counts["halved"], halving.counts["cpu"], device.freed) == (2, 0, 2)
+    assert "batches of 3" in caplog.text
+    np.testing.assert_array_equal(halving(BATCH), 2 * BATCH)
+    assert halving.counts["halved"] == 2  # what did not fit is not tried again at once
+
+
+def test_then_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
+    device = Device(room=0)
+    halving = Halving(device.run, fallback=lambda batch, since: 2 * batch)
+    np.testing.assert_array_equal(halving(BATCH), 2 * BATCH)
+    assert halving.counts["cpu"] == 7
+    assert "scored on the CPU" in caplog.text
+
+
+def test_without_a_stand_in_the_error_is_told() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        Halving(Device(room=0).run)(BATCH)
+
+
+def test_other_errors_are_not_memory() -> None:
+    def broken(batch: Floats, since: int) -> Floats:
+        raise RuntimeError("shapes differ")
+
+    halving = Halving(broken, fallback=lambda batch, since: batch)
+    with pytest.raises(RuntimeError, match="shapes"):
+        halving(BATCH)
+    assert not halving.counts
+
+
+def test_it_dares_more_after_a_while() -> None:
+    device = Device(room=3)
+    halving = Halving(device.run)
+    halving(BATCH)
+    device.room = 100
+    for _ in range(2 * GROW_AFTER):
+        halving(BATCH)
+    assert device.sizes[-1] == 7
+
+
+def test_what_counts_as_memory() -> None:
+    assert out_of_memory(MemoryError())
+    assert out_of_memory(
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+    )
+    assert not out_of_memory(RuntimeError("anything"))

@@ -1,0 +1,118 @@
+"""In float32 our forward pass gives what funasr's gives: utterances, embeddings, frames, both phases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from stream.types import HOP, LABELS, Floats, frames_in
+from tests.models.conftest import sound
+
+CLOSE = 1e-4
+LENGTHS_S = (0.1, 0.1003, 0.137, 0.5, 1.0, 2.31, 7.0, 30.0)
+
+
+def generate(theirs: Any, samples: Floats, granularity: str = "utterance") -> tuple[Floats, Floats]:
+    """funasr's scores in our order, and its embedding."""
+    (said,) = theirs.generate(samples, granularity=granularity, extract_embedding=True)
+    names = [name.split("/")[-1].replace("<unk>", "unknown") for name in said["labels"]]
+    assert sorted(names) == sorted(LABELS)
+    return np.array([said["scores"][names.index(label)] for label in LABELS], np.float32), said["feats"]
+
+
+@pytest.mark.parametrize("seconds", LENGTHS_S)
+def test_utterance_scores_and_embedding_are_funasrs(ours: Any, theirs: Any, seconds: float) -> None:
+    x = sound(seconds, seed=int(10 * seconds))
+    scores, embedding = generate(theirs, x)
+    heard = ours.hear([x])
+    np.testing.assert_allclose(heard.probs, scores, atol=CLOSE)
+    np.testing.assert_allclose(heard.embedding, embedding, atol=CLOSE)
+    assert heard.embedding.dtype == np.float32
+    assert heard.embedding.shape == (ours.embedding_size,)
+    assert (heard.n_windows, heard.n_frames) == (1, (len(x) - 400) // 320 + 1)
+
+
+def test_a_file_scores_as_funasr_scores_it(ours: Any, theirs: Any, tmp_path: Any) -> None:
+    soundfile.write(tmp_path / "a.wav", sound(3.3, 5), 16_000, subtype="PCM_16")
+    scores, embedding = generate(theirs, str(tmp_path / "a.wav"))
+    heard = ours.score_file(tmp_path / "a.wav")
+    np.testing.assert_allclose(heard.probs, scores, atol=CLOSE)
+    np.testing.assert_allclose(heard.embedding, embedding, atol=CLOSE)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.31])
+def test_frames_are_funasrs_and_their_mean_is_the_utterance(ours: Any, theirs: Any, seconds: float) -> None:
+    import torch
+
+    x = sound(seconds, 3)
+    _, frames = generate(theirs, x, "frame")
+    with torch.inference_mode():
+        features = ours._encoder.features(torch.from_numpy(x)[None], both_phases=False)
+        logits = ours._labelled(ours._encoder.logits(features).numpy())[0]
+        utterance = theirs.model.proj(torch.from_numpy(frames).mean(0, keepdim=True)).numpy()
+    np.testing.assert_allclose(features[0].numpy(), frames, atol=CLOSE)
+    np.testing.assert_allclose(logits.mean(0), ours._labelled(utterance)[0], atol=CLOSE)
+    np.testing.assert_allclose(logits.mean(0), ours.hear([x]).logits, atol=CLOSE)
+
+
+@pytest.mark.parametrize("n_samples", [400, 560, 720, 8000, 8160, 32_077])
+def test_the_10_ms_grid_is_two_runs_160_samples_apart(ours: Any, theirs: Any, n_samples: int) -> None:
+    """The window is normalised once, for both phases: so are the two runs."""
+    import torch
+
+    x = torch.from_numpy(sound(3, 4)[:n_samples])[None]
+    with torch.inference_mode():
+        scaled = torch.nn.functional.layer_norm(x, x.shape[1:])
+        even = theirs.model.extract_features(scaled)["x"]
+        grid = ours._encoder.features(x, both_phases=True)
+        assert grid.shape[1] == frames_in(n_samples)
+        np.testing.assert_allclose(grid[:, 0::2], even, atol=CLOSE)
+        if n_samples >= 560:
+            odd = theirs.model.extract_features(scaled[:, HOP:])["x"]
+            np.testing.assert_allclose(grid[:, 1::2], odd, atol=CLOSE)
+
+
+def test_odd_frames_are_what_generate_says_of_the_sound_160_samples_later(ours: Any, theirs: Any) -> None:
+    """Beside `generate` itself, which normalises what it is given: over 2 s that is nearly the same waveform."""
+    import torch
+
+    x = sound(2.31, 6)
+    with torch.inference_mode():
+        features = ours._encoder.features(torch.from_numpy(x)[None], both_phases=True)[0]
+        heads = ours._encoder.logits(torch.stack([features[0::2].mean(0), features[1::2].mean(0)]))
+        probs = torch.softmax(torch.from_numpy(ours._labelled(heads.numpy())), -1).numpy()
+    for phase in (0, 1):
+        np.testing.assert_allclose(probs[phase], generate(theirs, x[phase * HOP :])[0], atol=CLOSE)
+
+
+def test_a_batch_gives_what_each_window_gives_alone(ours: Any) -> None:
+    import torch
+
+    batch = torch.from_numpy(np.stack([sound(1.2, seed) for seed in range(5)]))
+    with torch.inference_mode():
+        together = ours._encoder.features(batch, both_phases=True)
+        for i in range(5):
+            alone = ours._encoder.features(batch[i : i + 1], both_phases=True)[0]
+            np.testing.assert_allclose(together[i], alone, atol=1e-5)
+
+
+def test_bf16_stays_near(folder: Any, ours: Any) -> None:
+    """Reduced precision: at least 95 % of frames agree, no utterance score moves by more than 0.03."""
+    import torch
+
+    from stream.models.emotion2vec import load
+    from stream.models.emotion2vec.adapter import Options
+
+    reduced = load(str(folder), "cpu", Options(precision="bfloat16"))
+    assert reduced.spec.dtype == "bfloat16"
+    agree = []
+    for seed in range(6):
+        x = sound(2.5, seed)
+        assert np.abs(reduced.hear([x]).probs - ours.hear([x]).probs).max() < 0.03
+        with torch.inference_mode():
+            frames = [m._forward(torch.from_numpy(x)[None])[0].argmax(-1) for m in (ours, reduced)]
+        agree.append((frames[0] == frames[1]).float().mean().item())
+    assert np.mean(agree) >= 0.95

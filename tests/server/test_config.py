@@ -1,0 +1,130 @@
+"""Settings: their order of precedence, what fits together, and config.yaml as its own documentation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from server import config
+from server.config import Config, ConfigError
+from stream.types import ModelSpec
+from tests.conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("EMOTION_"):
+            monkeypatch.delenv(name)
+
+
+def file_with(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_file_that_ships_holds_every_setting_and_its_default() -> None:
+    shipped = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    assert shipped == Config().model_dump(mode="json")
+
+
+def test_every_setting_in_the_file_that_ships_says_what_it_is() -> None:
+    for line in (ROOT / "config.yaml").read_text(encoding="utf-8").splitlines():
+        if re.match(r"  \w+:", line) and not re.match(
+            r"  (host|port|max_\w+|device|log_level|hop_ms):", line
+        ):
+            assert "#" in line or line.strip().startswith(("messages_per_s", "aggressiveness")), line
+
+
+def test_the_command_line_wins_over_variables_over_the_file_over_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file_with(tmp_path, "server: {port: 1, host: file, drain_s: 3}\n")
+    assert config.load(path).server.port == 1
+    monkeypatch.setenv("EMOTION_SERVER__PORT", "2")
+    assert config.load(path).server.port == 2
+    loaded = config.load(path, {"server": {"port": 3}})
+    assert (loaded.server.port, loaded.server.host, loaded.server.drain_s) == (3, "file", 3)
+    assert loaded.server.async_mode == "eventlet"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "speech:\n", "speech: {}\n", "---\n"])
+def test_what_is_left_out_has_its_default(tmp_path: Path, text: str) -> None:
+    assert config.load(file_with(tmp_path, text)).model_dump() == Config().model_dump()
+
+
+def test_without_a_file_there_are_the_defaults() -> None:
+    assert config.load(None).model_dump() == Config().model_dump()
+
+
+@pytest.mark.parametrize("section", list(Config.model_fields))
+def test_a_misspelt_key_is_refused_with_a_suggestion(tmp_path: Path, section: str) -> None:
+    for key in config._known_paths()[section]:
+        wrong = key[:-1] + "x" + key[-1]
+        with pytest.raises(ConfigError, match=rf"{section}\.{wrong}: unknown key, did you mean \w+\?"):
+            config.load(file_with(tmp_path, f"{section}:\n  {wrong}: 1\n"))
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        config.load(file_with(tmp_path, "server: {port: x}\nengine: {max_batch: 0, speed: 1}\n"))
+    lines = str(wrong.value).splitlines()
+    assert len(lines) == 3 and all(line.startswith("mine.yaml: ") for line in lines)
+
+
+def test_a_variable_is_named_when_it_is_the_variable_that_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMOTION_ENGINE__MAX_BATCH", "0")
+    with pytest.raises(ConfigError, match=r"^EMOTION_ENGINE__MAX_BATCH: engine\.max_batch: "):
+        config.load(file_with(tmp_path, ""))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("stream: {ring_s: 10.5}\n", "ring_s must exceed limits.ahead_s"),
+        ("limits: {max_chunk_s: 21, ahead_s: 20}\nstream: {ring_s: 60}\n", "max_chunk_s must not exceed"),
+        ("limits: {max_chunk_bytes: 9000000}\n", "max_chunk_bytes"),
+        ("speech: {hang_over_ms: 405}\n", "multiple of 10"),
+        ("stream: {hop_ms: 15}\n", "multiple of 10"),
+        ("engine: {hang_s: 1}\n", "hang_s"),
+        ("server: {drain_s: .inf}\n", "drain_s"),
+        ("limits: {idle_timeout_s: .nan}\n", "idle_timeout_s"),
+        ("engine: {deadline_ms: .inf}\n", "deadline_ms"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        config.load(file_with(tmp_path, text))
+
+
+def spec(hop: int) -> ModelSpec:
+    return ModelSpec("m", "cpu", "float32", hop_frames=hop, lookahead_frames=0, state_size=1)
+
+
+def test_times_become_frames_and_samples() -> None:
+    settings = Config().stream_config(spec(hop=10))
+    assert (settings.hop, settings.max_hop) == (10, 80)
+    assert (settings.gate.onset, settings.gate.pre_roll, settings.gate.hang_over) == (6, 10, 40)
+    assert settings.gate.max_span == 3000
+    assert settings.ring == round(Config().stream.ring_s * 16_000)
+    assert settings.smoothing == 50
+
+
+def test_a_hop_that_the_model_cannot_take_is_refused(tmp_path: Path) -> None:
+    loaded = config.load(file_with(tmp_path, "stream: {hop_ms: 120}\n"))
+    assert loaded.stream_config(spec(hop=4)).hop == 12
+    with pytest.raises(ConfigError, match="multiple of 100"):
+        loaded.stream_config(spec(hop=10))
+
+
+def test_settings_cannot_be_changed_while_it_runs() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().server.port = 1  # type: ignore[misc]

@@ -1,0 +1,255 @@
+"""The operator's books: what /metrics, /healthz, /readyz and /api/v1/status say adds up with what happened."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.conftest import Server
+from tests.server import ledger
+from tests.server.clients import Client, eventually
+from tests.server.conftest import MODES, ROOMY, engine_of, held, metrics, no_traceback, running
+
+Connect = Callable[..., Client]
+
+NAMES = {
+    "emotion_connections": "gauge",
+    "emotion_sessions": "gauge",
+    "emotion_audio_seconds": "counter",
+    "emotion_speech_seconds": "counter",
+    "emotion_silence_seconds": "counter",
+    "emotion_frames": "counter",
+    "emotion_frame_latency_seconds": "histogram",
+    "emotion_queue_seconds": "histogram",
+    "emotion_inference_seconds": "histogram",
+    "emotion_batch_windows": "histogram",
+    "emotion_requests": "counter",
+    "emotion_errors": "counter",
+    "emotion_lost_seconds": "counter",
+    "emotion_results_dropped": "counter",
+    "emotion_engine_up": "gauge",
+    "emotion_engine_restarts": "counter",
+    "emotion_model_info": "gauge",
+}
+LABELS = {
+    "emotion_frames_total": {"emotion"},
+    "emotion_requests_total": {"endpoint", "status"},
+    "emotion_errors_total": {"code"},
+    "emotion_lost_seconds_total": {"code"},
+    "emotion_results_dropped_total": {"event"},
+    "emotion_model_info": {"model", "device", "dtype"},
+}
+CODES = {
+    "BAD_REQUEST",
+    "BAD_AUDIO",
+    "UNSUPPORTED_ENCODING",
+    "CHUNK_TOO_LARGE",
+    "UNAUTHORIZED",
+    "NOT_YOUR_SESSION",
+    "TOO_MANY_SESSIONS",
+    "RATE_LIMITED",
+    "NOT_READY",
+    "OVERLOADED",
+    "INFERENCE_TIMEOUT",
+    "INFERENCE_FAILED",
+    "INTERNAL",
+}
+
+
+@pytest.fixture(scope="module", params=MODES)
+def fresh(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with running(
+        model__name="fake", server__async_mode=request.param, engine__deadline_ms=500, **ROOMY
+    ) as server:
+        yield server
+        no_traceback(server.log())
+
+
+class since:
+    """Changes of the metrics: `since(server)["emotion_audio_seconds_total"]`."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._before = server, metrics(server)
+
+    def __getitem__(self, name: str) -> float:
+        return metrics(self._server).get(name, 0) - self._before.get(name, 0)
+
+    def total(self, prefix: str) -> float:
+        return sum(self[name] for name in metrics(self._server) if name.startswith(prefix))
+
+
+def test_only_names_and_labels_of_the_contract_are_exported(
+    fresh: Server, connect: Connect, demo_pcm: bytes
+) -> None:
+    client = connect(fresh)
+    client.speak(demo_pcm[:64_000])
+    client.call("no-such-event")
+    client.stop()
+    text = fresh.get("/metrics")[1]
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    helped = set(re.findall(r"^# HELP (\S+) \S", text, re.M))
+    gpu = {name for name in kinds if name.startswith("emotion_gpu")}
+    assert {name.removesuffix("_total"): kind for name, kind in kinds.items() if name not in gpu} == NAMES
+    assert helped == set(kinds)
+    for line in metrics(fresh):
+        name, _, labels = line.partition("{")
+        used = set(re.findall(r'(\w+)="', labels))
+        assert used == ({"le"} if name.endswith("_bucket") else LABELS.get(name, set())), line
+    assert set(re.findall(r'emotion_errors_total\{code="(\w+)"\}', text)) == CODES
+    buckets = re.findall(r'emotion_frame_latency_seconds_bucket\{le="([^"]+)"\}', text)
+    assert (float(buckets[0]), float(buckets[-2]), buckets[-1]) == (0.001, 5.0, "+Inf")
+
+
+def test_counters_add_up_with_what_was_sent_and_told(
+    fresh: Server, connect: Connect, demo_pcm: bytes
+) -> None:
+    clients = [connect(fresh) for _ in range(3)]
+    grown = since(fresh)
+    lengths = (11, 7, 4)
+    ids = [client.start()["session_id"] for client in clients]
+    for client, seconds in zip(clients, lengths, strict=True):
+        client.speak(demo_pcm[: seconds * 32_000], cut=9_998)
+    assert metrics(fresh)["emotion_sessions"] == 3 and metrics(fresh)["emotion_connections"] >= 3
+    summaries = [client.stop() for client in clients]
+    books = [ledger.of_client(c.heard, i) for c, i in zip(clients, ids, strict=True)]
+    results = [result for client in clients for result in client.of("emotion_result")]
+
+    assert grown["emotion_audio_seconds_total"] == pytest.approx(sum(lengths))
+    assert grown["emotion_speech_seconds_total"] == pytest.approx(
+        sum(s["speech_ms"] for s in summaries) / 1000
+    )
+    both = grown["emotion_speech_seconds_total"] + grown["emotion_silence_seconds_total"]
+    assert both == pytest.approx(sum(lengths), abs=0.2 * len(clients)), "up to a pre-roll for each"
+    assert grown.total("emotion_frames_total") == sum(len(book.scored) for book in books)
+    for emotion in ("angry", "neutral"):
+        told = sum(result["frame_emotions"].count(emotion) for result in results)
+        assert grown[f'emotion_frames_total{{emotion="{emotion}"}}'] == told
+    assert grown["emotion_frame_latency_seconds_count"] == len(results)
+    assert grown["emotion_queue_seconds_count"] == len(results)
+    assert grown["emotion_batch_windows_sum"] == len(results)
+    assert grown["emotion_inference_seconds_count"] == grown["emotion_batch_windows_count"]
+    told_s = sum(result["latency_ms"] for result in results) / 1000
+    assert grown["emotion_frame_latency_seconds_sum"] == pytest.approx(told_s, abs=1e-4 * len(results))
+    assert grown.total("emotion_lost") == grown.total("emotion_errors") == 0
+
+
+def test_losses_are_counted_by_their_reason(fresh: Server, connect: Connect, demo_pcm: bytes) -> None:
+    client, grown = connect(fresh), since(fresh)
+    with held(fresh):
+        client.speak(demo_pcm[: 3 * 32_000])
+        client.wait_for("lost")
+    summary = client.stop()
+    assert summary["lost_ms"] > 0
+    lost = grown['emotion_lost_seconds_total{code="INFERENCE_TIMEOUT"}']
+    assert lost == pytest.approx(summary["lost_ms"] / 1000)
+    assert grown.total("emotion_lost") == pytest.approx(lost)
+
+
+def test_errors_are_counted_by_their_code(fresh: Server, connect: Connect) -> None:
+    client, grown = connect(fresh), since(fresh)
+    client.start()
+    for event, payload, code in [
+        ("start", {"encoding": "opus"}, "UNSUPPORTED_ENCODING"),
+        ("audio_stream", {"chunk": "!"}, "BAD_AUDIO"),
+        ("audio_stream", {"chunk": "!"}, "BAD_AUDIO"),
+        ("audio_stream", {"chunk": b"\0" * 1_000_001}, "CHUNK_TOO_LARGE"),
+        ("stop", {"session_id": "somebody-elses"}, "NOT_YOUR_SESSION"),
+        ("flush", [], "BAD_REQUEST"),
+        ("hello", {}, "BAD_REQUEST"),
+    ]:
+        assert client.call(event, payload)["error"]["code"] == code
+    expected = {"UNSUPPORTED_ENCODING": 1, "BAD_AUDIO": 2, "CHUNK_TOO_LARGE": 1, "NOT_YOUR_SESSION": 1}
+    expected["BAD_REQUEST"] = 2
+    for code in CODES:
+        assert grown[f'emotion_errors_total{{code="{code}"}}'] == expected.get(code, 0), code
+
+
+def test_requests_are_counted_by_route_and_strangers_paths_are_one(fresh: Server) -> None:
+    grown = since(fresh)
+    for path in ("/healthz", "/healthz", "/api/v1/status", "/no/such/path", "/another?x=1", "/%00"):
+        fresh.get(path)
+    assert grown['emotion_requests_total{endpoint="/healthz",status="200"}'] == 2
+    assert grown['emotion_requests_total{endpoint="/api/v1/status",status="200"}'] == 1
+    assert grown['emotion_requests_total{endpoint="other",status="404"}'] == 3
+
+
+def test_connections_and_sessions_are_back_to_none_when_everybody_has_left(
+    fresh: Server, connect: Connect
+) -> None:
+    eventually(lambda: metrics(fresh)["emotion_connections"] == 0, "nobody is left from before")
+    before = metrics(fresh)["emotion_sessions"]
+    polite, silent, broken = connect(fresh), connect(fresh), connect(fresh)
+    polite.start()
+    polite.stop()
+    token = broken.start()["resume_token"]
+    assert metrics(fresh)["emotion_connections"] == 3
+    polite.close()
+    silent.close()
+    broken.kill()
+    eventually(lambda: metrics(fresh)["emotion_connections"] == 0, "no connections")
+    assert metrics(fresh)["emotion_sessions"] == before + 1, "one may come back"
+    again = connect(fresh)
+    assert again.start(resume_token=token)["resumed"]
+    again.stop()
+    assert metrics(fresh)["emotion_sessions"] == before
+
+
+def test_a_dead_engine_shows_and_its_restart_is_counted(fresh: Server) -> None:
+    grown = since(fresh)
+    assert metrics(fresh)["emotion_engine_up"] == 1
+    engine_of(fresh).kill()
+    eventually(lambda: metrics(fresh)["emotion_engine_up"] == 0, "it shows")
+    assert fresh.get("/readyz")[0] == 503 and fresh.get("/healthz")[0] == 200
+    assert json.loads(fresh.get("/api/v1/status")[1])["ready"] is False
+    eventually(lambda: fresh.get("/readyz")[0] == 200, "it is back")
+    assert metrics(fresh)["emotion_engine_up"] == 1
+    assert grown["emotion_engine_restarts_total"] == 1
+    fresh.get("/metrics")
+    assert grown["emotion_engine_restarts_total"] == 1, "scraping does not count it again"
+
+
+def test_the_model_in_use_is_named(compact: Server) -> None:
+    assert metrics(compact)['emotion_model_info{device="cpu",dtype="float32",model="compact"}'] == 1
+
+
+def test_status_describes_the_service(server: Server, connect: Connect) -> None:
+    client = connect(server)
+    client.start()
+    code, text = server.get("/api/v1/status")
+    status = json.loads(text)
+    assert code == 200
+    assert status["ready"] is True and status["error"] is None
+    assert (status["model"], status["device"], status["dtype"]) == ("fake", "cpu", "float32")
+    assert status["can_say"] == ["angry", "neutral"]
+    assert status["connections"] >= 1 and status["sessions"] >= 1
+    assert status["queue_depth"] == 0 and status["engine_restarts"] == 0
+    assert status["uptime_s"] > 0 and re.fullmatch(r"\d+\.\d+\.\d+", status["version"])
+
+
+def test_alive_and_ready_are_plain_words(server: Server) -> None:
+    assert server.get("/healthz") == (200, "ok\n")
+    assert server.get("/readyz") == (200, "ready\n")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/api/v1/nothing", "/static/../server/config.py", "/api/v1/status/"]
+)
+def test_what_is_not_there_is_404_as_json(server: Server, path: str) -> None:
+    code, text = server.get(path)
+    assert code == 404
+    answer = json.loads(text)
+    assert answer["success"] is False
+    assert answer["error"]["code"] == "BAD_REQUEST" and answer["error"]["message"]
+
+
+def test_a_method_that_is_not_there_is_405_as_json(server: Server) -> None:
+    request = urllib.request.Request(server.url + "/metrics", method="DELETE")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    assert refused.value.code == 405
+    assert json.load(refused.value)["success"] is False

@@ -1,0 +1,164 @@
+"""Starting: what is wrong with the settings, the port or the command line is said in a sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Server
+from tests.server.clients import eventually
+
+COMMANDS = {"serve", "models", "analyze", "demo"}
+
+
+def run(*arguments: str, timeout_s: float = 20, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "server", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str, status: int = 2) -> None:
+    said = done.stderr + done.stdout
+    assert done.returncode == status, said
+    assert "Traceback" not in said
+    for word in words:
+        assert word in said, said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("engine:\n  max_wiat_ms: 5\n", ["engine.max_wiat_ms", "unknown key", "max_wait_ms"]),
+        ("engin:\n  threads: 1\n", ["engin", "unknown key", "engine"]),
+        ("server:\n  port: many\n", ["server.port", "'many'"]),
+        ("server:\n  port: 70000\n", ["server.port", "65535"]),
+        ("server:\n  async_mode: gevent\n", ["server.async_mode", "eventlet", "threading"]),
+        ("model:\n  device: gpu\n", ["model.device"]),
+        ("speech:\n  onset_ms: 55\n", ["speech.onset_ms", "multiple of 10"]),
+        ("speech:\n  aggressiveness: 4\n", ["speech.aggressiveness"]),
+        ("stream:\n  ring_s: 5\n", ["ring_s", "ahead_s"]),
+        ("limits:\n  ahead_s: .nan\n", ["limits.ahead_s"]),
+        ("limits:\n  max_sessions: 0\n", ["limits.max_sessions"]),
+        ("limits:\n  max_sessions: 1.5\n", ["limits.max_sessions"]),
+        ("server: 5\n", ["server"]),
+        ("server: [a, b]\n", ["server"]),
+        ("- a\n- b\n", []),
+        ("just text\n", []),
+        ("server:\n\tport: 1\n", ["not YAML"]),
+        ("server: {port: 1\n", ["not YAML"]),
+        ("\x00", []),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named_with_their_path(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    refused(run("serve", "--config", str(file)), "mine.yaml", *words)
+
+
+def test_a_settings_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(b"\xff\xfe\x00server")
+    refused(run("serve", "--config", str(file)), "mine.yaml")
+
+
+def test_a_settings_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    refused(run("serve", "--config", str(tmp_path / "none.yaml")), "none.yaml", "no such file")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("EMOTION_SERVER__PROT", "1", ["EMOTION_SERVER__PROT", "EMOTION_SERVER__PORT"]),
+        ("EMOTION_PORT", "1", ["EMOTION_PORT", "unknown environment variable"]),
+        ("EMOTION_SERVER__PORT", "many", ["EMOTION_SERVER__PORT", "'many'"]),
+        ("EMOTION_SERVER__CORS_ORIGINS", "https://a.example", ["EMOTION_SERVER__CORS_ORIGINS"]),
+        ("EMOTION_SERVER", "{port", ["EMOTION_SERVER"]),
+        ("EMOTION_LIMITS__AHEAD_S", "-1", ["EMOTION_LIMITS__AHEAD_S"]),
+    ],
+)
+def test_variables_that_cannot_be_used_are_named(name: str, value: str, words: list[str]) -> None:
+    refused(run("serve", **{name: value}), *words)
+
+
+def test_options_on_the_command_line_are_checked_too() -> None:
+    refused(run("serve", "--port", "70000"), "port")
+    refused(run("serve", "--prot", "1"), "--prot")
+    refused(run("serve", "--device", "gpu"), "device")
+    refused(run("sevre"), "sevre")
+
+
+@pytest.mark.parametrize("mode", ["eventlet", "threading"])
+def test_a_port_that_is_taken_ends_it_with_a_clear_message(server: Server, mode: str) -> None:
+    done = run("serve", "--port", str(server.port), "--model", "fake", EMOTION_SERVER__ASYNC_MODE=mode)
+    refused(done, "cannot listen", str(server.port), "in use", status=1)
+    assert server.get("/readyz")[0] == 200, "the one that has it goes on"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "words"),
+    [
+        (["--model", "whisper"], {}, ["whisper", "compact"]),
+        (["--model", "fake", "--device", "cpu"], {"EMOTION_STREAM__HOP_MS": "110"}, ["hop_ms", "100"]),
+        (["--model", "compact", "--device", "cuda:93"], {}, ["cuda:93"]),
+    ],
+)
+def test_a_model_that_can_never_run_ends_it(
+    arguments: list[str], variables: dict[str, str], words: list[str]
+) -> None:
+    done = run("serve", "--port", "0", *arguments, timeout_s=40, **variables)
+    refused(done, *words, status=done.returncode)
+    assert done.returncode in (1, 2)
+
+
+def test_help_names_every_command_and_what_it_does() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert command in done.stdout
+    for command in COMMANDS:
+        helped = run(command, "--help")
+        assert helped.returncode == 0 and "Usage" in helped.stdout and command in helped.stdout
+    assert "--port" in run("serve", "--help").stdout
+
+
+def test_without_a_command_it_shows_its_help() -> None:
+    done = run()
+    assert "serve" in done.stdout + done.stderr and done.returncode in (0, 2)
+
+
+def test_models_lists_what_can_be_chosen() -> None:
+    done = run("models")
+    assert done.returncode == 0 and "compact" in done.stdout and "fake" in done.stdout
+
+
+def test_port_0_takes_a_free_one_and_says_which() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server", "serve", "--port", "0", "--model", "fake"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        lines = iter(process.stdout.readline, "")
+        announced = eventually(lambda: next((x for x in lines if "is ready" in x), None), "it is ready")
+        port = int(announced.rsplit(":", 1)[1])
+        server = object.__new__(Server)
+        server.url = f"http://127.0.0.1:{port}"
+        assert server.get("/readyz")[0] == 200
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == 0

@@ -1,0 +1,255 @@
+"""Who may import whom, and what nobody may do: read from the source, and tried in a fresh interpreter."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = {"torch", "torchaudio", "funasr", "transformers"}
+
+
+@dataclass(frozen=True)
+class Import:
+    module: str  # `from a.b import c` counts as a.b, and as a.b.c where that is a module of ours
+    inside: bool  # in a function, or for type checkers only: not run when the module is imported
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def ours(*packages: str) -> dict[str, ast.Module]:
+    paths = [path for package in packages or ("stream", "server") for path in (ROOT / package).rglob("*.py")]
+    return {name_of(path): ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in sorted(paths)}
+
+
+def for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imports(name: str, node: ast.AST, inside: bool = False) -> Iterator[Import]:
+    """Imports of the module `name`, those by a literal name through importlib as well."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, inside) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            base = child.module or ""
+            if child.level:
+                is_package = (ROOT / name.replace(".", "/") / "__init__.py").exists()
+                kept = name.split(".")[: len(name.split(".")) - child.level + is_package]
+                base = ".".join([*kept, *([child.module] if child.module else [])])
+            yield Import(base, inside)
+            for alias in child.names:
+                if f"{base}.{alias.name}" in ours():
+                    yield Import(f"{base}.{alias.name}", inside)
+        elif isinstance(child, ast.Call) and ast.unparse(child.func).endswith(
+            ("import_module", "__import__")
+        ):
+            yield from (Import(str(arg.value), inside) for arg in child.args if isinstance(arg, ast.Constant))
+        deferred = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from imports(name, child, inside or deferred or for_type_checkers(child))
+
+
+def top(module: str) -> str:
+    return module.split(".")[0]
+
+
+def under(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize("name", [name for name in ours() if under(name, "stream")])
+def test_stream_knows_nothing_of_the_shell(name: str) -> None:
+    theirs = {
+        "server",
+        "bench",
+        "training",
+        "tests",
+        "flask",
+        "flask_socketio",
+        "socketio",
+        "zmq",
+        "eventlet",
+    }
+    found = {i.module for i in imports(name, ours()[name]) if top(i.module) in theirs}
+    assert not found
+
+
+@pytest.mark.parametrize("name", [n for n in ours() if under(n, "stream") and not under(n, "stream.models")])
+def test_the_science_has_no_threads_no_clocks_and_no_sockets(name: str) -> None:
+    found = {top(i.module) for i in imports(name, ours()[name])}
+    assert not found & {"threading", "time", "socket", "asyncio", "multiprocessing", "logging", "subprocess"}
+
+
+@pytest.mark.parametrize("name", [name for name in ours() if under(name, "server.engine")])
+def test_an_engine_knows_windows_batches_and_models_and_nothing_of_sessions(name: str) -> None:
+    allowed = ("server.engine", "stream.types", "stream.batching", "stream.models", "stream.models.registry")
+    for i in imports(name, ours()[name]):
+        if top(i.module) in ("server", "stream"):
+            assert i.module in ("server", *allowed) or under(i.module, "server.engine"), i.module
+        assert top(i.module) not in ("flask", "flask_socketio", "socketio", "engineio", "eventlet")
+
+
+def test_one_file_names_eventlet() -> None:
+    users = {n for n, tree in ours().items() for i in imports(n, tree) if top(i.module) == "eventlet"}
+    assert users == {"server.hub"}
+
+
+def test_at_most_one_file_names_ray() -> None:
+    assert len({n for n, tree in ours().items() for i in imports(n, tree) if top(i.module) == "ray"}) <= 1
+
+
+def heavy_modules() -> set[str]:
+    """Modules whose import brings torch or funasr, by themselves or through others of ours."""
+    at_import = {n: {i.module for i in imports(n, tree) if not i.inside} for n, tree in ours().items()}
+    heavy = {n for n, modules in at_import.items() if {top(m) for m in modules} & HEAVY}
+    while more := {n for n, modules in at_import.items() if n not in heavy and modules & heavy}:
+        heavy |= more
+    return heavy
+
+
+def test_torch_and_funasr_are_imported_by_loaders_only() -> None:
+    heavy = heavy_modules()
+    assert all(under(name, "stream.models") for name in heavy), heavy
+    doors = {"stream.models", "stream.models.registry", "stream.models.compact", "stream.models.fake"}
+    assert not heavy & doors
+    assert "stream.models.compact_net" in heavy, "this test would see it"
+
+
+LIGHT = sorted(
+    name
+    for name in ours()
+    if name not in heavy_modules()
+    and not name.endswith("__main__")
+    and not under(name, "stream.models.emotion2vec")
+)
+
+
+def test_importing_any_other_module_brings_neither_torch_nor_eventlet() -> None:
+    """In one fresh interpreter, for all modules at once; `server.run` among them."""
+    code = f"""
+import importlib, sys
+for name in {LIGHT!r}:
+    importlib.import_module(name)
+    found = {{"torch", "funasr", "transformers", "eventlet"}} & set(sys.modules)
+    assert not found, f"{{name}} imports {{found}}"
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {"server.app", "server.sockets", "server.engine.worker", "stream.offline"} <= set(LIGHT)
+
+
+def test_the_model_process_of_the_fake_needs_neither_flask_nor_torch() -> None:
+    code = """
+import sys
+import server.engine.worker, stream.models.fake
+assert not {"flask", "flask_socketio", "socketio", "torch", "pydantic"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, dict[str | None, ast.expr], int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), {k.arg: k.value for k in node.keywords}, node.lineno
+
+
+PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+def says(value: ast.expr | None, word: str) -> bool:
+    """Whether the expression is the constant `word`, or hides it (`Field(True)`)."""
+    return value is not None and word in {ast.unparse(node) for node in ast.walk(value)}
+
+
+def defaults(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None, int]]:
+    """Names of parameters and fields with their defaults."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign):
+            yield ast.unparse(node.target), node.value, node.lineno
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            last = [*node.args.posonlyargs, *node.args.args][::-1]
+            for arg, value in zip(last, node.args.defaults[::-1], strict=False):
+                yield arg.arg, value, node.lineno
+            for arg, value in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+                yield arg.arg, value, node.lineno
+
+
+def dangers(tree: ast.AST) -> Iterator[str]:
+    """Ways to run code that comes as data. Nothing is unpickled unless an operator has asked for it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and top(node.module or "") in PICKLERS:
+            yield f"{node.lineno}: from {node.module} import"
+        unpickled = isinstance(node, ast.Attribute) and ast.unparse(node.value) in PICKLERS
+        if unpickled and node.attr != "UnpicklingError":
+            yield f"{node.lineno}: {ast.unparse(node)}"
+    for name, value, line in defaults(tree):
+        if name == "allow_pickle" and says(value, "True"):
+            yield f"{line}: allow_pickle is on by default"
+    for call, given, line in calls(tree):
+        if call in ("eval", "exec", "compile", "os.system", "yaml.unsafe_load", "yaml.full_load"):
+            yield f"{line}: {call}"
+        if call in ("np.load", "numpy.load") and not says(given.get("allow_pickle"), "False"):
+            yield f"{line}: {call} without allow_pickle=False"
+        if call == "torch.load" and ("weights_only" not in given or says(given["weights_only"], "False")):
+            yield f"{line}: {call} without weights_only"
+        if call == "yaml.load" and "Safe" not in ast.unparse(given.get("Loader", ast.Constant(None))):
+            yield f"{line}: {call} without a safe loader"
+        if says(given.get("shell"), "True"):
+            yield f"{line}: {call} through a shell"
+
+
+@pytest.mark.parametrize("package", ["stream", "server", "bench", "training", "evaluation"])
+def test_nothing_runs_code_that_came_as_data(package: str) -> None:
+    found = {name: list(dangers(tree)) for name, tree in ours(package).items()}
+    assert not {name: what for name, what in found.items() if what}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "import pickle\npickle.loads(b'')",
+        "from pickle import loads",
+        "import joblib\njoblib.load('x')",
+        "eval('1')",
+        "np.load('x')",
+        "np.load('x', allow_pickle=True)",
+        "torch.load('x')",
+        "torch.load('x', weights_only=False)",
+        "yaml.load(text)",
+        "yaml.load(text, Loader=yaml.FullLoader)",
+        "subprocess.run('ls', shell=True)",
+        "def read(path, allow_pickle=True): ...",
+        "class Options:\n    allow_pickle: bool = True",
+    ],
+)
+def test_this_test_can_fail(bad: str) -> None:
+    assert list(dangers(ast.parse(bad)))
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        "yaml.load(text, Loader=yaml.SafeLoader)",
+        "yaml.safe_load(text)",
+        "np.load('x', allow_pickle=False)",
+        "torch.load('x', weights_only=not allow_pickle)",
+        "import pickle\ntry: ...\nexcept pickle.UnpicklingError: ...",
+        "net.eval()",
+        "def read(path, allow_pickle=False): ...",
+        "class Options:\n    allow_pickle: bool = False",
+    ],
+)
+def test_this_test_can_pass(good: str) -> None:
+    assert not list(dangers(ast.parse(good)))
