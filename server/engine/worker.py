@@ -85,11 +85,11 @@ def _receive(windows: zmq.Socket[bytes], waiting: WaitingRoom[int]) -> None:
 
 
 def _load(name: str, device: str, threads: int) -> EmotionModel:
+    model = load_model(name, device)
     if name != "fake":
         import torch
 
         torch.set_num_threads(threads)
-    model = load_model(name, device)
     _warm_up(model)
     return model
 

@@ -89,20 +89,70 @@ def test_a_variable_is_named_when_it_is_the_variable_that_is_wrong(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("stream: {ring_s: 10.5}\n", "ring_s must exceed limits.ahead_s"),
-        ("limits: {max_chunk_s: 21, ahead_s: 20}\nstream: {ring_s: 60}\n", "max_chunk_s must not exceed"),
-        ("limits: {max_chunk_bytes: 9000000}\n", "max_chunk_bytes"),
-        ("speech: {hang_over_ms: 405}\n", "multiple of 10"),
-        ("stream: {hop_ms: 15}\n", "multiple of 10"),
-        ("engine: {hang_s: 1}\n", "hang_s"),
-        ("server: {drain_s: .inf}\n", "drain_s"),
-        ("limits: {idle_timeout_s: .nan}\n", "idle_timeout_s"),
-        ("engine: {deadline_ms: .inf}\n", "deadline_ms"),
+        ("stream: {ring_s: 10.5}\n", ["ring_s must exceed limits.ahead_s"]),
+        ("limits: {max_chunk_s: 21, ahead_s: 20}\nstream: {ring_s: 60}\n", ["max_chunk_s must not exceed"]),
+        ("limits: {max_chunk_bytes: 9000000}\n", ["max_chunk_bytes"]),
+        ("stream: {hop_ms: 15}\n", ["stream.hop_ms", "multiple of 10"]),
+        ("engine: {hang_s: 1}\n", ["engine.hang_s"]),
+        ("server: {drain_s: .inf}\n", ["server.drain_s"]),
+        ("engine: {deadline_ms: .inf}\n", ["engine.deadline_ms"]),
+        ("engin:\n  threads: 1\n", ["engin", "unknown key", "engine"]),
+        ("server:\n  port: many\n", ["server.port", "'many'"]),
+        ("server:\n  port: 70000\n", ["server.port", "65535"]),
+        ("server:\n  async_mode: gevent\n", ["server.async_mode", "eventlet", "threading"]),
+        ("model:\n  device: gpu\n", ["model.device"]),
+        ("speech:\n  onset_ms: 55\n", ["speech.onset_ms", "multiple of 10"]),
+        ("speech:\n  aggressiveness: 4\n", ["speech.aggressiveness"]),
+        ("limits:\n  ahead_s: .nan\n", ["limits.ahead_s"]),
+        ("limits:\n  max_sessions: 0\n", ["limits.max_sessions"]),
+        ("limits:\n  max_sessions: 1.5\n", ["limits.max_sessions"]),
+        ("server: 5\n", ["server"]),
+        ("server: [a, b]\n", ["server"]),
+        ("- a\n- b\n", []),
+        ("just text\n", []),
+        ("server:\n\tport: 1\n", ["not YAML"]),
+        ("server: {port: 1\n", ["not YAML"]),
+        ("\x00", []),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_what_cannot_be_used_is_named_with_its_path(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as wrong:
         config.load(file_with(tmp_path, text))
+    for word in ["mine.yaml", *words]:
+        assert word in str(wrong.value)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00server", b"server: {host: \xe4}\n"])
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
+        config.load(path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: there is no such file"):
+        config.load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("EMOTION_SERVER__PROT", "1", ["EMOTION_SERVER__PROT", "EMOTION_SERVER__PORT"]),
+        ("EMOTION_PORT", "1", ["EMOTION_PORT", "unknown environment variable"]),
+        ("EMOTION_SERVER__PORT", "many", ["EMOTION_SERVER__PORT", "'many'"]),
+        ("EMOTION_SERVER", "{port", ["EMOTION_SERVER"]),
+        ("EMOTION_LIMITS__AHEAD_S", "-1", ["EMOTION_LIMITS__AHEAD_S"]),
+    ],
+)
+def test_variables_that_cannot_be_used_are_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: list[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as wrong:
+        config.load(None)
+    for word in words:
+        assert word in str(wrong.value)
 
 
 def spec(hop: int) -> ModelSpec:

@@ -91,6 +91,7 @@ def test_a_client_that_comes_back_goes_on_where_it_was(
     opened = first.start()
     for number, at in enumerate(range(0, 3 * 32_000, 9_600)):
         first.speak(demo_pcm[at : min(at + 9_600, 3 * 32_000)], seq=number)
+    first.wait_for("emotion_result", lambda p: p["start_ms"] + 10 * len(p["frame_scores"]) > 2_800)
     broken_off(first, forgetful)
     second = connect(forgetful)
     resumed = second.start(resume_token=opened["resume_token"])

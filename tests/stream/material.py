@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from stream.codec import Decoder, Format
 
 few = settings(max_examples=30, deadline=None)
-some = settings(max_examples=80, deadline=None)
-many = settings(max_examples=200, deadline=None)
+some = settings(max_examples=50, deadline=None)
+many = settings(max_examples=100, deadline=None)
 
 TAGS = {"pcm_s16le": (1, 16), "pcm_f32le": (3, 32), "alaw": (6, 8), "mulaw": (7, 8)}
 

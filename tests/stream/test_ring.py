@@ -55,7 +55,7 @@ class RingAndList(RuleBasedStateMachine):
         assert self.ring.start == max(0, len(self.all) - self.capacity)
 
 
-RingAndList.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+RingAndList.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestRingAndList = RingAndList.TestCase
 
 
