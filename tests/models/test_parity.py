@@ -116,3 +116,38 @@ def test_bf16_stays_near(folder: Any, ours: Any) -> None:
             frames = [m._forward(torch.from_numpy(x)[None])[0].argmax(-1) for m in (ours, reduced)]
         agree.append((frames[0] == frames[1]).float().mean().item())
     assert np.mean(agree) >= 0.95
+
+
+def test_without_packed_weights_the_numbers_are_the_same(
+    folder: Any, ours: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where torch's operators for packed weights are missing, its public ones do the work."""
+    from stream.models.emotion2vec import dense, load
+
+    if not dense.can_pack():
+        pytest.skip("this machine has no packed weights: everything here runs without them")
+    monkeypatch.setattr(dense, "_can_pack", False)
+    plain = load(str(folder), "cpu")
+    x = sound(1.7, 9)
+    np.testing.assert_allclose(plain.hear([x]).embedding, ours.hear([x]).embedding, atol=CLOSE)
+
+
+def test_packing_that_computes_wrongly_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stream.models.emotion2vec import dense
+
+    monkeypatch.setattr(dense, "_can_pack", None)
+    monkeypatch.setattr(dense, "_packing_holds", lambda: False)
+    assert not dense.can_pack()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 8.0])
+def test_bf16_in_short_and_long_windows(folder: Any, ours: Any, seconds: float) -> None:
+    """Attention takes another way in short windows than in long ones."""
+    from stream.models.emotion2vec import load
+    from stream.models.emotion2vec.adapter import Options
+
+    reduced = load(str(folder), "cpu", Options(precision="bfloat16"))
+    x = sound(seconds, 2)
+    np.testing.assert_allclose(reduced.hear([x]).probs, ours.hear([x]).probs, atol=0.03)
+    apart = np.abs(reduced.hear([x]).embedding - ours.hear([x]).embedding)
+    assert apart.max() < 0.1

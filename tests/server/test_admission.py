@@ -18,7 +18,7 @@ import websocket
 
 from tests.conftest import ROOT, Server, free_port
 from tests.server.clients import Client, Raw, eventually
-from tests.server.conftest import MODES, metrics, no_traceback, running
+from tests.server.conftest import metrics, no_traceback, running
 
 Connect = Callable[..., Client]
 Open = Callable[..., Raw]
@@ -26,12 +26,11 @@ Open = Callable[..., Raw]
 TOKEN = "s3cret-of-the-operator"
 
 
-@pytest.fixture(scope="module", params=MODES)
-def small(request: pytest.FixtureRequest) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def small() -> Iterator[Server]:
     """Three sessions in all, two for one connection, four connections."""
     with running(
         model__name="fake",
-        server__async_mode=request.param,
         limits__max_sessions=3,
         limits__max_sessions_per_connection=2,
         limits__max_connections=4,
@@ -186,7 +185,7 @@ def rest(server: Server, headers: dict[str, str]) -> tuple[int, Any]:
         return refused.code, json.load(refused)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["eventlet", pytest.param("threading", marks=pytest.mark.slow)])
 def test_while_the_model_loads_clients_may_connect_but_not_start(mode: str, connect: Connect) -> None:
     """Before anything answers there is only the process; `readyz` says 503 until the model does."""
     port = free_port()

@@ -75,6 +75,7 @@ def test_speech_that_finds_the_engine_full_is_lost_as_overload(
     assert "OVERLOADED" in codes <= {"OVERLOADED", "INFERENCE_TIMEOUT"}
 
 
+@pytest.mark.slow
 def test_speech_older_than_the_ring_is_lost_as_overload(connect: Connect, demo_pcm: bytes) -> None:
     with running(model__name="fake", **SMALL) as server:
         client = connect(server)

@@ -21,9 +21,9 @@ def code(answer: Payload) -> str:
 
 @pytest.fixture(scope="module", params=MODES)
 def forgetful(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server that waits 1.5 s for a client to come back."""
+    """A server that waits a second for a client to come back."""
     mode = request.param
-    with running(model__name="fake", server__async_mode=mode, limits__resume_s=1.5, **ROOMY) as server:
+    with running(model__name="fake", server__async_mode=mode, limits__resume_s=1, **ROOMY) as server:
         yield server
         no_traceback(server.log())
 

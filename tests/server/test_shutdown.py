@@ -81,6 +81,7 @@ def test_while_it_shuts_down_nobody_new_is_let_in(mode: str, connect: Connect, d
     no_traceback(server.log())
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_answer_does_not_keep_it_from_ending(
     mode: str, connect: Connect, demo_pcm: bytes
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_model_that_does_not_answer_does_not_keep_it_from_ending(
     no_traceback(server.log())
 
 
+@pytest.mark.slow
 def test_it_ends_though_a_client_does_not_read(mode: str, demo_pcm: bytes) -> None:
     server = Server(model__name="fake", server__async_mode=mode, server__drain_s=2)
     deaf = Raw(server.port)
@@ -113,6 +115,7 @@ def test_it_ends_though_a_client_does_not_read(mode: str, demo_pcm: bytes) -> No
     no_traceback(server.log())
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_as_good(mode: str, connect: Connect) -> None:
     server = Server(model__name="fake", server__async_mode=mode)
     client = connect(server)
@@ -123,6 +126,7 @@ def test_ctrl_c_is_as_good(mode: str, connect: Connect) -> None:
     no_traceback(server.log())
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_no_harm(mode: str, connect: Connect) -> None:
     server = Server(model__name="fake", server__async_mode=mode)
     connect(server).start()
@@ -133,6 +137,7 @@ def test_a_second_signal_does_no_harm(mode: str, connect: Connect) -> None:
     no_traceback(server.log())
 
 
+@pytest.mark.slow
 def test_the_model_process_ends_with_its_server_however_that_ends(mode: str) -> None:
     server = Server(model__name="fake", server__async_mode=mode)
     engine = engine_of(server)
@@ -141,6 +146,7 @@ def test_the_model_process_ends_with_its_server_however_that_ends(mode: str) -> 
     eventually(lambda: not engine.is_running(), "the model process ends by itself", 5)
 
 
+@pytest.mark.slow
 def test_after_a_restart_on_the_same_port_clients_are_served_again(mode: str, connect: Connect) -> None:
     server = Server(model__name="fake", server__async_mode=mode)
     connect(server).start()

@@ -52,6 +52,12 @@ class Player:
     def flush(self) -> None:
         self._take(self.session.flush())
 
+    def give_up(self, code: str) -> Window | None:
+        """Wait no longer. The window that was out, if any."""
+        late, self._out = self._out, None
+        self._take(self.session.give_up(code))
+        return late
+
     def finish(self) -> list[StreamEvent]:
         """Flush, and wait for every answer."""
         self.flush()

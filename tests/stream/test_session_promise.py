@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.gate import GateConfig
+from stream.models.fake import FakeModel
 from stream.session import StreamConfig, StreamSession
 from stream.types import HOP, SAMPLE_RATE, FramesScored, Lost, SpeechEnded
 from tests.stream.material import few, many, told
@@ -95,6 +96,45 @@ class TestPromise:
         samples = audio(story)
         config = StreamConfig(gate=GATE, hop=5, max_hop=20, ring=6000)
         check_books(play(samples, config, sizes, delays, failures, flushes), samples)
+
+    @given(
+        story=stories,
+        sizes=chunk_sizes,
+        delays=delays,
+        given_up=st.frozensets(st.integers(0, 30), max_size=4),
+    )
+    @many
+    def test_with_an_owner_that_gives_up_waiting(
+        self, story: list, sizes: list[int], delays: list[int], given_up: frozenset[int]
+    ) -> None:
+        samples = audio(story)
+        player = Player(StreamSession("s", StreamConfig(gate=GATE)), itertools.cycle(delays))
+        at, size = 0, itertools.cycle(sizes)
+        for count in itertools.count():
+            if at >= len(samples):
+                break
+            n = next(size)
+            player.push(samples[at : at + n])
+            at += n
+            if count in given_up:
+                player.give_up("INFERENCE_TIMEOUT")
+        player.finish()
+        check_books(player, samples)
+
+    def test_after_a_flush_giving_up_settles_everything_and_a_late_answer_is_refused(self) -> None:
+        player = Player(StreamSession("s", StreamConfig(gate=GATE)), itertools.repeat(10**9))
+        for flags in ([True] * 60, [False] * 20, [True] * 40):
+            player.push(told(flags))
+        player.flush()
+        late = player.give_up("INFERENCE_TIMEOUT")
+        assert late is not None and player.session.settled
+        lost = [e for e in player.events if isinstance(e, Lost)]
+        assert {e.code for e in lost} == {"INFERENCE_TIMEOUT"}
+        frames = [f for a, b in spans(player.events) for f in range(a, b)]
+        assert [f for e in lost for f in frames_of(e)] == frames != []
+        with pytest.raises(ValueError, match="not out"):
+            player.session.absorb(late, FakeModel().score([late])[0])
+        assert player.give_up("INFERENCE_TIMEOUT") is None and player.session.lost_frames == len(frames)
 
     def test_a_stuck_engine_loses_the_oldest_audio_and_everything_is_well_afterwards(self) -> None:
         samples = told([True] * 1000)

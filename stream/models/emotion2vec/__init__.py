@@ -7,10 +7,14 @@ with the code; docs/emotion2vec.md says how to get them and under which licence.
     labels      tokens.txt → this server's nine labels
     theirs      importing funasr's class, and nothing else of it
     checkpoint  a folder → funasr's class with its weights, without running code from either file
-    dense       products with packed weights          encoder   the forward pass, laid out for speed
-    windows     pure numbers: context, long files, blending at window edges
+    dense       products with packed weights
+    layers      normalisation, convolution, transformer block
+    encoder     the forward pass: samples → features → logits
+    windows     pure numbers: context, long files, fading at window edges
     memory      out of memory: half the batch, then the CPU
+    graphs      CUDA graphs
     adapter     the `EmotionModel`; utterances and embeddings
+    loading     name, device, precision → a model ready to score
     verify      known scores of known clips
 
 torch and funasr are imported by `load`, not before.
@@ -37,7 +41,7 @@ def load(name: str, device: str = "auto", options: Options | None = None) -> Emo
     """
     from stream.models.emotion2vec import theirs
 
-    theirs.import_class()
-    from stream.models.emotion2vec import adapter
+    theirs.import_class()  # first: without it, what follows cannot even be imported
+    from stream.models.emotion2vec import adapter, loading
 
-    return adapter.load(name, device, options or adapter.Options())
+    return loading.load(name, device, options or adapter.Options())

@@ -21,88 +21,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from stream.models.emotion2vec.dense import Dense, GroupedConv, Place
+from stream.models.emotion2vec.layers import Block, Conv, Norm
 from stream.types import FRAME, HOP
 
 TOGETHER = 4  # windows at a time on a CPU: more do not fill it better, and fall out of its cache
-SHORT = 160  # frames of 20 ms
 BIASES = 6  # attention biases kept, by length: live windows have few
 
 
 class UnsupportedModel(ValueError):
     """The checkpoint is an emotion2vec of a kind that this forward pass does not know."""
-
-
-class Norm:
-    """Layer normalisation over the last axis; computed in float32, returned in the type that came in."""
-
-    def __init__(self, norm: torch.nn.LayerNorm, device: torch.device, dtype: torch.dtype) -> None:
-        self._size, self._eps = list(norm.normalized_shape), float(norm.eps)
-        self._weight = None if norm.weight is None else norm.weight.detach().to(device, dtype)
-        self._bias = None if norm.bias is None else norm.bias.detach().to(device, dtype)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x, self._size, self._weight, self._bias, self._eps)
-
-
-class Conv:
-    """One layer of the convolution stack: product over `width` rows of input, normalise, GELU."""
-
-    def __init__(self, layer: Any, place: Place) -> None:
-        conv, norm = layer[0], layer[2][1]
-        self.width, self.stride = conv.kernel_size[0], conv.stride[0]
-        # Samples stay float32 in the first layer: bf16 would add noise 50 dB below them.
-        first = Place(place.device, torch.float32 if conv.in_channels == 1 else place.dtype)
-        self._product = Dense(conv.weight.permute(0, 2, 1).flatten(1), conv.bias, first)
-        self._norm, self._dtype = Norm(norm, place.device, place.dtype), place.dtype
-
-    def __call__(self, x: Tensor, stride: int | None = None) -> Tensor:
-        """x (batch, time, channels) → (batch, fewer, channels)."""
-        batch, length, channels = x.shape
-        step = stride or self.stride
-        n = (length - self.width) // step + 1
-        rows = x.as_strided((batch, n, self.width * channels), (length * channels, step * channels, 1))
-        return functional.gelu(self._norm(self._product(rows).to(self._dtype)))
-
-
-class Block:
-    """A transformer block, normalised after each half."""
-
-    def __init__(self, block: Any, place: Place) -> None:
-        attention = block.attn
-        self._heads, self._scale = int(attention.num_heads), float(attention.scale)
-        self._qkv = Dense(attention.qkv.weight, attention.qkv.bias, place)
-        self._out = Dense(attention.proj.weight, attention.proj.bias, place)
-        self._wide = Dense(block.mlp.fc1.weight, block.mlp.fc1.bias, place, gelu=True)
-        self._narrow = Dense(block.mlp.fc2.weight, block.mlp.fc2.bias, place)
-        self._norm1 = Norm(block.norm1, place.device, torch.float32)
-        self._norm2 = Norm(block.norm2, place.device, torch.float32)
-
-    def __call__(self, x: Tensor, bias: Tensor | None, since: int = 0) -> Tensor:
-        """x (batch, time, width) float32 → the same, without the steps before `since`.
-
-        `bias` (1, heads, time, time) is added to the attention.
-        """
-        batch, length, width = x.shape
-        qkv = self._qkv(x).view(batch, length, 3, self._heads, width // self._heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        if since:
-            q, x, length = q[:, :, since:], x[:, since:], length - since
-            bias = None if bias is None else bias[:, :, since:]
-        mixed = _attend(q, k, v, bias, self._scale)
-        x = self._norm1(x + self._out(mixed.transpose(1, 2).reshape(batch, length, width)))
-        return self._norm2(x + self._narrow(self._wide(x)))
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """Attention over (batch, heads, time, size). In bf16 on a CPU short windows take the long way.
-
-    torch's fused kernel computes in MKL there; three plain operations in oneDNN take half its time up to SHORT.
-    """
-    if q.dtype != torch.bfloat16 or q.is_cuda or q.shape[2] > SHORT:
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-    scores = torch.matmul(q, k.transpose(-1, -2)).float()
-    scores = scores * scale if bias is None else torch.add(bias, scores, alpha=scale)
-    return torch.matmul(scores.softmax(-1).to(q.dtype), v)
 
 
 class Encoder:

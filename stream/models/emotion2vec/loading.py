@@ -1,0 +1,65 @@
+"""A name or folder, a device and a precision → a model that is ready to score."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+from stream.models.emotion2vec import checkpoint
+from stream.models.emotion2vec.adapter import Emotion2Vec, Options, Precision
+from stream.models.emotion2vec.dense import Place, bf16_pays
+from stream.models.emotion2vec.encoder import Encoder, UnsupportedModel
+from stream.models.emotion2vec.folder import find, licence
+from stream.types import SAMPLE_RATE
+
+log = logging.getLogger("model")
+
+
+def load(name: str, device: str, options: Options) -> Emotion2Vec:
+    """See `stream.models.emotion2vec.load`."""
+    place = _place(device, options.precision)
+    folder = find(name, options.hub)
+    terms = licence(folder)
+    log.info("%s: %s; licence of the weights: %s", name, folder, terms)
+    module, tokens = checkpoint.load_module(folder, options.allow_pickle)
+    if tokens.note:
+        log.warning("%s", tokens.note)
+    plain = Place(torch.device("cpu"), torch.float32)
+    encoder = Encoder(module, plain)
+    _check_against(module, encoder)
+    if place != plain:
+        encoder = Encoder(module, place)
+    model = Emotion2Vec(folder.name, encoder, tokens, options, terms)
+    model.warm_up()
+    return model
+
+
+def _check_against(module: Any, encoder: Encoder) -> None:
+    """One moment of noise through funasr's class and through ours. Raises UnsupportedModel when they differ."""
+    noise = torch.randn(1, SAMPLE_RATE // 4, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        ours = encoder.features(noise, both_phases=False)
+        scaled = torch.nn.functional.layer_norm(noise, noise.shape[1:]) if module.cfg.normalize else noise
+        theirs = module.extract_features(scaled, padding_mask=None)["x"]
+    apart = float((ours - theirs).abs().max())
+    if not apart < 1e-3:
+        raise UnsupportedModel(f"our forward pass and funasr's differ by {apart:.2g} on this checkpoint")
+
+
+def _place(name: str, precision: Precision) -> Place:
+    """The device called `name` in the precision asked for. Raises ValueError for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
+        raise ValueError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N")
+    present = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= present:
+        raise ValueError(f"device {name!r} is not there: this machine offers {present} of its kind")
+    reduced = precision == "bfloat16" or (precision == "auto" and bf16_pays(device))
+    return Place(device, torch.bfloat16 if reduced else torch.float32)
