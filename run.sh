@@ -13,6 +13,8 @@ emotion-stream: the emotion of speech, while it is being spoken.
   ./run.sh analyze PATH…  score recordings or folders (--granularity utterance|frame, --json)
   ./run.sh evaluate DATA  measure a model on labelled recordings, a manifest or a folder per label (docs/evaluate.md)
   ./run.sh models         list the models that can be chosen
+  ./run.sh verify-model NAME|DIR
+                          compare an emotion2vec model with funasr and with published scores
   ./run.sh test [ARGS…]   install what the tests need and run them all; with ARGS, pytest with these
   ./run.sh check          lint, formatting and types
   ./run.sh --help         this text; `./run.sh COMMAND --help` for one command
@@ -26,7 +28,7 @@ say() { printf '%s\n' "$*" >&2; }
 # ensure FILE: a virtual environment that holds what FILE lists. A stamp remembers what was installed.
 ensure() {
   local wanted stamp=.venv/.installed-${1%.txt}
-  wanted=$(cat requirements.txt "$1" | cksum)
+  wanted=$(cat requirements*.txt | cksum)
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
   if [ ! -x .venv/bin/python ]; then
     local python=${PYTHON:-python3}
@@ -38,6 +40,11 @@ ensure() {
   say "Installing $1 into .venv (a minute or two, once) …"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$1"
   printf '%s' "$wanted" >"$stamp"
+}
+
+# Whether an emotion2vec model is chosen, by an option, the environment or the settings file.
+emotion2vec() {
+  printf '%s ' "$@" "${EMOTION_MODEL__NAME:-}" | grep -q emotion2vec || grep -Eq '^ *name: *[^#]*emotion2vec' config.yaml
 }
 
 # Programs that some tests need. Where they cannot be installed those tests are skipped, and say so.
@@ -69,7 +76,9 @@ case ${1:-} in
     if [ $# -gt 0 ]; then exec .venv/bin/python -m pytest "$@"; fi
     programs
     check
-    exec .venv/bin/python -m pytest
+    # Two at a time, but those that measure time or drive a browser.
+    .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not e2e"
+    exec .venv/bin/python -m pytest -m "slow or e2e"
     ;;
   check)
     ensure requirements-dev.txt
@@ -77,10 +86,12 @@ case ${1:-} in
     ;;
   "" | -*)
     ensure requirements.txt
+    emotion2vec "$@" && ensure requirements-emotion2vec.txt
     exec .venv/bin/python -m server serve "$@"
     ;;
   *)
     ensure requirements.txt
+    emotion2vec "$@" && ensure requirements-emotion2vec.txt
     exec .venv/bin/python -m server "$@"
     ;;
 esac

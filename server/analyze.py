@@ -28,8 +28,8 @@ def main(paths: list[Path], granularity: str, config: Config, as_json: bool) -> 
     try:
         recordings = files.find(paths)
         model = _load(config)
-    except (FileNotFoundError, ValueError, OSError) as wrong:
-        errors.print(str(wrong), markup=False, highlight=False)
+    except (ValueError, OSError, ImportError) as wrong:
+        errors.print(str(wrong), markup=False, highlight=False, soft_wrap=True)
         return 2
     if not recordings:
         errors.print("No recordings there. Read are: " + " ".join(sorted(files.SUFFIXES)), highlight=False)
@@ -76,4 +76,4 @@ def _load(config: Config) -> EmotionModel:
         import torch
 
         torch.set_num_threads(config.engine.threads)
-    return load_model(config.model.name, config.model.device)
+    return load_model(config.model.name, config.model.device, config.model.options)

@@ -43,6 +43,11 @@ def settings(file: Path, options: dict[str, Any]) -> configuration.Config:
         raise typer.Exit(2) from None
 
 
+def found(model: str | None) -> str | None:
+    """A model's folder as seen from here: the server runs elsewhere."""
+    return str(Path(model).resolve()) if model and Path(model).is_dir() else model
+
+
 def given(**sections: dict[str, Any]) -> dict[str, Any]:
     """Only those options that were given on the command line."""
     kept = {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
@@ -58,7 +63,7 @@ def serve(
     config: ConfigFile = ROOT / "config.yaml",
 ) -> None:
     """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
-    options = given(server={"host": host, "port": port}, model={"name": model, "device": device})
+    options = given(server={"host": host, "port": port}, model={"name": found(model), "device": device})
     mode = settings(config, options).server.async_mode
     orders = json.dumps({"config": str(config), "options": options})
     os.chdir(ROOT)
@@ -83,7 +88,7 @@ def analyze(
     """Score recordings: WAV, FLAC, OGG/Opus, MP3, AIFF, at any rate, any number of channels, any length."""
     from server.analyze import main as run
 
-    loaded = settings(config, given(model={"name": model, "device": device}))
+    loaded = settings(config, given(model={"name": found(model), "device": device}))
     raise typer.Exit(run(paths, granularity.value, loaded, as_json or not sys.stdout.isatty()))
 
 
@@ -130,7 +135,9 @@ def evaluate(
         seed=seed,
         out=out,
     )
-    raise typer.Exit(run(request, settings(config, given(model={"name": model, "device": device})), as_json))
+    raise typer.Exit(
+        run(request, settings(config, given(model={"name": found(model), "device": device})), as_json)
+    )
 
 
 @app.command()
@@ -148,13 +155,34 @@ def demo(
     raise typer.Exit(run(file, url, token, config))
 
 
+@app.command("verify-model")
+def verify_model(
+    name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="An emotion2vec model, or a folder.")],
+    clip: Annotated[Path | None, typer.Option(help="A recording; default: the model's own.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
+    config: ConfigFile = ROOT / "config.yaml",
+) -> None:
+    """Score a clip and compare: with funasr's own class, and with what its authors published."""
+    from soundfile import SoundFileError
+
+    from stream.models.emotion2vec.verify import verify
+
+    try:
+        report = verify(name, clip, device, settings(config, {}).model.hub)
+    except (ValueError, OSError, ImportError, SoundFileError) as wrong:
+        typer.echo(str(wrong), err=True)
+        raise typer.Exit(2) from None
+    typer.echo("\n".join(report.lines()))
+    raise typer.Exit(0 if report.holds else 1)
+
+
 @app.command()
 def models() -> None:
     """List the models that can be chosen with --model or in config.yaml."""
     from stream.models.registry import ABOUT
 
     for name, about in ABOUT.items():
-        typer.echo(f"{name:12} {about}")
+        typer.echo(f"{name:24} {about}")
 
 
 def main() -> None:

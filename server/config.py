@@ -55,6 +55,15 @@ class Model(_Section):
 
     name: str = "compact"
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    # Of emotion2vec (docs/emotion2vec.md); the embedded model has no use for them.
+    hub: Literal["modelscope", "huggingface"] = "modelscope"  # where weights are fetched by name
+    precision: Literal["float32", "bfloat16", "auto"] = "auto"  # auto: bfloat16 where that is faster
+    allow_pickle: bool = False  # let a checkpoint run code when it is read: for files of your own only
+
+    @property
+    def options(self) -> dict[str, str | bool]:
+        """As `stream.models.registry.load_model` takes them."""
+        return {"hub": self.hub, "precision": self.precision, "allow_pickle": self.allow_pickle}
 
 
 class Engine(_Section):
@@ -133,6 +142,7 @@ class Config(BaseSettings):
         return EngineSettings(
             model=self.model.name,
             device=self.model.device,
+            model_options=self.model.options,
             threads=e.threads,
             batching=BatchLimits(e.max_batch, e.max_wait_ms / 1000),
             max_queue=e.max_queue,

@@ -81,6 +81,14 @@ class Metrics:
         )
         self._up = Gauge("emotion_engine_up", "1 while the model answers", registry=r)
         self._restarts = Counter("emotion_engine_restarts", "Restarts of the model process", registry=r)
+        self._fallbacks = Counter(
+            "emotion_engine_fallbacks",
+            "Times the model ran short of memory, by remedy",
+            ["remedy"],
+            registry=r,
+        )
+        for remedy in ("halved", "cpu"):
+            self._fallbacks.labels(remedy)
         self._model = Gauge(
             "emotion_model_info", "The model in use", ["model", "device", "dtype"], registry=r
         )
@@ -107,11 +115,15 @@ class Metrics:
         self._up.set_function(lambda: float(health().up))
         self._health, self._spec = health, spec
         self._restarts_seen = 0
+        self._fallbacks_seen: dict[str, int] = {}
 
     def render(self) -> bytes:
-        restarts = self._health().restarts
-        self._restarts.inc(restarts - self._restarts_seen)
-        self._restarts_seen = restarts
+        health = self._health()
+        self._restarts.inc(health.restarts - self._restarts_seen)
+        self._restarts_seen = health.restarts
+        for remedy, n in health.fallbacks.items():
+            self._fallbacks.labels(remedy).inc(n - self._fallbacks_seen.get(remedy, 0))
+        self._fallbacks_seen = health.fallbacks
         if spec := self._spec():
             self._model.labels(spec.name, spec.device, spec.dtype).set(1)
         return generate_latest(self.registry)

@@ -126,6 +126,7 @@ class ModelSpec:
     left_frames: int = 0
     right_frames: int = 0
     fixed_hop: bool = False
+    best_batch: int = 1 << 16  # windows beyond which a larger batch is no faster, only later
 
 
 class EmotionModel(Protocol):

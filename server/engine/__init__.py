@@ -39,6 +39,7 @@ class EngineSettings:
 
     model: str = "compact"
     device: str = "auto"
+    model_options: dict[str, str | bool] = field(default_factory=dict)  # see `load_model`
     threads: int = 1
     batching: BatchLimits = field(default_factory=BatchLimits)
     max_queue: int = 1024
@@ -53,6 +54,9 @@ class Health:
     restarts: int
     error: str | None = None  # why it is not up
     fatal: bool = False  # it will not come up by itself: the settings are wrong
+    fallbacks: dict[str, int] = field(
+        default_factory=dict
+    )  # how often the model ran short of memory, by remedy
 
 
 class Engine(Protocol):

@@ -101,6 +101,7 @@ class Child:
             "parent": os.getpid(),
             "model": settings.model,
             "device": settings.device,
+            "model_options": settings.model_options,
             "threads": settings.threads,
             "max_batch": settings.batching.max_batch,
             "max_wait_s": settings.batching.max_wait_s,

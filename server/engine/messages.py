@@ -6,7 +6,7 @@ Each message is a list of frames, as ZeroMQ carries them; nothing is ever unpick
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Answers:
     """The answers to the windows of one batch."""
 
     items: list[tuple[int, Answer, Timing]]
+    fallbacks: dict[str, int] = field(default_factory=dict)  # see Health; counted since the process began
 
 
 Message = Ready | Fatal | Alive | Answers
@@ -101,7 +102,7 @@ def pack(message: Message) -> Frames:
     body = (
         np.concatenate(arrays, dtype=np.float32, casting="same_kind") if arrays else np.empty(0, np.float32)
     )
-    return [orjson.dumps({"kind": "answers", "items": heads}), body.data]
+    return [orjson.dumps({"kind": "answers", "items": heads, "fallbacks": message.fallbacks}), body.data]
 
 
 def unpack(frames: Sequence[bytes]) -> Message:
@@ -127,4 +128,4 @@ def unpack(frames: Sequence[bytes]) -> Message:
         state = body[state_at : state_at + size].copy() if size else None
         items.append((item["ticket"], FrameScores(logits, body[weights_at:state_at], state), timing))
         at = state_at + size
-    return Answers(items)
+    return Answers(items, head["fallbacks"])

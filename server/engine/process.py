@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from server.engine import Busy, EngineSettings, Health, Reply, Timing
@@ -21,7 +22,7 @@ from stream.types import Answer, Failed, ModelSpec, Window
 log = logging.getLogger("engine")
 
 TICK_S = 0.1  # how often deadlines and the child's health are looked at
-LOAD_S = 300.0  # a model may take this long to load: large ones read gigabytes
+LOAD_S = 60.0  # while it loads its model, a child says about once a second that it is alive
 MAX_BACKOFF_S = 5.0
 
 
@@ -46,6 +47,8 @@ class ProcessEngine:
         self._child: Child | None = None  # the child that has loaded its model
         self._spec: ModelSpec | None = None
         self._restarts = 0
+        self._fallbacks: Counter[str] = Counter()  # of all children together
+        self._fallbacks_seen: dict[str, int] = {}  # of this one
         self._error: str | None = "the model is loading"
         self._fatal = False
         self._closing = False
@@ -78,7 +81,8 @@ class ProcessEngine:
 
     def health(self) -> Health:
         up = self._child is not None
-        return Health(up, len(self._held), self._restarts, None if up else self._error, self._fatal)
+        error = None if up else self._error
+        return Health(up, len(self._held), self._restarts, error, self._fatal, dict(self._fallbacks))
 
     def close(self) -> None:
         self._closing = True
@@ -130,6 +134,7 @@ class ProcessEngine:
             if message is not None:
                 last_word = now
             if isinstance(message, Answers):
+                self._count_fallbacks(message.fallbacks)
                 for ticket, answer, timing in message.items:
                     self._answer(ticket, answer, timing)
             elif isinstance(message, Ready):
@@ -148,8 +153,14 @@ class ProcessEngine:
                 return f"no word for {patience_s:g} s"
         return "closed"
 
+    def _count_fallbacks(self, counts: dict[str, int]) -> None:
+        for remedy, n in counts.items():
+            self._fallbacks[remedy] += n - self._fallbacks_seen.get(remedy, 0)
+        self._fallbacks_seen = counts
+
     def _welcome(self, child: Child, spec: ModelSpec) -> None:
         child.connect()
+        self._fallbacks_seen = {}
         with self._lock:
             self._spec, self._child, self._error = spec, child, None
             self._send_waiting()

@@ -10,8 +10,12 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -28,7 +32,7 @@ BEAT_S = 1.0  # how often a process that is idle says that it is alive
 log = logging.getLogger("engine")
 
 
-def main(settings: dict[str, object]) -> int:
+def main(settings: dict[str, Any]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
     logging.basicConfig(
         level=str(settings["log_level"]), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -45,22 +49,27 @@ def main(settings: dict[str, object]) -> int:
         answers.send_multipart(pack(message))
 
     try:
-        model = _load(str(settings["model"]), str(settings["device"]), int(str(settings["threads"])))
-    except (ValueError, OSError, ImportError) as wrong:
+        with _beating(tell):
+            model = _load(settings)
+    except Exception as wrong:  # whatever it is, trying again would not help
         log.debug("loading failed", exc_info=True)
-        tell(Fatal(f"model {settings['model']!r} cannot be loaded: {wrong}"))
+        kind = "" if isinstance(wrong, ValueError | OSError | ImportError) else f"{type(wrong).__name__}: "
+        tell(Fatal(f"model {settings['model']!r} cannot be loaded: {kind}{wrong}"))
         answers.close()
         context.term()
         return 2
     tell(Ready(model.spec))
-    limits = BatchLimits(int(str(settings["max_batch"])), float(str(settings["max_wait_s"])))
+    limits = BatchLimits(
+        min(int(str(settings["max_batch"])), model.spec.best_batch), float(str(settings["max_wait_s"]))
+    )
     waiting: WaitingRoom[int] = WaitingRoom(limits)
     last_word = time.monotonic()
     while os.getppid() == settings["parent"]:
         batch, wait_s = waiting.take(time.monotonic())
         if batch:
             scored = score_timed(model, [w for w, _, _ in batch], [at for _, _, at in batch])
-            tell(Answers([(ticket, *answer) for (_, ticket, _), answer in zip(batch, scored, strict=True)]))
+            items = [(ticket, *answer) for (_, ticket, _), answer in zip(batch, scored, strict=True)]
+            tell(Answers(items, getattr(model, "fallbacks", {})))
             last_word = time.monotonic()
         elif time.monotonic() - last_word > BEAT_S:
             tell(Alive())
@@ -84,12 +93,30 @@ def _receive(windows: zmq.Socket[bytes], waiting: WaitingRoom[int]) -> None:
         waiting.add(window, ticket, submitted_s)
 
 
-def _load(name: str, device: str, threads: int) -> EmotionModel:
-    model = load_model(name, device)
-    if name != "fake":
+@contextmanager
+def _beating(tell: Callable[[Message], None]) -> Iterator[None]:
+    """Say `Alive` while the main thread is busy loading: a large model may be on its way from a hub."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT_S):
+            tell(Alive())
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:  # the pipe is the main thread's again
+        done.set()
+        thread.join()
+
+
+def _load(settings: dict[str, Any]) -> EmotionModel:
+    model = load_model(settings["model"], settings["device"], settings["model_options"])
+    if settings["model"] != "fake":
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(settings["threads"])
     _warm_up(model)
     return model
 

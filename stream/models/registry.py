@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+from stream.models import emotion2vec
 from stream.types import EmotionModel
 
-Loader = Callable[[str], EmotionModel]
-
-
-def _compact(device: str) -> EmotionModel:
-    from stream.models.compact import load
-
-    return load(device)
-
-
-def _fake(device: str) -> EmotionModel:
-    from stream.models.fake import FakeModel
-
-    return FakeModel()
-
-
-LOADERS: dict[str, Loader] = {"compact": _compact, "fake": _fake}
+_FETCHED = "emotion2vec+ through funasr, its weights fetched from a hub (docs/emotion2vec.md)"
 ABOUT = {
     "compact": "the embedded model: small, causal, runs anywhere (models/compact/CARD.md)",
+    **dict.fromkeys(emotion2vec.NAMES, _FETCHED),
     "fake": "computable by hand, for tests: its scores mean nothing",
 }
 
 
-def load_model(name: str, device: str = "auto") -> EmotionModel:
-    """Load the model called `name` onto `device` (`auto`, `cpu`, `cuda` or `cuda:N`).
+def load_model(name: str, device: str = "auto", options: Mapping[str, Any] | None = None) -> EmotionModel:
+    """Load a model by its name in ABOUT, or an emotion2vec checkpoint by its folder.
 
-    Raises ValueError for a name or device that does not exist.
+    `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `options` are those of `stream.models.emotion2vec.adapter`;
+    other models have none. Raises ValueError for a name, device or folder that cannot be used, ImportError
+    and OSError for libraries and weights that cannot be had; the text says what to do.
     """
-    if name not in LOADERS:
-        raise ValueError(f"no model is called {name!r}; there are: {', '.join(LOADERS)}")
-    return LOADERS[name](device)
+    if name == "compact":
+        from stream.models.compact import load
+
+        return load(device)
+    if name == "fake":
+        from stream.models.fake import FakeModel
+
+        return FakeModel()
+    if name in emotion2vec.NAMES or Path(name).expanduser().is_dir():
+        return emotion2vec.load(name, device, options)
+    raise ValueError(f"no model, and no folder, is called {name!r}; models: {', '.join(ABOUT)}")

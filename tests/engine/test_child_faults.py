@@ -194,7 +194,7 @@ def test_a_child_that_has_nothing_to_do_is_not_taken_for_hung() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (EngineSettings(model="emotion3vec"), "no model is called 'emotion3vec'; there are: compact"),
+        (EngineSettings(model="emotion3vec"), "is called 'emotion3vec'; models: compact"),
         (EngineSettings(model="compact", device="tpu"), "device 'tpu': not one of auto, cpu, cuda"),
     ],
 )

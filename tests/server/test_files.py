@@ -99,7 +99,7 @@ def test_the_rate_of_a_file_does_not_change_what_is_found(
     ("arguments", "said"),
     [
         (["nowhere.wav"], "there is no such file or folder"),
-        (["demo", "--model", "nobody"], "no model is called 'nobody'"),
+        (["demo", "--model", "nobody"], "no model, and no folder, is called 'nobody'"),
         (["static"], "No recordings there"),
     ],
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from stream.models import emotion2vec
 from stream.models.fake import FakeModel
-from stream.models.registry import ABOUT, LOADERS, load_model
+from stream.models.registry import ABOUT, load_model
 
 
 def test_a_name_that_does_not_exist_is_answered_with_those_that_do() -> None:
@@ -14,7 +15,7 @@ def test_a_name_that_does_not_exist_is_answered_with_those_that_do() -> None:
 
 
 def test_every_model_can_be_told_about() -> None:
-    assert set(ABOUT) == set(LOADERS)
+    assert set(ABOUT) == {"compact", "fake", *emotion2vec.NAMES}
     assert all(ABOUT.values())
 
 

@@ -22,7 +22,8 @@ torch and funasr are imported by `load`, not before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from stream.models.emotion2vec.folder import NAMES
 from stream.models.emotion2vec.windows import WindowRule
@@ -33,15 +34,18 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "WindowRule", "load"]
 
 
-def load(name: str, device: str = "auto", options: Options | None = None) -> Emotion2Vec:
+def load(name: str, device: str = "auto", options: Options | Mapping[str, Any] | None = None) -> Emotion2Vec:
     """Load `name`, one of NAMES or a folder, onto `device` (`auto`, `cpu`, `cuda` or `cuda:N`).
 
-    Raises ImportError without funasr, ValueError for a name, device or folder that cannot be used, OSError
-    (`folder.HubUnreachable`) when the weights cannot be fetched; the text says what to do.
+    `options`: an `adapter.Options`, or some of its fields by name. Raises ImportError without funasr,
+    ValueError for a name, device or folder that cannot be used, OSError (`folder.HubUnreachable`) when the
+    weights cannot be fetched; the text says what to do.
     """
     from stream.models.emotion2vec import theirs
 
     theirs.import_class()  # first: without it, what follows cannot even be imported
     from stream.models.emotion2vec import adapter, loading
 
-    return loading.load(name, device, options or adapter.Options())
+    if not isinstance(options, adapter.Options):
+        options = adapter.Options(**(options or {}))
+    return loading.load(name, device, options)

@@ -90,16 +90,17 @@ class Emotion2Vec:
             left_frames=rule.left,
             right_frames=rule.right,
             fixed_hop=True,
+            best_batch=256 if device.type == "cuda" else TOGETHER,
         )
+
+    @property
+    def fallbacks(self) -> dict[str, int]:
+        """How often memory was short: `halved` a batch, or sent a window to the `cpu`."""
+        return dict(self.scoring.counts)
 
     @property
     def embedding_size(self) -> int:
         return self._encoder.width
-
-    @property
-    def best_batch(self) -> int:
-        """Windows beyond which a larger batch is no faster, only later."""
-        return 256 if self._encoder.place.device.type == "cuda" else TOGETHER
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
         """Frame scores of windows of one `n_frames` and one length: logits (n_frames, 9), weights all 1.
