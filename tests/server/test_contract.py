@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -91,13 +91,14 @@ def verdict(payload: Payload) -> None:
     assert payload["confidence"] == payload["scores"][payload["emotion"]] == max(payload["scores"].values())
 
 
-@pytest.fixture
-def told(server: Server, connect: Connect, demo_pcm: bytes) -> tuple[Client, Payload, Payload]:
+@pytest.fixture(scope="module")
+def told(_fake: Server, demo_pcm: bytes) -> Iterator[tuple[Client, Payload, Payload]]:
     """A client that spoke for 11 s, with a result per frame; the answers to its start and stop."""
-    client = connect(server)
+    client = Client(_fake.url)
     opened = client.start(frame_results=True)
     client.speak(demo_pcm[: 11 * 32_000])
-    return client, opened, client.stop()
+    yield client, opened, client.stop()
+    client.close()
 
 
 def test_events_have_exactly_their_fields(told: tuple[Client, Payload, Payload]) -> None:
