@@ -15,7 +15,6 @@ import torch
 
 from stream.models import compact
 from stream.models.compact import FOLDER, Compact, load
-from stream.models.compact_functionals import HEARD, N_CEPSTRA, N_EACH, SESSION, Functionals
 from stream.models.compact_net import N_FFT, CompactNet, NetConfig
 from stream.types import (
     FRAME,
@@ -150,33 +149,6 @@ def test_a_span_starts_afresh_but_keeps_the_voice(model: Compact) -> None:
     kept, cleaned, new = model.score([carried, dirty, fresh])
     assert_same(kept, cleaned)
     assert np.abs(kept.logits - new.logits).max() > 1e-2
-
-
-def test_functionals_are_weighted_means_and_deviations() -> None:
-    torch.manual_seed(0)
-    part = Functionals(64, 8, 2)
-    inputs = torch.randn(1, 300, 172)
-    terms, _ = part.terms(inputs, torch.zeros(1, part.cache_size), torch.ones(1, dtype=torch.bool))
-    found = part.statistics(terms[0].sum(0), 0.0).numpy()
-    loud = inputs[0, :, -1].double().numpy()
-    weight = 1 / (1 + np.exp(-loud - 4)) + 0.01
-    mean = np.average(loud, weights=weight)
-    at = N_CEPSTRA + 1  # the level, among the values of every frame
-    assert found[at] == pytest.approx(mean, abs=1e-4)
-    variance = np.average((loud - mean) ** 2, weights=weight)
-    assert found[N_EACH + at] == pytest.approx(0.5 * np.log(variance + 0.01), abs=1e-3)
-
-
-def test_a_long_session_fades(model: Compact) -> None:
-    """What is known of a voice weighs no more than 20 s of it, however long the session."""
-    x, state = voice(11, 9.0), None
-    n_frames = frames_in(len(x)) // 10 * 10
-    for _ in range(4):
-        state = model.score([window(x, 0, n_frames, state, True)])[0].state
-    assert state is not None
-    heard = state[model._net.config.mean_size + HEARD]
-    assert SESSION * 0.9 < heard <= SESSION + n_frames * 1.01
-    assert np.isfinite(state).all()
 
 
 def test_the_state_is_not_changed_in_place(model: Compact) -> None:
