@@ -33,11 +33,14 @@ class Compact:
         """`can_say`: the labels that had training data. `temperature` divides the logits."""
         import torch
 
+        from stream.models.compact_net import traced
+
         self._torch = torch
         self._net = net.to(device).eval()
         self._device = device
         self._slow_size = net.config.slow_size
         self._temperature = temperature
+        self._hop = traced(self._net, HOP_FRAMES) if device.type == "cpu" else self._forward
         self._possible = torch.tensor([label in can_say for label in LABELS], device=device)
         self.spec = ModelSpec(
             name="compact",
@@ -57,11 +60,16 @@ class Compact:
         with torch.inference_mode():
             samples = torch.from_numpy(np.stack([window.samples for window in windows])).to(self._device)
             before = torch.from_numpy(self._states(windows)).to(self._device)
-            logits, weights, after = self._net(self._net.features(samples), before)
+            run = self._hop if windows[0].n_frames == HOP_FRAMES else self._forward
+            logits, weights, after = run(samples, before)
             logits = torch.where(self._possible, logits / self._temperature, IMPOSSIBLE)
             answers = zip(logits.cpu().numpy(), weights.cpu().numpy(), after.cpu().numpy(), strict=True)
         # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
         return [FrameScores(logits, weights, state.copy()) for logits, weights, state in answers]
+
+    def _forward(self, samples: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        logits, weights, after = self._net(self._net.features(samples), before)
+        return logits, weights, after
 
     def _states(self, windows: list[Window]) -> Floats:
         """One row per window (B, state_size): zeros where nothing was heard, no caches where a span starts."""

@@ -9,6 +9,8 @@ matrix product over the last axis, which is what a CPU does best with batches of
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream.types import FRAME, HOP, N_LABELS, SAMPLE_RATE
+from stream.types import FRAME, HOP, N_LABELS, SAMPLE_RATE, samples_for
 
 N_FFT = 512
 GROUP = 5  # frames per step of the slow path: 50 ms
@@ -231,3 +233,32 @@ class CompactNet(nn.Module):
 def pool(logits: Tensor, weights: Tensor) -> Tensor:
     """Frames (B, T, 9), weights (B, T) -> the utterance (B, 9), as `stream.types.FrameScores` means it."""
     return (weights[..., None] * logits).sum(1) / weights.sum(1, keepdim=True)
+
+
+class _FromSamples(nn.Module):
+    """samples (B, N), state (B, state_size) -> as `CompactNet.forward`."""
+
+    def __init__(self, net: CompactNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, weights, after = self.net(self.net.features(samples), state)
+        return logits, weights, after
+
+
+def traced(net: CompactNet, n_frames: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Samples and state -> logits, weights, state, for windows of `n_frames` in batches of any size.
+
+    Nearly all windows are one hop, and in small batches a third of their cost is Python between operators.
+    """
+    example = torch.zeros(3, samples_for(n_frames)), net.initial_state(3)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter(
+            "ignore"
+        )  # branches on the number of frames are taken once and for all: as meant
+        trace = torch.jit.trace(  # type: ignore[no-untyped-call]
+            _FromSamples(net).eval(), example, check_trace=False
+        )
+        frozen: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] = torch.jit.freeze(trace)
+    return frozen

@@ -185,6 +185,33 @@ def rest(server: Server, headers: dict[str, str]) -> tuple[int, Any]:
         return refused.code, json.load(refused)
 
 
+def from_page(server: Server, origin: str) -> bool:
+    """Whether a browser on a page of `origin` gets a WebSocket."""
+    try:
+        Raw(server.port, origin=origin).close()
+    except websocket.WebSocketBadStatusException as refused:
+        assert refused.status_code == 400
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("allowed", "strangers"),
+    [
+        ("", False),
+        ("https://a.example", False),
+        ("https://b.example, https://a.example/", False),
+        ("*", True),
+    ],
+)
+def test_pages_of_other_origins_connect_only_when_allowed(allowed: str, strangers: bool) -> None:
+    with running(model__name="fake", server__cors_origins=allowed) as server:
+        assert from_page(server, server.url)
+        assert from_page(server, "https://a.example") is bool(allowed)
+        assert from_page(server, "https://evil.example") is strangers
+        no_traceback(server.log())
+
+
 @pytest.mark.parametrize("mode", ["eventlet", pytest.param("threading", marks=pytest.mark.slow)])
 def test_while_the_model_loads_clients_may_connect_but_not_start(mode: str, connect: Connect) -> None:
     """Before anything answers there is only the process; `readyz` says 503 until the model does."""

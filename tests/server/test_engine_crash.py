@@ -55,6 +55,20 @@ def test_the_embedded_model_is_back_within_seconds(connect: Connect, demo_pcm: b
         scored_again_after(server, connect, demo_pcm, streams=6)
 
 
+@pytest.mark.slow
+def test_a_model_that_hangs_is_replaced(connect: Connect, demo_pcm: bytes) -> None:
+    with running(model__name="fake", engine__hang_s=1.5) as server:
+        client, engine = connect(server), engine_of(server)
+        session_id = client.start()["session_id"]
+        engine.suspend()
+        client.speak(demo_pcm[: 3 * 32_000])
+        client.wait_for("emotion_result", timeout_s=WITHIN_S)
+        assert client.stop()["lost_ms"] == 0
+        ledger.of_client(client.heard, session_id).balance()
+        assert not engine.is_running() and engine_of(server).pid != engine.pid
+        no_traceback(server.log())
+
+
 def scored_again_after(server: Server, connect: Connect, audio: bytes, streams: int) -> None:
     """Real-time speech on `streams` connections; the engine is killed in its middle."""
     clients = [connect(server) for _ in range(streams)]

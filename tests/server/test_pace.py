@@ -220,3 +220,21 @@ def test_acks_that_nobody_reads_do_not_pile_up(raw: Open, mode: str) -> None:
         eventually(lambda: metrics(server)["emotion_connections"] == 0, "it is disconnected", 10)
         assert process.memory_info().rss - before < 30e6
         no_traceback(server.log())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_connections_that_say_nothing_do_not_keep_others_out(connect: Connect, mode: str) -> None:
+    """Far more of them than there may be clients, some in the middle of a request."""
+    with running(model__name="fake", server__async_mode=mode, limits__max_connections=4) as server:
+        silent = []
+        for number in range(150):
+            silent.append(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+            silent[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n"[: 9 * (number % 4)])
+        try:
+            assert server.get("/healthz")[0] == 200
+            assert connect(server).start()["ok"]
+        finally:
+            for connection in silent:
+                connection.close()
+        no_traceback(server.log())

@@ -194,7 +194,8 @@ def test_a_storm_of_malformed_packets_leaves_nothing_behind(
     server: Server, connect: Connect, demo_pcm: bytes
 ) -> None:
     """While somebody speaks in real time: all frames come, soon, and the books of connections close."""
-    before = len(server.log())
+    # A client of another test that polled may still be missed: it leaves without a word.
+    before, present = len(server.log()), metrics(server)["emotion_connections"]
     speaker = connect(server)
     session_id = speaker.start()["session_id"]
     storms = iter(list(CLOSED_OR_IGNORED.values()) * 2)
@@ -213,6 +214,6 @@ def test_a_storm_of_malformed_packets_leaves_nothing_behind(
     assert len(book.scored) > 300 and not book.lost
     assert max(result["latency_ms"] for result in speaker.of("emotion_result")) < 1000
     speaker.close()
-    eventually(lambda: metrics(server)["emotion_connections"] == 0, "all connections are closed", 5)
+    eventually(lambda: metrics(server)["emotion_connections"] <= present, "all connections are closed", 5)
     eventually(lambda: server.log()[before:].count("closed") > 20, "the log tells of them")
     assert server.log()[before:].count("\n") < 300, "a line for each, not a page"

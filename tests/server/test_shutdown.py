@@ -104,6 +104,28 @@ def test_a_model_that_does_not_answer_does_not_keep_it_from_ending(
 
 
 @pytest.mark.slow
+def test_sessions_that_are_being_closed_for_idleness_do_not_hold_it_up(
+    mode: str, connect: Connect, demo_pcm: bytes
+) -> None:
+    server = Server(
+        model__name="fake", server__async_mode=mode, server__drain_s=1, limits__idle_timeout_s=0.3
+    )
+    clients = [connect(server) for _ in range(3)]
+    for client in clients:
+        client.start()
+    engine_of(server).suspend()
+    for client in clients:
+        client.speak(demo_pcm[:64_000])
+    time.sleep(2)  # by now it has looked twice for idle sessions
+    began = time.monotonic()
+    assert server.stop(timeout_s=25) == 0
+    assert time.monotonic() - began < 5
+    for client in clients:
+        assert client.wait_for("session_summary")["reason"] in ("idle", "shutdown")
+    no_traceback(server.log())
+
+
+@pytest.mark.slow
 def test_it_ends_though_a_client_does_not_read(mode: str, demo_pcm: bytes) -> None:
     server = Server(model__name="fake", server__async_mode=mode, server__drain_s=2)
     deaf = Raw(server.port)
