@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import sys
 import threading
@@ -52,12 +53,13 @@ def serve(config: Config) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    _allow_files(config.limits.max_connections)
     engine = ProcessEngine(config.engine_settings, config.server.log_level)
     app = build(config, engine)
     where = config.server
     try:
         http, port = hub.http_server(
-            where.async_mode, where.host, where.port, app.flask, config.limits.max_connections + 100
+            where.async_mode, where.host, where.port, app.flask, 4 * config.limits.max_connections + 1000
         )
     except OSError as taken:
         log.error("cannot listen on %s:%d: %s (choose another with --port)", where.host, where.port, taken)
@@ -70,11 +72,33 @@ def serve(config: Config) -> int:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     engine.start()
-    threading.Thread(target=http.serve, name="http", daemon=True).start()
+    broken: list[str] = []  # why nobody can connect any more
+
+    def listen() -> None:
+        try:
+            http.serve()
+        except Exception as wrong:
+            log.exception("no longer listening")
+            broken.append(str(wrong))
+        stop.set()  # a server that nobody can reach had better end, and be started again
+
+    threading.Thread(target=listen, name="http", daemon=True).start()
     log.info("listening on http://%s:%d, loading model %s", where.host, port, config.model.name)
     fatal = _run(config, engine, app.sessions, stop, port)
     _end(config, app, engine, http)
-    return 1 if fatal else 0
+    return 1 if fatal or broken else 0
+
+
+def _allow_files(connections: int) -> None:
+    """As many file descriptors as the system lets us have; a warning when that is less than was promised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    needed = connections + 200
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        log.warning(
+            "limits.max_connections is %d, but only %d files may be open (ulimit -n)", connections, hard
+        )
 
 
 def _run(config: Config, engine: ProcessEngine, sessions: Sessions, stop: threading.Event, port: int) -> bool:

@@ -6,11 +6,17 @@ standard library before anything else is imported; under `threading` they are wh
 
 from __future__ import annotations
 
+import errno
+import logging
 import socket
+import time
 import warnings
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+
+log = logging.getLogger("server")
 
 
 def patch() -> None:
@@ -39,6 +45,9 @@ def unmask(data: bytes, mask: Any, length: int | None = None, offset: int = 0) -
     return (np.frombuffer(data, np.uint8, n) ^ pattern).tobytes()
 
 
+SILENCE_S = 30  # a connection that has said nothing of a request for so long is closed; WebSockets have pings
+
+
 class HttpServer(Protocol):
     """`serve` runs until `shutdown` is called from elsewhere."""
 
@@ -64,10 +73,27 @@ def _listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+def _patient(accept: Callable[[], Any]) -> Callable[[], Any]:
+    """Out of file descriptors or buffers: wait for some to come free. eventlet would stop accepting for ever."""
+
+    def accept_in_the_end() -> Any:
+        while True:
+            try:
+                return accept()
+            except OSError as short:
+                if short.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                log.error("a connection cannot be accepted now: %s", short.strerror)
+                time.sleep(0.5)
+
+    return accept_in_the_end
+
+
 class _Eventlet:
-    def __init__(self, bound: socket.socket, app: Any, connections: int) -> None:
+    def __init__(self, bound: Any, app: Any, connections: int) -> None:
         from eventlet import greenpool
 
+        bound.accept = _patient(bound.accept)
         self._socket = bound
         self._pool = greenpool.GreenPool(connections)
         self._app = app
@@ -80,7 +106,7 @@ class _Eventlet:
             self._app,
             custom_pool=self._pool,
             log_output=False,
-            socket_timeout=None,
+            socket_timeout=SILENCE_S,
             debug=False,
         )
 

@@ -29,6 +29,7 @@ class Sessions:
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
         self._current: dict[str, str] = {}  # sid → the session meant when none is named
+        self._reaped: set[str] = set()  # sessions that are being closed by `reap`
         self.draining = False
         metrics.sessions.set_function(lambda: float(len(self._open)))
 
@@ -87,6 +88,7 @@ class Sessions:
         """Score what is left, tell the summary, forget the session."""
         complete = session.finish(patience_s)
         with self._lock:
+            self._reaped.discard(session.session_id)
             if self._open.pop(session.session_id, None) is None:
                 return session.summary(reason)
             owner = self._owner.pop(session.session_id)
@@ -119,8 +121,12 @@ class Sessions:
         with self._lock:
             sessions = [(s, self._owner[s.session_id] is None) for s in self._open.values()]
         for session, alone in sessions:
-            if now - session.last_heard_s > (limits.resume_s if alone else limits.idle_timeout_s):
-                self.stop(session, "disconnect" if alone else "idle")
+            due = now - session.last_heard_s > (limits.resume_s if alone else limits.idle_timeout_s)
+            if due and session.session_id not in self._reaped:
+                # Aside: it may have to wait for the model, and nobody else's end should wait with it.
+                self._reaped.add(session.session_id)
+                reason = "disconnect" if alone else "idle"
+                threading.Thread(target=self.stop, args=(session, reason), daemon=True).start()
 
     def drain(self, timeout_s: float) -> None:
         """Take no new sessions; finish those that are open, all at once, within `timeout_s`."""

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask
 from flask_socketio import SocketIO
@@ -35,10 +36,17 @@ UNREAD = 256  # packets waiting in a connection, answers to its own messages inc
 BACKLOG = 64  # packets waiting in a connection before its client counts as slow
 
 
-def _origins(listed: str) -> list[str] | str | None:
-    """As python-socketio wants them; None: only pages of this server."""
-    origins = [origin.strip().rstrip("/") for origin in listed.split(",") if origin.strip()]
-    return "*" if origins == ["*"] else origins or None
+def _origins(listed: str) -> Any:
+    """As engineio wants them. None: only pages of this server; a list of others would shut those out."""
+    others = {origin.strip().rstrip("/") for origin in listed.split(",") if origin.strip()}
+    if not others or others == {"*"}:
+        return "*" if others else None
+
+    def allowed(origin: str | None, environ: dict[str, Any]) -> bool:
+        own = {environ.get("HTTP_HOST"), environ.get("HTTP_X_FORWARDED_HOST")}
+        return origin is not None and (origin in others or urlsplit(origin).netloc in own)
+
+    return allowed
 
 
 Handler = Callable[..., Any]

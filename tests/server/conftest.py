@@ -18,6 +18,7 @@ from tests.conftest import Server
 from tests.server.clients import Client, Raw, eventually
 
 MODES = ("eventlet", "threading")
+EVENTLET_FIRST = ("eventlet", pytest.param("threading", marks=pytest.mark.slow))
 
 # Room for whole recordings sent at once; what is refused for its pace is tested with other servers.
 ROOMY: dict[str, Any] = {

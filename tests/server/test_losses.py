@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Server
 from tests.server import ledger
 from tests.server.clients import Client
-from tests.server.conftest import MODES, engine_of, held, no_traceback, running
+from tests.server.conftest import EVENTLET_FIRST, engine_of, held, no_traceback, running
 
 Connect = Callable[..., Client]
 
@@ -28,7 +28,7 @@ def books(client: Client, session_id: str) -> ledger.Ledger:
     return book
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=EVENTLET_FIRST)
 def hasty(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that gives up after 0.5 s, and whose engine takes one window at a time."""
     with running(

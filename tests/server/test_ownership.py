@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Server
 from tests.server import ledger
 from tests.server.clients import Client, Payload, eventually
-from tests.server.conftest import MODES, ROOMY, held, metrics, no_traceback, running
+from tests.server.conftest import EVENTLET_FIRST, ROOMY, held, metrics, no_traceback, running
 
 Connect = Callable[..., Client]
 
@@ -19,7 +19,7 @@ def code(answer: Payload) -> str:
     return str(answer["error"]["code"])
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=EVENTLET_FIRST)
 def forgetful(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that waits a second for a client to come back."""
     mode = request.param

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from tests.conftest import Server
+from tests.conftest import ROOT, Server
 from tests.server import ledger
 from tests.server.clients import Client, Raw, eventually
-from tests.server.conftest import MODES, engine_of, held, no_traceback
+from tests.server.conftest import EVENTLET_FIRST, engine_of, held, no_traceback
 
 Connect = Callable[..., Client]
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=EVENTLET_FIRST)
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -166,6 +169,24 @@ def test_the_model_process_ends_with_its_server_however_that_ends(mode: str) -> 
     server.process.kill()
     server.process.wait(5)
     eventually(lambda: not engine.is_running(), "the model process ends by itself", 5)
+
+
+@pytest.mark.slow
+def test_it_can_be_ended_while_the_model_loads(mode: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server", "serve", "--port", "0", "--model", "compact"],
+        cwd=ROOT,
+        env={**os.environ, "EMOTION_SERVER__ASYNC_MODE": mode},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert any("listening on" in line for line in iter(process.stderr.readline, ""))
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    log = process.communicate(timeout=10)[1]
+    assert process.returncode == 0 and time.monotonic() - began < 4
+    no_traceback(log)
 
 
 @pytest.mark.slow
