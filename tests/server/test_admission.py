@@ -114,6 +114,7 @@ def test_pages_of_other_origins_do_not_connect(server: Server) -> None:
     assert not from_page(server, "https://a.example")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("allowed", "strangers"), [("https://b.example, https://a.example/", False), ("*", True)]
 )

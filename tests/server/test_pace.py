@@ -82,14 +82,20 @@ def test_too_many_messages_a_second_are_refused(strict: Server, connect: Connect
     eventually(lambda: client.call("stop").get("ok"), "after a while it may speak again")
 
 
-def test_a_session_without_audio_is_closed_with_its_summary(
+def test_a_session_without_audio_is_closed_with_its_summary_and_audio_keeps_one_open(
     strict: Server, connect: Connect, demo_pcm: bytes
 ) -> None:
-    client = connect(strict)
+    client, other = connect(strict), connect(strict)
+    other.start()
     session_id = client.start()["session_id"]
     client.speak(demo_pcm[:32_000])
     client.speak(demo_pcm[32_000:48_000])
-    summary = client.wait_for("session_summary", timeout_s=5)
+    end = time.monotonic() + 5
+    while not client.of("session_summary") and time.monotonic() < end:
+        other.speak(b"\0" * 6_400)
+        time.sleep(0.2)
+    assert not other.of("session_summary") and other.stop()["audio_ms"] > 800
+    (summary,) = client.of("session_summary")
     assert summary["session_id"] == session_id and summary["reason"] == "idle"
     assert summary["audio_ms"] == 1500 and summary["frames"] > 0
     ledger.of_client(client.heard, session_id).balance()
@@ -97,17 +103,6 @@ def test_a_session_without_audio_is_closed_with_its_summary(
     gone = client.call("audio_stream", {"session_id": session_id, "chunk": b"\0\0"})
     assert gone["error"]["code"] == "NOT_YOUR_SESSION"
     assert client.call("audio_stream", {"chunk": b"\0\0"})["received_ms"] == 0, "a new one opens"
-
-
-def test_audio_keeps_a_session_open(strict: Server, connect: Connect) -> None:
-    client = connect(strict)
-    client.start()
-    end = time.monotonic() + 1.6
-    while time.monotonic() < end:
-        client.speak(b"\0" * 6_400)
-        time.sleep(0.2)
-    assert not client.of("session_summary")
-    assert client.stop()["reason"] == "stop"
 
 
 def test_a_client_that_vanishes_inside_a_message_leaves_nothing_behind(

@@ -58,11 +58,17 @@ def test_variables_that_cannot_be_used_end_it_too() -> None:
     refused(run("serve", EMOTION_SERVER__PROT="1"), "EMOTION_SERVER__PROT", "EMOTION_SERVER__PORT")
 
 
-def test_options_on_the_command_line_are_checked_too() -> None:
-    refused(run("serve", "--port", "70000"), "port")
-    refused(run("serve", "--prot", "1"), "--prot")
-    refused(run("serve", "--device", "gpu"), "device")
-    refused(run("sevre"), "sevre")
+def test_options_on_the_command_line_are_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for replace_this_process in ("execv", "execve"):
+        monkeypatch.delattr(os, replace_this_process)
+    for arguments, word in [
+        (["serve", "--port", "70000"], "port"),
+        (["serve", "--prot", "1"], "--prot"),
+        (["serve", "--device", "gpu"], "device"),
+        (["sevre"], "sevre"),
+    ]:
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 2 and word in done.output
 
 
 @pytest.mark.parametrize("mode", MODES)
