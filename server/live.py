@@ -11,12 +11,14 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from server import wire
 from server.config import Limits
 from server.engine import Busy, Engine, Timing
 from server.errors import ClientError
 from server.limits import TokenBucket
+from server.listeners import Listener, SessionInfo
 from server.metrics import Metrics
 from server.outbox import Client, Outbox
 from stream.codec import BadAudio, Decoder, UnsupportedEncoding
@@ -50,6 +52,7 @@ class Surroundings:
     limits: Limits
     stream: StreamConfig
     model: str
+    listeners: tuple[Listener, ...]
     patience_s: float  # how long a flush may take: longer than any window's deadline
 
 
@@ -76,6 +79,9 @@ class LiveSession:
         self.outbox = Outbox(
             around.limits.outbox_events, lambda event: around.metrics.dropped.labels(event).inc()
         )
+        self.info = SessionInfo(session_id, datetime.now(UTC).isoformat(timespec="milliseconds"), now)
+        for listener in around.listeners:
+            listener.opened(self.info)
 
     def attach(self, client: Client) -> None:
         """Results go to `client` from now on, what waited for it first."""
@@ -142,6 +148,8 @@ class LiveSession:
             self._closed = True
             summary = self.summary(reason)
             self.outbox.put("session_summary", summary)
+            for listener in self._around.listeners:
+                listener.closed(self.session_id, summary)
             return summary
 
     def summary(self, reason: str) -> JsonDict:
@@ -242,6 +250,8 @@ class LiveSession:
         elif isinstance(event, Lost):
             self._around.metrics.lost(event.code, event.n_frames * HOP / SAMPLE_RATE)
         self.outbox.put(name, payload)
+        for listener in self._around.listeners:
+            listener.told(self.session_id, name, payload)
 
     def _arrival_of(self, end_sample: int) -> float:
         """When the chunk came that brought the sample before `end_sample`. Windows ask in order."""

@@ -12,6 +12,7 @@ from server import wire
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
+from server.listeners import Listener
 from server.live import LiveSession, Surroundings
 from server.metrics import Metrics
 from server.outbox import LOOK_S, Client
@@ -23,8 +24,11 @@ log = logging.getLogger("sessions")
 class Sessions:
     """All open sessions. A session belongs to one connection, named by its `sid`, or waits for its return."""
 
-    def __init__(self, config: Config, engine: Engine, metrics: Metrics) -> None:
+    def __init__(
+        self, config: Config, engine: Engine, metrics: Metrics, listeners: tuple[Listener, ...] = ()
+    ) -> None:
         self._config, self._engine, self._metrics = config, engine, metrics
+        self._listeners = listeners
         self._lock = threading.RLock()
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
@@ -64,6 +68,7 @@ class Sessions:
                 limits=self._config.limits,
                 stream=self._config.stream_config(spec),
                 model=spec.name,
+                listeners=self._listeners,
                 patience_s=self._config.engine.deadline_ms / 1000 + 1,
             )
             session = self._open[session_id] = LiveSession(session_id, request, around)

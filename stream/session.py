@@ -49,6 +49,8 @@ class StreamConfig:
     right: int = 0
     ring: int = 10 * SAMPLE_RATE
     smoothing: float = 50.0  # time constant, frames
+    embed: bool = False  # ask for embeddings: utterances carry theirs
+    background: bool = False  # a file: live windows go first
 
 
 class StreamSession:
@@ -58,6 +60,7 @@ class StreamSession:
         self.session_id = session_id
         self._ring = RingBuffer(config.ring + HOP)  # the gate may be a hop behind
         self._max_push = config.ring
+        self._embed, self._background = config.embed, config.background
         self._gate = SpeechGate(config.gate)
         self._framer = Framer(config.hop, config.max_hop, config.left, config.right)
         self._smoother = Smoother(config.smoothing)
@@ -153,7 +156,8 @@ class StreamSession:
                 return
             done, self._utterance = self._utterance, Utterance()
             if done.n_frames and span.end is not None:
-                events.append(UtteranceScored(span.start, span.end, done.n_frames, done.probs()))
+                verdict = UtteranceScored(span.start, span.end, done.n_frames, done.probs(), done.embedding)
+                events.append(verdict)
 
     def _window(self, cut: Cut) -> Window:
         """The cut with its samples. Context that the ring no longer holds is left out."""
@@ -169,6 +173,8 @@ class StreamSession:
             self._model_state,
             left,
             cut.right,
+            self._embed,
+            self._background,
         )
 
     def _mark_edges(self, edges: list[SpeechStarted | SpeechEnded], events: list[StreamEvent]) -> None:

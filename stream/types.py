@@ -75,6 +75,8 @@ class Window:
         0  # frames of context before those to score; fewer than the model's at a session's start
     )
     right_frames: int = 0  # and after them; fewer at the end of a span
+    embed: bool = False  # the answer is to carry an embedding
+    background: bool = False  # of a file: nobody waits for it while they speak, live windows go first
 
     @property
     def end_sample(self) -> int:
@@ -93,6 +95,8 @@ class FrameScores:
     logits: Floats  # (n_frames, N_LABELS)
     weights: Floats  # (n_frames,), > 0
     state: Floats | None  # (spec.state_size,)
+    # (spec.embedding_size,): the mean of the frames' features weighted by `weights`, where the window asks for it
+    embedding: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ class ModelSpec:
     right_frames: int = 0
     fixed_hop: bool = False
     best_batch: int = 1 << 16  # windows beyond which a larger batch is no faster, only later
+    embedding_size: int = 0  # 0: it gives none
 
 
 class EmotionModel(Protocol):
@@ -177,6 +182,7 @@ class UtteranceScored:
     end: int
     n_scored: int  # how many of them were scored (the others are in Lost)
     probs: Floats  # (N_LABELS,)
+    embedding: Floats | None = None  # (spec.embedding_size,), where the session asks for it
 
 
 @dataclass(frozen=True)

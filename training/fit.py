@@ -64,7 +64,7 @@ def losses(net: CompactNet, batch: Batch, smoothing: float, rng: np.random.Gener
         _, heard = net.normalise(batch.before, blank)
         inputs, _ = net.normalise(batch.raw, torch.where(batch.warm[:, None], heard, blank))
         inputs = mask_inputs(inputs, net.config, rng)
-    logits, weights, _ = net.score(inputs, torch.zeros(len(inputs), sum(net.config.cache_sizes)))
+    logits, weights, _, _ = net.score(inputs, torch.zeros(len(inputs), sum(net.config.cache_sizes)))
     time = torch.arange(logits.shape[1])
     valid = (time < batch.lengths[:, None]).float()
     whole = pool(logits, weights * valid)

@@ -58,6 +58,8 @@ def pack_window(ticket: int, window: Window, submitted_s: float) -> Frames:
         "starts": window.starts_span,
         "left": window.left_frames,
         "right": window.right_frames,
+        "embed": window.embed,
+        "background": window.background,
         "at": submitted_s,
     }
     state = b"" if window.state is None else window.state.data
@@ -75,6 +77,8 @@ def unpack_window(frames: Sequence[bytes]) -> tuple[int, Window, float]:
         state=np.frombuffer(frames[2], np.float32) if frames[2] else None,
         left_frames=head["left"],
         right_frames=head["right"],
+        embed=head["embed"],
+        background=head["background"],
     )
     return head["ticket"], window, head["at"]
 
@@ -94,10 +98,10 @@ def pack(message: Message) -> Frames:
             head["failed"] = asdict(answer)
         else:
             head["n"] = len(answer.logits)
-            head["state"] = 0 if answer.state is None else len(answer.state)
+            optional = {"state": answer.state, "embedding": answer.embedding}
+            head |= {name: 0 if array is None else len(array) for name, array in optional.items()}
             arrays += [answer.logits.ravel(), answer.weights]
-            if answer.state is not None:
-                arrays.append(answer.state)
+            arrays += [array for array in optional.values() if array is not None]
         heads.append(head)
     body = (
         np.concatenate(arrays, dtype=np.float32, casting="same_kind") if arrays else np.empty(0, np.float32)
@@ -121,11 +125,13 @@ def unpack(frames: Sequence[bytes]) -> Message:
         if "failed" in item:
             items.append((item["ticket"], Failed(**item["failed"]), timing))
             continue
-        n, size = item["n"], item["state"]
+        n = item["n"]
         weights_at, state_at = at + n * N_LABELS, at + n * (N_LABELS + 1)
-        logits = body[at:weights_at].reshape(n, N_LABELS)
-        # A copy: a session keeps its state for long, and a view would keep the whole batch alive with it.
-        state = body[state_at : state_at + size].copy() if size else None
-        items.append((item["ticket"], FrameScores(logits, body[weights_at:state_at], state), timing))
-        at = state_at + size
+        embedding_at = state_at + item["state"]
+        logits, weights = body[at:weights_at].reshape(n, N_LABELS), body[weights_at:state_at]
+        # Copies: a session keeps its state for long, and a view would keep the whole batch alive with it.
+        state = body[state_at:embedding_at].copy() if item["state"] else None
+        at = embedding_at + item["embedding"]
+        embedding = body[embedding_at:at].copy() if item["embedding"] else None
+        items.append((item["ticket"], FrameScores(logits, weights, state, embedding), timing))
     return Answers(items, head["fallbacks"])

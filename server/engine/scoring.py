@@ -74,7 +74,7 @@ def _checked(window: Window, answer: FrameScores) -> Answer:
     if answer.logits.shape != (n, N_LABELS) or answer.weights.shape != (n,):
         shapes = f"{answer.logits.shape} and {answer.weights.shape}"
         return Failed("INFERENCE_FAILED", f"the model gave scores of shape {shapes} for {n} frames")
-    state = () if answer.state is None else answer.state
-    if all(np.isfinite(numbers).all() for numbers in (answer.logits, answer.weights, state)):
+    optional = [array for array in (answer.state, answer.embedding) if array is not None]
+    if all(np.isfinite(numbers).all() for numbers in (answer.logits, answer.weights, *optional)):
         return answer
     return Failed("INFERENCE_FAILED", "the model gave scores that are not finite numbers")

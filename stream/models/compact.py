@@ -40,7 +40,7 @@ class Compact:
         self._device = device
         self._slow_size = net.config.slow_size
         self._temperature = temperature
-        self._hop = traced(self._net, HOP_FRAMES) if device.type == "cpu" else self._forward
+        self._hop = traced(self._net, HOP_FRAMES) if device.type == "cpu" else self._net.hear
         self._possible = torch.tensor([label in can_say for label in LABELS], device=device)
         self.spec = ModelSpec(
             name="compact",
@@ -50,26 +50,26 @@ class Compact:
             lookahead_frames=LOOKAHEAD_FRAMES,
             state_size=net.config.state_size,
             can_say=can_say,
+            embedding_size=net.config.embedding_size,
         )
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
-        """Score windows of one common `n_frames`: logits (n_frames, 9), weights (n_frames,), state."""
+        """Score windows of one common `n_frames`: logits (n_frames, 9), weights (n_frames,), state, embedding."""
         if not windows:
             return []
         torch = self._torch
         with torch.inference_mode():
             samples = torch.from_numpy(np.stack([window.samples for window in windows])).to(self._device)
             before = torch.from_numpy(self._states(windows)).to(self._device)
-            run = self._hop if windows[0].n_frames == HOP_FRAMES else self._forward
-            logits, weights, after = run(samples, before)
+            run = self._hop if windows[0].n_frames == HOP_FRAMES else self._net.hear
+            logits, weights, embedding, after = run(samples, before)
             logits = torch.where(self._possible, logits / self._temperature, IMPOSSIBLE)
-            answers = zip(logits.cpu().numpy(), weights.cpu().numpy(), after.cpu().numpy(), strict=True)
+            arrays = [array.cpu().numpy() for array in (logits, weights, after, embedding)]
         # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
-        return [FrameScores(logits, weights, state.copy()) for logits, weights, state in answers]
-
-    def _forward(self, samples: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        logits, weights, after = self._net(self._net.features(samples), before)
-        return logits, weights, after
+        return [
+            FrameScores(logits, weights, state.copy(), embedding.copy() if window.embed else None)
+            for window, logits, weights, state, embedding in zip(windows, *arrays, strict=True)
+        ]
 
     def _states(self, windows: list[Window]) -> Floats:
         """One row per window (B, state_size): zeros where nothing was heard, no caches where a span starts."""

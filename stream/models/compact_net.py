@@ -72,6 +72,11 @@ class NetConfig:
         return ((TASTE - 1) * self.n_in, *blocks, self.width)
 
     @property
+    def embedding_size(self) -> int:
+        """What the head of the slow path reads: the last block's output and the GRU's."""
+        return 2 * self.width
+
+    @property
     def state_size(self) -> int:
         return self.slow_size + sum(self.cache_sizes)
 
@@ -203,11 +208,20 @@ class CompactNet(nn.Module):
         """
         slow = state[:, : self.config.slow_size]
         inputs, slow = self.normalise(raw, slow)
-        logits, weights, caches = self.score(inputs, state[:, self.config.slow_size :])
+        logits, weights, _, caches = self.score(inputs, state[:, self.config.slow_size :])
         return logits, weights, torch.cat([slow, caches], dim=1)
 
-    def score(self, inputs: Tensor, caches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """inputs (B, T, n_in) of `normalise`, caches (B, sum(cache_sizes)) -> as `forward`."""
+    def hear(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """samples (B, N), state -> logits, weights, embedding (B, embedding_size), the new state."""
+        inputs, slow = self.normalise(self.features(samples), state[:, : self.config.slow_size])
+        logits, weights, hidden, caches = self.score(inputs, state[:, self.config.slow_size :])
+        shares = F.pad(weights, (0, -weights.shape[1] % GROUP)).view(weights.shape[0], -1, GROUP).sum(-1)
+        embedding = (shares[:, None] @ hidden)[:, 0] / shares.sum(1, keepdim=True)
+        return logits, weights, embedding, torch.cat([slow, caches], dim=1)
+
+    def score(self, inputs: Tensor, caches: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """inputs (B, T, n_in) of `normalise`, caches (B, sum(cache_sizes)) -> logits, weights, what the head reads
+        at every step (B, steps, embedding_size), caches."""
         c = self.config
         n_batch, n_frames = inputs.shape[:2]
         cached = torch.split(caches, list(c.cache_sizes), dim=1)
@@ -223,11 +237,13 @@ class CompactNet(nn.Module):
             kept.append(cache.flatten(1))
         memory, last = self.gru(slow, cached[-1][None].contiguous())
         kept.append(last[0])
-        steps = self.head_slow(self.drop(torch.cat([slow, memory], dim=-1)))
+        hidden = torch.cat([slow, memory], dim=-1)
+        steps = self.head_slow(self.drop(hidden))
         out = (steps[:, :, None] + self.head_fast(self.drop(fast)).unflatten(1, (-1, GROUP))).flatten(1, 2)
         out = out[:, :n_frames]
         # Bounded on both sides, so that no single frame can own, or be lost to, an utterance.
-        return out[..., :N_LABELS], 0.02 + out[..., N_LABELS].sigmoid(), torch.cat(kept, dim=1)
+        weights = 0.02 + out[..., N_LABELS].sigmoid()
+        return out[..., :N_LABELS], weights, hidden, torch.cat(kept, dim=1)
 
 
 def pool(logits: Tensor, weights: Tensor) -> Tensor:
@@ -236,19 +252,20 @@ def pool(logits: Tensor, weights: Tensor) -> Tensor:
 
 
 class _FromSamples(nn.Module):
-    """samples (B, N), state (B, state_size) -> as `CompactNet.forward`."""
+    """`CompactNet.hear` as a module, which is what can be traced."""
 
     def __init__(self, net: CompactNet) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, weights, after = self.net(self.net.features(samples), state)
-        return logits, weights, after
+    def forward(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.net.hear(samples, state)
 
 
-def traced(net: CompactNet, n_frames: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """Samples and state -> logits, weights, state, for windows of `n_frames` in batches of any size.
+def traced(
+    net: CompactNet, n_frames: int
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """`CompactNet.hear` for windows of `n_frames` in batches of any size.
 
     Nearly all windows are one hop, and in small batches a third of their cost is Python between operators.
     """
@@ -260,5 +277,5 @@ def traced(net: CompactNet, n_frames: int) -> Callable[[Tensor, Tensor], tuple[T
         trace = torch.jit.trace(  # type: ignore[no-untyped-call]
             _FromSamples(net).eval(), example, check_trace=False
         )
-        frozen: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] = torch.jit.freeze(trace)
+        frozen: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]] = torch.jit.freeze(trace)
     return frozen

@@ -12,7 +12,10 @@ from stream.types import FRAME, HOP, IMPOSSIBLE, N_LABELS, FrameScores, ModelSpe
 
 
 class FakeModel:
-    """angry = 10 * RMS of the frame; neutral = sin of the frame's running number; the rest impossible."""
+    """angry = 10 * RMS of the frame; neutral = sin of the frame's running number; the rest impossible.
+
+    The embedding is (mean of the frames' RMS, 1).
+    """
 
     def __init__(self, hop_frames: int = 10) -> None:
         self.spec = ModelSpec(
@@ -23,6 +26,7 @@ class FakeModel:
             lookahead_frames=0,
             state_size=1,
             can_say=("angry", "neutral"),
+            embedding_size=2,
         )
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
@@ -32,10 +36,12 @@ class FakeModel:
         done = 0 if window.state is None else int(window.state[0])
         frames = np.lib.stride_tricks.sliding_window_view(window.samples, FRAME)[::HOP]
         logits = np.full((window.n_frames, N_LABELS), IMPOSSIBLE, np.float32)
-        logits[:, 0] = 10 * np.sqrt(np.mean(frames * frames, axis=1))
+        level = np.sqrt(np.mean(frames * frames, axis=1))
+        logits[:, 0] = 10 * level
         logits[:, 4] = np.sin(np.arange(done, done + window.n_frames))
         return FrameScores(
             logits=logits,
             weights=np.ones(window.n_frames, np.float32),
             state=np.array([done + window.n_frames], np.float32),
+            embedding=np.array([level.mean(), 1], np.float32) if window.embed else None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -41,6 +42,8 @@ windows = st.builds(
     state=states,
     left_frames=st.integers(0, 300),
     right_frames=st.integers(0, 300),
+    embed=st.booleans(),
+    background=st.booleans(),
 )
 
 
@@ -49,7 +52,7 @@ windows = st.builds(
 def test_windows_come_through(ticket: int, window: Window, submitted_s: float) -> None:
     got_ticket, got, got_s = unpack_window(piped(pack_window(ticket, window, submitted_s)))
     assert (got_ticket, got_s) == (ticket, submitted_s)
-    for name in ("session_id", "first_frame", "n_frames", "starts_span", "left_frames", "right_frames"):
+    for name in (field.name for field in fields(Window) if field.name not in ("samples", "state")):
         assert getattr(got, name) == getattr(window, name)
         assert type(getattr(got, name)) is type(getattr(window, name))
     assert same(got.samples, window.samples) and same(got.state, window.state)
@@ -61,6 +64,7 @@ def scores(draw: st.DrawFn) -> FrameScores:
     return FrameScores(
         draw(hnp.arrays(np.float32, (n, N_LABELS), elements=anything)),
         draw(hnp.arrays(np.float32, n, elements=anything)),
+        draw(states),
         draw(states),
     )
 
@@ -80,7 +84,7 @@ def test_answers_come_through(items: list) -> None:
             assert got == answer
         else:
             assert same(got.logits, answer.logits) and same(got.weights, answer.weights)
-            assert same(got.state, answer.state)
+            assert same(got.state, answer.state) and same(got.embedding, answer.embedding)
 
 
 @given(
