@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import resource
 import signal
-import sys
 import threading
 from dataclasses import dataclass
 from types import FrameType
 
 from flask import Flask
 
-from server import hub
+from server import hub, logs
 from server.config import Config, ConfigError
 from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.metrics import Metrics
+from server.request_log import add_request_log
 from server.rest import STATIC, add_routes
 from server.sessions import Sessions
 from server.sockets import Sockets
@@ -42,19 +42,16 @@ def build(config: Config, engine: Engine) -> Application:
     metrics.watch_engine(engine.health, lambda: engine.spec)
     sessions = Sessions(config, engine, metrics)
     sockets = Sockets(flask, config, sessions, metrics)
+    add_request_log(flask)
     add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections)
     return Application(flask, sessions, sockets)
 
 
 def serve(config: Config) -> int:
     """Serve until SIGTERM or Ctrl-C. The exit status: 0 after a clean end, 1 when it could not start."""
-    logging.basicConfig(
-        level=config.server.log_level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    logs.configure(config.server.log_level, config.server.log_format)
     _allow_files(config.limits.max_connections)
-    engine = ProcessEngine(config.engine_settings, config.server.log_level)
+    engine = ProcessEngine(config.engine_settings, config.server.log_level, config.server.log_format)
     app = build(config, engine)
     where = config.server
     try:

@@ -60,10 +60,14 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     model: ModelName = None,
     device: Device = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="text, or json: one object per line, for whoever collects logs.")
+    ] = None,
     config: ConfigFile = ROOT / "config.yaml",
 ) -> None:
     """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
-    options = given(server={"host": host, "port": port}, model={"name": found(model), "device": device})
+    where = {"host": host, "port": port, "log_format": log_format}
+    options = given(server=where, model={"name": found(model), "device": device})
     mode = settings(config, options).server.async_mode
     orders = json.dumps({"config": str(config), "options": options})
     os.chdir(ROOT)

@@ -27,6 +27,8 @@ from stream.gate import GateConfig
 from stream.session import StreamConfig
 from stream.types import SAMPLE_RATE, ModelSpec
 
+ROOT = Path(__file__).resolve().parent.parent
+
 GridMs = Annotated[int, Field(multiple_of=10)]  # a time on the 10 ms grid
 
 
@@ -48,6 +50,7 @@ class Server(_Section):
     cors_origins: str = ""  # other web origins that may connect, with commas between; "*" for any
     drain_s: float = Field(10, gt=0)  # at SIGTERM: how long sessions get to finish
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
 
 
 class Model(_Section):
@@ -112,6 +115,25 @@ class Limits(_Section):
     outbox_events: int = Field(1000, ge=10)  # results kept for a client that is slow or away
 
 
+class Files(_Section):
+    """Recordings that are sent as files, and their results."""
+
+    outputs: str = Field("outputs", min_length=1)  # folder of the results; seen from the project's folder
+    keep_days: float = Field(1, gt=0)  # results of uploads older than this are removed
+    keep_gb: float = Field(10, gt=0)  # and the oldest while all together take more
+    max_upload_mb: float = Field(500, gt=0, le=100_000)
+    max_audio_s: float = Field(14_400, ge=1)  # length of a recording
+    max_channels: int = Field(32, ge=1, le=64)
+    concurrent: int = Field(2, ge=1, le=64)  # recognised at a time, each in a process of its own
+    max_waiting: int = Field(16, ge=0)  # received, or waiting for their turn; more are refused as BUSY
+    wait_s: float = Field(10, ge=0)  # for its turn; then it is refused as BUSY
+
+    @property
+    def folder(self) -> Path:
+        """Where results are kept."""
+        return ROOT / self.outputs
+
+
 class Config(BaseSettings):
     """All settings, frozen."""
 
@@ -125,6 +147,7 @@ class Config(BaseSettings):
     speech: Speech = Speech()
     stream: Stream = Stream()
     limits: Limits = Limits()
+    files: Files = Files()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Config:

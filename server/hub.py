@@ -48,6 +48,10 @@ def unmask(data: bytes, mask: Any, length: int | None = None, offset: int = 0) -
 SILENCE_S = 30  # a connection that has said nothing of a request for so long is closed; WebSockets have pings
 
 
+_unheard = logging.getLogger("eventlet")  # of what is no HTTP at all, and of connections that break
+_unheard.setLevel(logging.ERROR)
+
+
 class HttpServer(Protocol):
     """`serve` runs until `shutdown` is called from elsewhere."""
 
@@ -105,6 +109,7 @@ class _Eventlet:
             self._socket,
             self._app,
             custom_pool=self._pool,
+            log=_unheard,
             log_output=False,
             socket_timeout=SILENCE_S,
             debug=False,

@@ -73,7 +73,7 @@ class Sessions:
             )
             session = self._open[session_id] = LiveSession(session_id, request, around)
             self._own(sid, session, client)
-        log.info("session %s opened", session_id)
+        log.info("session opened", extra={"session": session_id})
         return session, False, spec
 
     def find(self, sid: str, session_id: str | None) -> LiveSession | None:
@@ -100,15 +100,13 @@ class Sessions:
             if owner is not None and self._current.get(owner) == session.session_id:
                 del self._current[owner]
         summary = session.close(reason)
-        log.info(
-            "session %s closed: %s, %.1f s of audio, %.1f s of speech, %.1f s lost%s",
-            session.session_id,
-            reason,
-            summary["audio_ms"] / 1000,
-            summary["speech_ms"] / 1000,
-            summary["lost_ms"] / 1000,
-            "" if complete else ", not everything was scored in time",
-        )
+        spoken = {
+            "reason": reason,
+            "audio_s": summary["audio_ms"] / 1000,
+            "speech_s": summary["speech_ms"] / 1000,
+        }
+        told = {"lost_s": summary["lost_ms"] / 1000, "complete": complete}  # complete: all was scored in time
+        log.info("session closed", extra={"session": session.session_id, **spoken, **told})
         return summary
 
     def disconnected(self, sid: str) -> None:

@@ -93,7 +93,8 @@ def test_the_science_has_no_threads_no_clocks_and_no_sockets(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in ours() if under(name, "server.engine")])
 def test_an_engine_knows_windows_batches_and_models_and_nothing_of_sessions(name: str) -> None:
-    allowed = ("server.engine", "stream.types", "stream.batching", "stream.models", "stream.models.registry")
+    science = ("stream.types", "stream.batching", "stream.models", "stream.models.registry")
+    allowed = ("server.engine", "server.logs", *science)
     for i in imports(name, ours()[name]):
         if top(i.module) in ("server", "stream"):
             assert i.module in ("server", *allowed) or under(i.module, "server.engine"), i.module

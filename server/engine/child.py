@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 
 import zmq
 
@@ -26,7 +27,7 @@ from stream.types import Window
 class Child:
     """A started process; the parent's view. `send` may be called from any thread, the rest from one."""
 
-    def __init__(self, settings: EngineSettings, log_level: str) -> None:
+    def __init__(self, settings: EngineSettings, logging: Mapping[str, str]) -> None:
         self._folder = tempfile.mkdtemp(prefix="emotion-stream-")  # mode 0700: nobody else may connect
         self._context = zmq.Context()
         self._windows = self._context.socket(zmq.PUSH)
@@ -38,7 +39,12 @@ class Child:
         try:
             self._answers.bind(f"ipc://{self._folder}/answers")
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "server.engine.worker", json.dumps(self._orders(settings, log_level))],
+                [
+                    sys.executable,
+                    "-m",
+                    "server.engine.worker",
+                    json.dumps({**self._orders(settings), **logging}),
+                ],
                 stdin=subprocess.DEVNULL,
                 env=_environment(settings),
             )
@@ -94,7 +100,7 @@ class Child:
         self._context.term()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _orders(self, settings: EngineSettings, log_level: str) -> dict[str, object]:
+    def _orders(self, settings: EngineSettings) -> dict[str, object]:
         return {
             "windows": f"ipc://{self._folder}/windows",
             "answers": f"ipc://{self._folder}/answers",
@@ -105,7 +111,6 @@ class Child:
             "threads": settings.threads,
             "max_batch": settings.batching.max_batch,
             "max_wait_s": settings.batching.max_wait_s,
-            "log_level": log_level,
         }
 
 

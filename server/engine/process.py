@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
+from server import logs
 from server.engine import Busy, EngineSettings, Health, Reply, Timing
 from server.engine.child import Child
 from server.engine.messages import Answers, Fatal, Ready
@@ -37,9 +38,11 @@ class _Held:
 class ProcessEngine:
     """Call `start` once; `spec` is None until the child has loaded its model."""
 
-    def __init__(self, settings: EngineSettings, log_level: str = "INFO") -> None:
+    def __init__(
+        self, settings: EngineSettings, log_level: str = "INFO", log_format: logs.Format = "text"
+    ) -> None:
         self._settings = settings
-        self._log_level = log_level
+        self._logging = {"log_level": log_level, "log_format": log_format}
         self._lock = threading.RLock()
         self._held: dict[int, _Held] = {}
         self._suspects: dict[int, None] = {}  # tickets, in order, of what a dead child had in its hands
@@ -112,7 +115,7 @@ class ProcessEngine:
         """Start a child and serve with it until it has ended; says why it has."""
         child = None
         try:
-            child = Child(self._settings, self._log_level)
+            child = Child(self._settings, self._logging)
             return self._serve(child)
         except Exception as broken:  # no memory, no disk, …: this thread must live, or nobody is answered
             log.exception("the model process cannot be kept running")

@@ -21,6 +21,7 @@ import numpy as np
 import orjson
 import zmq
 
+from server import logs
 from server.engine.messages import Alive, Answers, Fatal, Message, Ready, pack, unpack_window
 from server.engine.scoring import WaitingRoom, score_timed
 from stream.batching import BatchLimits
@@ -34,9 +35,7 @@ log = logging.getLogger("engine")
 
 def main(settings: dict[str, Any]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
-    logging.basicConfig(
-        level=str(settings["log_level"]), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings["log_level"], settings["log_format"])
     context = zmq.Context()
     windows, answers = context.socket(zmq.PULL), context.socket(zmq.PUSH)
     answers.setsockopt(zmq.LINGER, 1000)  # a last word must still arrive

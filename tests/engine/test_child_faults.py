@@ -249,7 +249,7 @@ ORPHAN = """
 import sys, time
 from server.engine import EngineSettings
 from server.engine.child import Child
-child = Child(EngineSettings(model="fake"), "CRITICAL")
+child = Child(EngineSettings(model="fake"), {"log_level": "CRITICAL", "log_format": "text"})
 print(child.pid, flush=True)
 if sys.argv[1] == "ready":
     while child.receive(1.0) is None:
