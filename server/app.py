@@ -12,10 +12,13 @@ from types import FrameType
 from flask import Flask
 
 from server import hub, logs
+from server.board import Board
+from server.client_files import add_client_routes
 from server.config import Config, ConfigError
 from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.metrics import Metrics
+from server.monitor import Monitor
 from server.request_log import add_request_log
 from server.rest import STATIC, add_routes
 from server.sessions import Sessions
@@ -33,18 +36,24 @@ class Application:
     flask: Flask
     sessions: Sessions
     sockets: Sockets
+    monitor: Monitor
 
 
 def build(config: Config, engine: Engine) -> Application:
     """Wire the parts around an engine. Nothing runs yet."""
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
+    limits = config.limits
+    metrics.allow(limits.max_sessions, limits.max_connections, config.engine.max_queue)
     metrics.watch_engine(engine.health, lambda: engine.spec)
-    sessions = Sessions(config, engine, metrics)
+    board = Board(config.monitor.linger_s)
+    sessions = Sessions(config, engine, metrics, (board,))
     sockets = Sockets(flask, config, sessions, metrics)
+    monitor = Monitor(sockets.io.server, config, board, metrics)
     add_request_log(flask)
+    add_client_routes(flask)
     add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections)
-    return Application(flask, sessions, sockets)
+    return Application(flask, sessions, sockets, monitor)
 
 
 def serve(config: Config) -> int:
@@ -133,6 +142,7 @@ def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
 def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.HttpServer) -> None:
     log.info("shutting down: %d sessions to finish", len(app.sessions))
     app.sessions.drain(config.server.drain_s)
+    app.monitor.say_goodbye()
     app.sockets.say_goodbye()
     http.shutdown()
     engine.close()

@@ -49,6 +49,7 @@ class Metrics:
         self.registry = r = CollectorRegistry()
         self.connections = Gauge("emotion_connections", "Open client connections", registry=r)
         self.sessions = Gauge("emotion_sessions", "Open sessions", registry=r)
+        self.desks = Gauge("emotion_desks", "Call-centre desks that watch", registry=r)
         self.audio = Counter("emotion_audio_seconds", "Audio received", registry=r)
         self.speech = Counter("emotion_speech_seconds", "Audio inside detected speech", registry=r)
         self.silence = Counter("emotion_silence_seconds", "Audio outside detected speech", registry=r)
@@ -89,6 +90,12 @@ class Metrics:
         )
         for remedy in ("halved", "cpu"):
             self._fallbacks.labels(remedy)
+        self._waiting = Gauge("emotion_queue_windows", "Windows accepted and not answered yet", registry=r)
+        self._limits = {
+            "max_sessions": Gauge("emotion_sessions_limit", "Sessions that may be open", registry=r),
+            "max_connections": Gauge("emotion_connections_limit", "Connections that may be open", registry=r),
+            "max_queue": Gauge("emotion_queue_limit", "Windows that may wait for the model", registry=r),
+        }
         self._model = Gauge(
             "emotion_model_info", "The model in use", ["model", "device", "dtype"], registry=r
         )
@@ -110,9 +117,16 @@ class Metrics:
     def lost(self, code: str, seconds: float) -> None:
         self._lost.labels(code).inc(seconds)
 
+    def allow(self, max_sessions: int, max_connections: int, max_queue: int) -> None:
+        """What the settings allow, so that a dashboard can tell how near the server is to it."""
+        allowed = {"max_sessions": max_sessions, "max_connections": max_connections, "max_queue": max_queue}
+        for name, limit in allowed.items():
+            self._limits[name].set(limit)
+
     def watch_engine(self, health: Callable[[], Health], spec: Callable[[], ModelSpec | None]) -> None:
         """Read the engine's state at each scrape."""
         self._up.set_function(lambda: float(health().up))
+        self._waiting.set_function(lambda: float(health().waiting))
         self._health, self._spec = health, spec
         self._restarts_seen = 0
         self._fallbacks_seen: dict[str, int] = {}

@@ -17,6 +17,7 @@ Connect = Callable[..., Client]
 NAMES = {
     "emotion_connections": "gauge",
     "emotion_sessions": "gauge",
+    "emotion_desks": "gauge",
     "emotion_audio_seconds": "counter",
     "emotion_speech_seconds": "counter",
     "emotion_silence_seconds": "counter",
@@ -32,6 +33,10 @@ NAMES = {
     "emotion_engine_up": "gauge",
     "emotion_engine_restarts": "counter",
     "emotion_engine_fallbacks": "counter",
+    "emotion_queue_windows": "gauge",
+    "emotion_connections_limit": "gauge",
+    "emotion_sessions_limit": "gauge",
+    "emotion_queue_limit": "gauge",
     "emotion_model_info": "gauge",
 }
 LABELS = {

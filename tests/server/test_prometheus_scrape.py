@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import json
 import math
-import shutil
-import subprocess
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
-import socketio
-import soundfile
 
-from tests.conftest import Server, free_port
+from tests.conftest import Server
+from tests.prometheus import PROMETHEUS, Prometheus, scraping, speak, until
 
-PROMETHEUS = shutil.which("prometheus")
 P95 = "histogram_quantile(0.95, sum by (le) (rate(emotion_frame_latency_seconds_bucket[30s])))"
 GAUGES_AND_COUNTERS = (
     "emotion_connections",
@@ -45,11 +34,6 @@ HISTOGRAMS = (
     "emotion_inference_seconds",
     "emotion_batch_windows",
 )
-SPOKEN_S = 12.0
-PACE = 2.0  # times real time: what runs ahead stays below the server's allowance of 10 s
-CHUNK = 1600  # samples
-
-Found = TypeVar("Found")
 
 pytestmark = [
     pytest.mark.slow,
@@ -57,87 +41,15 @@ pytestmark = [
 ]
 
 
-class Prometheus:
-    """A Prometheus of our own, scraping `target` every second."""
-
-    def __init__(self, target: str, folder: Path) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-            "scrape_configs": [
-                {"job_name": "emotion", "static_configs": [{"targets": [target.removeprefix("http://")]}]}
-            ],
-        }
-        (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-        assert PROMETHEUS is not None
-        self.process = subprocess.Popen(
-            [
-                PROMETHEUS,
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address={self.url.removeprefix('http://')}",
-                "--log.level=warn",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def get(self, path: str, **parameters: str) -> Any:
-        with urllib.request.urlopen(
-            f"{self.url}{path}?{urllib.parse.urlencode(parameters)}", timeout=5
-        ) as answer:
-            return json.load(answer)["data"]
-
-    def ready(self) -> bool:
-        assert self.process.poll() is None, f"prometheus ended with {self.process.returncode}"
-        try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def value(self, query: str) -> float:
-        """The one value of an instant query, NaN when there is none."""
-        result = self.get("/api/v1/query", query=query)["result"]
-        return float(result[0]["value"][1]) if result else math.nan
-
-
 @pytest.fixture(scope="module")
 def prometheus(live_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    server = Prometheus(live_server.url, tmp_path_factory.mktemp("prometheus"))
+    server = Prometheus(scraping(live_server.url), tmp_path_factory.mktemp("prometheus"))
     try:
         until(server.ready, 30, "prometheus to be ready")
         until(lambda: server.value("up") == 1, 30, "the first scrape")
         yield server
     finally:
-        server.process.terminate()
-        server.process.wait(20)
-
-
-def until(ask: Callable[[], Found], timeout_s: float, what: str) -> Found:
-    """Ask every 0.2 s until the answer is true."""
-    end = time.monotonic() + timeout_s
-    while not (answer := ask()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {timeout_s:g} s for {what}")
-        time.sleep(0.2)
-    return answer
-
-
-async def speak(url: str, wav: Path) -> float:
-    """Stream the recording and stop; gives the seconds sent."""
-    samples, rate = soundfile.read(wav, dtype="int16", frames=int(SPOKEN_S * 16_000))
-    assert rate == 16_000
-    async with socketio.AsyncSimpleClient() as client:
-        await client.connect(url, transports=["websocket"])
-        assert (await client.call("start", {}, timeout=10))["ok"]
-        for at in range(0, len(samples), CHUNK):
-            chunk = base64.b64encode(samples[at : at + CHUNK].astype("<i2").tobytes()).decode()
-            answer = await client.call("audio_stream", {"chunk": chunk}, timeout=10)
-            assert answer["ok"], answer
-            await asyncio.sleep(CHUNK / rate / PACE)
-        await client.call("stop", {}, timeout=30)
-    return len(samples) / 16_000
+        server.stop()
 
 
 @pytest.fixture(scope="module")
