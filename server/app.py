@@ -90,7 +90,7 @@ def serve(config: Config) -> int:
 
     threading.Thread(target=listen, name="http", daemon=True).start()
     log.info("listening on http://%s:%d, loading model %s", where.host, port, config.model.name)
-    fatal = _run(config, engine, app.sessions, stop, port)
+    fatal = _run(config, engine, app, stop, port)
     _end(config, app, engine, http)
     return 1 if fatal or broken else 0
 
@@ -107,7 +107,7 @@ def _allow_files(connections: int) -> None:
         )
 
 
-def _run(config: Config, engine: ProcessEngine, sessions: Sessions, stop: threading.Event, port: int) -> bool:
+def _run(config: Config, engine: ProcessEngine, app: Application, stop: threading.Event, port: int) -> bool:
     """Look after the sessions until told to stop; True when the model can never load."""
     announced = False
     while not stop.wait(REAP_S if announced else 0.05):
@@ -123,7 +123,8 @@ def _run(config: Config, engine: ProcessEngine, sessions: Sessions, stop: thread
                 return True
             _announce(config, engine, port)
         if announced:
-            sessions.reap()
+            app.sessions.reap()
+            app.sockets.reap()
     return False
 
 

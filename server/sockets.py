@@ -24,7 +24,7 @@ from server.limits import TokenBucket
 from server.live import LiveSession
 from server.metrics import Metrics
 from server.sessions import Sessions
-from server.transport import TextPacket, harden, require_websocket_13
+from server.transport import Strangers, TextPacket, harden, require_websocket_13
 from stream.types import LABELS, JsonDict
 
 log = logging.getLogger("sockets")
@@ -33,6 +33,7 @@ for _name in ("sockets.socketio", "sockets.engineio"):
 
 MESSAGE_ROOM = 2 * 8_000_000  # above any chunk limit, so that a chunk too large is refused with words, by us
 UNREAD = 256  # packets waiting in a connection, answers to its own messages included, before it is closed
+STRANGE_S = 10  # how long a connection may take to join a namespace
 BACKLOG = 64  # packets waiting in a connection before its client counts as slow
 
 
@@ -111,6 +112,7 @@ class Sockets:
         self._server = server = self.io.server
         metrics.connections.set_function(lambda: float(len(self._connections)))
         harden(server, lambda: metrics.error("BAD_REQUEST"))
+        self._strangers = Strangers(server, STRANGE_S)
         server.on("connect", self.on_connect)
         server.on("disconnect", self.on_disconnect)
         server.on("start", self._guarded(self.on_start))
@@ -122,6 +124,10 @@ class Sockets:
     @property
     def connections(self) -> int:
         return len(self._connections)
+
+    def reap(self) -> None:
+        """To be called about once a second."""
+        self._strangers.close(time.monotonic())
 
     def say_goodbye(self, patience_s: float = 1.0) -> None:
         """Let what was sent last reach its readers, then close every connection."""

@@ -71,6 +71,28 @@ def harden(server: Any, on_refused: Callable[[], None]) -> None:
     server.eio.on("message", handle)
 
 
+class Strangers:
+    """Connections that never say whom they want to speak to: the limits on clients do not see them."""
+
+    def __init__(self, server: Any, patience_s: float) -> None:
+        self._server, self._patience_s = server, patience_s
+        self._since: dict[str, float] = {}  # Engine.IO sid → when it was first seen without a namespace
+
+    def close(self, now: float) -> None:
+        """To be called about once a second."""
+        rooms = self._server.manager.rooms
+        known = {sid for name in list(rooms) for sid in list(rooms[name].get(None, {}).values())}
+        strange = {
+            sid: self._since.get(sid, now) for sid in list(self._server.eio.sockets) if sid not in known
+        }
+        for sid, since in strange.items():
+            transport = self._server.eio.sockets.get(sid)
+            if now - since > self._patience_s and transport is not None:
+                log.info("connection closed: it never joined a namespace", extra={"connection": sid})
+                transport.close(wait=False)
+        self._since = strange
+
+
 def require_websocket_13(wsgi: Wsgi) -> Wsgi:
     """Refuse handshakes of other WebSocket versions, which the servers underneath answer with a traceback."""
 

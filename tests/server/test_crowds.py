@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 
 import psutil
@@ -10,7 +11,7 @@ import pytest
 
 from tests.conftest import Server
 from tests.server import ledger
-from tests.server.clients import Client, eventually
+from tests.server.clients import Client, Raw, eventually
 from tests.server.conftest import MODES, no_traceback, running
 
 Connect = Callable[..., Client]
@@ -55,6 +56,23 @@ def test_a_server_out_of_descriptors_is_back_when_it_has_some(
         speaker.speak(demo_pcm[128_000:192_000])
         assert speaker.stop()["lost_ms"] == 0
         ledger.of_client(speaker.heard, session_id).balance()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_connections_that_join_nothing_are_closed_and_others_are_not(
+    connect: Connect, raw: Callable[..., Raw], mode: str
+) -> None:
+    """They answer pings and never say `40`: no limit on clients would ever see them."""
+    with running(model__name="fake", server__async_mode=mode) as server:
+        speaker, stranger, guest = connect(server), raw(server, greet=False), raw(server)
+        began = time.monotonic()
+        assert speaker.start()["ok"]
+        assert stranger.until("1") in ("", "1"), "closed by the server"
+        assert 8 < time.monotonic() - began < 20
+        assert guest.alive() and speaker.stop()["ok"]
+        assert "it never joined a namespace" in server.log()
+        no_traceback(server.log())
 
 
 def answers(server: Server) -> bool:
