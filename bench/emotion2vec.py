@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.emotion2vec_random import make_folder
+from stream import whole
 from stream.models.emotion2vec import load
 from stream.models.emotion2vec.adapter import Emotion2Vec, Options, Precision
 from stream.types import SAMPLE_RATE, Floats, samples_for, softmax
@@ -111,12 +112,12 @@ def measure(theirs: Any, ours: dict[str, Emotion2Vec], args: argparse.Namespace,
         for precision, model in ours.items():
             spec = model.spec
             frames = spec.left_frames + spec.hop_frames + spec.right_frames
-            whole = torch.from_numpy(x).to(args.device)
+            samples = torch.from_numpy(x).to(args.device)
             live = torch.from_numpy(windows_of_speech(batch, samples_for(frames) / SAMPLE_RATE)).to(
                 args.device
             )
-            works[f"{precision} 20"] = partial(_forward, model, whole, False)
-            works[f"{precision} 10"] = partial(_forward, model, whole, True)
+            works[f"{precision} 20"] = partial(_forward, model, samples, False)
+            works[f"{precision} 10"] = partial(_forward, model, samples, True)
             works[f"{precision} live 20"] = partial(_forward, model, live, False)
             works[f"{precision} live 10"] = partial(_forward, model, live, True, spec.left_frames)
         times: dict[str, list[float]] = {key: [] for key in works}
@@ -155,7 +156,7 @@ def differences(exact: Emotion2Vec, reduced: Emotion2Vec, theirs: Any, seconds: 
     """How far reduced precision moves scores, and float32 from funasr's."""
     utterances, frames, agree, from_funasr = [], [], [], []
     for x in windows_of_speech(8, seconds):
-        a, b = exact.hear([x]).probs, reduced.hear([x]).probs
+        a, b = (whole.hear([x], model).probs() for model in (exact, reduced))
         utterances.append(np.abs(a - b))
         tensor = torch.from_numpy(x)[None]
         pa, pb = (softmax(_forward(m, tensor.to(m.spec.device), True)[0].numpy()) for m in (exact, reduced))

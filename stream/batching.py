@@ -1,20 +1,45 @@
 """Which waiting windows to run together, now or in a while: a pure rule, time passed in.
 
-Windows of one length share a batch, so nothing is padded and nobody's score depends on a neighbour's length.
-The length whose oldest window has waited longest goes first. A batch runs when it is full, or when its oldest
-window has waited `max_wait_s` for company.
+Windows that are alike share a batch, so nothing is padded and nobody's score depends on a neighbour's length.
+Live windows go first: the kind whose oldest window has waited longest, when its batch is full or when that window
+has waited `max_wait_s` for company. Background windows, those of files, run when no live window is due: the
+oldest, with those like it up to `max_background`. So a live window waits for one background run at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from stream.types import Window
+
+
+class Kind(NamedTuple):
+    """What windows must have in common to share a batch."""
+
+    n_frames: int
+    left_frames: int = 0
+    n_samples: int = 0
+    embed: bool = False
+    whole: bool = False
+    background: bool = False
+
+    @classmethod
+    def of(cls, window: Window) -> Kind:
+        n_samples = len(window.samples)
+        return cls(
+            window.n_frames, window.left_frames, n_samples, window.embed, window.whole, window.background
+        )
 
 
 @dataclass(frozen=True)
 class BatchLimits:
     max_batch: int = 32
     max_wait_s: float = 0.02
+    # Background windows in a batch; 0: none runs. One by one a file's scores are the same to the last digit,
+    # whatever else runs, and a live window waits for one of them at most.
+    max_background: int = 1
 
 
 @dataclass(frozen=True)
@@ -25,19 +50,22 @@ class Plan:
     wait_s: float | None = None
 
 
-def plan(lengths: Sequence[int], arrivals: Sequence[float], now: float, limits: BatchLimits) -> Plan:
-    """Plan for windows of `lengths` frames that arrived at `arrivals` seconds, oldest first."""
-    if not lengths:
-        return Plan()
-    groups: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        groups.setdefault(length, []).append(index)
-    # Before any full batch: a rare length must not starve behind a common one whose batches are always full.
-    oldest = next(iter(groups.values()))
-    wait_s = arrivals[oldest[0]] + limits.max_wait_s - now
-    if wait_s <= 0:
-        return Plan(take=tuple(oldest[: limits.max_batch]))
-    for group in groups.values():  # in the order of their oldest window
-        if len(group) >= limits.max_batch:
-            return Plan(take=tuple(group[: limits.max_batch]))
+def plan(kinds: Sequence[Kind], arrivals: Sequence[float], now: float, limits: BatchLimits) -> Plan:
+    """Plan for windows of `kinds` that arrived at `arrivals` seconds, oldest first."""
+    live: dict[Kind, list[int]] = {}
+    background: dict[Kind, list[int]] = {}
+    for index, kind in enumerate(kinds):
+        (background if kind.background else live).setdefault(kind, []).append(index)
+    wait_s = None
+    if live:
+        # Before any full batch: a rare kind must not starve behind a common one whose batches are always full.
+        oldest = next(iter(live.values()))
+        wait_s = arrivals[oldest[0]] + limits.max_wait_s - now
+        if wait_s <= 0:
+            return Plan(take=tuple(oldest[: limits.max_batch]))
+        for group in live.values():  # in the order of their oldest window
+            if len(group) >= limits.max_batch:
+                return Plan(take=tuple(group[: limits.max_batch]))
+    if background and limits.max_background:
+        return Plan(take=tuple(next(iter(background.values()))[: limits.max_background]))
     return Plan(wait_s=wait_s)

@@ -39,6 +39,11 @@ class Framer:
         """Whether spans of speech still wait to be cut or taken."""
         return bool(self._spans)
 
+    @property
+    def next_frame(self) -> int:
+        """The first frame that still waits to be cut. Only while `waiting`."""
+        return max(self._cursor, self._spans[0].start)
+
     def next_cut(self, frames_ready: int) -> Cut | None:
         """The next window of frames below `frames_ready`; None when there is not enough yet."""
         if not self._spans:

@@ -40,6 +40,11 @@ class SpeechGate:
         self._start: int | None = None  # where the open span started
         self._last_end = 0
 
+    @property
+    def quiet_to(self) -> int:
+        """Speech that has not begun yet will not begin before this frame."""
+        return max(self._last_end, self._next + 1 - self._config.onset - self._config.pre_roll)
+
     def advance(self, ring: RingBuffer) -> list[SpeechStarted | SpeechEnded]:
         """Judge every whole hop that the ring has gained."""
         n = ring.end // HOP - self._next

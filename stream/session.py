@@ -89,6 +89,13 @@ class StreamSession:
         """Nothing is out for scoring, and no detected speech waits for it."""
         return self._in_flight is None and not self._framer.waiting
 
+    @property
+    def told_to(self) -> int:
+        """Nothing more will be told of frames before it: scored, lost, or found to be silence. It only grows."""
+        if self._in_flight is not None:
+            return self._in_flight.first_frame
+        return self._framer.next_frame if self._framer.waiting else self._gate.quiet_to
+
     def push(self, samples: Floats) -> Turn:
         """Take samples (n,) in. Raises ValueError for more than `config.ring` at once."""
         if len(samples) > self._max_push:

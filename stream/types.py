@@ -27,6 +27,8 @@ LABELS_ZH = ("生气", "厌恶", "恐惧", "开心", "中立", "其他", "难过
 # softmax gives exactly 0 in float32.
 IMPOSSIBLE = -1e4
 
+AMBIGUOUS = 0.1  # a first label that leads the second by less (in probability) is no clear answer
+
 
 def frames_in(n_samples: int) -> int:
     """How many whole frames fit into `n_samples` samples."""
@@ -63,6 +65,9 @@ class Window:
 
     `state` is what the model returned with the session's previous window (None: the session's first):
     a model keeps nothing between calls, so any replica can serve any window, and a crash loses nothing.
+
+    A window that is `whole` (`stream.whole`) is a recording, or a piece of a long one: its answer is one row of
+    logits, whose weight is the number of the model's own frames that it is the mean of.
     """
 
     session_id: str
@@ -77,19 +82,26 @@ class Window:
     right_frames: int = 0  # and after them; fewer at the end of a span
     embed: bool = False  # the answer is to carry an embedding
     background: bool = False  # of a file: nobody waits for it while they speak, live windows go first
+    whole: bool = False  # heard as one; to its last sample, which may lie beyond its last frame
 
     @property
     def end_sample(self) -> int:
         """Index of the first sample after those that this window needs."""
         return (self.first_frame - self.left_frames) * HOP + len(self.samples)
 
+    @property
+    def n_rows(self) -> int:
+        """How many rows of logits its answer has."""
+        return 1 if self.whole else self.n_frames
+
 
 @dataclass(frozen=True, eq=False)
 class FrameScores:
-    """A model's answer to one window.
+    """A model's answer to one window; rows are frames, but for a `whole` window.
 
     The scores of a frame are softmax(logits). Those of an utterance are the softmax of the mean of its
-    frames' logits weighted by `weights`: all ones is a plain mean, attention pooling gives others.
+    frames' logits weighted by `weights`, times `gain`: weights of one are a plain mean, attention pooling gives
+    others. A gain above 1: many frames together are surer than one, and their mean would not show it.
     """
 
     logits: Floats  # (n_frames, N_LABELS)
@@ -97,6 +109,7 @@ class FrameScores:
     state: Floats | None  # (spec.state_size,)
     # (spec.embedding_size,): the mean of the frames' features weighted by `weights`, where the window asks for it
     embedding: Floats | None = None
+    gain: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,8 @@ class ModelSpec:
     `lookahead_frames`: how many frames after frame i may influence its scores.
     `left_frames`, `right_frames`: context that windows carry beside the frames to score, for models that keep no
     state. `fixed_hop`: windows may not grow under load, since scores depend on the window.
+    `whole_frames` > 0: its verdict on a recording is defined on the recording heard as one, not on the frames of
+    its speech (`stream.whole`); this many frames at most are heard so, a longer recording is heard in pieces.
     """
 
     name: str
@@ -132,6 +147,7 @@ class ModelSpec:
     fixed_hop: bool = False
     best_batch: int = 1 << 16  # windows beyond which a larger batch is no faster, only later
     embedding_size: int = 0  # 0: it gives none
+    whole_frames: int = 0
 
 
 class EmotionModel(Protocol):

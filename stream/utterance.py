@@ -1,4 +1,4 @@
-"""Frames of one span → one verdict: the softmax of the weighted mean of the frames' logits."""
+"""Frames of one span → one verdict: the softmax of the weighted mean of their logits, times the model's gain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Utterance:
         self.n_frames = 0
 
     def add(self, scores: FrameScores) -> None:
-        self._sum += scores.weights.astype(np.float64) @ scores.logits
+        self._sum += scores.gain * (scores.weights.astype(np.float64) @ scores.logits)
         weight = float(scores.weights.sum(dtype=np.float64))
         self._weight += weight
         if scores.embedding is not None:

@@ -30,7 +30,7 @@ Reply = Callable[[Window, Answer, Timing], None]
 
 
 class Busy(Exception):
-    """The engine holds as many windows as it may."""
+    """The engine holds as many windows of this kind, live or background, as it may."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ class EngineSettings:
     model_options: dict[str, str | bool] = field(default_factory=dict)  # see `load_model`
     threads: int = 1
     batching: BatchLimits = field(default_factory=BatchLimits)
-    max_queue: int = 1024
-    deadline_s: float = 8.0
+    max_queue: int = 1024  # live windows held
+    max_background: int = 64  # and background windows, those of files, beside them
+    deadline_s: float = 8.0  # a live window without an answer by then gets one that says so
+    background_deadline_s: float = 120.0  # a background window does when none at all was scored for so long
     hang_s: float = 20.0  # a child that says nothing for this long is killed and replaced
 
 
@@ -66,7 +68,10 @@ class Engine(Protocol):
         ...
 
     def submit(self, window: Window, reply: Reply) -> None:
-        """Accept a window, or raise Busy. `reply` is called once, later, or during this call."""
+        """Accept a window, or raise Busy. `reply` is called once, later, or during this call.
+
+        Live windows go first; a background window runs when no live one is due (`stream.batching`).
+        """
         ...
 
     def health(self) -> Health: ...

@@ -23,12 +23,19 @@ from server.engine import EngineSettings
 from server.engine.messages import Message, pack_window, unpack
 from stream.types import Window
 
+LONGEST_PATH = 100  # of a Unix socket; systems take 103 to 107 bytes
+SHORT_FOLDER = "/tmp"  # where to go when the folder for temporary files has a long name
+
+
+class NoPlace(Exception):
+    """There is no folder for the sockets; the text says what to do."""
+
 
 class Child:
     """A started process; the parent's view. `send` may be called from any thread, the rest from one."""
 
     def __init__(self, settings: EngineSettings, logging: Mapping[str, str]) -> None:
-        self._folder = tempfile.mkdtemp(prefix="emotion-stream-")  # mode 0700: nobody else may connect
+        self._folder = _private_folder()
         self._context = zmq.Context()
         self._windows = self._context.socket(zmq.PUSH)
         self._answers = self._context.socket(zmq.PULL)
@@ -112,6 +119,16 @@ class Child:
             "max_batch": settings.batching.max_batch,
             "max_wait_s": settings.batching.max_wait_s,
         }
+
+
+def _private_folder() -> str:
+    """A new folder that nobody else may enter, with a path short enough for a socket. Raises NoPlace, OSError."""
+    for place in (tempfile.gettempdir(), SHORT_FOLDER):
+        if len(os.fsencode(place)) + len("/emotion-stream-12345678/answers") <= LONGEST_PATH:
+            return tempfile.mkdtemp(prefix="emotion-stream-", dir=place)  # mode 0700
+    raise NoPlace(
+        f"{tempfile.gettempdir()}: too long a path for a socket; set TMPDIR to a folder with a shorter one"
+    )
 
 
 def _environment(settings: EngineSettings) -> dict[str, str]:

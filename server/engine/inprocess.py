@@ -10,8 +10,8 @@ import logging
 import threading
 import time
 
-from server.engine import Busy, EngineSettings, Health, Reply, Timing
-from server.engine.scoring import WaitingRoom, score_timed
+from server.engine import EngineSettings, Health, Reply, Timing
+from server.engine.scoring import Bounds, WaitingRoom, limits_for, score_timed
 from stream.types import Answer, EmotionModel, Failed, ModelSpec, Window
 
 _Waiting = tuple[Window, Reply, float]
@@ -24,9 +24,8 @@ class InProcessEngine:
 
     def __init__(self, model: EmotionModel, settings: EngineSettings) -> None:
         self._model = model
-        self._settings = settings
-        self._waiting: WaitingRoom[Reply] = WaitingRoom(settings.batching)
-        self._running = 0
+        self._bounds = Bounds(settings)
+        self._waiting: WaitingRoom[Reply] = WaitingRoom(limits_for(model.spec, settings.batching))
         self._closing = False
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -39,8 +38,7 @@ class InProcessEngine:
     def submit(self, window: Window, reply: Reply) -> None:
         with self._wake:
             if not self._closing:
-                if len(self._waiting) + self._running >= self._settings.max_queue:
-                    raise Busy()
+                self._bounds.enter(window)
                 self._waiting.add(window, reply, time.monotonic())
                 self._wake.notify()
                 return
@@ -48,7 +46,7 @@ class InProcessEngine:
 
     def health(self) -> Health:
         with self._wake:
-            return Health(not self._closing, len(self._waiting) + self._running, restarts=0)
+            return Health(not self._closing, len(self._bounds), restarts=0)
 
     def close(self) -> None:
         with self._wake:
@@ -61,19 +59,27 @@ class InProcessEngine:
             batch = self._in_time(batch)
             windows = [window for window, _, _ in batch]
             answers = score_timed(self._model, windows, [arrival for _, _, arrival in batch])
-            with self._wake:
-                self._running = 0
             for (window, reply, _), (answer, timing) in zip(batch, answers, strict=True):
-                _tell(window, reply, answer, timing)
+                self._tell(window, reply, answer, timing)
 
     def _in_time(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Those whose deadline has not passed; the others are answered."""
-        limit = self._settings.deadline_s
-        oldest = time.monotonic() - limit
-        for window, reply, arrival in batch:
-            if arrival < oldest:
-                _tell(window, reply, Failed("INFERENCE_TIMEOUT", f"no scores within {limit:g} s"), Timing())
-        return [waiting for waiting in batch if waiting[2] >= oldest]
+        now, in_time = time.monotonic(), []
+        for waiting in batch:
+            window, reply, arrival = waiting
+            if late := self._bounds.overdue(window, arrival, now):
+                self._tell(window, reply, late, Timing())
+            else:
+                in_time.append(waiting)
+        return in_time
+
+    def _tell(self, window: Window, reply: Reply, answer: Answer, timing: Timing) -> None:
+        with self._wake:
+            self._bounds.leave(window, answer, time.monotonic())
+        try:
+            reply(window, answer, timing)
+        except Exception:  # one session's fault must not stop everybody's engine
+            log.exception("an answer could not be delivered to session %s", window.session_id)
 
     def _next_batch(self) -> list[_Waiting]:
         """Wait for a batch; empty once closed and nothing is held."""
@@ -83,13 +89,5 @@ class InProcessEngine:
                 now = float("inf") if self._closing else time.monotonic()
                 batch, wait_s = self._waiting.take(now)
                 if batch or self._closing:
-                    self._running = len(batch)
                     return batch
                 self._wake.wait(wait_s)
-
-
-def _tell(window: Window, reply: Reply, answer: Answer, timing: Timing) -> None:
-    try:
-        reply(window, answer, timing)
-    except Exception:  # one session's fault must not stop everybody's engine
-        log.exception("an answer could not be delivered to session %s", window.session_id)

@@ -60,6 +60,7 @@ def pack_window(ticket: int, window: Window, submitted_s: float) -> Frames:
         "right": window.right_frames,
         "embed": window.embed,
         "background": window.background,
+        "whole": window.whole,
         "at": submitted_s,
     }
     state = b"" if window.state is None else window.state.data
@@ -79,6 +80,7 @@ def unpack_window(frames: Sequence[bytes]) -> tuple[int, Window, float]:
         right_frames=head["right"],
         embed=head["embed"],
         background=head["background"],
+        whole=head["whole"],
     )
     return head["ticket"], window, head["at"]
 
@@ -97,7 +99,7 @@ def pack(message: Message) -> Frames:
         if isinstance(answer, Failed):
             head["failed"] = asdict(answer)
         else:
-            head["n"] = len(answer.logits)
+            head["n"], head["gain"] = len(answer.logits), answer.gain
             optional = {"state": answer.state, "embedding": answer.embedding}
             head |= {name: 0 if array is None else len(array) for name, array in optional.items()}
             arrays += [answer.logits.ravel(), answer.weights]
@@ -133,5 +135,5 @@ def unpack(frames: Sequence[bytes]) -> Message:
         state = body[state_at:embedding_at].copy() if item["state"] else None
         at = embedding_at + item["embedding"]
         embedding = body[embedding_at:at].copy() if item["embedding"] else None
-        items.append((item["ticket"], FrameScores(logits, weights, state, embedding), timing))
+        items.append((item["ticket"], FrameScores(logits, weights, state, embedding, item["gain"]), timing))
     return Answers(items, head["fallbacks"])

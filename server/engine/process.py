@@ -15,9 +15,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from server import logs
-from server.engine import Busy, EngineSettings, Health, Reply, Timing
-from server.engine.child import Child
+from server.engine import EngineSettings, Health, Reply, Timing
+from server.engine.child import Child, NoPlace
 from server.engine.messages import Answers, Fatal, Ready
+from server.engine.scoring import Bounds
 from stream.types import Answer, Failed, ModelSpec, Window
 
 log = logging.getLogger("engine")
@@ -45,6 +46,7 @@ class ProcessEngine:
         self._logging = {"log_level": log_level, "log_format": log_format}
         self._lock = threading.RLock()
         self._held: dict[int, _Held] = {}
+        self._bounds = Bounds(settings)
         self._suspects: dict[int, None] = {}  # tickets, in order, of what a dead child had in its hands
         self._next_ticket = 0
         self._child: Child | None = None  # the child that has loaded its model
@@ -72,8 +74,7 @@ class ProcessEngine:
     def submit(self, window: Window, reply: Reply) -> None:
         with self._lock:
             if not self._closing:
-                if len(self._held) >= self._settings.max_queue:
-                    raise Busy()
+                self._bounds.enter(window)
                 self._next_ticket += 1
                 held = _Held(window, reply, time.monotonic())
                 self._held[self._next_ticket] = held
@@ -117,6 +118,9 @@ class ProcessEngine:
         try:
             child = Child(self._settings, self._logging)
             return self._serve(child)
+        except NoPlace as hopeless:
+            self._error, self._fatal = str(hopeless), True
+            return str(hopeless)
         except Exception as broken:  # no memory, no disk, …: this thread must live, or nobody is answered
             log.exception("the model process cannot be kept running")
             return f"{type(broken).__name__}: {broken}"
@@ -177,7 +181,9 @@ class ProcessEngine:
         """What the child may have now: one suspect, or everything when there is none. Needs the lock."""
         if self._child is None:
             return
-        for ticket in list(self._suspects)[:1] or list(self._held):
+        # Live ones first, as ever: min keeps the order among equals.
+        alone = min(self._suspects, key=lambda t: self._held[t].window.background, default=None)
+        for ticket in list(self._held) if alone is None else [alone]:
             if not self._held[ticket].sent:
                 self._send(self._child, ticket, self._held[ticket])
 
@@ -195,6 +201,8 @@ class ProcessEngine:
     def _answer(self, ticket: int, answer: Answer, timing: Timing) -> None:
         with self._lock:
             held = self._held.pop(ticket, None)
+            if held is not None:
+                self._bounds.leave(held.window, answer, time.monotonic())
             if ticket in self._suspects:
                 del self._suspects[ticket]
                 self._send_waiting()
@@ -206,11 +214,14 @@ class ProcessEngine:
             log.exception("an answer could not be delivered to session %s", held.window.session_id)
 
     def _answer_overdue(self, now: float) -> None:
-        limit = self._settings.deadline_s
         with self._lock:
-            overdue = [t for t, held in self._held.items() if now - held.submitted_s > limit]
-        for ticket in overdue:
-            self._answer(ticket, Failed("INFERENCE_TIMEOUT", f"no scores within {limit:g} s"), Timing())
+            overdue = [
+                (ticket, late)
+                for ticket, held in self._held.items()
+                if (late := self._bounds.overdue(held.window, held.submitted_s, now))
+            ]
+        for ticket, late in overdue:
+            self._answer(ticket, late, Timing())
 
     def _gone(self) -> Failed:
         reason = self._error if self._fatal else None

@@ -4,17 +4,70 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from server.engine import Timing
-from stream.batching import BatchLimits, plan
-from stream.types import N_LABELS, Answer, EmotionModel, Failed, FrameScores, Window
+from server.engine import Busy, EngineSettings, Timing
+from stream.batching import BatchLimits, Kind, plan
+from stream.types import N_LABELS, Answer, EmotionModel, Failed, FrameScores, ModelSpec, Window
 
 log = logging.getLogger("engine")
 
 Ticket = TypeVar("Ticket")
+BACKGROUND_ON_GPU = (
+    8  # background windows in a batch there: pieces of 30 s fill it, and live windows wait for them
+)
+
+
+def limits_for(spec: ModelSpec, wanted: BatchLimits) -> BatchLimits:
+    """The batches that suit this model where it runs."""
+    largest = min(wanted.max_batch, spec.best_batch)
+    return replace(
+        wanted,
+        max_batch=largest,
+        max_background=min(BACKGROUND_ON_GPU, largest) if spec.device.startswith("cuda") else 1,
+    )
+
+
+class Bounds:
+    """How many windows an engine holds, and for how long: live and background windows have bounds of their own, so
+    that files can neither fill the room of those who speak, nor time out because they wait behind them."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._held = {False: 0, True: 0}  # by whether they are background windows
+        self._moved_s = -float("inf")  # when a background window was last answered
+
+    def __len__(self) -> int:
+        return sum(self._held.values())
+
+    def enter(self, window: Window) -> None:
+        """Raises Busy."""
+        settings = self._settings
+        if self._held[window.background] >= (
+            settings.max_background if window.background else settings.max_queue
+        ):
+            raise Busy()
+        self._held[window.background] += 1
+
+    def leave(self, window: Window, answer: Answer, now: float) -> None:
+        self._held[window.background] -= 1
+        if window.background and isinstance(answer, FrameScores):
+            self._moved_s = now
+
+    def overdue(self, window: Window, submitted_s: float, now: float) -> Failed | None:
+        """What to answer to a window that has waited too long; None while it has not."""
+        if not window.background:
+            limit = self._settings.deadline_s
+            late = now - submitted_s > limit
+            return Failed("INFERENCE_TIMEOUT", f"no scores within {limit:g} s") if late else None
+        # As long as files get on at all, those that wait behind others need only patience.
+        limit = self._settings.background_deadline_s
+        if now - max(submitted_s, self._moved_s) <= limit:
+            return None
+        return Failed("OVERLOADED", f"live streams have left no room for files for {limit:g} s; try later")
 
 
 class WaitingRoom(Generic[Ticket]):
@@ -22,7 +75,9 @@ class WaitingRoom(Generic[Ticket]):
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
+        self._only_live = replace(limits, max_background=0)
         self._windows: list[Window] = []
+        self._kinds: list[Kind] = []
         self._tickets: list[Ticket] = []
         self._arrivals: list[float] = []
 
@@ -31,15 +86,18 @@ class WaitingRoom(Generic[Ticket]):
 
     def add(self, window: Window, ticket: Ticket, arrival_s: float) -> None:
         self._windows.append(window)
+        self._kinds.append(Kind.of(window))
         self._tickets.append(ticket)
         self._arrivals.append(arrival_s)
 
-    def take(self, now: float) -> tuple[list[tuple[Window, Ticket, float]], float | None]:
+    def take(
+        self, now: float, only_live: bool = False
+    ) -> tuple[list[tuple[Window, Ticket, float]], float | None]:
         """The batch to run now, or none and how many seconds to wait (None: until a window arrives)."""
-        decision = plan([w.n_frames for w in self._windows], self._arrivals, now, self._limits)
+        decision = plan(self._kinds, self._arrivals, now, self._only_live if only_live else self._limits)
         batch = [(self._windows[i], self._tickets[i], self._arrivals[i]) for i in decision.take]
         for i in reversed(decision.take):
-            del self._windows[i], self._tickets[i], self._arrivals[i]
+            del self._windows[i], self._kinds[i], self._tickets[i], self._arrivals[i]
         return batch, decision.wait_s
 
 
@@ -70,10 +128,10 @@ def score_timed(
 
 def _checked(window: Window, answer: FrameScores) -> Answer:
     """`answer`, if it is one: what is not a number would poison the session's state and its utterance."""
-    n = window.n_frames
+    n = window.n_rows
     if answer.logits.shape != (n, N_LABELS) or answer.weights.shape != (n,):
         shapes = f"{answer.logits.shape} and {answer.weights.shape}"
-        return Failed("INFERENCE_FAILED", f"the model gave scores of shape {shapes} for {n} frames")
+        return Failed("INFERENCE_FAILED", f"the model gave scores of shape {shapes}, {n} rows were due")
     optional = [array for array in (answer.state, answer.embedding) if array is not None]
     if all(np.isfinite(numbers).all() for numbers in (answer.logits, answer.weights, *optional)):
         return answer

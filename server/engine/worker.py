@@ -1,10 +1,13 @@
 """The model process: receives windows, scores them in batches, answers. Knows nothing of sockets or sessions.
 
-Run by `process` as `python -m server.engine.worker SETTINGS` and by nobody else. It ends when its parent does.
+Run by `process` as `python -m server.engine.worker SETTINGS` and by nobody else. It ends when its parent does,
+even while it loads its model or is stuck in it.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import os
 import shutil
@@ -13,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,13 @@ import zmq
 
 from server import logs
 from server.engine.messages import Alive, Answers, Fatal, Message, Ready, pack, unpack_window
-from server.engine.scoring import WaitingRoom, score_timed
+from server.engine.scoring import WaitingRoom, limits_for, score_timed
 from stream.batching import BatchLimits
 from stream.models.registry import load_model
 from stream.types import EmotionModel, Window, samples_for
 
 BEAT_S = 1.0  # how often a process that is idle says that it is alive
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 log = logging.getLogger("engine")
 
@@ -36,6 +40,7 @@ log = logging.getLogger("engine")
 def main(settings: dict[str, Any]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
     logs.configure(settings["log_level"], settings["log_format"])
+    _end_with(settings["parent"], Path(settings["windows"].removeprefix("ipc://")).parent)
     context = zmq.Context()
     windows, answers = context.socket(zmq.PULL), context.socket(zmq.PUSH)
     answers.setsockopt(zmq.LINGER, 1000)  # a last word must still arrive
@@ -58,38 +63,80 @@ def main(settings: dict[str, Any]) -> int:
         context.term()
         return 2
     tell(Ready(model.spec))
-    limits = BatchLimits(
-        min(int(str(settings["max_batch"])), model.spec.best_batch), float(str(settings["max_wait_s"]))
-    )
-    waiting: WaitingRoom[int] = WaitingRoom(limits)
-    last_word = time.monotonic()
-    while os.getppid() == settings["parent"]:
-        batch, wait_s = waiting.take(time.monotonic())
-        if batch:
-            scored = score_timed(model, [w for w, _, _ in batch], [at for _, _, at in batch])
-            items = [(ticket, *answer) for (_, ticket, _), answer in zip(batch, scored, strict=True)]
-            tell(Answers(items, getattr(model, "fallbacks", {})))
-            last_word = time.monotonic()
-        elif time.monotonic() - last_word > BEAT_S:
-            tell(Alive())
-            last_word = time.monotonic()
-        pause_s = 0.0 if batch else min(BEAT_S, BEAT_S if wait_s is None else wait_s)
-        if windows.poll(int(1000 * pause_s + 0.999)):
-            _receive(windows, waiting)
-    # The parent was killed, or it would have ended this process: nobody else is left to clean up.
-    shutil.rmtree(Path(str(settings["windows"]).removeprefix("ipc://")).parent, ignore_errors=True)
+    limits = BatchLimits(int(settings["max_batch"]), float(settings["max_wait_s"]))
+    _Desk(model, windows, tell, limits_for(model.spec, limits)).serve()
     return 0
 
 
-def _receive(windows: zmq.Socket[bytes], waiting: WaitingRoom[int]) -> None:
-    """Take everything that has arrived."""
-    while True:
-        try:
-            frames = windows.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return
-        ticket, window, submitted_s = unpack_window(frames)
-        waiting.add(window, ticket, submitted_s)
+class _Desk:
+    """Takes windows in, has them scored, answers, and says `Alive` when there is nothing else to say."""
+
+    def __init__(
+        self,
+        model: EmotionModel,
+        windows: zmq.Socket[bytes],
+        tell: Callable[[Message], None],
+        limits: BatchLimits,
+    ) -> None:
+        self._model, self._windows, self._tell = model, windows, tell
+        self._room: WaitingRoom[int] = WaitingRoom(limits)
+        self._last_word = time.monotonic()
+        if hasattr(model, "pause"):
+            model.pause = self._attend
+
+    def serve(self) -> None:
+        while True:
+            ran, wait_s = self._run_one()
+            pause_s = 0.0 if ran else min(BEAT_S, BEAT_S if wait_s is None else wait_s)
+            if self._windows.poll(int(1000 * pause_s + 0.999)):
+                self._receive()
+
+    def _attend(self) -> None:
+        """Called by the model now and then while it is at a file's window: those who speak do not wait for it, nor
+        for company."""
+        self._receive()
+        while self._run_one(only_live=True)[0]:
+            self._receive()
+
+    def _run_one(self, only_live: bool = False) -> tuple[bool, float | None]:
+        """Run one batch, if one is due: whether it was, else how long to wait."""
+        batch, wait_s = self._room.take(float("inf") if only_live else time.monotonic(), only_live)
+        if batch:
+            scored = score_timed(self._model, [w for w, _, _ in batch], [at for _, _, at in batch])
+            items = [(ticket, *answer) for (_, ticket, _), answer in zip(batch, scored, strict=True)]
+            self._say(Answers(items, getattr(self._model, "fallbacks", {})))
+        elif time.monotonic() - self._last_word > BEAT_S:
+            self._say(Alive())
+        return bool(batch), wait_s
+
+    def _say(self, message: Message) -> None:
+        self._tell(message)
+        self._last_word = time.monotonic()
+
+    def _receive(self) -> None:
+        """Take everything that has arrived."""
+        while True:
+            try:
+                frames = self._windows.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            ticket, window, submitted_s = unpack_window(frames)
+            self._room.add(window, ticket, submitted_s)
+
+
+def _end_with(parent: int, folder: Path) -> None:
+    """From now on, end when the parent does. It was killed, or it would have ended this process: nobody else is
+    left to clean up."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(BEAT_S / 2)
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+    if sys.platform == "linux":  # a process that was stopped would not notice: the kernel wakes it up then
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 @contextmanager
@@ -117,6 +164,12 @@ def _load(settings: dict[str, Any]) -> EmotionModel:
 
         torch.set_num_threads(settings["threads"])
     _warm_up(model)
+    gc.collect()
+    if (
+        sys.platform == "linux"
+    ):  # what loading took and does not need any more goes back: half of all for large
+        with suppress(AttributeError):  # another C library than GNU's
+            ctypes.CDLL(None).malloc_trim(0)
     return model
 
 

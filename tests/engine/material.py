@@ -21,14 +21,20 @@ MARK = np.float32(0.777)  # the first sample of a window that breaks a model
 
 
 def window(
-    number: int, n_frames: int = 10, *, marked: bool = False, samples: np.ndarray | None = None
+    number: int,
+    n_frames: int = 10,
+    *,
+    marked: bool = False,
+    samples: np.ndarray | None = None,
+    background: bool = False,
 ) -> Window:
     """`number` is its first frame: what tells windows apart in a test."""
     if samples is None:
         samples = np.random.default_rng(number).uniform(-1, 1, samples_for(n_frames)).astype(np.float32)
     if marked:
         samples[0] = MARK
-    return Window("s", number, n_frames, True, samples, np.array([number], np.float32))
+    state = np.array([number], np.float32)
+    return Window("s", number, n_frames, True, samples, state, background=background)
 
 
 def poison(number: int) -> Window:

@@ -232,6 +232,38 @@ def test_a_machine_that_cannot_start_a_child_is_asked_again(
     check_scores([window(0)], desk)
 
 
+def test_a_folder_for_temporary_files_with_a_long_name_is_no_place_for_a_socket(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = folder / ("long" * 20)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    engine, desk = started(), Desk()
+    engine.submit(window(0), desk.reply)
+    desk.wait(1)
+    assert not list(long.iterdir())
+    engine.close()
+    check_scores([window(0)], desk)
+    monkeypatch.setattr("server.engine.child.SHORT_FOLDER", str(long))
+    hopeless = ProcessEngine(EngineSettings(model="fake"), "CRITICAL")
+    hopeless.start()
+    until(lambda: hopeless.health().fatal)
+    assert "TMPDIR" in (hopeless.health().error or "") and hopeless.health().restarts == 0
+    hopeless.close()
+
+
+def test_after_a_crash_those_who_speak_do_not_wait_for_a_files_windows() -> None:
+    engine, desk = started(), Desk()
+    pid = stop_child(engine)
+    for i in range(8):
+        engine.submit(window(i, background=i < 4), desk.reply)
+    os.kill(pid, signal.SIGKILL)
+    desk.wait(8)
+    engine.close()
+    desk.check_once(8)
+    assert sorted(list(desk.answers)[:4]) == [4, 5, 6, 7]
+
+
 def test_nothing_is_left_behind(folder: Path) -> None:
     engine = started()
     first = kill(engine)
@@ -251,7 +283,7 @@ from server.engine import EngineSettings
 from server.engine.child import Child
 child = Child(EngineSettings(model="fake"), {"log_level": "CRITICAL", "log_format": "text"})
 print(child.pid, flush=True)
-if sys.argv[1] == "ready":
+if sys.argv[1] != "loading":
     while child.receive(1.0) is None:
         pass
     print("ready", flush=True)
@@ -259,7 +291,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("moment", ["loading", "ready"])
+@pytest.mark.parametrize("moment", ["loading", "ready", "stopped"])
 def test_a_child_ends_with_its_parent_and_cleans_up_after_it(moment: str, folder: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", ORPHAN, moment],
@@ -270,8 +302,10 @@ def test_a_child_ends_with_its_parent_and_cleans_up_after_it(moment: str, folder
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    if moment == "ready":
+    if moment != "loading":
         assert parent.stdout.readline() == "ready\n"
+    if moment == "stopped":
+        os.kill(pid, signal.SIGSTOP)
     assert running(pid)
     parent.kill()
     parent.wait()

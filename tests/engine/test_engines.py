@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from server.engine.inprocess import InProcessEngine
 from server.engine.process import ProcessEngine
 from stream.batching import BatchLimits
 from stream.models.fake import FakeModel
-from stream.types import Answer, Failed, Window
+from stream.types import Answer, Failed, FrameScores, Window
 from tests.engine.material import Desk, Held, Marked, check_scores, started, stop_child, until, window
 
 
@@ -159,6 +159,97 @@ def test_in_process_a_window_that_waited_past_its_deadline_is_not_scored_any_mor
     engine.close()
     desk.check_once(6)
     assert desk.codes()["scores"] == 2
+
+
+def test_files_cannot_fill_the_engine_nor_be_kept_out_of_it() -> None:
+    held = Held()
+    settings = EngineSettings(max_queue=5, max_background=3, batching=BatchLimits(2, 0.0))
+    inprocess, child = InProcessEngine(held, settings), started(max_queue=5, max_background=3)
+    pid = stop_child(child)
+    for engine in (inprocess, child):
+        desk = Desk()
+        for i in range(3):
+            engine.submit(window(i, background=True), desk.reply)
+        with pytest.raises(Busy):
+            engine.submit(window(99, background=True), desk.reply)
+        for i in range(3, 8):
+            engine.submit(window(i), desk.reply)
+        for background in (False, True):
+            with pytest.raises(Busy):
+                engine.submit(window(99, background=background), desk.reply)
+        assert engine.health().waiting == 8
+        held.go.set()
+        os.kill(pid, signal.SIGCONT)
+        desk.wait(8)
+        desk.check_once(8)
+        engine.close()
+
+
+def test_live_windows_go_first_and_a_files_windows_one_by_one() -> None:
+    for engine, hold, go in first_held():
+        desk = Desk()
+        hold(desk)
+        for i in range(1, 7):
+            engine.submit(window(i, background=True), desk.reply)
+        for i in range(7, 15):
+            engine.submit(window(i), desk.reply)
+        go()
+        desk.wait(15)
+        engine.close()
+        desk.check_once(15)
+        order = list(desk.answers)
+        before = [number for number in order[: order.index(14)] if 1 <= number < 7]
+        assert len(before) <= 1, "a file's window may have been at work when the live ones came"
+        assert order[-5:] == [2, 3, 4, 5, 6]
+        batches = [t.batch for t in desk.timings]
+        assert batches[-5:] == [1] * 5 and max(batches) == 8
+
+
+def first_held() -> Iterator[tuple[Engine, Callable[[Desk], None], Callable[[], None]]]:
+    """Engines at work on window 0, or stopped with it: what is submitted meanwhile is there when they go on."""
+    held = Held()
+    inprocess = InProcessEngine(held, EngineSettings(batching=BatchLimits(8, 0.0)))
+
+    def hold(desk: Desk) -> None:
+        inprocess.submit(window(0), desk.reply)
+        assert held.working.wait(5)
+
+    yield inprocess, hold, held.go.set
+    child = started(batching=BatchLimits(8, 0.0))
+    pid = stop_child(child)
+    yield child, lambda desk: child.submit(window(0, 12), desk.reply), lambda: os.kill(pid, signal.SIGCONT)
+
+
+def test_a_file_outwaits_the_deadline_of_live_windows_and_is_told_when_there_is_no_room() -> None:
+    child, desk = started(deadline_s=0.2, background_deadline_s=0.8), Desk()
+    pid = stop_child(child)
+    child.submit(window(0), desk.reply)
+    child.submit(window(1, background=True), desk.reply)
+    desk.wait(1)
+    assert desk.codes() == {"INFERENCE_TIMEOUT": 1}
+    time.sleep(0.3)
+    assert len(desk.answers) == 1
+    desk.wait(2, 3)
+    told = desk.answers[1]
+    assert isinstance(told, Failed) and told.code == "OVERLOADED" and "no room for files" in told.message
+    os.kill(pid, signal.SIGCONT)
+    child.close()
+
+
+def test_as_long_as_files_get_on_none_of_them_is_given_up() -> None:
+    """In turn behind others a window waits longer than `background_deadline_s`; something moves all the time."""
+
+    class Slow(FakeModel):
+        def score(self, windows: list[Window]) -> list[FrameScores]:
+            time.sleep(0.1)
+            return super().score(windows)
+
+    engine, desk = InProcessEngine(Slow(), EngineSettings(background_deadline_s=0.25)), Desk()
+    for i in range(8):
+        engine.submit(window(i, background=True), desk.reply)
+    desk.wait(8)
+    engine.close()
+    assert desk.codes() == {"scores": 8}
 
 
 def test_in_process_a_model_that_raises_on_one_window_fails_only_this_one() -> None:

@@ -44,6 +44,7 @@ windows = st.builds(
     right_frames=st.integers(0, 300),
     embed=st.booleans(),
     background=st.booleans(),
+    whole=st.booleans(),
 )
 
 
@@ -66,6 +67,7 @@ def scores(draw: st.DrawFn) -> FrameScores:
         draw(hnp.arrays(np.float32, n, elements=anything)),
         draw(states),
         draw(states),
+        draw(st.floats(0, 100)),
     )
 
 
@@ -85,6 +87,7 @@ def test_answers_come_through(items: list) -> None:
         else:
             assert same(got.logits, answer.logits) and same(got.weights, answer.weights)
             assert same(got.state, answer.state) and same(got.embedding, answer.embedding)
+            assert got.gain == answer.gain
 
 
 @given(
@@ -100,6 +103,8 @@ def test_answers_come_through(items: list) -> None:
         left_frames=st.integers(0, 300),
         right_frames=st.integers(0, 300),
         fixed_hop=st.booleans(),
+        embedding_size=st.integers(0, 4096),
+        whole_frames=st.integers(0, 100_000),
     )
 )
 @few

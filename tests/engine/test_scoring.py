@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from server.engine.scoring import WaitingRoom, score, score_timed
+from server.engine.scoring import BACKGROUND_ON_GPU, WaitingRoom, limits_for, score, score_timed
 from stream.batching import BatchLimits
 from stream.models.fake import FakeModel
 from stream.types import Failed, FrameScores, Window
@@ -86,3 +86,21 @@ def test_who_waits_is_taken_out_with_the_right_ticket() -> None:
         [(3, "ticket 3", 0.3)],
     ]
     assert room.take(100.0) == ([], None)
+
+
+def test_live_windows_alone_can_be_asked_for() -> None:
+    room: WaitingRoom[int] = WaitingRoom(BatchLimits(max_batch=8, max_wait_s=0))
+    for i in range(4):
+        room.add(window(i, background=i < 2), i, 0.0)
+    assert [ticket for _, ticket, _ in room.take(1.0, only_live=True)[0]] == [2, 3]
+    assert room.take(1.0, only_live=True) == ([], None)
+    assert [[ticket for _, ticket, _ in room.take(1.0)[0]] for _ in range(3)] == [[0], [1], []]
+
+
+def test_batches_suit_the_model_and_the_device() -> None:
+    spec, wanted = FakeModel().spec, BatchLimits(max_batch=32, max_wait_s=0.01)
+    assert limits_for(spec, wanted) == wanted
+    assert limits_for(replace(spec, best_batch=4), wanted) == BatchLimits(4, 0.01)
+    on_gpu = limits_for(replace(spec, device="cuda:1", best_batch=256), wanted)
+    assert (on_gpu.max_batch, on_gpu.max_background) == (32, BACKGROUND_ON_GPU)
+    assert limits_for(replace(spec, device="cuda", best_batch=2), wanted).max_background == 2

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from stream import whole
 from stream.models.emotion2vec.windows import WindowRule
 from stream.types import HOP, LABELS, Floats, FrameScores, Window, frames_in, samples_for, softmax
 from tests.models.conftest import sound
@@ -92,8 +93,12 @@ def test_windows_of_other_lengths_than_their_frames_are_refused(ours: Any) -> No
     good = window(x, 0, 50, 0, 0)
     with pytest.raises(ValueError, match="samples"):
         ours.score([Window("s", 0, 50, True, x[:-1][: samples_for(50) - 1], None)])
-    with pytest.raises(ValueError, match="samples"):
+    with pytest.raises(ValueError, match="not alike"):
         ours.score([good, window(x, 0, 40, 0, 0)])
+    with pytest.raises(ValueError, match="not alike"):
+        ours.score([good, replace(good, embed=True)])
+    with pytest.raises(ValueError, match="not alike"):
+        ours.score([good, window(x, 5, 45, 5, 0)])
 
 
 def test_seams_do_not_step(quick: Any) -> None:
@@ -140,33 +145,45 @@ def test_without_blending_there_is_no_state(folder: Path) -> None:
     assert model.score([window(sound(2), 20, 50, 20, 10)])[0].state is None
 
 
-def test_long_recordings_in_constant_memory(quick: Any) -> None:
-    second, peaks = sound(1), []
-    for n in (12, 40):
-        tracemalloc.start()
-        heard = quick.hear(second for _ in range(n))
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert heard.n_frames == (n * 16_000 - 400) // 320 + 1
-        assert heard.n_windows >= n / 4
-    assert peaks[1] < peaks[0] + 100_000
-    assert peaks[1] < 10_000_000  # two windows of 4 s are 0.5 MB
-
-
 def test_long_recordings_score_near_the_whole(quick: Any, ours: Any) -> None:
     x = sound(20, 8)
-    split, whole = quick.hear([x]), ours.hear([x])
-    assert (split.n_frames, whole.n_windows) == (whole.n_frames, 1)
-    assert split.n_windows > 5
-    assert np.abs(split.probs - whole.probs).max() < 0.1
-    cut = quick.hear(np.array_split(x, 77))
-    np.testing.assert_allclose(cut.probs, split.probs, atol=1e-6)
+    assert len(list(whole.windows_of([x], ours.spec))) == 1
+    assert len(list(whole.windows_of([x], quick.spec))) > 5
+    split, one = whole.hear([x], quick, embed=True), whole.hear([x], ours, embed=True)
+    assert np.abs(split.probs() - one.probs()).max() < 0.1
+    assert split.embedding is not None and one.embedding is not None
+    assert np.abs(split.embedding - one.embedding).max() < 0.3 * np.abs(one.embedding).max()
 
 
-@pytest.mark.parametrize("n", [0, 1, 399])
-def test_less_than_a_frame(ours: Any, n: int) -> None:
-    with pytest.raises(ValueError, match="25 ms"):
-        ours.hear([np.zeros(n, np.float32)])
+def test_a_piece_is_the_mean_of_its_frames_and_weighs_as_many(quick: Any) -> None:
+    import torch
+
+    x = sound(9.017, 4)
+    total = 0.0
+    for piece in whole.windows_of([x], quick.spec, embed=True):
+        (answer,) = quick.score([piece])
+        skip, take = piece.left_frames // 2, (piece.n_frames + 1) // 2
+        with torch.inference_mode():
+            features = quick._encoder.features(torch.from_numpy(piece.samples)[None], both_phases=False)[0]
+        np.testing.assert_allclose(answer.embedding, features[skip : skip + take].mean(0).numpy(), atol=1e-5)
+        assert (answer.logits.shape, answer.weights.tolist(), answer.state) == ((1, 9), [take], None)
+        total += float(answer.weights[0])
+    assert total == (len(x) - 400) // 320 + 1
+
+
+@pytest.mark.parametrize(("n", "left", "right"), [(50, 200, 20), (7, 33, 4), (1, 0, 0)])
+def test_an_embedding_is_the_mean_of_the_frames_to_score(ours: Any, n: int, left: int, right: int) -> None:
+    """Of both phases; and asking for it changes no score."""
+    import torch
+
+    w = window(sound(4, 2), left, n, left, right)
+    (plain,), (asked,) = ours.score([w]), ours.score([replace(w, embed=True)])
+    assert plain.embedding is None
+    np.testing.assert_array_equal(asked.logits, plain.logits)
+    with torch.inference_mode():
+        features = ours._encoder.features(torch.from_numpy(w.samples)[None], both_phases=True)[0]
+    np.testing.assert_allclose(asked.embedding, features[left : left + n].mean(0).numpy(), atol=1e-5)
+    assert asked.embedding.shape == (ours.spec.embedding_size,)
 
 
 def test_silence_and_loudness_give_numbers(ours: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bench.emotion2vec_random import OLD_TOKENS
+from stream import whole
 from stream.types import LABELS
 from tests.models.conftest import WHY, sound
 
@@ -118,7 +119,7 @@ def test_an_old_tokens_file_is_served_with_five_emotions(
     model = load(str(copy), "cpu")
     assert "only 5 emotions" in caplog.text
     assert model.spec.can_say == ("angry", "happy", "neutral", "sad", "unknown")
-    probs = model.hear([sound(1)]).probs
+    probs = whole.hear([sound(1)], model).probs()
     assert [label for label, p in zip(LABELS, probs, strict=True) if p > 0] == list(model.spec.can_say)
     assert probs.sum() == pytest.approx(1, abs=1e-6)
 
@@ -179,10 +180,10 @@ def test_files_that_are_none(copy: Path) -> None:
 def test_scope_maps_and_wrappings(copy: Path) -> None:
     """Weights without the prefix, or saved from a parallel module, are found as well."""
     found = torch.load(copy / "model.pt", weights_only=True)["model"]
-    before = load(str(copy), "cpu").hear([sound(1)]).probs
+    before = whole.hear([sound(1)], load(str(copy), "cpu")).probs()
     for prefix in ("", "module."):
         torch.save({prefix + n.removeprefix("d2v_model."): v for n, v in found.items()}, copy / "model.pt")
-        assert abs(load(str(copy), "cpu").hear([sound(1)]).probs - before).max() < 1e-6
+        assert abs(whole.hear([sound(1)], load(str(copy), "cpu")).probs() - before).max() < 1e-6
 
 
 def test_other_architectures_of_the_same_class(tmp_path: Path, theirs: Any) -> None:
@@ -205,4 +206,4 @@ def test_other_architectures_of_the_same_class(tmp_path: Path, theirs: Any) -> N
         random.make_folder(tmp_path / "other", "small")
     finally:
         random.config_of = plain
-    assert load(str(tmp_path / "other"), "cpu").embedding_size == 64
+    assert load(str(tmp_path / "other"), "cpu").spec.embedding_size == 64

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stream import whole
 from stream.types import HOP, LABELS, Floats, frames_in
 from tests.models.conftest import sound
 
@@ -23,24 +24,33 @@ def generate(theirs: Any, samples: Floats, granularity: str = "utterance") -> tu
     return np.array([said["scores"][names.index(label)] for label in LABELS], np.float32), said["feats"]
 
 
+def heard_by(model: Any, samples: Floats) -> tuple[Floats, Floats]:
+    """Our scores and embedding of a whole recording."""
+    heard = whole.hear([samples], model, embed=True)
+    assert heard.embedding is not None
+    return heard.probs(), heard.embedding
+
+
 @pytest.mark.parametrize("seconds", LENGTHS_S)
 def test_utterance_scores_and_embedding_are_funasrs(ours: Any, theirs: Any, seconds: float) -> None:
     x = sound(seconds, seed=int(10 * seconds))
     scores, embedding = generate(theirs, x)
-    heard = ours.hear([x])
-    np.testing.assert_allclose(heard.probs, scores, atol=CLOSE)
+    heard = whole.hear([x], ours, embed=True)
+    np.testing.assert_allclose(heard.probs(), scores, atol=CLOSE)
+    assert heard.embedding is not None
     np.testing.assert_allclose(heard.embedding, embedding, atol=CLOSE)
     assert heard.embedding.dtype == np.float32
-    assert heard.embedding.shape == (ours.embedding_size,)
-    assert (heard.n_windows, heard.n_frames) == (1, (len(x) - 400) // 320 + 1)
+    assert heard.embedding.shape == (ours.spec.embedding_size,)
 
 
 def test_a_file_scores_as_funasr_scores_it(ours: Any, theirs: Any, tmp_path: Any) -> None:
     soundfile.write(tmp_path / "a.wav", sound(3.3, 5), 16_000, subtype="PCM_16")
     scores, embedding = generate(theirs, str(tmp_path / "a.wav"))
-    heard = ours.score_file(tmp_path / "a.wav")
-    np.testing.assert_allclose(heard.probs, scores, atol=CLOSE)
-    np.testing.assert_allclose(heard.embedding, embedding, atol=CLOSE)
+    from stream.models.emotion2vec.adapter import blocks_of
+
+    heard = whole.hear(blocks_of(tmp_path / "a.wav"), ours, embed=True)
+    np.testing.assert_allclose(heard.probs(), scores, atol=CLOSE)
+    np.testing.assert_allclose(heard.embedding, embedding, atol=CLOSE)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seconds", [0.5, 2.31])
@@ -55,7 +65,8 @@ def test_frames_are_funasrs_and_their_mean_is_the_utterance(ours: Any, theirs: A
         utterance = theirs.model.proj(torch.from_numpy(frames).mean(0, keepdim=True)).numpy()
     np.testing.assert_allclose(features[0].numpy(), frames, atol=CLOSE)
     np.testing.assert_allclose(logits.mean(0), ours._labelled(utterance)[0], atol=CLOSE)
-    np.testing.assert_allclose(logits.mean(0), ours.hear([x]).logits, atol=CLOSE)
+    (window,) = whole.windows_of([x], ours.spec)
+    np.testing.assert_allclose(logits.mean(0), ours.score([window])[0].logits[0], atol=CLOSE)
 
 
 @pytest.mark.parametrize("n_samples", [400, 560, 720, 8000, 8160, 32_077])
@@ -111,7 +122,7 @@ def test_bf16_stays_near(folder: Any, ours: Any) -> None:
     agree = []
     for seed in range(6):
         x = sound(2.5, seed)
-        assert np.abs(reduced.hear([x]).probs - ours.hear([x]).probs).max() < 0.03
+        assert np.abs(heard_by(reduced, x)[0] - heard_by(ours, x)[0]).max() < 0.03
         with torch.inference_mode():
             frames = [m._forward(torch.from_numpy(x)[None])[0].argmax(-1) for m in (ours, reduced)]
         agree.append((frames[0] == frames[1]).float().mean().item())
@@ -129,7 +140,7 @@ def test_without_packed_weights_the_numbers_are_the_same(
     monkeypatch.setattr(dense, "_can_pack", False)
     plain = load(str(folder), "cpu")
     x = sound(1.7, 9)
-    np.testing.assert_allclose(plain.hear([x]).embedding, ours.hear([x]).embedding, atol=CLOSE)
+    np.testing.assert_allclose(heard_by(plain, x)[1], heard_by(ours, x)[1], atol=CLOSE)
 
 
 def test_packing_that_computes_wrongly_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +159,6 @@ def test_bf16_in_short_and_long_windows(folder: Any, ours: Any, seconds: float) 
 
     reduced = load(str(folder), "cpu", Options(precision="bfloat16"))
     x = sound(seconds, 2)
-    np.testing.assert_allclose(reduced.hear([x]).probs, ours.hear([x]).probs, atol=0.03)
-    apart = np.abs(reduced.hear([x]).embedding - ours.hear([x]).embedding)
-    assert apart.max() < 0.1
+    (probs, embedding), (exact, exact_embedding) = heard_by(reduced, x), heard_by(ours, x)
+    np.testing.assert_allclose(probs, exact, atol=0.03)
+    assert np.abs(embedding - exact_embedding).max() < 0.1

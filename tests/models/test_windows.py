@@ -1,49 +1,12 @@
-"""Numbers about windows, without a model."""
+"""Numbers about live windows, without a model."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from stream.models.emotion2vec.windows import STEP, WindowRule, fade, pieces, remember
-from stream.types import FRAME, SAMPLE_RATE, Floats
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.integers(0, 60_000), st.lists(st.integers(0, 40_000), max_size=6), st.sampled_from([0.5, 1.0, 1.51])
-)
-def test_pieces_take_each_frame_once(n: int, cuts: list[int], longest_s: float) -> None:
-    x = np.arange(n, dtype=np.float32)
-    blocks = np.split(x, sorted(min(cut, n) for cut in cuts))
-    context = round(0.1 * SAMPLE_RATE) // STEP
-    next_frame = 0
-    for piece in pieces(blocks, longest_s, context_s=0.1):
-        frames = (len(piece.samples) - FRAME) // STEP + 1
-        start = next_frame - piece.skip
-        assert len(piece.samples) <= longest_s * SAMPLE_RATE
-        np.testing.assert_array_equal(piece.samples, x[start * STEP :][: len(piece.samples)])
-        assert piece.skip == min(next_frame, context)
-        after = frames - piece.skip - piece.take
-        next_frame += piece.take
-        total = max(0, (n - FRAME) // STEP + 1)
-        assert after >= 0
-        assert after == context or next_frame == total or after == total - next_frame
-    assert next_frame == max(0, (n - FRAME) // STEP + 1)
-
-
-@pytest.mark.parametrize("n", [400, 8000, SAMPLE_RATE])
-def test_what_fits_is_one_piece(n: int) -> None:
-    x = np.ones(n, np.float32)
-    (piece,) = pieces(np.array_split(x, 5), 1.0, 0.1)
-    assert (len(piece.samples), piece.skip, piece.take) == (n, 0, (n - FRAME) // STEP + 1)
-
-
-def test_windows_that_leave_nothing() -> None:
-    with pytest.raises(ValueError, match="leave nothing"):
-        list(pieces([], 2.0, 1.0))
+from stream.models.emotion2vec.windows import WindowRule, fade, remember
+from stream.types import Floats
 
 
 def logits(n: int, value: float) -> Floats:

@@ -126,6 +126,16 @@ def test_a_verdict_does_not_depend_on_how_frames_are_grouped(logits: np.ndarray,
     assert np.allclose(whole.probs(), softmax(mean.astype(np.float32)), atol=1e-5)
 
 
+def test_a_gain_makes_a_verdict_surer_than_its_frames() -> None:
+    logits = np.zeros((3, N_LABELS), np.float32)
+    logits[:, 2] = 1.0
+    plain, gained = Utterance(), Utterance()
+    plain.add(FrameScores(logits, np.ones(3, np.float32), None))
+    gained.add(FrameScores(logits, np.ones(3, np.float32), None, gain=2.0))
+    assert np.allclose(plain.probs(), softmax(logits[0]), atol=1e-6)
+    assert np.allclose(gained.probs(), softmax(2 * logits[0]), atol=1e-6)
+
+
 def test_a_verdict_needs_frames() -> None:
     with pytest.raises(ValueError, match="without scored frames"):
         Utterance().probs()

@@ -10,10 +10,10 @@ with the code; docs/emotion2vec.md says how to get them and under which licence.
     dense       products with packed weights
     layers      normalisation, convolution, transformer block
     encoder     the forward pass: samples → features → logits
-    windows     pure numbers: context, long files, fading at window edges
+    windows     pure numbers: the rule for live windows, fading at their edges
     memory      out of memory: half the batch, then the CPU
     graphs      CUDA graphs
-    adapter     the `EmotionModel`; utterances and embeddings
+    adapter     the `EmotionModel`: live windows and whole recordings, scores and embeddings
     loading     name, device, precision → a model ready to score
     verify      known scores of known clips
 

@@ -1,12 +1,12 @@
-"""Emotion2Vec: live windows to frame scores (`EmotionModel`), recordings to utterance scores and embeddings."""
+"""Emotion2Vec, the `EmotionModel`: live windows to frame scores, whole recordings to one row; and embeddings."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -14,20 +14,21 @@ import torch
 
 from stream.codec import Resampler
 from stream.models.emotion2vec.dense import Place
-from stream.models.emotion2vec.encoder import TOGETHER, Encoder
+from stream.models.emotion2vec.encoder import TOGETHER, Encoder, Pause, go_on
 from stream.models.emotion2vec.folder import Hub
 from stream.models.emotion2vec.graphs import Graphs
 from stream.models.emotion2vec.labels import TokenMap
 from stream.models.emotion2vec.memory import Halving
-from stream.models.emotion2vec.windows import WindowRule, fade, pieces, remember
+from stream.models.emotion2vec.windows import WindowRule, fade, remember
 from stream.types import (
+    HOP,
     IMPOSSIBLE,
+    SAMPLE_RATE,
     Floats,
     FrameScores,
     ModelSpec,
     Window,
     samples_for,
-    softmax,
 )
 
 log = logging.getLogger("model")
@@ -43,19 +44,28 @@ class Options:
     precision: Precision = "float32"  # auto: bfloat16 where the device multiplies it faster
     allow_pickle: bool = False  # let model.pt run code when it is read: for files of your own only
     rule: WindowRule = field(default_factory=WindowRule)
-    longest_s: float = 30.0  # a longer recording is scored in windows of this length
+    longest_s: float = 30.0  # a longer recording is heard in pieces of this length (`stream.whole`)
     cuda_graphs: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Heard:
-    """What was heard in one recording."""
+@dataclass(frozen=True)
+class _Job:
+    """What holds for every window of a batch."""
 
-    probs: Floats  # (N_LABELS,), sums to 1
-    logits: Floats  # (N_LABELS,): the mean over frames
-    embedding: Floats  # (width,): the mean of the frames' features
-    n_frames: int  # of 20 ms
-    n_windows: int
+    since: int  # of the model's frames, the first to score
+    take: int  # and how many
+    ahead: int  # frames after those, whose logits the next window fades from
+    whole: bool = False
+    embed: bool = False
+    background: bool = False
+
+    @classmethod
+    def of(cls, window: Window) -> _Job:
+        if window.whole:  # every second frame is one of the model's
+            since, take, ahead = window.left_frames // 2, (window.n_frames + 1) // 2, 0
+        else:
+            since, take, ahead = window.left_frames, window.n_frames, window.right_frames
+        return cls(since, take, ahead, window.whole, window.embed, window.background)
 
 
 class Emotion2Vec:
@@ -64,18 +74,18 @@ class Emotion2Vec:
     def __init__(
         self, name: str, encoder: Encoder, tokens: TokenMap, options: Options, terms: str = ""
     ) -> None:
-        self._encoder, self._rule, self._longest_s = encoder, options.rule, options.longest_s
+        self._encoder, self._rule = encoder, options.rule
         self.tokens, self.licence = tokens, terms
         device = encoder.place.device
         self._possible = np.array([row is not None for row in tokens.rows])
         self._rows = np.array([row or 0 for row in tokens.rows])
         self._on_cpu: Encoder | None = None
-        forward: Any = (
-            Graphs(self._forward) if options.cuda_graphs and device.type == "cuda" else self._forward
-        )
+        self._graphs = Graphs(self._forward) if options.cuda_graphs and device.type == "cuda" else None
+        # Called between the layers of work in the background on a CPU; it may call `score` for live windows.
+        self.pause: Pause = go_on
         self.scoring = Halving(
-            lambda batch, since: self._frames(batch, since, forward),
-            self._frames_on_cpu if device.type == "cuda" else None,
+            self._run,
+            self._run_on_cpu if device.type == "cuda" else None,
             torch.cuda.empty_cache if device.type == "cuda" else lambda: None,
         )
         rule = self._rule
@@ -91,6 +101,8 @@ class Emotion2Vec:
             right_frames=rule.right,
             fixed_hop=True,
             best_batch=256 if device.type == "cuda" else TOGETHER,
+            embedding_size=encoder.width,
+            whole_frames=round(options.longest_s * SAMPLE_RATE) // HOP,
         )
 
     @property
@@ -98,87 +110,70 @@ class Emotion2Vec:
         """How often memory was short: `halved` a batch, or sent a window to the `cpu`."""
         return dict(self.scoring.counts)
 
-    @property
-    def embedding_size(self) -> int:
-        return self._encoder.width
-
     def score(self, windows: list[Window]) -> list[FrameScores]:
-        """Frame scores of windows of one `n_frames` and one length: logits (n_frames, 9), weights all 1.
+        """Score windows that are alike (`stream.batching.Kind`).
 
-        Raises ValueError for windows whose samples do not match their frames.
+        Logits of frames (n_frames, 9) with weights of 1; of a whole window one row, and its number of 20 ms frames
+        for a weight. Raises ValueError for windows that are not alike, or whose samples do not match their frames.
         """
         if not windows:
             return []
+        job = _Job.of(windows[0])
         for w in windows:
             wanted = samples_for(w.left_frames + w.n_frames + w.right_frames)
-            if len(w.samples) != wanted or wanted != len(windows[0].samples):
-                raise ValueError(
-                    f"{len(w.samples)} samples in a window of {wanted}, in a batch of one length"
-                )
-        since = min(w.left_frames for w in windows)
-        logits = self.scoring(np.stack([w.samples for w in windows]), since)
-        return [
-            self._answer(w, rows[w.left_frames - since :]) for w, rows in zip(windows, logits, strict=True)
-        ]
-
-    def hear(self, blocks: Iterable[Floats]) -> Heard:
-        """Utterance scores and embedding of a recording of any length, in blocks (n,) at 16 kHz, in constant
-        memory.
-
-        Up to `longest_s` equal to funasr's `generate`; beyond, the mean over all frames of its windows.
-        Raises ValueError for less than one frame (25 ms).
-        """
-        feature_sum = np.zeros(self.embedding_size)
-        n_frames = n_windows = 0
-        for piece in pieces(blocks, self._longest_s):
-            with torch.inference_mode():
-                x = self._encoder.features(self._upload(piece.samples[None]), both_phases=False)[0]
-                feature_sum += (
-                    x[piece.skip : piece.skip + piece.take].sum(0, dtype=torch.float64).cpu().numpy()
-                )
-            n_frames, n_windows = n_frames + piece.take, n_windows + 1
-        if not n_frames:
-            raise ValueError("a recording of less than 25 ms has no emotion")
-        embedding = (feature_sum / n_frames).astype(np.float32)
-        with torch.inference_mode():  # the head is linear: its mean is that of the frames' logits
-            heads = self._encoder.logits(self._upload(embedding[None])).cpu().numpy()
-        logits = self._labelled(heads)[0]
-        return Heard(softmax(logits), logits, embedding, n_frames, n_windows)
-
-    def score_file(self, path: Path) -> Heard:
-        """`hear` a sound file of any rate and number of channels. Raises soundfile.SoundFileError, ValueError."""
-        return self.hear(blocks_of(path))
+            spare = len(w.samples) - wanted
+            if not (0 <= spare < HOP if w.whole else spare == 0):
+                raise ValueError(f"{len(w.samples)} samples in a window of {wanted}")
+            if len(w.samples) != len(windows[0].samples) or _Job.of(w) != job:
+                raise ValueError("a batch of windows that are not alike")
+        logits, *rest = self.scoring(np.stack([w.samples for w in windows]), job)
+        embeddings = rest[0] if rest else [None] * len(windows)
+        return [self._answer(*each, job) for each in zip(windows, logits, embeddings, strict=True)]
 
     def warm_up(self) -> None:
         """Run a whole window of silence, so that the first speaker does not pay for first times."""
         rule = self._rule
-        self.scoring(np.zeros((1, samples_for(rule.left + rule.hop + rule.right)), np.float32), rule.left)
+        silence = np.zeros((1, samples_for(rule.left + rule.hop + rule.right)), np.float32)
+        self.scoring(silence, _Job(rule.left, rule.hop, rule.right))
 
-    def _answer(self, window: Window, logits: Floats) -> FrameScores:
-        """Of the frames of a whole window (frames, 9): those to score, faded in, and the state for the next
-        one."""
-        own = np.ascontiguousarray(logits[: window.n_frames])
+    def _answer(self, window: Window, logits: Floats, embedding: Floats | None, job: _Job) -> FrameScores:
+        """A live window's logits are those of its frames and of those ahead: fade in the first, keep the others in
+        the state for the next window."""
+        mine = None if embedding is None else embedding.copy()  # a view would keep the whole batch alive
+        if job.whole:
+            return FrameScores(logits, np.full(1, job.take, np.float32), None, mine)
+        own = np.ascontiguousarray(logits[: job.take])
         if self._rule.state_size and not window.starts_span:
             own = fade(own, window.first_frame, window.state)
-        ahead = logits[window.n_frames :][: self._rule.right]
-        after = remember(self._rule, window.first_frame + window.n_frames, ahead)
-        return FrameScores(own, np.ones(window.n_frames, np.float32), after)
+        ahead = logits[job.take :][: self._rule.right]
+        after = remember(self._rule, window.first_frame + job.take, ahead)
+        return FrameScores(own, np.ones(job.take, np.float32), after, mine)
 
-    def _frames(self, batch: Floats, since: int, forward: Any) -> Floats:
-        """Logits of the 10 ms frames from `since` on of windows (n, samples) → (n, frames, 9)."""
+    def _run(self, batch: Floats, job: _Job) -> tuple[Floats, ...]:
+        """Windows (n, samples) → logits (n, rows, 9), and embeddings (n, width) where they are asked for."""
         with torch.inference_mode():
-            return self._labelled(forward(self._upload(batch), since).cpu().numpy())
+            samples = self._upload(batch)
+            if self._graphs and not job.whole and not job.embed:
+                return (self._labelled(self._graphs(samples, job.since).cpu().numpy()),)
+            return self._score(self._encoder, samples, job)
+
+    def _run_on_cpu(self, batch: Floats, job: _Job) -> tuple[Floats, ...]:
+        if self._on_cpu is None:
+            self._on_cpu = self._encoder.moved(Place(torch.device("cpu"), torch.float32))
+        with torch.inference_mode():
+            return self._score(self._on_cpu, torch.from_numpy(batch), job)
+
+    def _score(self, encoder: Encoder, samples: torch.Tensor, job: _Job) -> tuple[Floats, ...]:
+        pause = self.pause if job.background and not samples.is_cuda else go_on
+        features = encoder.features(samples, not job.whole, job.since, pause)
+        if job.whole or job.embed:
+            mean = features[:, : job.take].mean(1, dtype=torch.float64).float()
+        # The head is linear: what it says of the mean of the frames is the mean of what it says of them.
+        logits = self._labelled(encoder.logits(mean[:, None] if job.whole else features).cpu().numpy())
+        return (logits, mean.cpu().numpy()) if job.embed else (logits,)
 
     def _forward(self, samples: torch.Tensor, since: int = 0) -> torch.Tensor:
         return self._encoder.logits(self._encoder.features(samples, True, since))
-
-    def _frames_on_cpu(self, batch: Floats, since: int) -> Floats:
-        if self._on_cpu is None:
-            self._on_cpu = self._encoder.moved(Place(torch.device("cpu"), torch.float32))
-        encoder = self._on_cpu
-        with torch.inference_mode():
-            features = encoder.features(torch.from_numpy(batch), True, since)
-            return self._labelled(encoder.logits(features).numpy())
 
     def _labelled(self, heads: Floats) -> Floats:
         """The head's scores (…, tokens) in the order of LABELS (…, 9)."""

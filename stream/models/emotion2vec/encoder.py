@@ -14,6 +14,7 @@ then two ordinary 20 ms sequences for everything that follows, which never saw a
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,6 +27,13 @@ from stream.types import FRAME, HOP
 
 TOGETHER = 4  # windows at a time on a CPU: more do not fill it better, and fall out of its cache
 BIASES = 6  # attention biases kept, by length: live windows have few
+
+
+Pause = Callable[[], None]
+
+
+def go_on() -> None:
+    pass
 
 
 class UnsupportedModel(ValueError):
@@ -67,54 +75,57 @@ class Encoder:
         """The same model on the CPU: for a GPU that ran out of memory."""
         return Encoder(self._module, place)
 
-    def features(self, samples: Tensor, both_phases: bool, since: int = 0) -> Tensor:
+    def features(self, samples: Tensor, both_phases: bool, since: int = 0, pause: Pause = go_on) -> Tensor:
         """Features of each frame of windows of one length, float32 (batch, frames, width).
 
         `samples` (batch, n) float32 on the encoder's device, n >= 400. With `both_phases` there is a frame
         every 160 samples, as `stream.types.frames_in` counts them; else every 320, as funasr has it. Frames
-        before `since` are context only: the last block leaves them out, and so does the answer.
+        before `since` are context only: the last block leaves them out, and so does the answer. `pause` is called
+        between one layer and the next.
         """
         if not samples.is_cuda and len(samples) > TOGETHER:
             parts = samples.split_with_sizes(_even_parts(len(samples)))
-            return torch.cat([self.features(part, both_phases, since) for part in parts])
+            return torch.cat([self.features(part, both_phases, since, pause) for part in parts])
         if self._normalize:
             samples = functional.layer_norm(samples, samples.shape[1:])
         if samples.is_cuda:
-            local = self._local(samples, both_phases)
+            local = self._local(samples, both_phases, pause)
         else:  # one by one: these products fill a core by themselves, and what one leaves stays in its cache
-            local = torch.cat([self._local(one, both_phases) for one in samples[:, None]])
+            local = torch.cat([self._local(one, both_phases, pause) for one in samples[:, None]])
         if not both_phases:
-            return self._contextual(local, since)
+            return self._contextual(local, since, pause)
         first = since // 2
         even, odd = local[:, 0::2], local[:, 1::2]
         if even.shape[1] == odd.shape[1]:
-            both = self._contextual(torch.cat([even, odd]), first)
+            both = self._contextual(torch.cat([even, odd]), first, pause)
             grid = torch.stack(both.chunk(2), dim=2).flatten(1, 2)
         else:
             grid = local.new_empty(len(local), local.shape[1] - 2 * first, self.width)
-            grid[:, 0::2] = self._contextual(even, first)
+            grid[:, 0::2] = self._contextual(even, first, pause)
             if odd.shape[1] > first:
-                grid[:, 1::2] = self._contextual(odd, first)
+                grid[:, 1::2] = self._contextual(odd, first, pause)
         return grid[:, since % 2 :]
 
     def logits(self, features: Tensor) -> Tensor:
         """The model's head: features (..., width) → logits (..., tokens), float32, in the order of its tokens."""
         return self._head(features)
 
-    def _local(self, samples: Tensor, both_phases: bool) -> Tensor:
+    def _local(self, samples: Tensor, both_phases: bool, pause: Pause) -> Tensor:
         """The convolution stack and the projection behind it: (batch, n) → float32 (batch, frames, width)."""
         x = samples.unsqueeze(2)
         for conv in self._stack[:-1]:
             x = conv(x)
+            pause()
         x = self._stack[-1](x, stride=1 if both_phases else None)
         return self._project(self._project_norm(x)).float()
 
-    def _contextual(self, x: Tensor, since: int) -> Tensor:
+    def _contextual(self, x: Tensor, since: int, pause: Pause) -> Tensor:
         """Positions and the transformer over one 20 ms sequence (batch, time, width) → its steps from `since`
         on."""
         position = x if self._position_norm is None else self._position_norm(x)
         for conv, norm in self._position:
             position = functional.gelu(norm(conv(position)))
+            pause()
         x = x + position
         biases = self._bias_for(x.shape[1], x.device)
         if self._extra is not None:
@@ -122,6 +133,7 @@ class Encoder:
         x = self._first_norm(x)
         for block, bias in zip(self._blocks[:-1], biases[:-1], strict=True):
             x = block(x, bias)
+            pause()
         return self._blocks[-1](x, biases[-1], self._n_extra + since)
 
     def _bias_for(self, length: int, device: torch.device) -> list[Tensor | None]:

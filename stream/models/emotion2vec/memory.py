@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from stream.types import Floats
 log = logging.getLogger("model")
 GROW_AFTER = 200  # batches without trouble after which a halved limit is doubled again
 
-Run = Callable[[Floats, int], Floats]  # a batch, and what holds for all of it
+# A batch, and what holds for all of it → arrays with one row per row of the batch.
+Run = Callable[[Floats, Any], tuple[Floats, ...]]
 
 
 class Halving:
@@ -31,16 +33,16 @@ class Halving:
         self._quiet = 0
         self.counts: Counter[str] = Counter()
 
-    def __call__(self, batch: Floats, since: int = 0) -> Floats:
-        """batch (n, …) → (n, …); `since` is handed on. Raises what `run` raises when even one row does not
+    def __call__(self, batch: Floats, job: Any = None) -> tuple[Floats, ...]:
+        """batch (n, …) → arrays (n, …); `job` is handed on. Raises what `run` raises when even one row does not
         fit and nobody stands in."""
-        done: list[Floats] = []
+        done: list[tuple[Floats, ...]] = []
         at = 0
         while at < len(batch):
             size = min(self._limit or len(batch), len(batch) - at)
             part = batch[at : at + size]
             try:
-                done.append(self._run(part, since))
+                done.append(self._run(part, job))
                 self._recover()
             except Exception as broken:
                 if not out_of_memory(broken):
@@ -55,9 +57,9 @@ class Halving:
                     raise
                 self.counts["cpu"] += 1
                 log.warning("out of memory with one window: it is scored on the CPU")
-                done.append(self._fallback(part, since))
+                done.append(self._fallback(part, job))
             at += size
-        return done[0] if len(done) == 1 else np.concatenate(done)
+        return done[0] if len(done) == 1 else tuple(map(np.concatenate, zip(*done, strict=True)))
 
     def _recover(self) -> None:
         if self._limit is None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.types import LABELS, Floats
+from stream import whole
+from stream.types import HOP, LABELS, Floats
 
 CLIP = Path("example") / "test.wav"  # comes with the weights
 OWN_TOLERANCE = 1e-4  # ours in float32 against funasr's
@@ -105,11 +106,14 @@ def verify(name: str, clip: Path | None = None, device: str = "auto", hub: str =
     if not clip.is_file():
         raise FileNotFoundError(f"{clip}: no such clip; give one, or fetch the folder's example/ too")
     model = load(name, device, options)
-    ours = model.score_file(clip)
     samples = np.concatenate(list(blocks_of(clip)))
+    heard = whole.hear([samples], model)
+    if not heard.n_frames:
+        raise ValueError(f"{clip}: less than 25 ms of sound has no emotion")
+    ours = heard.probs()
     comparisons: list[Comparison] = []
     notes: list[str] = []
-    if ours.n_windows == 1:
+    if len(samples) <= model.spec.whole_frames * HOP:
         module, tokens = load_module(folder)
         source = torch.from_numpy(samples)[None]
         with torch.inference_mode():
@@ -120,13 +124,13 @@ def verify(name: str, clip: Path | None = None, device: str = "auto", hub: str =
         said = torch.softmax(heads[rows], -1).numpy()
         theirs = np.zeros(len(LABELS), np.float32)
         theirs[[i for i, row in enumerate(tokens.rows) if row is not None]] = said
-        comparisons.append(Comparison("funasr", ours.probs, theirs, OWN_TOLERANCE))
+        comparisons.append(Comparison("funasr", ours, theirs, OWN_TOLERANCE))
     else:
-        notes.append("the clip is longer than one window: not compared with funasr, which scores it whole")
-    if published := compare(ours.probs, folder.name, clip):
+        notes.append("the clip is heard in pieces: not compared with funasr, which scores it whole")
+    if published := compare(ours, folder.name, clip):
         comparisons.append(published)
     else:
         notes.append(f"no published scores are known for {folder.name} on this clip")
     if model.tokens.note:
         notes.append(model.tokens.note)
-    return Report(folder.name, str(clip), model.licence, ours.probs, comparisons, notes)
+    return Report(folder.name, str(clip), model.licence, ours, comparisons, notes)

@@ -1,4 +1,4 @@
-"""Numbers about windows, without a model: the rule for live windows, their seams, and windows over long files.
+"""Numbers about windows, without a model: the rule for live windows, and their seams.
 
 The rule. A frame's scores depend on the window it is scored in, since the waveform is normalised over the
 window and attention looks both ways. So windows are the same however fast audio arrives: `hop` new frames,
@@ -14,14 +14,12 @@ disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from stream.types import FRAME, HOP, N_LABELS, SAMPLE_RATE, Floats
+from stream.types import N_LABELS, Floats
 
-STEP = 2 * HOP  # samples between the frames of one phase: the model's own 20 ms
 _HEAD = 3  # the state's first numbers: the frame that its rows begin with (two parts), how many rows
 
 
@@ -70,41 +68,3 @@ def fade(logits: Floats, first_frame: int, state: Floats | None) -> Floats:
     faded = logits.copy()
     faded[:n] = own * logits[:n] + (1 - own) * before
     return faded
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """A window over a long recording: of its 20 ms frames, those from `skip` on, `take` of them, are its own."""
-
-    samples: Floats
-    skip: int
-    take: int
-
-
-def pieces(blocks: Iterable[Floats], longest_s: float, context_s: float = 1.0) -> Iterator[Piece]:
-    """Windows over a recording given in blocks of samples at 16 kHz, holding at most two windows at a time.
-
-    A recording of up to `longest_s` is one window, whole. A longer one is cut into windows of that length;
-    each frame is taken from one of them, with at least `context_s` of sound on both sides where the recording
-    has it.
-    """
-    longest = round(longest_s * SAMPLE_RATE)
-    context = round(context_s * SAMPLE_RATE) // STEP
-    own = (longest - FRAME) // STEP + 1 - 2 * context
-    if own < 1:
-        raise ValueError(f"windows of {longest_s} s leave nothing between contexts of {context_s} s")
-    held = np.empty(0, np.float32)
-    start = at = 0  # the frame that `held` begins with; the next frame to take
-    for block in blocks:
-        for begin in range(0, len(block), longest):
-            held = np.concatenate([held, block[begin : begin + longest]])
-            while len(held) > longest:
-                end = at + own
-                stop = (end + context - start - 1) * STEP + FRAME
-                yield Piece(held[:stop], at - start, own)
-                at, keep = end, max(0, end - context)
-                held = held[(keep - start) * STEP :]
-                start = keep
-    n = (len(held) - FRAME) // STEP + 1
-    if start + n > at:
-        yield Piece(held, at - start, start + n - at)
