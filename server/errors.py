@@ -10,14 +10,24 @@ CODES = {
     "CHUNK_TOO_LARGE": 413,
     "UNAUTHORIZED": 401,
     "NOT_YOUR_SESSION": 403,
+    "CLOSED": 403,
     "TOO_MANY_SESSIONS": 429,
     "RATE_LIMITED": 429,
     "NOT_READY": 503,
     "OVERLOADED": 503,
     "INFERENCE_TIMEOUT": 504,
     "INFERENCE_FAILED": 500,
+    # of files
+    "FILE_TOO_LARGE": 413,
+    "UNSUPPORTED_MEDIA": 415,
+    "NO_AUDIO": 422,
+    "BUSY": 429,
+    "NOT_FOUND": 404,
     "INTERNAL": 500,
 }
+
+
+RETRY_AFTER_S = {"BUSY": 5, "NOT_READY": 5}  # what a client that is told so may wait for
 
 
 class ClientError(Exception):
@@ -30,6 +40,11 @@ class ClientError(Exception):
         self.code = code
         self.message = message
         self.next_seq = next_seq
+
+    @property
+    def retry_after_s(self) -> int | None:
+        """When to try again; None where nothing is known of that."""
+        return RETRY_AFTER_S.get(self.code)
 
     def to_wire(self) -> dict[str, str]:
         return {"code": self.code, "message": self.message}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ import soundfile
 
 from server import files
 from server.config import Config
+from server.engine import EngineSettings
+from server.engine.inprocess import InProcessEngine
+from server.recognise import Wish
 from stream.models.fake import FakeModel
 from stream.types import LABELS
 
@@ -47,7 +51,16 @@ def test_a_folder_gives_one_json_line_per_recording_and_exit_1_for_a_broken_one(
     assert lines["broken.wav"]["error"]["code"] == "BAD_AUDIO"
     good = lines["a.wav"]
     assert set(good) == {
-        *("file", "emotion", "confidence", "scores", "granularity", "timestamp", "timestamp_utc"),
+        *(
+            "file",
+            "emotion",
+            "confidence",
+            "ambiguous",
+            "scores",
+            "granularity",
+            "timestamp",
+            "timestamp_utc",
+        ),
         *("model", "duration_s", "utterances"),
     }
     assert list(good["scores"]) == list(LABELS)
@@ -57,11 +70,15 @@ def test_a_folder_gives_one_json_line_per_recording_and_exit_1_for_a_broken_one(
     assert "5/5" in done.stderr, "a progress bar on stderr"
 
 
-def test_a_recording_without_speech_is_unknown(folder: Path):
-    found = files.analyze(
-        folder / "quiet.wav", FakeModel(), Config().stream_config(FakeModel().spec), "utterance"
-    )
-    result = found.result("utterance")
+@pytest.fixture
+def engine() -> Iterator[InProcessEngine]:
+    engine = InProcessEngine(FakeModel(), EngineSettings())
+    yield engine
+    engine.close()
+
+
+def test_a_recording_without_speech_is_unknown(folder: Path, engine: InProcessEngine):
+    result = files.analyze(folder / "quiet.wav", engine, Config(), Wish()).result()
     assert (result["emotion"], result["confidence"], result["utterances"]) == ("unknown", 1.0, [])
 
 
@@ -82,15 +99,13 @@ def test_frames_come_with_the_times_at_which_they_start(folder: Path):
 
 
 def test_the_rate_of_a_file_does_not_change_what_is_found(
-    folder: Path, demo_samples: np.ndarray, tmp_path: Path
+    folder: Path, demo_samples: np.ndarray, tmp_path: Path, engine: InProcessEngine
 ):
     import soxr
 
     path = tmp_path / "44k.wav"
     soundfile.write(path, soxr.resample(demo_samples[: 16_000 * 6], 16_000, 44_100), 44_100, subtype="FLOAT")
-    config = Config().stream_config(FakeModel().spec)
-    low = files.analyze(folder / "a.wav", FakeModel(), config, "utterance").result("utterance")
-    high = files.analyze(path, FakeModel(), config, "utterance").result("utterance")
+    low, high = (files.analyze(x, engine, Config(), Wish()).result() for x in (folder / "a.wav", path))
     assert high["duration_s"] == pytest.approx(low["duration_s"], abs=0.001)
     assert high["scores"]["angry"] == pytest.approx(low["scores"]["angry"], abs=0.05)
 

@@ -1,0 +1,287 @@
+"""Any recording → mono float32 blocks of about a second, in constant memory.
+
+FFmpeg's libraries read the file (through PyAV; docs/decisions/0011), from an open file and never by a name: it may
+open nothing else, and tries only the containers and codecs listed here. What a header claims is believed only
+within limits. A recording that breaks off before its declared end is refused, not quietly heard in part.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, NoReturn
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from server.errors import ClientError
+from stream.types import Floats
+
+# Containers by FFmpeg's names. None of them names other files or addresses: no playlists, no concat, no DASH.
+_CONTAINERS = "wav,w64,mp3,aac,mov,mp4,m4a,3gp,3g2,mj2,flac,ogg,matroska,webm,amr,aiff,au,caf"
+_CODECS = (
+    "aac aac_latm alac amrnb amrwb flac gsm gsm_ms libgsm libgsm_ms mp1 mp1float mp2 mp2float mp3 mp3float opus"
+    " libopus speex libspeex vorbis libvorbis adpcm_ms adpcm_ima_wav adpcm_ima_qt adpcm_g722 adpcm_g726"
+    " adpcm_yamaha libopencore_amrnb libopencore_amrwb"
+)
+_READ = frozenset(_CODECS.split()) | {name for name in av.codecs_available if name.startswith("pcm_")}
+FORMATS = "WAV, MP3, M4A/AAC, FLAC, OGG/Opus, WebM, AMR, AIFF, AU, CAF"
+_ENDINGS = (
+    ".wav .w64 .mp3 .m4a .mp4 .aac .3gp .flac .ogg .oga .opus .webm .weba .mka .amr .aif .aiff .au .caf"
+)
+SUFFIXES = frozenset(_ENDINGS.split())
+RATES = range(2_000, 768_001)
+_EXACT = {"mov", "flac", "matroska", "aiff", "au"}  # containers whose declared length is no estimate
+_ENDLESS = 0x7FFFF000  # writers that do not know the length of a WAV yet write 0 or about 2**31 / 2**32
+_MOST_BAD = 0.1  # of the packets; more of them broken and the rest is not worth much either
+_GENTLE_S = 0.25  # by how much a header may be wrong about the length
+_STARTS: tuple[bytes, ...] = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b"caff", b".snd")
+_STARTS += (b"#!AMR", b"\x1aE\xdf\xa3", b"\xff\xf1", b"\xff\xf9", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a recording may be."""
+
+    max_s: float = float("inf")
+    max_channels: int = 32
+
+
+@dataclass(frozen=True)
+class About:
+    """What the header says. `duration_s` is None where it says nothing, and an estimate unless `exact`."""
+
+    container: str
+    codec: str
+    sample_rate: int
+    channels: int
+    duration_s: float | None
+    exact: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Mono samples (n,) in [-1, 1] at `rate` Hz."""
+
+    samples: Floats
+    rate: int
+
+
+class Audio:
+    """An open recording. `blocks` can be read once."""
+
+    def __init__(self, container: InputContainer, stream: AudioStream, about: About, bounds: Bounds) -> None:
+        self._container, self._stream, self._bounds = container, stream, bounds
+        self.about = about
+        self._read: dict[int, int] = {}  # samples decoded so far, by their rate
+
+    @property
+    def read_s(self) -> float:
+        """Seconds decoded so far."""
+        return sum(n / rate for rate, n in self._read.items())
+
+    def blocks(self) -> Iterator[Block]:
+        """All of it. Raises ClientError BAD_AUDIO, NO_AUDIO, FILE_TOO_LARGE or UNSUPPORTED_MEDIA."""
+        parts: list[Floats] = []
+        held, rate = 0, 0
+        for frame in self._frames():
+            if frame.sample_rate != rate and parts:
+                yield Block(np.concatenate(parts), rate)
+                parts, held = [], 0
+            rate = _checked_rate(frame.sample_rate)
+            parts.append(self._mono(frame))
+            held += frame.samples
+            self._read[rate] = self._read.get(rate, 0) + frame.samples
+            if self.read_s > self._bounds.max_s:
+                raise _too_long(self._bounds)
+            if held >= rate:
+                yield Block(np.concatenate(parts), rate)
+                parts, held = [], 0
+        if parts:
+            yield Block(np.concatenate(parts), rate)
+        self._check_length()
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        packets = bad = 0
+        packet = None
+        try:
+            for packet in self._container.demux(self._stream):
+                packets += 1
+                try:
+                    yield from (frame for frame in packet.decode() if isinstance(frame, AudioFrame))
+                except (av.FFmpegError, ValueError):  # one packet: what others hold can still be heard
+                    bad += 1
+                if bad > 10 and bad > _MOST_BAD * packets:
+                    break
+        except (av.FFmpegError, ValueError) as broken:
+            raise _broken(f"it cannot be read on after {self.read_s:.1f} s ({_words(broken)})") from None
+        except MemoryError:
+            raise _broken("its header asks for more memory than a recording needs") from None
+        if bad > _MOST_BAD * packets:
+            raise _broken(f"{bad} of its {packets} packets cannot be decoded")
+
+    def _mono(self, frame: AudioFrame) -> Floats:
+        channels = frame.layout.nb_channels
+        if not 0 < channels <= self._bounds.max_channels:
+            raise _too_many(channels, self._bounds)
+        raw = frame.to_ndarray()
+        samples = raw if frame.format.is_planar else raw.reshape(-1, channels).T
+        heard = _floats(samples)
+        mono: Floats = heard[0] if channels == 1 else heard.mean(axis=0, dtype=np.float32)
+        return mono
+
+    def _check_length(self) -> None:
+        if not self.read_s:
+            raise ClientError("NO_AUDIO", "the recording holds no samples")
+        declared = self.about.duration_s
+        if declared is None or not self.about.exact:
+            return
+        if self.read_s < declared - max(_GENTLE_S, 0.01 * declared):
+            raise _broken(
+                f"it ends after {self.read_s:.1f} s of the {declared:.1f} s that its header declares: cut off?"
+            )
+
+
+@contextmanager
+def opened(file: BinaryIO, bounds: Bounds) -> Iterator[Audio]:
+    """The recording in `file`, which is seekable. Raises ClientError."""
+    head = file.read(1 << 12)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if not size:
+        raise ClientError("NO_AUDIO", "the file is empty")
+    _check_riff(head, size)
+    exact = _counts_its_frames(file, head)
+    av.logging.set_level(None)
+    rules = {
+        "format_whitelist": _CONTAINERS,
+        "protocol_whitelist": "none",
+        "codec_whitelist": ",".join(_READ),
+    }
+    try:
+        container = av.open(
+            file,
+            "r",
+            container_options=rules,
+            io_open=_refuse,
+            metadata_errors="replace",
+            buffer_size=1 << 16,
+        )
+    except MemoryError:
+        raise _broken("its header asks for more memory than a recording needs") from None
+    except (av.FFmpegError, ValueError) as wrong:
+        if head.startswith(_STARTS) or head[4:8] == b"ftyp":
+            raise _broken(f"its header cannot be read ({_words(wrong)}): cut off or damaged?") from None
+        raise ClientError(
+            "UNSUPPORTED_MEDIA", f"this is no recording that is read here; send {FORMATS}"
+        ) from None
+    with container:
+        yield _audio(container, bounds, exact)
+
+
+def _audio(container: InputContainer, bounds: Bounds, exact: bool) -> Audio:
+    stream = container.streams.best("audio")
+    if not isinstance(stream, AudioStream):
+        if any(other.type == "audio" for other in container.streams):
+            raise _broken("its header declares audio in no form that makes sense (rate, channels)")
+        raise ClientError("NO_AUDIO", "the file holds no audio track")
+    context = stream.codec_context
+    if context is None or context.name not in _READ:
+        name = context.name if context else "unknown"
+        raise ClientError("UNSUPPORTED_MEDIA", f"audio coded as {name} is not read here; send {FORMATS}")
+    if context.channels > bounds.max_channels:
+        raise _too_many(context.channels, bounds)
+    rate = _checked_rate(context.sample_rate)
+    context.thread_count = 1
+    duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+    if duration is None and container.duration and not container.streams.video:
+        duration = container.duration / av.time_base
+    name = container.format.name.split(",")[0]
+    declared = duration if duration is not None and duration > 0 else None
+    if declared is not None and declared > bounds.max_s and (exact or name in _EXACT):
+        raise _too_long(bounds)
+    about = About(
+        container=name,
+        codec=context.name,
+        sample_rate=rate,
+        channels=context.channels,
+        duration_s=declared,
+        exact=exact or name in _EXACT,
+    )
+    return Audio(container, stream, about, bounds)
+
+
+def _check_riff(head: bytes, size: int) -> None:
+    """A WAV that is shorter than it says; FFmpeg would take it as it is."""
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return
+    at = 12
+    while at + 8 <= len(head):
+        name, length = struct.unpack_from("<4sI", head, at)
+        if name == b"data":
+            missing = at + 8 + length - size
+            if 0 < length < _ENDLESS and missing > max(1, length // 100):
+                raise _broken(
+                    f"{missing} of the {length} bytes of audio that its header declares are missing"
+                )
+            return
+        at += 8 + length + length % 2
+
+
+def _counts_its_frames(file: BinaryIO, head: bytes) -> bool:
+    """Whether an MP3 says how many frames it has, behind its ID3 tag; without that its length is an estimate."""
+    start = 0
+    if head[:3] == b"ID3" and len(head) > 10:
+        start = 10 + sum(part << shift for part, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    file.seek(start)
+    frame = file.read(200)
+    file.seek(0)
+    return frame[:1] == b"\xff" and (b"Xing" in frame or b"Info" in frame)
+
+
+def _floats(samples: np.ndarray) -> Floats:
+    """Samples of any of FFmpeg's types as float32 in [-1, 1]. Raises ClientError BAD_AUDIO."""
+    kind = samples.dtype
+    if kind == np.uint8:
+        return (samples.astype(np.float32) - 128) * np.float32(1 / 128)
+    if kind.kind == "i":
+        return samples.astype(np.float32) * np.float32(1 / (1 << (8 * kind.itemsize - 1)))
+    with np.errstate(
+        over="ignore"
+    ):  # what float64 holds and float32 does not becomes infinite, and is refused
+        heard = np.array(samples, np.float32)
+    if not np.isfinite(heard).all():
+        raise _broken("it holds samples that are not finite numbers")
+    return np.clip(heard, -1, 1, out=heard)
+
+
+def _checked_rate(rate: int) -> int:
+    if rate not in RATES:
+        raise ClientError("UNSUPPORTED_MEDIA", f"{rate} Hz; {RATES[0]} to {RATES[-1]} Hz are read")
+    return rate
+
+
+def _refuse(url: str, flags: int, options: object) -> NoReturn:
+    raise PermissionError("a recording may not open other files")
+
+
+def _words(wrong: Exception) -> str:
+    return str(getattr(wrong, "strerror", None) or type(wrong).__name__)
+
+
+def _broken(why: str) -> ClientError:
+    return ClientError("BAD_AUDIO", f"the recording is damaged: {why}")
+
+
+def _too_many(channels: int, bounds: Bounds) -> ClientError:
+    return ClientError("UNSUPPORTED_MEDIA", f"{channels} channels; at most {bounds.max_channels} are read")
+
+
+def _too_long(bounds: Bounds) -> ClientError:
+    return ClientError("FILE_TOO_LARGE", f"longer than {bounds.max_s:g} s; cut it up (files.max_audio_s)")

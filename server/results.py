@@ -1,0 +1,166 @@
+"""What was found in one recording, and the files that say so: result.json, result.csv, embedding.npy.
+
+One dictionary is built here for REST, the command line and the folder alike, so they agree to the last digit.
+Frames of a long recording are many: they are written row by row, never as one text in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from server import wire
+from stream.types import LABELS, N_LABELS, Floats, FramesScored, JsonDict, ModelSpec, UtteranceScored
+from stream.utterance import Utterance
+
+GRANULARITIES = ("utterance", "frame")
+RESULT, CSV, EMBEDDING, AUDIO = "result.json", "result.csv", "embedding.npy", "processed_audio.wav"
+_ROWS = 4096  # frames written at a time
+
+
+@dataclass
+class Recording:
+    """The scores of one recording, gathered while it is heard."""
+
+    spec: ModelSpec
+    granularity: str  # one of GRANULARITIES
+    embed: bool = False  # an embedding was asked for
+    speech: Utterance = field(default_factory=Utterance)  # all frames of all stretches of speech
+    pieces: Utterance = field(default_factory=Utterance)  # heard as one, by models that do so (stream.whole)
+    utterances: list[JsonDict] = field(default_factory=list)
+    first_frames: list[int] = field(default_factory=list)
+    probs: list[Floats] = field(default_factory=list)  # kept at frame granularity only
+    taught: JsonDict | None = None
+    head: JsonDict = field(default_factory=dict)  # granularity, timestamps, model, duration: once it is over
+
+    def add(self, event: FramesScored) -> None:
+        self.speech.add(event.scores)
+        if self.granularity == "frame":
+            self.first_frames.append(event.first_frame)
+            self.probs.append(event.probs)
+
+    def add_utterance(self, event: UtteranceScored, taught: JsonDict | None) -> None:
+        start_ms, end_ms = event.start * wire.STEP_MS, event.end * wire.STEP_MS
+        found = {"start_ms": start_ms, "end_ms": end_ms, **wire.scores(event.probs)}
+        self.utterances.append(found if taught is None else {**found, "taught": taught})
+
+    def finish(self, duration_s: float) -> None:
+        self.head = wire.provenance(self.granularity, self.spec.name, duration_s)
+
+    @property
+    def whole(self) -> Utterance:
+        """What the verdict on all of it is made of; without frames where nobody speaks."""
+        return self.pieces if self.pieces.n_frames and self.speech.n_frames else self.speech
+
+    @property
+    def embedding(self) -> Floats | None:
+        """Float32 (embedding_size,); None where none was asked for, or there is none: `no_embedding` says why."""
+        return self.whole.embedding if self.embed else None
+
+    @property
+    def no_embedding(self) -> str | None:
+        """Why there is no embedding although one was asked for."""
+        if not self.embed or self.embedding is not None:
+            return None
+        if not self.spec.embedding_size:
+            return f"the model {self.spec.name} gives no embeddings"
+        return "there is no speech in this recording"
+
+    @property
+    def verdict(self) -> JsonDict:
+        """`emotion`, `confidence` and `scores` of all of it; `unknown` where nobody speaks."""
+        if self.whole.n_frames:
+            return wire.scores(self.whole.probs())
+        nothing = np.zeros(N_LABELS, np.float32)
+        nothing[LABELS.index("unknown")] = 1
+        return wire.scores(nothing)
+
+    def result(self) -> JsonDict:
+        """The fields of result.json."""
+        if self.granularity == "frame":
+            probs = np.concatenate(self.probs) if self.probs else np.empty((0, N_LABELS), np.float32)
+            found = {**self.head, **wire.frame_rows(probs), "frame_start_ms": self._starts()}
+        else:
+            found = {**self.verdict, **self.head}
+        taught = {} if self.taught is None else {"taught": self.taught}
+        return {**found, **taught, "utterances": self.utterances}
+
+    def save(self, folder: Path) -> list[str]:
+        """Write result.json, result.csv and, where there is one, embedding.npy; their names."""
+        with (folder / RESULT).open("wb") as file:
+            for text in self._json():
+                file.write(text)
+        with (folder / CSV).open("w", encoding="utf-8", newline="") as table:
+            table.writelines(self._table())
+        if self.embedding is None:
+            return [RESULT, CSV]
+        np.save(folder / EMBEDDING, self.embedding, allow_pickle=False)
+        return [RESULT, CSV, EMBEDDING]
+
+    def _starts(self) -> list[int]:
+        return [
+            (first + i) * wire.STEP_MS
+            for first, rows in zip(self.first_frames, self.probs, strict=True)
+            for i in range(len(rows))
+        ]
+
+    def _json(self) -> Iterator[bytes]:
+        """`result()` as JSON; the frames of an hour one block after the other."""
+        if self.granularity == "utterance":
+            yield orjson.dumps(self.result(), option=orjson.OPT_INDENT_2) + b"\n"
+            return
+        few = {**self.head, **({} if self.taught is None else {"taught": self.taught})}
+        yield orjson.dumps(few)[:-1]
+        for name in ("frame_scores", "frame_emotions", "frame_confidences"):
+            yield b',\n"%s": [' % name.encode()
+            yield from _joined(wire.frame_rows(rows)[name] for rows in self._blocks())
+            yield b"]"
+        yield b',\n"frame_start_ms": ' + orjson.dumps(self._starts())
+        yield b',\n"utterances": ' + orjson.dumps(self.utterances) + b"}\n"
+
+    def _blocks(self) -> Iterator[Floats]:
+        rows: list[Floats] = []
+        for probs in self.probs:
+            rows.append(probs)
+            if sum(map(len, rows)) >= _ROWS:
+                yield np.concatenate(rows)
+                rows = []
+        if rows:
+            yield np.concatenate(rows)
+
+    def _table(self) -> Iterator[str]:
+        """Lines of result.csv. By hand: nothing in them needs quotes, and an hour has 360,000 frames."""
+        if self.granularity == "frame":
+            yield _line("start_ms", "emotion", "confidence", *LABELS)
+            starts = iter(self._starts())
+            for block in self._blocks():
+                told = wire.frame_rows(block)
+                scores = _text(told["frame_scores"])[2:-2].split("],[")
+                sure = _text(told["frame_confidences"])[1:-1].split(",")
+                for emotion, confidence, row in zip(told["frame_emotions"], sure, scores, strict=True):
+                    yield _line(next(starts), emotion, confidence, row)
+            return
+        yield _line("start_ms", "end_ms", "emotion", "confidence", *LABELS)
+        for said in self.utterances:
+            named = (said[name] for name in ("start_ms", "end_ms", "emotion", "confidence"))
+            yield _line(*named, *said["scores"].values())
+
+
+def _line(*values: object) -> str:
+    return ",".join(map(str, values)) + "\r\n"
+
+
+def _text(array: Floats) -> str:
+    return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _joined(blocks: Iterator[object]) -> Iterator[bytes]:
+    """Arrays as JSON without their brackets, with commas between."""
+    comma = b""
+    for block in blocks:
+        yield comma + orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+        comma = b",\n"

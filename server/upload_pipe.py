@@ -1,0 +1,72 @@
+"""What the server and a process that recognises files say to each other, over a pair of connected sockets.
+
+A message is a line of JSON, then the frames whose sizes it names: windows and answers as the engine packs them.
+Nothing is unpickled. A socket pair rather than the engine's ZeroMQ: its end of file is the other side's death.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+MAX_HEAD = 1 << 20
+MAX_FRAMES = 1 << 26  # bytes in one message
+
+
+class Broken(Exception):
+    """The other side is gone, or says what makes no sense."""
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    kind: str
+    fields: dict[str, Any]
+    frames: list[bytes]
+
+
+class Pipe:
+    """One end. Any thread may `send`; one may `receive`."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._reader = end.makefile("rb")
+        self._lock = threading.Lock()
+
+    def send(self, kind: str, fields: dict[str, Any], frames: Sequence[bytes | memoryview] = ()) -> None:
+        """Raises Broken."""
+        raw = [bytes(frame) for frame in frames]
+        head = orjson.dumps({"kind": kind, "fields": fields, "sizes": [len(frame) for frame in raw]})
+        with self._lock:
+            try:
+                self._socket.sendall(b"".join([head, b"\n", *raw]))
+            except OSError as gone:
+                raise Broken(str(gone)) from None
+
+    def receive(self) -> Said:
+        """The next message. Raises Broken, also where there is no other side any more."""
+        try:
+            line = self._reader.readline(MAX_HEAD)
+            if not line.endswith(b"\n"):
+                raise Broken("the connection has ended")
+            head = orjson.loads(line)
+            if sum(head["sizes"]) > MAX_FRAMES:
+                raise Broken("a message is too large")
+            frames = [self._exactly(size) for size in head["sizes"]]
+            return Said(head["kind"], head["fields"], frames)
+        except (OSError, ValueError, KeyError, TypeError) as wrong:
+            raise Broken(str(wrong)) from None
+
+    def close(self) -> None:
+        self._reader.close()
+        self._socket.close()
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._reader.read(size)
+        if len(data) != size:
+            raise Broken("the connection has ended")
+        return data

@@ -1,0 +1,174 @@
+"""A recording that was sent, from its first byte to its folder of results; and the upkeep of those folders.
+
+An upload goes to the disk as it comes, into the hidden folder that is to be its result; another process recognises
+it there (`upload_pool`). Whatever breaks, or a client that goes away, leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO, cast
+
+from server import wire
+from server.config import ROOT, Config
+from server.errors import ClientError
+from server.logs import REQUEST
+from server.metrics import Metrics
+from server.outputs import OutputStore, StoreError, id_of
+from server.results import AUDIO, CSV, EMBEDDING, RESULT
+from server.upload_form import Form, receive
+from server.upload_pool import Gone, Recognisers
+from stream.types import JsonDict
+
+PREFIX = "/api/v1/results"
+UPKEEP_S = 60.0
+SWEEP_S = 600.0
+
+log = logging.getLogger("upload")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said beside the fields of result.json, and where these are."""
+
+    head: JsonDict
+    result: Path
+
+
+Told = Generator[JsonDict, None, Answer]
+
+
+class Uploads:
+    """All uploads of a server."""
+
+    def __init__(self, config: Config, recognisers: Recognisers, metrics: Metrics) -> None:
+        self._files = config.files
+        self._recognisers, self._metrics = recognisers, metrics
+        self.store = OutputStore(config.files.folder, config.files.keep_days, config.files.keep_gb)
+        self._stop = threading.Event()
+        metrics.files_running.set_function(lambda: float(recognisers.running))
+
+    def start(self) -> None:
+        """Begin the upkeep; warns of a folder that cannot be written."""
+        if why := self.store.why_not():
+            log.error("files cannot be recognised: %s", why)
+        threading.Thread(target=self._keep_up, name="upkeep", daemon=True).start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._recognisers.close()
+
+    def recognise(
+        self, body: BinaryIO, content_type: str, length: int | None, gone: Callable[[], bool]
+    ) -> Told:
+        """Recognise the recording in a request's body: yields `{"step": …}` and `{"progress": …}`, returns the
+        answer. The first is yielded when all has been received. Raises ClientError, and Gone.
+        """
+        request = {"request": asked} if (asked := REQUEST.get()) else {}  # forgotten while an answer streams
+        ended, said = "INTERNAL", {}
+        try:
+            answer = yield from self._recognise(body, content_type, length, gone)
+            ended, said = "ok", {"result": answer.head["id"]}
+            return answer
+        except ClientError as refused:
+            ended, said = refused.code, {"why": refused.message}
+            raise
+        except (Gone, GeneratorExit):
+            ended = "gone"
+            raise
+        except StoreError as broken:
+            said = {"why": str(broken)}
+            raise ClientError("INTERNAL", "the server cannot save results now; tell its operator") from None
+        except OSError as broken:
+            said = {"why": str(broken)}
+            why = broken.strerror or "a fault of the disk"
+            raise ClientError(
+                "INTERNAL", f"the server cannot save the file: {why}; tell its operator"
+            ) from None
+        finally:
+            self._metrics.files.labels(ended).inc()
+            level = logging.ERROR if ended == "INTERNAL" else logging.INFO
+            words = "file recognised" if ended == "ok" else "file not recognised"
+            log.log(level, words, extra={**request, "code": ended, **said})
+
+    def _recognise(
+        self, body: BinaryIO, content_type: str, length: int | None, gone: Callable[[], bool]
+    ) -> Told:
+        with self._recognisers.admitted():
+            # The random part keeps a result for those who were told its name.
+            with self.store.folder("outputs", token_hex(8)) as draft:
+                began, upload = time.monotonic(), draft / "upload"
+                form = receive(body, content_type, length, upload, self._files.max_upload_bytes)
+                ms = round(1000 * (time.monotonic() - began), 1)
+                steps: list[JsonDict] = [{"step": "receive", "ms": ms, "detail": f"{form.size} bytes"}]
+                yield {"step": steps[0]}
+                summary = yield from self._followed(upload, draft, form, gone, steps)
+                upload.unlink()
+            self._metrics.file_seconds.inc(summary["duration_s"])
+            return Answer(
+                self._head(id_of(draft), form, steps, summary), self.store.root / id_of(draft) / RESULT
+            )
+
+    def _followed(
+        self, upload: Path, draft: Path, form: Form, gone: Callable[[], bool], steps: list[JsonDict]
+    ) -> Generator[JsonDict, None, JsonDict]:
+        """The work on a file; its steps are entered into `steps`."""
+        with closing(self._recognisers.run(upload, draft, form, gone)) as work:
+            while True:
+                try:
+                    told = next(work)
+                except StopIteration as done:
+                    return cast(JsonDict, done.value)
+                if "step" in told:
+                    steps.append(told["step"])
+                yield told
+
+    def _head(self, name: str, form: Form, steps: list[JsonDict], summary: JsonDict) -> JsonDict:
+        """The answer's fields that result.json does not have."""
+        folder, saved = f"{self.store.root.name}/{name}", summary["embedding_saved"]
+        files = {"result": RESULT, "audio": AUDIO, "csv": CSV, **({"embedding": EMBEDDING} if saved else {})}
+        head: JsonDict = {
+            "success": True,
+            "id": name,
+            "result_dir": folder,
+            "processed_audio_path": f"{folder}/{AUDIO}",
+            "embedding_saved": saved,
+            "files": {key: f"{PREFIX}/{name}/{file}" for key, file in files.items()},
+            "steps": steps,
+        }
+        if saved:
+            head["embedding_path"] = f"{folder}/{EMBEDDING}"
+        elif "embedding_note" in summary:
+            head["embedding_note"] = summary["embedding_note"]
+        if form.granularity == "frame":  # result.json has frames in their place
+            head |= {**summary["verdict"], "frame_ms": wire.FRAME_MS, "step_ms": wire.STEP_MS}
+        return head
+
+    def _keep_up(self) -> None:
+        next_sweep = 0.0
+        while True:
+            if time.monotonic() >= next_sweep:
+                next_sweep = time.monotonic() + SWEEP_S
+                self._sweep()
+            if self._stop.wait(UPKEEP_S):
+                return
+            self._recognisers.tidy()
+
+    def _sweep(self) -> None:
+        """In a process of its own: looking at thousands of folders would hold up everybody who speaks."""
+        limits = [str(self.store.root), str(self._files.keep_days), str(self._files.keep_gb)]
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "server.outputs", *limits, "outputs"], cwd=ROOT, check=False
+            )
+        except OSError as broken:
+            log.error("old results cannot be swept: %s", broken)

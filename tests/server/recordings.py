@@ -1,0 +1,210 @@
+"""Recordings as people send them, in every format, and as attackers do."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+
+FORMATS: dict[str, tuple[str, str, int, str]] = {  # name → container, codec, rate, channels
+    "pcm16.wav": ("wav", "pcm_s16le", 16_000, "mono"),
+    "pcm24.wav": ("wav", "pcm_s24le", 44_100, "stereo"),
+    "pcm8.wav": ("wav", "pcm_u8", 8_000, "mono"),
+    "float.wav": ("wav", "pcm_f32le", 48_000, "5.1"),
+    "double.wav": ("wav", "pcm_f64le", 96_000, "mono"),
+    "mulaw.wav": ("wav", "pcm_mulaw", 8_000, "mono"),
+    "alaw.wav": ("wav", "pcm_alaw", 8_000, "mono"),
+    "adpcm.wav": ("wav", "adpcm_ms", 16_000, "mono"),
+    "a.mp3": ("mp3", "libmp3lame", 44_100, "stereo"),
+    "a.m4a": ("mp4", "aac", 44_100, "stereo"),
+    "a.aac": ("adts", "aac", 22_050, "mono"),
+    "a.3gp": ("3gp", "aac", 16_000, "mono"),
+    "a.flac": ("flac", "flac", 44_100, "mono"),
+    "a.opus": ("ogg", "libopus", 48_000, "mono"),
+    "a.webm": ("webm", "libopus", 48_000, "stereo"),
+    "a.mka": ("matroska", "pcm_s16le", 16_000, "mono"),
+    "a.amr": ("amr", "libopencore_amrnb", 8_000, "mono"),
+    "a.aiff": ("aiff", "pcm_s16be", 16_000, "mono"),
+    "a.au": ("au", "pcm_s16be", 16_000, "mono"),
+    "a.caf": ("caf", "pcm_s16le", 16_000, "mono"),
+    "a.w64": ("w64", "pcm_s16le", 16_000, "mono"),
+}
+
+
+def encoded(samples: np.ndarray, container: str, codec: str, rate: int, layout: str = "mono") -> bytes:
+    """Float32 samples at 16 kHz as a file of that kind."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream: Any = output.add_stream(codec, rate=rate, layout=layout)
+        convert = av.AudioResampler(
+            format=stream.format, layout=layout, rate=rate, frame_size=stream.codec_context.frame_size or 1024
+        )
+        pcm = (np.clip(samples, -1, 1) * 32767).astype(np.int16)[None]
+        sound = av.AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
+        sound.sample_rate = 16_000
+        for frame in [*convert.resample(sound), *convert.resample(None)]:
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def made(name: str, samples: np.ndarray) -> bytes:
+    return encoded(samples, *FORMATS[name])
+
+
+def wav(pcm: bytes, rate: int = 16_000, channels: int = 1, bits: int = 16, size: int | None = None) -> bytes:
+    """A WAV whose header claims what it is told to; `size` in place of the data's own."""
+    size = len(pcm) if size is None else size
+    align = channels * bits // 8 & 0xFFFF
+    fmt = struct.pack("<HHIIHH", 1, channels, rate, rate * align & 0xFFFFFFFF, align, bits)
+    head = b"RIFF" + struct.pack("<I", 36 + size & 0xFFFFFFFF) + b"WAVEfmt " + struct.pack("<I", 16)
+    return head + fmt + b"data" + struct.pack("<I", size) + pcm
+
+
+def au(channels: int, rate: int = 16_000) -> bytes:
+    return b".snd" + struct.pack(">IIIII", 24, 32_000, 3, rate, channels) + bytes(32_000)
+
+
+def caf(channels: int, rate: float = 16_000.0) -> bytes:
+    """CAF counts its channels in 32 bits."""
+    desc = struct.pack(">d4sIIIII", rate, b"lpcm", 0, 2 * channels & 0xFFFFFFFF, 1, channels, 16)
+    return (
+        b"caff\0\1\0\0desc"
+        + struct.pack(">q", 32)
+        + desc
+        + b"data"
+        + struct.pack(">qI", 32_004, 0)
+        + bytes(32_000)
+    )
+
+
+def video_only() -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream: Any = output.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(10):
+            output.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def long_silence(seconds: int) -> bytes:
+    """Hours in a few hundred kilobytes: what a decompression bomb is to audio."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="flac") as output:
+        stream: Any = output.add_stream("flac", rate=16_000, layout="mono")
+        block = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.int16), format="s16", layout="mono")
+        block.sample_rate = 16_000
+        for second in range(seconds):
+            block.pts = 16_000 * second
+            output.mux(stream.encode(block))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """An upload that must be refused, and the codes that would be right."""
+
+    what: str
+    data: bytes
+    codes: tuple[str, ...]
+
+
+REFUSED = ("UNSUPPORTED_MEDIA", "BAD_AUDIO", "NO_AUDIO")
+NOISE = (*REFUSED, "FILE_TOO_LARGE")  # chance may write a header of years
+
+
+def hostile(samples: np.ndarray) -> Iterator[Hostile]:
+    """Some 180 files that are no recordings, or say what is not so. Always the same ones."""
+    chance = random.Random(5)
+    speech = samples[:48_000]
+    pcm = (speech * 32767).astype("<i2").tobytes()
+    yield Hostile("nothing", b"", ("NO_AUDIO",))
+    yield Hostile("video without sound", video_only(), ("NO_AUDIO",))
+    yield Hostile("a header and no samples", wav(b""), REFUSED)
+    for text in (
+        "hello",
+        "RIFF",
+        "RIFF but no more",
+        "ID3",
+        "OggS",
+        "fLaC",
+        "<html>",
+        "{}",
+        "\x00" * 5000,
+        "MZ",
+        "%PDF",
+    ):
+        yield Hostile(f"text {text[:10]!r}", text.encode(), REFUSED)
+    for name, text in _playlists():
+        yield Hostile(name, text.encode(), ("UNSUPPORTED_MEDIA",))
+    for channels in (0, 33, 255, 1000, 65_535):
+        yield Hostile(f"WAV of {channels} channels", wav(pcm, channels=channels), REFUSED)
+    for channels in (0, 300, 10**6, 10**9, 2**32 - 1):
+        yield Hostile(f"AU of {channels} channels", au(channels), REFUSED)
+        yield Hostile(f"CAF of {channels} channels", caf(channels), REFUSED)
+    for rate in (0, 1, 1999, 10**6, 2**31, 2**32 - 1):
+        yield Hostile(f"WAV of {rate} Hz", wav(pcm, rate=rate), REFUSED)
+        yield Hostile(f"AU of {rate} Hz", au(1, rate), REFUSED)
+    for rate in (0.0, -1.0, 1e300, float("nan"), float("inf")):
+        yield Hostile(f"CAF of {rate} Hz", caf(1, rate), REFUSED)
+    for bits in (0, 65_535):
+        yield Hostile(f"WAV of {bits} bits", wav(pcm, bits=bits), REFUSED)
+    for size in (len(pcm) * 2, 10**8, 2**31 - 10**7):
+        yield Hostile(f"WAV that declares {size} bytes", wav(pcm, size=size), ("BAD_AUDIO",))
+    broken = np.full(16_000, np.nan, "<f4").tobytes()
+    yield Hostile(
+        "not a number", wav(broken, bits=32).replace(b"\x10\0\0\0\1\0", b"\x10\0\0\0\3\0", 1), ("BAD_AUDIO",)
+    )
+    for name in ("pcm24.wav", "float.wav", "a.flac", "a.m4a", "a.aiff", "a.au", "a.mp3", "a.webm"):
+        whole = made(name, speech)
+        for part in (0.3, 0.6, 0.9):
+            yield Hostile(f"{part:.0%} of {name}", whole[: int(part * len(whole))], REFUSED)
+    for name in FORMATS:
+        yield Hostile(f"the first bytes of {name}", made(name, speech)[:24], REFUSED)
+    for name in ("a.flac", "a.m4a", "a.webm", "a.mp3", "a.opus"):
+        whole = bytearray(made(name, speech))
+        for _ in range(len(whole) // 3):
+            whole[chance.randrange(len(whole))] = chance.randrange(256)
+        yield Hostile(f"{name} with a third of its bytes changed", bytes(whole), REFUSED)
+    for number in range(60):
+        noise = bytes(chance.randrange(256) for _ in range(chance.choice((10, 1000, 20_000))))
+        start = chance.choice(
+            (
+                b"",
+                b"RIFF\x00\x10\x00\x00WAVE",
+                b"fLaC\0\0\0\x22",
+                b"OggS\0\2",
+                b"\0\0\0\x20ftypM4A ",
+                b"\x1aE\xdf\xa3",
+            )
+        )
+        yield Hostile(f"noise {number} after {start[:4]!r}", start + noise, NOISE)
+
+
+def _playlists() -> list[tuple[str, str]]:
+    """Formats that make FFmpeg open other files or addresses."""
+    path = os.path.abspath(__file__)  # noqa: PTH100
+    return [
+        ("HLS", f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{path}\n#EXT-X-ENDLIST\n"),
+        ("HLS of an address", "#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:1/x.wav\n"),
+        ("concat", f"ffconcat version 1.0\nfile '{path}'\n"),
+        ("DASH", '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"></MPD>'),
+        (
+            "IMF",
+            '<?xml version="1.0"?><CompositionPlaylist xmlns="http://www.smpte-ra.org/schemas/2067-3/2016"/>',
+        ),
+        ("SDP", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=audio 5004 RTP/AVP 0\n"),
+        ("PLS", f"[playlist]\nFile1={path}\nNumberOfEntries=1\n"),
+        ("subtitle", "1\n00:00:01,000 --> 00:00:02,000\nhello\n"),
+    ]
