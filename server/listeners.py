@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stream.types import JsonDict
+from stream.types import Floats, JsonDict
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class SessionInfo:
     name: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     channels: int = 1
+    model: str = ""
+    watch: str = "both"  # whose voice is scored, of a session with two channels: both, agent or customer
 
 
 class Listener(Protocol):
@@ -36,4 +38,12 @@ class Listener(Protocol):
 
     def closed(self, session_id: str, summary: JsonDict) -> None:
         """A session has ended."""
+        ...
+
+
+class AudioListener(Protocol):
+    """Who keeps what is scored. Called as a Listener is."""
+
+    def heard(self, session_id: str, channel: str | None, samples: Floats) -> None:
+        """Samples (n,) at 16 kHz that follow those before, as they are about to be scored."""
         ...

@@ -12,20 +12,27 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+
+import numpy as np
 
 from server import wire
+from server.alert_config import Rule
+from server.alerts import Watch
 from server.config import Limits
 from server.engine import Busy, Engine, Timing
 from server.errors import ClientError
 from server.limits import TokenBucket
-from server.listeners import Listener, SessionInfo
+from server.listeners import AudioListener, Listener, SessionInfo
 from server.metrics import Metrics
 from server.outbox import Client, Outbox
+from server.policy import Hearing
+from server.track import Track, totals
 from stream.codec import BadAudio, Decoder, UnsupportedEncoding
-from stream.session import StreamConfig, StreamSession
+from stream.session import StreamConfig
+from stream.taught import Taught
 from stream.types import (
     HOP,
-    LABELS,
     SAMPLE_RATE,
     Answer,
     Failed,
@@ -40,7 +47,6 @@ from stream.types import (
 )
 
 MAX_UTTERANCES = 1000  # kept for the summary
-SAME_MOMENT_S = 0.001  # chunks closer than this count as one arrival
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,19 @@ class Surroundings:
     limits: Limits
     stream: StreamConfig
     model: str
+    rules: tuple[Rule, ...]
     listeners: tuple[Listener, ...]
+    audio: AudioListener | None
+    taught: Taught | None  # labels of the operator's own
     patience_s: float  # how long a flush may take: longer than any window's deadline
 
 
 class LiveSession:
     """Every method may be called from any thread."""
 
-    def __init__(self, session_id: str, request: wire.StartRequest, around: Surroundings) -> None:
+    def __init__(
+        self, session_id: str, request: wire.StartRequest, heard: Hearing, around: Surroundings
+    ) -> None:
         now = time.monotonic()
         self.session_id = session_id
         self.resume_token = secrets.token_urlsafe(24)
@@ -67,27 +78,40 @@ class LiveSession:
         self.last_heard_s = now
         self._around = around
         self._frame_results = request.frame_results
-        self._decoder = Decoder(request.format)
-        self._session = StreamSession(session_id, around.stream)
+        self._decoder = Decoder(request.format, heard.pick)
+        self._tracks = [Track(session_id, channel, around.stream) for channel in heard.names]
         self._bucket = TokenBucket(around.limits.catch_up, around.limits.ahead_s, now)
-        self._arrivals: deque[tuple[int, float]] = deque()  # (samples received by then, when)
+        self._watch = Watch(session_id, around.rules, heard.names)
         self._utterances: deque[JsonDict] = deque(maxlen=MAX_UTTERANCES)
-        self._counted = [0.0, 0.0, 0.0]  # seconds of audio, speech, silence that the metrics have
         self._lock = threading.RLock()
         self._settled = threading.Event()
         self._ending = self._closed = False
         self.outbox = Outbox(
             around.limits.outbox_events, lambda event: around.metrics.dropped.labels(event).inc()
         )
-        self.info = SessionInfo(session_id, datetime.now(UTC).isoformat(timespec="milliseconds"), now)
+        self.info = SessionInfo(
+            session_id,
+            datetime.now(UTC).isoformat(timespec="milliseconds"),
+            now,
+            request.name,
+            request.tags,
+            request.format.channels,
+            around.model,
+            heard.watch,
+        )
         for listener in around.listeners:
             listener.opened(self.info)
 
-    def attach(self, client: Client) -> None:
+    @property
+    def lines(self) -> int:
+        """How many streams of audio are scored: what it takes of a server's room."""
+        return len(self._tracks)
+
+    def attach(self, client: Client, received: int | None = None) -> None:
         """Results go to `client` from now on, what waited for it first."""
         with self._lock:
             self.last_heard_s = time.monotonic()
-            self.outbox.attach(client)
+            self.outbox.attach(client, received)
 
     def detach(self) -> None:
         """The client's connection is gone; it may come back."""
@@ -112,14 +136,14 @@ class LiveSession:
             if seq is not None and seq > expected:
                 raise ClientError("BAD_REQUEST", f"'seq' {seq} before {expected}: go on from there", expected)
             try:
-                samples = self._decode(message, now)
+                lines = self._decode(message, now)
             except ClientError as refused:
                 if seq is not None and refused.code != "RATE_LIMITED":
                     self.next_seq = seq + 1
                 raise
             if seq is not None:
                 self.next_seq = seq + 1
-            self._take(samples, now)
+            self._take(lines, now)
             return {"ok": True, "received_ms": self._received_ms}
 
     def finish(self, patience_s: float | None = None) -> bool:
@@ -134,17 +158,19 @@ class LiveSession:
         `patience_s` None: longer than any window's deadline, so that the engine has answered, if only with that.
         """
         with self._lock:
-            self._take(self._decoder.finish(), time.monotonic())
+            self._take(self._decoder.finish_each(), time.monotonic())
             self._settled.clear()
-            self._run(self._session.flush())
-            if self._session.settled:
+            for track in self._tracks:
+                self._run(track, track.flush())
+            if self._all_settled:
                 return True
         return self._settled.wait(self._around.patience_s if patience_s is None else patience_s)
 
     def close(self, reason: str) -> JsonDict:
         """Tell what was not scored in time, and the summary."""
         with self._lock:
-            self._run(self._session.give_up("INFERENCE_TIMEOUT"))
+            for track in self._tracks:
+                self._run(track, track.give_up("INFERENCE_TIMEOUT"))
             self._closed = True
             summary = self.summary(reason)
             self.outbox.put("session_summary", summary)
@@ -154,31 +180,26 @@ class LiveSession:
 
     def summary(self, reason: str) -> JsonDict:
         with self._lock:
-            counts = self._session.frames_by_label
-            total = int(counts.sum())
+            books = {track.channel: track.books for track in self._tracks}
+            named = {channel: totals(book) for channel, book in books.items() if channel is not None}
             leftover = self._decoder.leftover_bytes
             return {
                 "session_id": self.session_id,
                 "reason": reason,
                 "audio_ms": self._received_ms,
-                "speech_ms": self._session.speech_frames * wire.STEP_MS,
-                "lost_ms": self._session.lost_frames * wire.STEP_MS,
-                "frames": total,
-                "share": {
-                    label: round(int(n) / total, wire.DIGITS) if total else 0.0
-                    for label, n in zip(LABELS, counts, strict=True)
-                },
+                **totals(np.sum(list(books.values()), axis=0)),
+                **({"channels": named} if named else {}),
                 "utterances": list(self._utterances),
                 **({"incomplete_bytes": leftover} if leftover else {}),
             }
 
-    def answered(self, window: Window, answer: Answer, timing: Timing) -> None:
+    def answered(self, track: Track, window: Window, answer: Answer, timing: Timing) -> None:
         """The engine's reply to a window of this session."""
         with self._lock:
             if self._closed:
                 return  # this window has been told as lost
-            self._run(self._session.absorb(window, answer), window, timing)
-            if self._session.settled:
+            self._run(track, track.absorb(window, answer), window, timing)
+            if self._all_settled:
                 self._settled.set()
 
     # -- below: called with the lock held --------------------------------------------------------------
@@ -187,7 +208,11 @@ class LiveSession:
     def _received_ms(self) -> int:
         return round(self._decoder.received_ms)
 
-    def _decode(self, message: wire.AudioMessage, now: float) -> Floats:
+    @property
+    def _all_settled(self) -> bool:
+        return all(track.settled for track in self._tracks)
+
+    def _decode(self, message: wire.AudioMessage, now: float) -> list[Floats]:
         limits = self._around.limits
         data = message.data(limits.max_chunk_bytes)
         seconds = self._decoder.seconds_of(data, message.sample_rate)
@@ -200,72 +225,63 @@ class LiveSession:
             ahead = f"more than {limits.ahead_s:g} s ahead of real time"
             raise ClientError("RATE_LIMITED", f"{ahead}; send this chunk again a little later", self.next_seq)
         try:
-            return self._decoder.decode(data, message.sample_rate)
+            return self._decoder.decode_each(data, message.sample_rate)
         except UnsupportedEncoding as wrong:
             raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
         except BadAudio as wrong:
             raise ClientError("BAD_AUDIO", str(wrong)) from None
 
-    def _take(self, samples: Floats, now: float) -> None:
-        if not len(samples):
-            return
-        end = self._session.received + len(samples)
-        if self._arrivals and now - self._arrivals[-1][1] < SAME_MOMENT_S:
-            self._arrivals[-1] = (end, self._arrivals[-1][1])
-        else:
-            self._arrivals.append((end, now))
-        oldest = end - self._around.stream.ring
-        while self._arrivals[0][0] < oldest:
-            self._arrivals.popleft()
-        self._run(self._session.push(samples))
-        self._count()
+    def _take(self, lines: list[Floats], now: float) -> None:
+        for track, samples in zip(self._tracks, lines, strict=True):
+            if not len(samples):
+                continue
+            if self._around.audio is not None:
+                self._around.audio.heard(self.session_id, track.channel, samples)
+            self._run(track, track.take(samples, now))
+            track.count(self._around.metrics)
 
-    def _run(self, turn: Turn, window: Window | None = None, timing: Timing | None = None) -> None:
+    def _run(
+        self, track: Track, turn: Turn, window: Window | None = None, timing: Timing | None = None
+    ) -> None:
         """Tell a turn's events and have its window scored; `window` and `timing` are those of the answer."""
         while True:
             for event in turn.events:
-                self._tell(event, window, timing)
+                self._tell(track, event, window, timing)
+            for alert in self._watch.passed(track.channel, track.told_to):
+                self._emit("alert", alert)
             if turn.window is None:
                 return
             try:
-                self._around.engine.submit(turn.window, self.answered)
+                self._around.engine.submit(turn.window, partial(self.answered, track))
                 return
             except Busy:
                 full = Failed("OVERLOADED", "the engine holds as many windows as it may")
-                turn = self._session.absorb(turn.window, full)
+                turn = track.absorb(turn.window, full)
 
-    def _tell(self, event: StreamEvent, window: Window | None, timing: Timing | None) -> None:
+    def _tell(self, track: Track, event: StreamEvent, window: Window | None, timing: Timing | None) -> None:
+        channel = {} if track.channel is None else {"channel": track.channel}
         name, payload = wire.to_wire(self.session_id, event, self._around.model)
+        payload.update(channel)
         if isinstance(event, FramesScored) and window is not None and timing is not None:
-            latency_s = time.monotonic() - self._arrival_of(window.end_sample)
+            latency_s = time.monotonic() - track.arrival_of(window.end_sample)
             payload["queue_ms"] = round(1000 * timing.queue_s, 2)
             payload["infer_ms"] = round(1000 * timing.infer_s, 2)
             payload["latency_ms"] = round(1000 * latency_s, 2)
             self._around.metrics.scored(timing, latency_s, event.probs)
             if self._frame_results:
                 for row in wire.frame_results(self.session_id, event):
-                    self.outbox.put("frame_result", row)
+                    self.outbox.put("frame_result", {**row, **channel})
         elif isinstance(event, UtteranceScored):
+            if self._around.taught and event.embedding is not None:
+                payload["taught"] = self._around.taught.judge(event.embedding)
             self._utterances.append(payload)
         elif isinstance(event, Lost):
             self._around.metrics.lost(event.code, event.n_frames * HOP / SAMPLE_RATE)
+        self._emit(name, payload)
+        for alert in self._watch.told(track.channel, event):
+            self._emit("alert", alert)
+
+    def _emit(self, name: str, payload: JsonDict) -> None:
         self.outbox.put(name, payload)
         for listener in self._around.listeners:
             listener.told(self.session_id, name, payload)
-
-    def _arrival_of(self, end_sample: int) -> float:
-        """When the chunk came that brought the sample before `end_sample`. Windows ask in order."""
-        while self._arrivals[0][0] < end_sample:
-            self._arrivals.popleft()
-        return self._arrivals[0][1]
-
-    def _count(self) -> None:
-        """Bring the metrics up to date. A pre-roll turns silence into speech afterwards; counters only grow."""
-        audio = self._session.received / SAMPLE_RATE
-        speech = self._session.speech_so_far * HOP / SAMPLE_RATE
-        metrics = self._around.metrics
-        totals = (audio, speech, audio - speech)
-        for i, counter in enumerate((metrics.audio, metrics.speech, metrics.silence)):
-            if totals[i] > self._counted[i]:
-                counter.inc(totals[i] - self._counted[i])
-                self._counted[i] = totals[i]

@@ -2,7 +2,8 @@
 
 Results go out at once while the client keeps up. When too many wait in its connection they wait here, where
 they are bounded: a client that does not read is disconnected, and may come back for what is kept. When a client
-stays away, the oldest frame results give way; utterances, losses, alerts and the summary are kept.
+stays away, the oldest frame results give way; utterances, losses, alerts and the summary are kept. What was sent
+last is kept too, for a client that comes back and lacks it: it was under way when the connection broke.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from stream.types import JsonDict
 log = logging.getLogger("sockets")
 
 EXPENDABLE = frozenset({"emotion_result", "frame_result"})
+SENT = (
+    100  # events kept after they were sent: ten seconds of results; a connection holds less than its backlog
+)
 LOOK_S = 0.02  # how often a client that is behind is looked at: its connection does not tell when it has room
 
 
@@ -46,6 +50,8 @@ class Outbox:
         self._limit = limit
         self._on_dropped = on_dropped
         self._waiting: deque[tuple[str, JsonDict]] = deque()
+        self._sent: deque[tuple[str, JsonDict]] = deque(maxlen=SENT)
+        self._count = 0  # of events sent
         self._client: Client | None = None
         self._lock = threading.RLock()
         self._draining = False  # a thread looks after the client that is behind
@@ -55,26 +61,38 @@ class Outbox:
         """Whether results wait for a client that is there."""
         return bool(self._waiting) and self._client is not None
 
-    def attach(self, client: Client | None) -> None:
-        """Send to `client` from now on, what waits first; None: nobody is there."""
+    def attach(self, client: Client | None, received: int | None = None) -> None:
+        """Send to `client` from now on, what waits first; None: nobody is there.
+
+        `received`: how many events it has got before. It lacks the rest of what was sent.
+        """
         with self._lock:
+            lacks = 0 if received is None else min(max(0, self._count - received), len(self._sent))
+            for _ in range(lacks):
+                self._waiting.appendleft(self._sent.pop())
+            self._count = self._count if received is None else max(0, received)
             self._client = client
             self._drain()
 
     def put(self, event: str, payload: JsonDict) -> None:
         with self._lock:
             if self._client is not None and not self._waiting and self._client.keeps_up():
-                self._client.send(event, payload)
+                self._send(self._client, event, payload)
                 return
             self._waiting.append((event, payload))
             self._drain()
             if len(self._waiting) > self._limit:
                 self._overflow()
 
+    def _send(self, client: Client, event: str, payload: JsonDict) -> None:
+        client.send(event, payload)
+        self._sent.append((event, payload))
+        self._count += 1
+
     def _drain(self) -> None:
         """Send what waits, as far as the client keeps up; see to the rest later."""
         while self._waiting and self._client is not None and self._client.keeps_up():
-            self._client.send(*self._waiting.popleft())
+            self._send(self._client, *self._waiting.popleft())
         if self.pending and not self._draining:
             self._draining = True
             threading.Thread(target=self._keep_draining, daemon=True).start()

@@ -12,10 +12,12 @@ from server import wire
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
-from server.listeners import Listener
+from server.listeners import AudioListener, Listener
 from server.live import LiveSession, Surroundings
 from server.metrics import Metrics
 from server.outbox import LOOK_S, Client
+from server.policy import hearing
+from stream.taught import Taught
 from stream.types import JsonDict, ModelSpec
 
 log = logging.getLogger("sessions")
@@ -25,10 +27,16 @@ class Sessions:
     """All open sessions. A session belongs to one connection, named by its `sid`, or waits for its return."""
 
     def __init__(
-        self, config: Config, engine: Engine, metrics: Metrics, listeners: tuple[Listener, ...] = ()
+        self,
+        config: Config,
+        engine: Engine,
+        metrics: Metrics,
+        listeners: tuple[Listener, ...] = (),
+        audio: AudioListener | None = None,
+        taught: Taught | None = None,
     ) -> None:
         self._config, self._engine, self._metrics = config, engine, metrics
-        self._listeners = listeners
+        self._listeners, self._audio, self._taught = listeners, audio, taught
         self._lock = threading.RLock()
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
@@ -36,6 +44,7 @@ class Sessions:
         self._reaped: set[str] = set()  # sessions that are being closed by `reap`
         self.draining = False
         metrics.sessions.set_function(lambda: float(len(self._open)))
+        metrics.channels.set_function(lambda: float(sum(s.lines for s in list(self._open.values()))))
 
     def __len__(self) -> int:
         return len(self._open)
@@ -53,25 +62,30 @@ class Sessions:
                 old = self._owner[session.session_id]
                 if old is not None and old != sid and self._current.get(old) == session.session_id:
                     del self._current[old]
-                self._own(sid, session, client)
+                self._own(sid, session, client, request.received)
                 return session, True, spec
             if request.session_id in self._open:
                 raise ClientError(
                     "NOT_YOUR_SESSION",
                     "a session of this id is open; choose another id, or give its resume_token",
                 )
-            self._admit(sid)
+            config = self._config
+            heard = hearing(config.policy, config.channels, request.format.channels)
+            self._admit(sid, len(heard.names))
             session_id = request.session_id or secrets.token_hex(8)
             around = Surroundings(
                 engine=self._engine,
                 metrics=self._metrics,
-                limits=self._config.limits,
-                stream=self._config.stream_config(spec),
+                limits=config.limits,
+                stream=config.stream_config(spec),
                 model=spec.name,
+                rules=config.alerts.rules,
                 listeners=self._listeners,
-                patience_s=self._config.engine.deadline_ms / 1000 + 1,
+                audio=self._audio,
+                taught=self._taught,
+                patience_s=config.engine.deadline_ms / 1000 + 1,
             )
-            session = self._open[session_id] = LiveSession(session_id, request, around)
+            session = self._open[session_id] = LiveSession(session_id, request, heard, around)
             self._own(sid, session, client)
         log.info("session opened", extra={"session": session_id})
         return session, False, spec
@@ -166,19 +180,23 @@ class Sessions:
             raise ClientError("NOT_YOUR_SESSION", "this resume_token is not that session's")
         return None  # it is gone: the client gets a new one
 
-    def _admit(self, sid: str) -> None:
+    def _admit(self, sid: str, lines: int) -> None:
+        """A session takes as much room as it has lines to score."""
         limits = self._config.limits
-        if len(self._open) >= limits.max_sessions:
+        taken = {session_id: session.lines for session_id, session in self._open.items()}
+        if sum(taken.values()) + lines > limits.max_sessions:
             raise ClientError(
                 "TOO_MANY_SESSIONS", f"all {limits.max_sessions} sessions are taken; try again later"
             )
-        if sum(owner == sid for owner in self._owner.values()) >= limits.max_sessions_per_connection:
+        own = sum(taken[session_id] for session_id, owner in self._owner.items() if owner == sid)
+        if own + lines > limits.max_sessions_per_connection:
             raise ClientError(
                 "TOO_MANY_SESSIONS",
-                f"one connection may hold {limits.max_sessions_per_connection} sessions; stop one first",
+                f"one connection may hold {limits.max_sessions_per_connection} sessions (one of two channels"
+                " counts twice); stop one first",
             )
 
-    def _own(self, sid: str, session: LiveSession, client: Client) -> None:
+    def _own(self, sid: str, session: LiveSession, client: Client, received: int | None = None) -> None:
         self._owner[session.session_id] = sid
         self._current[sid] = session.session_id
-        session.attach(client)
+        session.attach(client, received)

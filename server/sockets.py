@@ -168,7 +168,15 @@ class Sockets:
             "step_ms": wire.STEP_MS,
             "hop_ms": self._config.stream_config(spec).hop * wire.STEP_MS,
             "lookahead_ms": spec.lookahead_frames * wire.STEP_MS,
+            **self._channels_of(session),
         }
+
+    def _channels_of(self, session: LiveSession) -> JsonDict:
+        """Of a session with two channels: who is left and right, and who of them is scored."""
+        if session.info.channels == 1:
+            return {}
+        channels = self._config.channels
+        return {"channels": [channels.left, channels.right], "watch": session.info.watch}
 
     def on_audio(self, me: _Connection, payload: object) -> JsonDict:
         message = wire.parse_audio(payload)

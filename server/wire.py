@@ -7,7 +7,8 @@ scores of garbled audio and never learns why.
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ import orjson
 from server.errors import ClientError
 from stream.codec import Format, UnsupportedEncoding
 from stream.types import (
+    AMBIGUOUS,
     LABELS,
     Floats,
     FramesScored,
@@ -37,6 +39,9 @@ _START: dict[str, type | tuple[type, ...]] = {
     "channels": int,
     "frame_results": bool,
     "resume_token": str,
+    "received": int,
+    "name": str,
+    "tags": dict,
 }
 _AUDIO: dict[str, type | tuple[type, ...]] = {
     "session_id": str,
@@ -48,9 +53,12 @@ _NAMES = {
     int: "an integer",
     str: "text",
     bool: "true or false",
+    dict: "an object of short texts",
     (str, bytes, bytearray): "base64 text or bytes",
 }
 _MAX_ID = 64
+_MAX_NAME, _MAX_TAGS, _MAX_TAG = 80, 8, 64
+_TAG_KEY = re.compile(r"[a-z0-9_-]{1,24}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,9 @@ class StartRequest:
     session_id: str | None
     frame_results: bool
     resume_token: str | None
+    name: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    received: int | None = None  # events of the session that the client has got, when it comes back
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,13 @@ def parse_start(payload: object) -> StartRequest:
     except UnsupportedEncoding as wrong:
         raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
     return StartRequest(
-        wanted, fields.get("session_id"), bool(fields.get("frame_results")), fields.get("resume_token")
+        wanted,
+        fields.get("session_id"),
+        bool(fields.get("frame_results")),
+        fields.get("resume_token"),
+        _text("name", fields.get("name", ""), _MAX_NAME),
+        _tags(fields.get("tags", {})),
+        fields.get("received"),
     )
 
 
@@ -134,6 +151,26 @@ def _fields(payload: object, known: dict[str, type | tuple[type, ...]]) -> dict[
     return given
 
 
+def _tags(given: dict[object, object]) -> dict[str, str]:
+    if len(given) > _MAX_TAGS:
+        raise ClientError("BAD_REQUEST", f"'tags' holds {len(given)} pairs; give at most {_MAX_TAGS}")
+    for key in given:
+        if not (isinstance(key, str) and _TAG_KEY.fullmatch(key)):
+            wanted = "1 to 24 of a-z, 0-9, '-' and '_'"
+            raise ClientError("BAD_REQUEST", f"'tags' has the key {str(key)[:40]!r}; keys are {wanted}")
+    return {str(key): _text(f"tags.{key}", value, _MAX_TAG) for key, value in given.items()}
+
+
+def _text(what: str, value: object, longest: int) -> str:
+    """Words that people get to see: of one line, nothing that turns or hides what stands around them."""
+    if not isinstance(value, str):
+        raise ClientError("BAD_REQUEST", f"{what!r} must be text, got {type(value).__name__}")
+    value = value.strip()
+    if len(value) > longest or not value.isprintable():
+        raise ClientError("BAD_REQUEST", f"{what!r} must be at most {longest} printable characters")
+    return value
+
+
 def _check_id(session_id: str) -> None:
     plain = session_id.replace("-", "").replace("_", "").replace(".", "")
     if not (0 < len(session_id) <= _MAX_ID and plain.isascii() and plain.isalnum()):
@@ -147,12 +184,14 @@ def _check_id(session_id: str) -> None:
 
 
 def scores(probs: Floats) -> JsonDict:
-    """`emotion`, `confidence` and `scores` of probabilities (N_LABELS,)."""
+    """`emotion`, `confidence`, `ambiguous` and `scores` of probabilities (N_LABELS,)."""
     values = np.round(probs, DIGITS).tolist()
     best = int(probs.argmax())
+    second, first = np.partition(probs, -2)[-2:]
     return {
         "emotion": LABELS[best],
         "confidence": round(values[best], DIGITS),
+        "ambiguous": bool(first - second < AMBIGUOUS),
         "scores": {label: round(value, DIGITS) for label, value in zip(LABELS, values, strict=True)},
     }
 

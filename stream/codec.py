@@ -1,6 +1,7 @@
 """Bytes as they come from a client → float32 samples at 16 kHz, mono.
 
-PCM16, float32, G.711 µ-law and A-law, and WAV of any of these; 8 to 48 kHz; 1 or 2 channels (mixed down).
+PCM16, float32, G.711 µ-law and A-law, and WAV of any of these; 8 to 48 kHz; 1 or 2 channels: mixed down, or each
+heard by itself.
 A chunk may end anywhere, in the middle of a sample or of a header: what is left over waits for the next one.
 A chunk that is refused leaves the decoder as it was.
 """
@@ -94,28 +95,40 @@ class Resampler:
 
 
 class Decoder:
-    """One session's bytes → samples. `decode` may raise BadAudio or UnsupportedEncoding."""
+    """One session's bytes → samples: of one line, or of each channel in `pick`.
 
-    def __init__(self, declared: Format) -> None:
+    `pick` None: all channels mixed down to one line. Otherwise the channels to hear, 0 left, 1 right; what is in
+    the others goes no further than its bytes. `decode` may raise BadAudio or UnsupportedEncoding.
+    """
+
+    def __init__(self, declared: Format, pick: tuple[int, ...] | None = None) -> None:
         self._declared = declared
+        self._pick = pick
         self._place = self._beginning()
-        self._resampler = Resampler()
+        self._resamplers = [Resampler() for _ in pick or (0,)]
         self.received_ms = 0.0  # audio received, counted before resampling
 
     def decode(self, data: bytes, sample_rate: int | None = None) -> Floats:
-        """Samples (n,) at 16 kHz that `data` completes, n may be 0. `sample_rate`: if not the declared one."""
+        """The first line's samples (n,) at 16 kHz that `data` completes, n may be 0."""
+        return self.decode_each(data, sample_rate)[0]
+
+    def decode_each(self, data: bytes, sample_rate: int | None = None) -> list[Floats]:
+        """As many samples of every line. `sample_rate`: of `data`, if not the declared one."""
         parts, place = self._split(data, sample_rate)
-        heard = [(_samples(format, raw), format.sample_rate) for format, raw in parts]
+        heard = [(_samples(format, raw, self._pick), format.sample_rate) for format, raw in parts]
         self._place = place
-        self.received_ms += sum(1000 * len(mono) / rate for mono, rate in heard)
-        resampled = [self._resampler.push(mono, rate) for mono, rate in heard if len(mono)]
-        if len(resampled) == 1:
-            return resampled[0]
-        return np.concatenate(resampled) if resampled else np.empty(0, np.float32)
+        self.received_ms += sum(1000 * len(lines[0]) / rate for lines, rate in heard)
+        return [
+            _joined([resampler.push(lines[i], rate) for lines, rate in heard if len(lines[i])])
+            for i, resampler in enumerate(self._resamplers)
+        ]
 
     def finish(self) -> Floats:
-        """What the resampler still holds back. The next chunk starts it afresh."""
-        return self._resampler.finish()
+        """What the first line's resampler still holds back. The next chunk starts it afresh."""
+        return self.finish_each()[0]
+
+    def finish_each(self) -> list[Floats]:
+        return [resampler.finish() for resampler in self._resamplers]
 
     def seconds_of(self, data: bytes, sample_rate: int | None = None) -> float:
         """How much audio `decode` is about to make of `data`; 0 when it is going to refuse it."""
@@ -184,12 +197,20 @@ class Decoder:
         if header is None:
             return place, None
         wav = Format(header.encoding, header.sample_rate, header.channels)
+        if self._pick is not None and wav.channels < 2:
+            raise UnsupportedEncoding("this session has two channels, but the WAV holds one")
         place = _Place(wav, in_wav=True, left=header.data_bytes, trailer=header.trailer_bytes)
         return place, header.data_start
 
 
-def _samples(format: Format, raw: Bytes) -> Floats:
-    """Whole sample frames as mono float32 (n,)."""
+def _joined(parts: list[Floats]) -> Floats:
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def _samples(format: Format, raw: Bytes, pick: tuple[int, ...] | None) -> list[Floats]:
+    """Whole sample frames as float32 (n,) for each line: the mix, or the channels picked."""
     encoding, channels = format.encoding, format.channels
     if encoding == "pcm_s16le":
         samples = np.frombuffer(raw, "<i2").astype(np.float32) * np.float32(1 / 32768)
@@ -200,9 +221,12 @@ def _samples(format: Format, raw: Bytes) -> Floats:
         np.clip(samples, -1, 1, out=samples)
     else:
         samples = _G711[encoding][np.frombuffer(raw, np.uint8)]
+    if pick is not None:
+        table = samples.reshape(-1, channels)
+        return [np.ascontiguousarray(table[:, channel]) for channel in pick]
     if channels > 1:
         samples = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
-    return samples
+    return [samples]
 
 
 def _mulaw_table() -> Floats:

@@ -112,3 +112,28 @@ def test_order_and_bound_hold_whatever_comes(limit: int, events: list[str], away
     kept = [events[n] for n in back.got]
     if any(event not in EXPENDABLE for event in given_up):
         assert not EXPENDABLE & set(kept), "verdicts give way only when nothing else is left"
+
+
+@given(st.lists(st.sampled_from([RESULT, VERDICT]), max_size=150), st.integers(0, 90))
+def test_a_client_that_comes_back_gets_what_was_under_way(events: list[str], under_way: int) -> None:
+    reader, back = Reader(), Reader()
+    box, _ = filled(1000, events, reader)
+    received = max(0, len(events) - under_way)
+    box.attach(None)
+    box.put(VERDICT, {"n": len(events)})
+    box.attach(back, received)
+    assert reader.got[:received] + back.got == list(range(len(events) + 1))
+    again = Reader()  # and it breaks once more
+    box.attach(again, received + len(back.got) // 2)
+    assert reader.got[:received] + back.got[: len(back.got) // 2] + again.got == list(range(len(events) + 1))
+
+
+def test_more_than_is_kept_cannot_be_had_again_and_lies_do_no_harm() -> None:
+    reader = Reader()
+    box, _ = filled(1000, [RESULT] * 300, reader)
+    for received, first in ((0, 200), (10**9, None), (-5, 200)):
+        back = Reader()
+        box.attach(back, received)
+        assert back.got == ([] if first is None else list(range(first, 300)))
+    box.put(RESULT, {"n": 300})
+    assert back.got[-1] == 300

@@ -1,0 +1,280 @@
+"""The recorder: a listener that writes down what sessions were told, and what was heard where that is wanted.
+
+On the hot path it puts references into a queue, which is bounded; a thread of its own writes them down every two
+seconds, so that whatever happens to the process, no more than that is missing. A record that cannot be written is
+given up with a log line and a count; its session goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from server import session_record as files
+from server import wire
+from server.config import ROOT, Config
+from server.listeners import SessionInfo
+from server.metrics import Metrics
+from server.outputs import OutputStore, id_of
+from stream.tally import GRID, Tally, pieces
+from stream.types import LABELS, N_LABELS, Floats, JsonDict
+
+log = logging.getLogger("recording")
+
+WRITE_S = 2.0
+SWEEP_S = TOUCH_S = 600.0
+MAX_WAITING = 200_000  # facts to be written down; more are left out
+MAX_SOUND_BYTES = 128_000_000  # of audio to be written down
+MAX_SAMPLES = (1 << 31) - (1 << 24)  # of a WAV file: 37 hours
+WRITTEN = {
+    "emotion_result": "timeline",
+    "utterance_result": "utterances",
+    "alert": "alerts",
+    "speech": "speech",
+    "lost": "lost",
+}
+
+
+class Recorder:
+    """A Listener and an AudioListener. Nothing is written before `start`."""
+
+    def __init__(self, config: Config, metrics: Metrics) -> None:
+        keep = config.recording
+        self.store = OutputStore(config.files.folder, keep.keep_days, keep.keep_gb)
+        self._limits = [str(self.store.root), str(keep.keep_days), str(keep.keep_gb)]
+        self._metrics = metrics
+        self._queue: deque[tuple[str, str, Any]] = deque()  # session id, what, fact
+        self._sound_bytes = 0
+        self._heard: dict[tuple[str, str | None], int] = {}  # samples so far
+        self._books: dict[str, _Book] = {}
+        self._lock = threading.Lock()  # of what is counted here; held for an addition
+        self._closed: deque[_Book] = deque()  # to be finished
+        self._stop = threading.Event()
+        self._enabled = keep.sessions
+        self._thread: threading.Thread | None = None
+
+    # -- called by sessions: quick, never blocking ---------------------------------------------------
+
+    def opened(self, info: SessionInfo) -> None:
+        self._queue.append((info.session_id, "opened", info))
+
+    def told(self, session_id: str, event: str, payload: JsonDict) -> None:
+        if event in WRITTEN and len(self._queue) < MAX_WAITING:
+            self._queue.append((session_id, event, payload))
+
+    def closed(self, session_id: str, summary: JsonDict) -> None:
+        self._queue.append((session_id, "closed", summary))
+
+    def heard(self, session_id: str, channel: str | None, samples: Floats) -> None:
+        with self._lock:
+            start = self._heard.get((session_id, channel), 0)
+            self._heard[session_id, channel] = start + len(samples)
+            if self._sound_bytes + samples.nbytes > MAX_SOUND_BYTES or start > MAX_SAMPLES:
+                return  # a stretch of silence in the recording
+            self._sound_bytes += samples.nbytes
+        self._queue.append((session_id, "heard", (channel, start, samples)))
+
+    # -- the writer ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Finish what an earlier process left; write; remove what is old, also when nothing is kept any more."""
+        if self._enabled and (why := self.store.why_not()):
+            log.error("sessions cannot be recorded: %s", why)
+        for draft in sorted(self.store.root.glob(f".session_*/{files.JOURNAL}")):
+            self._recover(draft.parent)
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def close(self, patience_s: float = 5.0) -> None:
+        """Write down what there is, once the sessions have been closed."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(patience_s)
+
+    def _run(self) -> None:
+        sweep_at = 0.0
+        while True:
+            ending = self._stop.wait(WRITE_S)
+            self._write()
+            if ending:
+                return
+            if time.monotonic() >= sweep_at:
+                sweep_at = time.monotonic() + SWEEP_S
+                self._sweep()
+
+    def _write(self) -> None:
+        for number in range(len(self._queue)):
+            session_id, what, fact = self._queue.popleft()
+            if what == "opened":
+                self._books[session_id] = book = _Book(fact)
+                self._guarded(book, partial(book.open, self.store))
+            elif what == "heard":
+                with self._lock:
+                    self._sound_bytes -= fact[2].nbytes
+                book = self._books[session_id]
+                self._guarded(book, partial(book.sound, *fact))
+            elif what == "closed":
+                book = self._books.pop(session_id)
+                self._guarded(book, partial(book.close, fact))
+                self._closed.append(book)
+                with self._lock:
+                    self._heard = {key: n for key, n in self._heard.items() if key[0] != session_id}
+            elif not (book := self._books[session_id]).failed:
+                book.note(what, fact)
+            if number % files.BREATH == files.BREATH - 1:
+                _breathe()
+        for book in self._books.values():
+            self._guarded(book, book.flush)
+            _breathe()
+        while self._closed:  # last: if the process ends here, their journals are whole
+            book = self._closed.popleft()
+            self._guarded(book, book.finish)
+            self._metrics.records.labels("failed" if book.failed else "saved").inc()
+
+    def _guarded(self, book: _Book, act: Callable[[], None]) -> None:
+        """A record that cannot be written is given up, in one line; its session has nothing to do with that."""
+        if book.failed:
+            return
+        try:
+            act()
+        except (OSError, ValueError) as broken:
+            book.give_up()
+            why = getattr(broken, "strerror", None) or broken
+            log.error("a session cannot be recorded: %s", why, extra={"session": book.session_id})
+
+    def _recover(self, draft: Path) -> None:
+        """Finish the record of a session that its server did not outlive; another server's is left alone."""
+        try:
+            with (draft / files.JOURNAL).open("rb") as journal:
+                fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                head = files.finish(draft, _breathe)
+                draft.rename(self.store.root / id_of(draft))
+        except BlockingIOError:
+            return
+        except (OSError, ValueError) as broken:
+            log.warning("the record of a session that was cut off cannot be finished: %s", broken)
+            return
+        self._metrics.records.labels("saved" if head["complete"] else "incomplete").inc()
+        log.info("finished the record of an earlier session", extra={"session": head.get("session_id")})
+
+    def _sweep(self) -> None:
+        """In a process of its own: looking at thousands of folders would hold up everybody who speaks."""
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "server.outputs", *self._limits, "session"], cwd=ROOT, check=False
+            )
+        except OSError as broken:
+            log.error("old records cannot be swept: %s", broken)
+
+
+class _Book:
+    """One session's record in the making. Raises OSError where the disk does."""
+
+    def __init__(self, info: SessionInfo) -> None:
+        self.session_id = info.session_id
+        self.failed = False
+        self._info = info
+        self._stack = ExitStack()  # holds the folder
+        self._folder = Path()
+        self._journal: IO[bytes] | None = None
+        self._lines: list[bytes] = []
+        self._tallies: dict[str | None, Tally] = {}
+        self._touched_s = 0.0
+
+    def open(self, store: OutputStore) -> None:
+        info = self._info
+        began = datetime.fromisoformat(info.started_utc).timestamp()
+        self._folder = self._stack.enter_context(store.folder("session", suffix=info.session_id, now=began))
+        self._journal = self._stack.enter_context((self._folder / files.JOURNAL).open("ab", buffering=0))
+        fcntl.flock(self._journal, fcntl.LOCK_EX)  # while it is held, this process lives
+        about = {k: v for k, v in asdict(info).items() if k != "started_s"}
+        self._lines.append(files.line("opened", about))
+
+    def note(self, event: str, payload: JsonDict) -> None:
+        if event == "emotion_result":
+            channel = payload.get("channel")
+            tally = self._tallies.setdefault(channel, Tally(GRID))
+            for at, part in pieces(payload["start_ms"] // wire.STEP_MS, payload["frame_scores"]):
+                self._close_half_seconds(channel, tally, at)
+                tally.add(part)
+        else:
+            fact = {k: v for k, v in payload.items() if k not in ("session_id", *files.SAID_ONCE)}
+            self._lines.append(files.line(WRITTEN[event], fact))
+
+    def sound(self, channel: str | None, start: int, samples: Floats) -> None:
+        files.write_audio(self._folder / files.audio_name(channel), start, samples)
+
+    def flush(self) -> None:
+        assert self._journal is not None
+        if self._lines:
+            self._journal.write(b"".join(self._lines))
+            self._lines.clear()
+            self._touched_s = time.monotonic()
+        elif time.monotonic() - self._touched_s > TOUCH_S:
+            self._touched_s = time.monotonic()
+            os.utime(self._folder / files.JOURNAL)  # a folder in which nothing happens is taken for a crash's
+
+    def close(self, summary: JsonDict) -> None:
+        """The last line of the journal."""
+        for channel, tally in self._tallies.items():
+            self._close_half_seconds(channel, tally, tally.at + GRID)
+        head = {k: v for k, v in summary.items() if k not in ("utterances", "channels")}
+        if "channels" in summary:
+            head["by_channel"] = summary["channels"]
+        head["ended_utc"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._lines.append(files.line("closed", head))
+        self.flush()
+
+    def finish(self) -> None:
+        files.finish(self._folder, _breathe)
+        self._stack.close()  # now it is there under its name
+
+    def give_up(self) -> None:
+        self.failed = True
+        self._lines.clear()
+        with suppress(OSError, _GivenUp), self._stack:
+            raise _GivenUp  # the folder goes with it
+
+    def _close_half_seconds(self, channel: str | None, tally: Tally, to: int) -> None:
+        while tally.at + GRID <= to:
+            tally.tick()
+            if tally.newest:
+                self._lines.append(files.line("timeline", _row(channel, tally)))
+
+
+def _row(channel: str | None, tally: Tally) -> JsonDict:
+    """A half second in the record: mean scores, and how many frames had which likeliest label."""
+    sums = tally.last(GRID)
+    counts = sums[N_LABELS:].round().astype(int).tolist()
+    return {
+        "start_ms": (tally.at - GRID) * wire.STEP_MS,
+        "end_ms": tally.at * wire.STEP_MS,
+        **({} if channel is None else {"channel": channel}),
+        "frames": tally.newest,
+        **wire.scores((sums[:N_LABELS] / tally.newest).astype(np.float32)),
+        "by_label": {label: n for label, n in zip(LABELS, counts, strict=True) if n},
+    }
+
+
+class _GivenUp(Exception):
+    pass
+
+
+def _breathe() -> None:
+    """Let those who speak have a turn."""
+    time.sleep(0)

@@ -1,0 +1,231 @@
+"""Webhooks: alerts on their way to receivers over HTTP, each with a queue and a thread of its own.
+
+Nothing here is waited for: an alert is put into a bounded queue, or counted as dropped. A receiver that is down or
+answers with an error is tried again, with growing pauses, a bounded number of times; what is too old is given up.
+Order is kept, so that nobody reads that an alert is over before it was raised. URLs and secrets are never logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import random
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import orjson
+import urllib3
+
+from server import __version__
+from server.alert_config import Webhook
+from server.listeners import SessionInfo
+from stream.types import JsonDict
+
+log = logging.getLogger("webhooks")
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # below it tells the paths of URLs, which may be keys
+
+LEVELS = ("info", "warning", "critical")
+QUEUE = 1000  # alerts waiting for one receiver
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+ANSWER_BYTES = 16_384  # as much of an answer as is read
+RESULTS = ("sent", "retried", "refused", "gave_up", "dropped")
+PASSING = (408, 425, 429)  # of the client errors, those that another try may mend
+WECOM_BUSY = (-1, 45009, 45033)  # errcode: busy, or more messages than the robot may send
+_COLOURS = {"info": "info", "warning": "warning", "critical": "warning"}
+
+
+class _Failed(Exception):
+    """A try that did not succeed; `again`: another one may. `after_s`: as the receiver wishes."""
+
+    def __init__(self, why: str, again: bool, after_s: float = 0) -> None:
+        super().__init__(why)
+        self.again, self.after_s = again, after_s
+
+
+@dataclass
+class _Delivery:
+    body: bytes
+    offered_s: float
+    ident: str = field(default_factory=lambda: secrets.token_hex(12))
+    tries: int = 0
+
+
+class Receiver:
+    """One webhook. `count` is told the result of each delivery, one of RESULTS."""
+
+    def __init__(self, hook: Webhook, count: Callable[[str], None]) -> None:
+        self._hook, self._count = hook, count
+        self._queue: deque[_Delivery] = deque()
+        self._wake = threading.Condition()
+        self._http = urllib3.PoolManager(num_pools=1, maxsize=1, retries=False)
+        self._complained = False
+        self._running = False
+
+    @property
+    def name(self) -> str:
+        return self._hook.name
+
+    def offer(self, alert: JsonDict, session: SessionInfo) -> None:
+        """Send an alert if this receiver wants it; returns at once."""
+        hook = self._hook
+        if hook.rules and alert["rule"] not in hook.rules:
+            return
+        if LEVELS.index(alert["level"]) < LEVELS.index(hook.min_level):
+            return
+        if alert["state"] == "cleared" and not hook.cleared:
+            return
+        render = wecom_body if hook.kind == "wecom" else json_body
+        with self._wake:
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._run, name=f"webhook-{hook.name}", daemon=True).start()
+            if len(self._queue) >= QUEUE:
+                self._queue.popleft()
+                self._count("dropped")
+            self._queue.append(_Delivery(render(alert, session), time.monotonic()))
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue:
+                    self._wake.wait()
+                delivery = self._queue.popleft()
+            self._deliver(delivery)
+
+    def _deliver(self, delivery: _Delivery) -> None:
+        hook = self._hook
+        while True:
+            age_s = time.monotonic() - delivery.offered_s
+            if age_s > hook.max_age_s:
+                self._give_up(f"older than {hook.max_age_s:g} s", "gave_up")
+                return
+            delivery.tries += 1
+            try:
+                self._post(delivery)
+            except _Failed as failed:
+                if not failed.again:
+                    self._give_up(str(failed), "refused")
+                    return
+                if delivery.tries >= hook.attempts:
+                    self._give_up(f"{failed}, {delivery.tries} times", "gave_up")
+                    return
+                self._count("retried")
+                time.sleep(_pause_s(delivery.tries, failed.after_s))
+            else:
+                self._count("sent")
+                if self._complained:
+                    log.info("the receiver takes alerts again", extra={"webhook": hook.name})
+                self._complained = False
+                return
+
+    def _give_up(self, why: str, result: str) -> None:
+        self._count(result)
+        if not self._complained:  # once until it works again: a receiver may be away for days
+            log.warning("an alert was not delivered: %s", why, extra={"webhook": self._hook.name})
+        self._complained = True
+
+    def _post(self, delivery: _Delivery) -> None:
+        """One try. Raises _Failed."""
+        hook = self._hook
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "User-Agent": f"emotion-stream/{__version__}",
+        }
+        if hook.kind == "json":
+            headers["X-Emotion-Delivery"] = delivery.ident
+            headers.update(signature(hook.secret.get_secret_value(), delivery.body, int(time.time())))
+        try:
+            answer = self._http.request(
+                "POST",
+                hook.url.get_secret_value(),
+                body=delivery.body,
+                headers=headers,
+                timeout=urllib3.Timeout(total=hook.timeout_s),
+                redirect=False,
+                preload_content=False,
+            )
+            try:
+                said = answer.read(ANSWER_BYTES, decode_content=False) if hook.kind == "wecom" else b""
+            finally:
+                answer.close()
+        except urllib3.exceptions.HTTPError as broken:
+            # Not its text: that holds the URL.
+            raise _Failed(f"no answer ({type(broken).__name__})", again=True) from None
+        if not 200 <= answer.status < 300:
+            again = answer.status >= 500 or answer.status in PASSING
+            raise _Failed(f"it answered {answer.status}", again, _seconds(answer.headers.get("Retry-After")))
+        if hook.kind == "wecom":
+            _check_wecom(said)
+
+
+def signature(secret: str, body: bytes, now_s: int) -> dict[str, str]:
+    """The headers that prove who sent `body`, and when; of the time alone when there is no secret."""
+    stamp = str(now_s)
+    if not secret:
+        return {"X-Emotion-Timestamp": stamp}
+    digest = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return {"X-Emotion-Timestamp": stamp, "X-Emotion-Signature": f"sha256={digest}"}
+
+
+def json_body(alert: JsonDict, session: SessionInfo) -> bytes:
+    about = {"name": session.name, "tags": dict(session.tags), "started_utc": session.started_utc}
+    return orjson.dumps({"event": "alert", **alert, **about})
+
+
+def wecom_body(alert: JsonDict, session: SessionInfo) -> bytes:
+    """A WeChat Work robot's markdown message."""
+    at_s = alert["at_ms"] // 1000
+    over = " 已解除 · over" if alert["state"] == "cleared" else ""
+    facts = {
+        "会话 session": session.name or session.session_id,
+        **({"声道 channel": alert["channel"]} if "channel" in alert else {}),
+        **session.tags,
+        "时间 at": f"{at_s // 3600}:{at_s // 60 % 60:02}:{at_s % 60:02}",
+    }
+    lines = [f'**<font color="{_COLOURS[alert["level"]]}">{_plain(alert["message"])}</font>**{over}']
+    lines += [f"> {_plain(name)}: {_plain(value)}" for name, value in facts.items()]
+    lines.append(f'> <font color="comment">{alert["rule"]} · {alert["level"]}</font>')
+    return orjson.dumps({"msgtype": "markdown", "markdown": {"content": "\n".join(lines)}})
+
+
+def _plain(text: str) -> str:
+    """A client's words: nothing in them is markup."""
+    for mark, instead in (
+        ("<", "＜"),
+        (">", "＞"),
+        ("[", "［"),
+        ("]", "］"),
+        ("`", "ˋ"),
+        ("*", "＊"),
+        ("@", "＠"),
+    ):
+        text = text.replace(mark, instead)
+    return text
+
+
+def _check_wecom(said: bytes) -> None:
+    """A robot answers 200 whatever happened. Raises _Failed."""
+    try:
+        code = orjson.loads(said)["errcode"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise _Failed("its answer is not a robot's", again=False) from None
+    if code != 0:
+        raise _Failed(f"errcode {code}", again=code in WECOM_BUSY, after_s=20 if code == 45009 else 0)
+
+
+def _pause_s(tries: int, wished_s: float) -> float:
+    """Before the next try: twice as long each time, not all receivers at once."""
+    pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (tries - 1))
+    jittered: float = pause_s * random.uniform(0.5, 1.0)
+    return max(min(wished_s, LONGEST_PAUSE_S), jittered)
+
+
+def _seconds(text: str | None) -> float:
+    """Of a Retry-After header; one that names a date is passed over."""
+    return float(text) if text and text.isdigit() else 0.0

@@ -1,0 +1,46 @@
+"""Alerts and what is kept, as a person sees them on the live page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Server
+from tests.e2e.test_live_page import CHROMIUM, Open, chromium, expect, open_page, start
+
+__all__ = ["chromium", "open_page"]
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
+]
+
+RULES = [
+    {"name": "any", "when": {"sum_of": ["neutral", "sad", "angry", "happy"], "above": 0.3}, "window_s": 1,
+     "message": "Somebody speaks <b>", "level": "critical"},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder: Path = tmp_path_factory.mktemp("kept")
+    server = Server(alerts__rules=json.dumps(RULES), recording__sessions="true", files__outputs=folder)
+    yield server
+    server.stop()
+
+
+def test_an_alert_is_shown_as_a_notice_and_goes_when_it_is_over(alerting: Server, open_page: Open) -> None:
+    page = open_page(alerting.url)
+    expect(page.locator("#privacy")).to_contain_text("The scores are recorded, the audio is not.")
+    start(page)
+    notice = page.locator('.notice[data-key="alert-any"]')
+    expect(notice).to_contain_text("Somebody speaks <b>")
+    expect(notice).to_contain_text("Alert at 0:0")
+    page.get_by_role("button", name="中文").click()
+    expect(notice).to_contain_text("警报")
+    expect(page.locator("#privacy")).to_contain_text("评分结果会被记录")
+    page.locator("#toggle").click()
+    assert page.faults == []
