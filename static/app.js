@@ -1,11 +1,10 @@
-/* The live page: wires the microphone to the connection, and what comes back to the page. Session times
+/* The live page: wires the microphone to the stream, and what comes back to the page. Session times
    become page times here (one run of the page may need several sessions: `origin` is where each begins). */
 
+import { EmotionStream, Microphone, MICROPHONE_RATE as RATE } from "../client/emotion-stream.js";
 import { io } from "./vendor/socket.io-client/socket.io.esm.min.js";
 import { Chart, clock } from "./chart.js";
-import { Connection } from "./connection.js";
 import { asRow } from "./emotions.js";
-import { Mic, RATE } from "./mic.js";
 import { watchStatus } from "./status.js";
 import { currentLanguage, percent, say, speak, toggleLanguage } from "./text.js";
 import { Timeline } from "./timeline.js";
@@ -14,15 +13,18 @@ import { Totals } from "./totals.js";
 import { addUtterance, clearUtterances, hideSummary, showSummary } from "./utterances.js";
 import * as view from "./view.js";
 
+const STOP_S = 8; // how long the summary may take
 const SILENT_CHUNKS = 30; // 3 s of exact zeros: a muted device, not a quiet room
 
 const legend = view.buildLegend(view.$("legend"));
 const chart = new Chart(view.$("plot"), showPoint);
-const connection = new Connection({ io, path: new URL("socket.io", document.baseURI).pathname, token: keptToken() });
-const mic = new Mic(onChunk, onMicGone);
-const status = watchStatus(() => connection.token, (answer) => {
+// Audio waits in the page for as long as it takes: the person in front of it sees that, and can press stop.
+const stream = new EmotionStream({ io, token: keptToken(), patience: Infinity, keepConnection: true });
+const mic = new Microphone(onChunk, { onGone: onMicGone });
+const status = watchStatus(() => stream.token, (answer) => {
   view.showModel(answer.model, answer.device);
   if (answer.can_say) view.showAble(answer.can_say);
+  if (answer.keeps) say(view.$("privacy").querySelector("span"), `privacy.${answer.keeps}`);
   ready = answer.ready;
   showConnection();
 });
@@ -64,7 +66,7 @@ async function start() {
   view.showTotals(totals);
   chart.show(timeline);
   setRunning("on");
-  connection.start({ sample_rate: RATE });
+  stream.open({ sampleRate: RATE }).catch(refused);
   requestAnimationFrame(draw);
 }
 
@@ -72,8 +74,7 @@ async function stop() {
   if (running !== "on") return;
   setRunning("stopping");
   await mic.close();
-  const summary = await connection.stop();
-  if (summary) totals.addSummary(summary);
+  const summary = await stream.stop({ patience: link === "online" ? STOP_S : 0 }).catch(() => null);
   if (summary || link !== "online") showSummary(summary && totals);
   setRunning("off");
   view.clearNotice("silent");
@@ -83,7 +84,7 @@ async function stop() {
 }
 
 function useToken(token) {
-  connection.connect(token);
+  stream.connect(token);
 }
 
 function setRunning(state) {
@@ -102,7 +103,7 @@ function draw(at) {
 
 function onChunk({ pcm, samples, level }) {
   const ms = (1000 * samples) / RATE;
-  if (connection.send(pcm, ms)) timeline.heard(ms, performance.now());
+  if (stream.send(pcm)) timeline.heard(ms, performance.now());
   view.showLevel(level);
   view.$("clock").textContent = clock(Math.floor(timeline.now / 1000));
   zeros = level === 0 ? zeros + 1 : 0;
@@ -118,7 +119,7 @@ async function onMicGone() {
 
 // -- from the server -------------------------------------------------------------------------------
 
-connection
+stream
   .on("state", ({ state }) => {
     link = state;
     if (state === "online") status.now();
@@ -134,7 +135,7 @@ connection
     view.showSpeech("no");
     view.notify("session", "warn", "notice.replaced");
   })
-  .on("emotion_result", (result) => {
+  .on("result", (result) => {
     const start = origin + result.start_ms;
     const end = start + result.frame_scores.length * result.step_ms;
     const scores = asRow(result.scores);
@@ -151,7 +152,7 @@ connection
     else timeline.speechEnded(origin + at);
     if (running === "on") view.showSpeech(state === "start" ? "yes" : "no");
   })
-  .on("utterance_result", ({ start_ms: start, end_ms: end, emotion, confidence, scores }) => {
+  .on("utterance", ({ start_ms: start, end_ms: end, emotion, confidence, scores }) => {
     totals.addUtterance(end - start);
     timeline.addUtterance(origin + start, origin + end, emotion);
     addUtterance({ startMs: origin + start, durationMs: end - start, emotion, confidence, scores, count: totals.utterances });
@@ -163,26 +164,35 @@ connection
     view.showTotals(totals);
     view.notifyError({ code }, "warn");
   })
+  .on("alert", ({ rule, level, state, at_ms: at, message }) => {
+    const key = `alert-${rule}`;
+    if (state === "cleared") view.clearNotice(key);
+    else view.notify(key, level === "info" ? "info" : "warn", "notice.alert", null, { time: clock(Math.floor((origin + at) / 1000)), message });
+  })
   .on("dropped", ({ ms }) => {
     totals.droppedMs += ms;
     timeline.addLost(timeline.now, timeline.now); // it has no place of its own on the timeline: a mark
     view.notify("dropped", "warn", "notice.dropped", null, { s: Math.round(totals.droppedMs / 1000) });
   })
-  .on("session_summary", (summary) => totals.addSummary(summary))
+  .on("summary", (summary) => totals.addSummary(summary))
   .on("waiting", (error) => {
     if (error) view.notifyError(error, "warn");
     else for (const code of ["NOT_READY", "OVERLOADED", "RATE_LIMITED", "TOO_MANY_SESSIONS"]) view.clearNotice(code);
   })
-  .on("refused", async (error) => {
-    view.notifyError(error);
-    if (connection.wanted === null) await stop();
-  });
+  .on("error", refused);
+
+/** The server took some audio for none, or (fatal) wants no session of ours. */
+async function refused(problem) {
+  if (problem.code === "CLOSED") return; // stop was pressed before there was a session
+  view.notifyError(problem);
+  if (!stream.wanted) await stop();
+}
 
 // -- the page --------------------------------------------------------------------------------------
 
 function showConnection() {
   const away = link === "offline" || link === "connecting";
-  if (running === "on" && away) view.showConnection("reconnecting", connection.keptMs);
+  if (running === "on" && away) view.showConnection("reconnecting", stream.bufferedMs);
   else view.showConnection(link === "online" && !ready ? "loading" : link);
 }
 
@@ -193,9 +203,9 @@ function showPoint(ms) {
   else say(view.$("chart-note"), "chart.note");
 }
 
-addEventListener("online", () => link === "offline" && connection.hurry());
+addEventListener("online", () => link === "offline" && stream.hurry());
 view.$("toggle").onclick = () => (running === "on" ? stop() : start());
 view.$("language").onclick = toggleLanguage;
 speak(currentLanguage());
 view.showButton("off");
-connection.connect();
+stream.connect();

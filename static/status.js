@@ -3,8 +3,9 @@
 const WHEN_READY_MS = 15_000;
 const WHEN_NOT_MS = 2_000;
 
-/** `onAnswer` gets each answer of GET api/v1/status; `.now()` asks at once. `token()`: the access token, if any. */
-export function watchStatus(token, onAnswer) {
+/** `onAnswer` gets each answer of GET api/v1/status, `onNone` the HTTP status of a refusal, or 0 where nobody
+    answers; `.now()` asks at once. `token()`: the access token, if any. */
+export function watchStatus(token, onAnswer, onNone = () => {}) {
   let timer;
   async function ask() {
     clearTimeout(timer);
@@ -16,9 +17,12 @@ export function watchStatus(token, onAnswer) {
       if (typeof answer.ready === "boolean") {
         onAnswer(answer);
         if (!answer.ready) wait = WHEN_NOT_MS;
+      } else {
+        onNone(response.status);
       }
     } catch {
-      // No server just now: the connection says so, and asks again when it is back.
+      wait = WHEN_NOT_MS;
+      onNone(0);
     }
     clearTimeout(timer); // two may have been under way
     timer = setTimeout(ask, wait);

@@ -1,4 +1,4 @@
-/* Every word on the live page, in English and Chinese, and the one mechanism that puts words on the page:
+/* Every word on a page, in English and Chinese, and the one mechanism that puts words on the page:
    an element with data-t="key" shows the text of that key, and shows it anew when the language changes.
    Emotions are named in both languages whichever is chosen; their names are in emotions.js. */
 
@@ -21,6 +21,11 @@ export function t(key, filling = {}) {
     const value = filling[name];
     return String((typeof value === "function" ? value() : value) ?? place);
   });
+}
+
+/** The words of a page of its own, beside those of words.js or in their place: {en: {key: text}, zh: {…}}. */
+export function addWords(more) {
+  for (const chosen of Object.keys(WORDS)) Object.assign(WORDS[chosen], more[chosen]);
 }
 
 export function known(key) {

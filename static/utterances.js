@@ -3,7 +3,7 @@
 import { EMOTIONS, LABELS, asRow, emotionOf } from "./emotions.js";
 import { clock } from "./chart.js";
 import { names, percent, say, seconds } from "./text.js";
-import { $, bothNames, make } from "./view.js";
+import { $, bothNames, make } from "./parts.js";
 
 const KEPT = 200; // rows on the page
 

@@ -1,0 +1,46 @@
+/* Brings what the server keeps to the reader's disk. Without a token the browser fetches it by itself; with one the
+   page has to, because a link cannot carry a token. */
+
+/** `token()`: the access token, if any. `onProblem({code, message})`. */
+export function makeSaver(token, onProblem) {
+  const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
+
+  /** The answer to a request for a file of a result; throws {code, message}. */
+  async function get(path, options = {}) {
+    let answer;
+    try {
+      answer = await fetch(new URL(path, document.baseURI), { ...options, headers: headers() });
+    } catch (problem) {
+      if (problem.name === "AbortError") throw problem;
+      throw { code: "AWAY", message: "" };
+    }
+    if (answer.ok) return answer;
+    const told = await answer.json().catch(() => ({}));
+    throw told.error ?? { code: "other", message: `HTTP ${answer.status}` };
+  }
+
+  /** A link that saves `path` as `name`. */
+  function link(element, path, name) {
+    element.href = new URL(path, document.baseURI).href;
+    element.download = name;
+    element.onclick = async (event) => {
+      if (!token()) return;
+      event.preventDefault();
+      try {
+        save(await (await get(path)).blob(), name);
+      } catch (problem) {
+        onProblem(problem);
+      }
+    };
+  }
+
+  return { get, link };
+}
+
+export function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // not at once: the browser may not have begun
+}

@@ -1,0 +1,103 @@
+/* The waveform, each utterance in the colour of its emotion with its face above, and the axis of time. What has not
+   been scored yet is drawn back. What stretch is shown is the stage's business. */
+
+import { emotionOf } from "../emotions.js";
+import { LEFT, RIGHT } from "./lines.js";
+import { clockOf } from "./time.js";
+
+const RIBBON = 28; // px above the waveform, for the faces
+const AXIS = 24; // px below
+const TICK_PX = 76;
+const TICKS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
+
+export class Wave {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.peaks = null;
+    this.utterances = [];
+    this.scoredS = Infinity;
+  }
+
+  draw(from, to) {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const px = devicePixelRatio;
+    if (this.canvas.width !== Math.round(width * px)) this.canvas.width = Math.round(width * px);
+    if (this.canvas.height !== Math.round(height * px)) this.canvas.height = Math.round(height * px);
+    const ctx = this.canvas.getContext("2d");
+    const css = getComputedStyle(this.canvas);
+    const view = { ctx, from, to, height, left: LEFT, right: width - RIGHT, colour: (name) => css.getPropertyValue(`--${name}`).trim() };
+    view.x = (s) => LEFT + ((s - from) / (to - from)) * (width - LEFT - RIGHT);
+    ctx.setTransform(px, 0, 0, px, 0, 0);
+    ctx.clearRect(0, 0, width, height);
+    const seen = this.seen(from, to);
+    this.bands(view, seen);
+    this.outline(view, seen);
+    this.faces(view, seen);
+    this.axis(view);
+  }
+
+  /** The utterances that are in view; they are in order. */
+  seen(from, to) {
+    return this.utterances.filter(({ start_ms: start, end_ms: end }) => end > 1000 * from && start < 1000 * to);
+  }
+
+  bands({ ctx, x, left, right, height, colour }, seen) {
+    for (const { start_ms: start, end_ms: end, emotion } of seen) {
+      const from = Math.max(left, x(start / 1000));
+      const width = Math.max(1, Math.min(right, x(end / 1000)) - from);
+      ctx.globalAlpha = 0.13;
+      ctx.fillStyle = colour(emotion);
+      ctx.fillRect(from, RIBBON, width, height - RIBBON - AXIS);
+      ctx.globalAlpha = 1;
+      ctx.fillRect(from, RIBBON - 3, width, 3);
+    }
+  }
+
+  outline({ ctx, from, to, left, right, height, colour }, seen) {
+    const middle = RIBBON + (height - RIBBON - AXIS) / 2;
+    const half = ((height - RIBBON - AXIS) / 2 - 4) * (this.peaks?.gain ?? 1);
+    const step = (to - from) / (right - left);
+    ctx.fillStyle = colour("line");
+    ctx.fillRect(left, middle - 0.5, right - left, 1);
+    if (!this.peaks) return;
+    let at = 0; // in `seen`
+    for (let column = 0; column < right - left; column++) {
+      const time = from + column * step;
+      const found = this.peaks.between(time, time + step);
+      if (!found) break;
+      while (at < seen.length && seen[at].end_ms <= 1000 * time) at++;
+      const inside = at < seen.length && seen[at].start_ms < 1000 * (time + step);
+      ctx.fillStyle = inside ? colour(seen[at].emotion) : colour("soft");
+      ctx.globalAlpha = inside ? 1 : time > this.scoredS ? 0.35 : 0.6;
+      const top = middle - found[1] * half;
+      ctx.fillRect(left + column, top, 1, Math.max(1, (found[1] - found[0]) * half));
+    }
+    ctx.globalAlpha = 1;
+  }
+
+  faces({ ctx, x, left, right, colour }, seen) {
+    ctx.font = "15px sans-serif";
+    ctx.textAlign = "center";
+    ctx.fillStyle = colour("ink");
+    let free = left - 20; // thousands of them are thinned out, not painted over one another
+    for (const { start_ms: start, end_ms: end, emotion } of seen) {
+      const middle = (Math.max(left, x(start / 1000)) + Math.min(right, x(end / 1000))) / 2;
+      if (middle - free < 22) continue;
+      ctx.fillText(emotionOf(emotion).emoji, middle, RIBBON - 9);
+      free = middle;
+    }
+  }
+
+  axis({ ctx, from, to, x, left, right, height, colour }) {
+    const tick = TICKS_S.find((s) => (s / (to - from)) * (right - left) >= TICK_PX) ?? TICKS_S.at(-1);
+    ctx.font = "12px Inter, system-ui, sans-serif";
+    ctx.textAlign = "center";
+    ctx.textBaseline = "alphabetic";
+    ctx.fillStyle = colour("soft");
+    for (let number = Math.ceil(from / tick - 1e-6); number * tick <= to; number++) {
+      const at = x(number * tick);
+      if (at < left + 8 || at > right - 8) continue;
+      ctx.fillText(clockOf(number * tick, tick < 1 ? 1 : 0), at, height - 7);
+    }
+  }
+}
