@@ -10,21 +10,34 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
-import socketio
 import soundfile
+from emotion_stream_client import (
+    EmotionClient,
+    EmotionError,
+    Event,
+    Lost,
+    Refused,
+    Result,
+    Speech,
+    State,
+    Summary,
+    Utterance,
+    Waiting,
+)
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stream.types import LABELS, LABELS_ZH, JsonDict
+from stream.codec import Resampler
+from stream.types import LABELS, LABELS_ZH, SAMPLE_RATE, Floats
 
 CHUNK_S = 0.1
 READY_S = 120
+PATIENCE_S = 5  # with a server that is not there
 LOOKS = {  # emoji and colour
     "angry": ("😠", "red"),
     "disgusted": ("🤢", "green"),
@@ -40,39 +53,41 @@ WIDTH = 40  # of a full bar
 
 
 class Board:
-    """What the terminal shows; filled by the socket's thread, drawn by the main one."""
+    """What the terminal shows."""
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._lock = Lock()
-        self._now: JsonDict = {}
-        self._lines: list[str] = []
+        self._now: Result | None = None
+        self._speaking = False
         self.position_s = 0.0
-        self.speaking = False
 
-    def result(self, payload: JsonDict) -> None:
-        with self._lock:
-            self._now = payload
-
-    def say(self, line: str) -> None:
-        with self._lock:
-            self._lines.append(line)
-
-    def take_lines(self) -> list[str]:
-        with self._lock:
-            lines, self._lines = self._lines, []
-            return lines
+    def take(self, event: Event) -> str | None:
+        """Draw what came; a line to say about it, if it is worth one."""
+        match event:
+            case Result():
+                self._now = event
+            case Speech():
+                self._speaking = event.state == "start"
+            case Utterance():
+                return _utterance(event)
+            case Lost():
+                return f"  lost {event.start_ms}–{event.end_ms} ms: {event.code}"
+            case Waiting() | Refused():
+                return f"  {event.code}: {event.message}"
+            case State(state="offline"):
+                return "  the connection broke; trying again …"
+        return None
 
     def __rich__(self) -> Group:
         bars = Table.grid(padding=(0, 1))
-        scores = self._now.get("scores", dict.fromkeys(LABELS, 0.0))
+        scores = self._now.scores if self._now else dict.fromkeys(LABELS, 0.0)
         for label, chinese in zip(LABELS, LABELS_ZH, strict=True):
             length = round(scores[label] * WIDTH)
             emoji, colour = LOOKS[label]
             bar = Text("█" * length + "·" * (WIDTH - length), style=colour)
             bars.add_row(emoji, label, chinese, bar, f"{scores[label]:5.1%}")
-        state = "[bold green]● speech[/]" if self.speaking else "[dim]○ quiet[/]"
-        latency = f"{self._now['latency_ms']:.0f} ms" if self._now else "–"
+        state = "[bold green]● speech[/]" if self._speaking else "[dim]○ quiet[/]"
+        latency = f"{self._now.latency_ms:.0f} ms" if self._now else "–"
         status = f"{state}   {self.position_s:5.1f} s   latency {latency}"
         return Group(Panel(bars, title=self._title, subtitle=status, width=WIDTH + 36))
 
@@ -89,59 +104,50 @@ def main(file: Path, url: str | None, token: str, config: Path) -> int:
         with contextlib.ExitStack() as stack:
             address = url or stack.enter_context(_own_server(config, console))
             return _stream(samples.mean(axis=1), rate, file.name, address, token, console)
-    except (RuntimeError, socketio.exceptions.SocketIOError) as wrong:
+    except (RuntimeError, EmotionError) as wrong:
         console.print(f"The demo ended: {wrong}", markup=False)
         return 1
 
 
-def _stream(samples: np.ndarray, rate: int, name: str, url: str, token: str, console: Console) -> int:
+def _stream(samples: Floats, rate: int, name: str, url: str, token: str, console: Console) -> int:
     board = Board(name)
-    client = socketio.Client(reconnection=False)
-    client.on("emotion_result", board.result)
-    client.on("speech", lambda p: setattr(board, "speaking", p["state"] == "start"))
-    client.on("utterance_result", lambda p: board.say(_utterance(p)))
-    client.on("lost", lambda p: board.say(f"  lost {p['start_ms']}–{p['end_ms']} ms: {p['code']}"))
-    client.on("error", lambda p: board.say(f"  {p['code']}: {p['message']}"))
-    client.connect(url, auth={"token": token}, transports=["websocket"])
-    try:
-        # The socket takes 8 to 48 kHz; a recording at a higher rate would need decimation first.
-        opened = client.call("start", {"sample_rate": int(rate)})
-        if not opened["ok"]:
-            raise RuntimeError(f"{opened['error']['code']}: {opened['error']['message']}")
-        console.print(f"Streaming {name} to {url}, scored by {opened['model']}. Ctrl-C stops.", markup=False)
+    resampler = Resampler()
+    samples = np.concatenate([resampler.push(samples, rate), resampler.finish()])
+    with EmotionClient(url, token) as client, client.stream(patience_s=PATIENCE_S) as stream:
+        model = stream.session["model"]
+        console.print(f"Streaming {name} to {url}, scored by {model}. Ctrl-C stops.", markup=False)
         with Live(board, console=console, refresh_per_second=12, transient=False) as live:
-            step, began = round(rate * CHUNK_S), time.monotonic()
+
+            def show() -> None:
+                for event in stream.poll():
+                    if line := board.take(event):
+                        live.console.print(line, markup=False)
+
+            step, began = round(SAMPLE_RATE * CHUNK_S), time.monotonic()
             for at in range(0, len(samples), step):
-                chunk = np.clip(samples[at : at + step] * 32768, -32768, 32767).astype("<i2")
-                client.emit("audio_stream", {"chunk": chunk.tobytes()})
-                board.position_s = min(at + step, len(samples)) / rate
-                for line in board.take_lines():
-                    live.console.print(line, markup=False)
-                time.sleep(max(0.0, began + (at + step) / rate - time.monotonic()))
-            client.call("flush", timeout=30)
-            time.sleep(CHUNK_S)
-            for line in board.take_lines():
-                live.console.print(line, markup=False)
-        console.print(_summary(client.call("stop", timeout=30)), markup=False)
-    finally:
-        client.disconnect()
+                stream.send(samples[at : at + step])
+                board.position_s = min(at + step, len(samples)) / SAMPLE_RATE
+                show()
+                time.sleep(max(0.0, began + (at + step) / SAMPLE_RATE - time.monotonic()))
+            summary = stream.stop()
+            show()
+        console.print(_summary(summary), markup=False)
     return 0
 
 
-def _utterance(payload: JsonDict) -> str:
-    emotion = payload["emotion"]
-    start_s, end_s = payload["start_ms"] / 1000, payload["end_ms"] / 1000
-    chinese = LABELS_ZH[LABELS.index(emotion)]
+def _utterance(said: Utterance) -> str:
+    chinese = LABELS_ZH[LABELS.index(said.emotion)]
     return (
-        f"{start_s:6.1f}–{end_s:5.1f} s  {LOOKS[emotion][0]} {emotion} {chinese}  {payload['confidence']:.0%}"
+        f"{said.start_ms / 1000:6.1f}–{said.end_ms / 1000:5.1f} s"
+        f"  {LOOKS[said.emotion][0]} {said.emotion} {chinese}  {said.confidence:.0%}"
     )
 
 
-def _summary(payload: JsonDict) -> str:
-    speech = f"{payload['speech_ms'] / 1000:.1f} s of speech in {payload['audio_ms'] / 1000:.1f} s"
-    share = sorted(payload["share"].items(), key=lambda item: -item[1])
+def _summary(told: Summary) -> str:
+    speech = f"{told.speech_ms / 1000:.1f} s of speech in {told.audio_ms / 1000:.1f} s"
+    share = sorted(told.share.items(), key=lambda item: -item[1])
     parts = ", ".join(f"{label} {part:.0%}" for label, part in share if part >= 0.005)
-    return f"{speech}; {len(payload['utterances'])} utterances; {parts or 'no emotion scored'}"
+    return f"{speech}; {len(told.utterances)} utterances; {parts or 'no emotion scored'}"
 
 
 @contextlib.contextmanager
