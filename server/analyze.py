@@ -1,8 +1,9 @@
-"""`./run.sh analyze`: files and folders → one result per line."""
+"""`./run.sh analyze`: files and folders → one result per line; with --out, a folder → a table (`analyze_folder`)."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,31 +17,48 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from server import files, wire
-from server.config import Config
+from server import analyze_folder, files, taught, wire
+from server.analyze_folder import Order
+from server.config import Config, ConfigError
+from server.engine.inprocess import InProcessEngine
+from server.errors import ClientError
+from server.recognise import Wish
+from stream.batching import BatchLimits
 from stream.models.registry import load_model
-from stream.types import EmotionModel, JsonDict
+from stream.types import JsonDict
 
 
-def main(paths: list[Path], granularity: str, config: Config, as_json: bool) -> int:
-    """Print a result per file; the exit status: 0, 1 when a file could not be read, 2 when nothing could start."""
+def main(
+    paths: list[Path], granularity: str, config: Config, as_json: bool, order: Order | None = None
+) -> int:
+    """Print a result per file; the exit status: 0, 1 when a file could not be read, 2 when nothing could start.
+
+    With an `order`, that is carried out instead.
+    """
     errors = Console(stderr=True)
     try:
-        recordings = files.find(paths)
-        model = _load(config)
-    except (ValueError, OSError, ImportError) as wrong:
+        recordings = files.find(paths) if order is None else []
+        labels = taught.load(config)
+        engine = local_engine(config)
+        if labels:
+            taught.check(labels, engine, 60)
+    except (ConfigError, ValueError, OSError, ImportError) as wrong:
         errors.print(str(wrong), markup=False, highlight=False, soft_wrap=True)
         return 2
+    if order is not None:
+        return analyze_folder.main(order, engine, config, labels, errors)
     if not recordings:
         errors.print("No recordings there. Read are: " + " ".join(sorted(files.SUFFIXES)), highlight=False)
         return 2
+    spec = engine.spec
+    assert spec is not None
     failed = 0
     columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
     columns += [TimeElapsedColumn(), TimeRemainingColumn()]
     with Progress(*columns, console=errors, redirect_stdout=False) as progress:
-        task = progress.add_task(f"scoring with {model.spec.name}", total=len(recordings))
+        task = progress.add_task(f"scoring with {spec.name}", total=len(recordings))
         for path in recordings:
-            result = _one(path, granularity, model, config)
+            result = _one(path, Wish(granularity, taught=labels), engine, config)
             failed += "error" in result
             line = _line(result, granularity, as_json)
             if sys.stdout.isatty():  # above the bar, which shares the terminal
@@ -51,12 +69,11 @@ def main(paths: list[Path], granularity: str, config: Config, as_json: bool) -> 
     return 1 if failed else 0
 
 
-def _one(path: Path, granularity: str, model: EmotionModel, config: Config) -> JsonDict:
+def _one(path: Path, wish: Wish, engine: InProcessEngine, config: Config) -> JsonDict:
     try:
-        found = files.analyze(path, model, config.stream_config(model.spec), granularity)
-    except files.UnreadableFile as broken:
-        return {"file": str(path), "error": {"code": "BAD_AUDIO", "message": str(broken)}}
-    return {"file": str(path), **found.result(granularity)}
+        return {"file": str(path), **files.analyze(path, engine, config, wish).result()}
+    except ClientError as refused:
+        return {"file": str(path), "error": {"code": refused.code, "message": f"{path}: {refused.message}"}}
 
 
 def _line(result: JsonDict, granularity: str, as_json: bool) -> str:
@@ -71,9 +88,12 @@ def _line(result: JsonDict, granularity: str, as_json: bool) -> str:
     )
 
 
-def _load(config: Config) -> EmotionModel:
+def local_engine(config: Config) -> InProcessEngine:
+    """The model in this process. Raises ValueError, OSError and ImportError, which say what to do."""
     if config.model.name != "fake":
         import torch
 
         torch.set_num_threads(config.engine.threads)
-    return load_model(config.model.name, config.model.device, config.model.options)
+    model = load_model(config.model.name, config.model.device, config.model.options)
+    # Nobody else's windows would join a batch: there is nothing to wait for.
+    return InProcessEngine(model, replace(config.engine_settings, batching=BatchLimits(max_wait_s=0)))

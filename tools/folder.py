@@ -1,0 +1,271 @@
+"""A folder of results → records. Every broken item is listed with its reason, and nothing else is lost by it.
+
+Read are, anywhere below the folder: outputs of the server and of `analyze --each` (`result.json`, `embedding.npy`),
+what `analyze --out` keeps in its journal, and recorded sessions. Links to folders are not followed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from server.analyze_journal import EACH, latest, shown
+from server.analyze_journal import NAME as JOURNAL
+from stream.types import LABELS, N_LABELS, Floats, JsonDict
+from tools import embedding
+
+RESULT, EMBEDDING = "result.json", "embedding.npy"
+MAX_RESULT_BYTES = 256 << 20  # hours of frames
+
+
+class BadResult(ValueError):
+    """A result that cannot be used; the text says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One recording and what was found in it."""
+
+    name: str  # unique in its folder, for people: names of files are made printable
+    folder: Path
+    model: str
+    duration_s: float
+    scored: datetime  # with a zone
+    recorded: datetime | None  # when the recording was made, as far as known
+    scores: Floats  # (N_LABELS,)
+    utterances: int | None  # None: not told
+    embedding: Path | None
+    taught: JsonDict | None = None
+
+    @property
+    def emotion(self) -> str:
+        return LABELS[int(self.scores.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        return float(self.scores.max())
+
+    @property
+    def speech(self) -> bool:
+        """Whether anybody spoke: a recording without speech is `unknown`, which says nothing of its mood."""
+        return self.utterances != 0
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What could not be read, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Folder:
+    path: Path
+    records: tuple[Record, ...]  # in the order of their names
+    broken: tuple[Broken, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(sorted({record.model for record in self.records}))
+
+    def of(self, model: str | None) -> Folder:
+        """Only the records of one model (None: all)."""
+        if model is None:
+            return self
+        return replace(self, records=tuple(r for r in self.records if r.model == model))
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """The records that have an embedding, and these as rows."""
+
+    records: tuple[Record, ...]
+    rows: Floats  # (n, size)
+    model: str
+    without: int  # records that have none
+    broken: tuple[Broken, ...]
+
+
+def read(path: Path) -> Folder:
+    """All records below `path`. Raises NotADirectoryError."""
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path}: there is no such folder")
+    records: list[Record] = []
+    broken: list[Broken] = []
+    for name, found in _items(path, broken):
+        try:
+            records.append(found if isinstance(found, Record) else record(found, name))
+        except (BadResult, OSError) as wrong:
+            broken.append(Broken(name, _reason(wrong)))
+    records.sort(key=lambda one: one.name)
+    return Folder(path, tuple(records), tuple(broken))
+
+
+def record(folder: Path, name: str) -> Record:
+    """The record in one folder of outputs. Raises BadResult and OSError."""
+    result = folder / RESULT
+    held = result.stat()
+    if not stat.S_ISREG(held.st_mode):
+        raise BadResult(f"{RESULT}: not a file")
+    if held.st_size > MAX_RESULT_BYTES:
+        raise BadResult(f"{RESULT}: {held.st_size:,} bytes; at most {MAX_RESULT_BYTES:,} are read")
+    try:
+        fields = orjson.loads(result.read_bytes())
+    except orjson.JSONDecodeError as wrong:
+        raise BadResult(f"{RESULT}: not JSON: {wrong}") from None
+    beside = folder / EMBEDDING
+    return of_fields(fields, name, folder, beside if beside.exists() else None)
+
+
+def of_fields(fields: Any, name: str, folder: Path, beside: Path | None) -> Record:
+    """A record from the fields of result.json. Raises BadResult."""
+    if not isinstance(fields, dict):
+        raise BadResult(f"{RESULT}: expected an object with fields")
+    utterances = fields.get("utterances")
+    taught = fields.get("taught")
+    return Record(
+        name=name,
+        folder=folder,
+        model=_text(fields, "model"),
+        duration_s=_number(fields, "duration_s"),
+        scored=_time(fields, "timestamp_utc"),
+        recorded=_time(fields, "recorded_utc") if "recorded_utc" in fields else None,
+        scores=_scores(fields),
+        utterances=len(utterances) if isinstance(utterances, list) else None,
+        embedding=beside,
+        taught=taught if isinstance(taught, dict) and isinstance(taught.get("label"), str) else None,
+    )
+
+
+def vectors(folder: Folder, model: str | None = None) -> Vectors:
+    """The embeddings of one model's records. Raises ValueError when there are none, or of several models."""
+    chosen = folder.of(model)
+    with_one = [r for r in chosen.records if r.embedding is not None]
+    if not with_one:
+        raise ValueError(
+            "No embeddings there. `analyze DIR --out DIR --embeddings` saves them, as does extract_embedding over REST."
+        )
+    models = sorted({r.model for r in with_one})
+    if len(models) > 1:
+        raise ValueError(
+            f"Embeddings of several models cannot be compared ({', '.join(models)}): choose with --of"
+        )
+    kept: list[Record] = []
+    rows: list[Floats] = []
+    broken: list[Broken] = []
+    for one in with_one:
+        assert one.embedding is not None
+        try:
+            row = embedding.load(one.embedding)
+            if rows and len(row) != len(rows[0]):
+                raise embedding.BadEmbedding(
+                    f"{len(row)} numbers, where others of {one.model} have {len(rows[0])}"
+                )
+        except (embedding.BadEmbedding, OSError) as wrong:
+            broken.append(Broken(f"{one.name}/{EMBEDDING}", _reason(wrong)))
+            continue
+        kept.append(one)
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"None of the {len(broken)} embeddings could be read; the first: {broken[0].why}")
+    without = len(chosen.records) - len(with_one)
+    return Vectors(tuple(kept), np.stack(rows), models[0], without, tuple(broken))
+
+
+def _items(top: Path, broken: list[Broken]) -> Iterator[tuple[str, Path | Record]]:
+    """Folders with a result.json and entries of journals, by name. Hidden folders hold what is not finished."""
+
+    def unreadable(wrong: OSError) -> None:
+        broken.append(Broken(shown(os.path.relpath(wrong.filename, top)), _reason(wrong)))
+
+    for at, folders, files in os.walk(top, onerror=unreadable):
+        here = Path(at)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        name = shown(os.path.relpath(at, top))
+        if JOURNAL in files:
+            yield from _entries(here, "" if here == top else f"{name}/", broken)
+            folders[:] = [name for name in folders if name != EACH]
+        if RESULT in files:
+            yield name if here != top else shown(top.resolve().name), here
+
+
+def _entries(folder: Path, prefix: str, broken: list[Broken]) -> Iterator[tuple[str, Record]]:
+    try:
+        for entry in latest(folder):
+            name = prefix + shown(entry.file)
+            home = folder / EACH / entry.file
+            beside = home / EMBEDDING
+            try:
+                yield name, of_fields(entry.result, name, home, beside if beside.exists() else None)
+            except (BadResult, OSError) as wrong:
+                broken.append(Broken(name, _reason(wrong)))
+    except OSError as wrong:
+        broken.append(Broken(f"{prefix}{JOURNAL}", _reason(wrong)))
+
+
+def _reason(wrong: Exception) -> str:
+    return (wrong.strerror or str(wrong)) if isinstance(wrong, OSError) else str(wrong)
+
+
+def _text(fields: JsonDict, name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadResult(f"{RESULT}: no text in {name!r}")
+    return value
+
+
+def _number(fields: JsonDict, name: str) -> float:
+    value = fields.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise BadResult(f"{RESULT}: no length of time in {name!r}")
+    return float(value)
+
+
+def _time(fields: JsonDict, name: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(_text(fields, name))
+        at.astimezone()
+    except (ValueError, OverflowError):
+        raise BadResult(f"{RESULT}: no date and time in {name!r}") from None
+    if at.tzinfo is None:
+        raise BadResult(f"{RESULT}: {name!r} does not say its time zone")
+    return at
+
+
+def _scores(fields: JsonDict) -> Floats:
+    """The nine scores; of a result per frame, its frames' normalised geometric mean: the mean of their logits."""
+    if "scores" in fields:
+        told = fields["scores"]
+        if not isinstance(told, dict) or set(told) != set(LABELS):
+            raise BadResult(f"{RESULT}: 'scores' is not one number for each of the nine labels")
+        return _probabilities([[told[label] for label in LABELS]])[0].astype(np.float32)
+    if "frame_scores" not in fields:
+        raise BadResult(f"{RESULT}: neither 'scores' nor 'frame_scores'")
+    if fields["frame_scores"] == []:
+        return np.eye(N_LABELS, dtype=np.float32)[LABELS.index("unknown")]
+    mean = np.exp(np.log(np.maximum(_probabilities(fields["frame_scores"]), 1e-7)).mean(axis=0))
+    return np.asarray(mean / mean.sum(), np.float32)
+
+
+def _probabilities(rows: Any) -> npt.NDArray[np.float64]:
+    """(n, N_LABELS), each row a distribution but for what rounding took from it."""
+    try:
+        found = np.array(rows)
+    except ValueError:
+        found = np.empty(0)
+    if found.dtype.kind not in "fi" or found.ndim != 2 or found.shape[1] != N_LABELS:
+        raise BadResult(f"{RESULT}: scores that are not rows of nine numbers")
+    if not ((found >= 0) & (found <= 1)).all() or not (abs(found.sum(axis=1) - 1) < 0.01).all():
+        raise BadResult(f"{RESULT}: scores that are not probabilities")
+    return found.astype(np.float64)

@@ -1,0 +1,53 @@
+"""What the tools write: tables and pictures, each whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+
+def place(out: Path | None, tool: str) -> Path:
+    """The folder to write into: `out`, or a new one of its own; made when it is not there."""
+    if out is None:
+        from server.config import ROOT
+
+        out = ROOT / "outputs" / f"{tool}_{datetime.now():%Y%m%d_%H%M%S}"
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def write(path: Path, data: bytes | str) -> Path:
+    """Replaces what is there only by all of it."""
+    if isinstance(data, str):
+        data = data.encode("utf-8")
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(draft).chmod(0o666 & ~_umask())
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _umask() -> int:
+    """Temporary files are private, results are as open as any file of the user's."""
+    now = os.umask(0o077)
+    os.umask(now)
+    return now

@@ -1,0 +1,122 @@
+"""What every picture shares: the pages' colours, sheets of one look, PNG for files and SVG for the report.
+
+Drawn with matplotlib, without its global state. In an SVG the colours of the sheet become variables of the page, so
+that one drawing serves light and dark; words stay words.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stream.types import LABELS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+THEME = Path(__file__).resolve().parent.parent / "static" / "theme.css"
+SHEET = ("card", "ink", "soft", "line", "track", "accent")
+# For groups, which have no colours of their own: apart under the common kinds of colour blindness (Okabe and Ito).
+GROUPS = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#b8a800",
+    "#7b52ab",
+    "#8c564b",
+    "#17becf",
+)
+
+
+class Missing(RuntimeError):
+    """A library that this command needs is not installed; the text says how to get it."""
+
+
+def missing(what: str, library: str) -> Missing:
+    return Missing(
+        f"{what} needs {library}, which is not installed:"
+        " .venv/bin/python -m pip install -r requirements-tools.txt (`./run.sh tools` does so)"
+    )
+
+
+@functools.cache
+def colours() -> dict[str, str]:
+    """The theme's light colours by name."""
+    css = THEME.read_text(encoding="utf-8")
+    light = css[css.index(":root") : css.index("}")]
+    return dict(re.findall(r"--([a-z-]+):\s*(#[0-9a-f]{6});", light))
+
+
+def of_emotions() -> list[str]:
+    """In the order of LABELS."""
+    return [colours()[label] for label in LABELS]
+
+
+def group_colour(group: int) -> str:
+    """Of a cluster; -1, no cluster, is grey."""
+    return colours()["unknown"] if group < 0 else GROUPS[group % len(GROUPS)]
+
+
+def sheet(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure in inches and its axes, row by row. Raises Missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise missing("Drawing", "matplotlib") from None
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor=colours()["card"])
+    axes: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for ax in axes:
+        plain(ax)
+    return figure, axes
+
+
+def plain(ax: Axes) -> None:
+    ink, soft, line = (colours()[name] for name in ("ink", "soft", "line"))
+    ax.set_facecolor(colours()["card"])
+    for side, spine in ax.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(line)
+    ax.tick_params(colors=soft, labelsize=9, length=0)
+    ax.grid(axis="y", color=line, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.title.set_color(ink)
+
+
+def title(ax: Axes, text: str) -> None:
+    ax.set_title(text, loc="left", fontsize=11, color=colours()["ink"], pad=8)
+
+
+def legend(ax: Axes, **where: object) -> None:
+    ax.legend(
+        frameon=False, fontsize=9, labelcolor=colours()["soft"], handlelength=1, handleheight=1, **where
+    )
+
+
+def png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=150)
+    return out.getvalue()
+
+
+def svg(figure: Figure, salt: str) -> str:
+    """An <svg> element for a page that defines the theme's variables; `salt` keeps the ids of several apart."""
+    from matplotlib import rc_context
+
+    out = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(
+            out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
+    text = out.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
+    names = {colours()[name]: name for name in (*SHEET, *LABELS)}
+    return re.sub(
+        "#[0-9a-f]{6}", lambda found: f"var(--{names[found[0]]})" if found[0] in names else found[0], text
+    )
