@@ -2,7 +2,8 @@
 
 The corpora of split `cross` are kept for the final figure and cannot be had from here: nothing in training
 may be chosen by them. The speakers of `val` and `test` are in no other split; the manifest says so and
-`read_clips` checks it.
+`read_clips` checks it. Designs and temperatures are chosen by `folds`: speakers of `train` and `val` held out
+in turn, since `val` alone has one or two voices in most corpora.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from stream.types import LABELS
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("train", "val", "test")
+HELD_OUT = {"emodb": 2, "ravdess": 4, "nemo": 2, "rakshak": 15}  # speakers per fold
 JUDGED = ("emodb", "ravdess", "nemo", "rakshak")  # corpora of emotional speech: the mean UAR is over these
 
 
@@ -69,3 +73,25 @@ def labels_of(clips: Iterable[Clip]) -> dict[str, tuple[int, ...]]:
     for clip in clips:
         found[clip.corpus].add(clip.label)
     return {corpus: tuple(sorted(labels)) for corpus, labels in found.items()}
+
+
+def folds(clips: list[Clip], seed: int = 0) -> list[set[int]]:
+    """Two sets of indices of clips to hold out, by speaker, none in both: `val` and a few more; others of `train`.
+
+    A corpus without speakers gives a tenth of its clips to each.
+    """
+    rng = np.random.default_rng(seed)
+    held: list[set[int]] = [{i for i, clip in enumerate(clips) if clip.split == "val"}, set()]
+    for corpus in sorted({clip.corpus for clip in clips}):
+        mine = [i for i, clip in enumerate(clips) if clip.corpus == corpus and clip.split == "train"]
+        speakers = sorted({clips[i].speaker for i in mine} - {""})
+        if corpus == "esc10" or not speakers:
+            held[1] |= set(rng.choice(mine, len(mine) // 10, replace=False).tolist())
+            continue
+        val = len({clip.speaker for clip in clips if clip.corpus == corpus and clip.split == "val"} - {""})
+        wanted = min(HELD_OUT.get(corpus, 2), len(speakers) // 3)
+        drawn = list(rng.permutation(speakers))
+        for fold, n in ((0, max(0, wanted - val)), (1, wanted)):
+            chosen, drawn = set(drawn[:n]), drawn[n:]
+            held[fold] |= {i for i in mine if clips[i].speaker in chosen}
+    return held

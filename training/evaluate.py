@@ -7,6 +7,8 @@ hears in use. Each clip is a session of its own: nothing of the speaker is known
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +18,9 @@ from torch.nn import functional as F
 
 from stream.models.compact import Compact
 from stream.models.compact_net import CompactNet, pool
-from stream.types import HOP, IMPOSSIBLE, LABELS, N_LABELS, Floats, Window, samples_for, softmax
-from training.corpus import JUDGED, labels_of
-from training.prepare import Version, decode
+from stream.types import AMBIGUOUS, HOP, IMPOSSIBLE, N_LABELS, Floats, Window, samples_for, softmax
+from training.corpus import JUDGED, Clip, labels_of
+from training.prepare import UNKNOWN, Version, decode
 
 PRE_ROLL, HANG_OVER = 10, 40  # frames, as the gate's
 FIRST_SECOND = 100  # frames
@@ -26,15 +28,18 @@ FIRST_SECOND = 100  # frames
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Utterance logits (n_clips, N_LABELS) in the order of the version's clips."""
+    """Utterance logits (n_clips, N_LABELS) in the order of `clips`; frames (n, N_LABELS) of `frame_clips`."""
 
+    clips: list[Clip]
     whole: Floats
     first_second: Floats
+    frames: Floats  # every tenth of each clip
+    frame_clips: list[Clip]
 
 
 def span_of(version: Version, i: int) -> tuple[int, int]:
     """The frames of clip i that the gate would let through."""
-    n_frames = int(version.starts[i + 1] - version.starts[i])
+    n_frames = int(version.bounds[i, 1] - version.bounds[i, 0])
     first, end = (int(at) for at in version.speech[i])
     return max(0, first - PRE_ROLL), min(n_frames, end + HANG_OVER)
 
@@ -50,6 +55,8 @@ def predict(net: CompactNet, version: Version, known: Tensor | None = None, batc
     order = sorted(range(len(spans)), key=lambda i: spans[i][1] - spans[i][0])
     whole = np.zeros((len(spans), N_LABELS), np.float32)
     early = np.zeros_like(whole)
+    frames: list[Floats] = []
+    frame_clips: list[Clip] = []
     for at in range(0, len(order), batch):
         chosen = order[at : at + batch]
         pieces = [torch.from_numpy(version.raw(i, *spans[i]).astype(np.float32)) for i in chosen]
@@ -62,7 +69,11 @@ def predict(net: CompactNet, version: Version, known: Tensor | None = None, batc
         weights = weights * (torch.arange(raw.shape[1]) < lengths[:, None])
         whole[chosen] = pool(logits, weights).numpy()
         early[chosen] = pool(logits[:, :FIRST_SECOND], weights[:, :FIRST_SECOND]).numpy()
-    return Predictions(whole, early)
+        for row, i in enumerate(chosen):
+            some = logits[row, : len(pieces[row]) : 10].numpy()
+            frames.append(some)
+            frame_clips += [version.clips[i]] * len(some)
+    return Predictions(version.clips, whole, early, np.concatenate(frames), frame_clips)
 
 
 @torch.inference_mode()
@@ -80,47 +91,68 @@ def known_voices(net: CompactNet, version: Version, n_before: int = 5, seed: int
     return known
 
 
-def recalls(logits: Floats, version: Version, corpus: str) -> dict[int, float]:
+def recalls(logits: Floats, clips: Sequence[Clip], corpus: str) -> dict[int, float]:
     """Recall of each label of `corpus`, sought among the labels it has."""
-    allowed = labels_of(version.clips)[corpus]
-    rows = [i for i, clip in enumerate(version.clips) if clip.corpus == corpus]
-    truth = np.array([version.clips[i].label for i in rows])
+    allowed = labels_of(clips)[corpus]
+    rows = [i for i, clip in enumerate(clips) if clip.corpus == corpus]
+    truth = np.array([clips[i].label for i in rows])
     masked = np.full((len(rows), N_LABELS), -np.inf)
     masked[:, list(allowed)] = logits[rows][:, list(allowed)]
     said = masked.argmax(axis=1)
     return {label: float(np.mean(said[truth == label] == label)) for label in allowed}
 
 
-def uar(logits: Floats, version: Version, corpus: str) -> float:
-    return float(np.mean(list(recalls(logits, version, corpus).values())))
+def uar(logits: Floats, clips: Sequence[Clip], corpus: str) -> float:
+    return float(np.mean(list(recalls(logits, clips, corpus).values())))
 
 
-def mean_uar(logits: Floats, version: Version) -> float:
-    """Mean of the UARs of the corpora of emotional speech that `version` has."""
-    present = {clip.corpus for clip in version.clips}
-    return float(np.mean([uar(logits, version, corpus) for corpus in JUDGED if corpus in present]))
+def mean_uar(logits: Floats, clips: Sequence[Clip]) -> float:
+    """Mean of the UARs of those corpora of emotional speech that `clips` have."""
+    present = {clip.corpus for clip in clips}
+    return float(np.mean([uar(logits, clips, corpus) for corpus in JUDGED if corpus in present]))
 
 
-def unknown_recall(logits: Floats, version: Version) -> tuple[float, float]:
-    """Among all nine labels: share of esc10 called `unknown`, and share of speech wrongly called so."""
-    unknown = LABELS.index("unknown")
-    noise = np.array([clip.corpus == "esc10" for clip in version.clips])
-    said = logits.argmax(axis=1) == unknown
-    return float(said[noise].mean()), float(said[~noise].mean())
+def unknown_recall(logits: Floats, clips: Sequence[Clip]) -> tuple[float, float]:
+    """Of all nine labels: share of esc10's recordings called `unknown`, and of speech called so; 0 of nothing."""
+    noise = np.array([clip.corpus == "esc10" and bool(clip.path.name) for clip in clips])
+    speech = np.array([clip.corpus in JUDGED for clip in clips])
+    said = logits.argmax(axis=1) == UNKNOWN
+    return float(said[noise].sum() / max(1, noise.sum())), float(said[speech].sum() / max(1, speech.sum()))
 
 
-def fit_temperature(logits: Floats, version: Version) -> float:
-    """The temperature with the least cross-entropy over all nine labels, corpora weighing the same."""
-    corpora = [clip.corpus for clip in version.clips]
-    weights = torch.tensor([1 / corpora.count(corpus) for corpus in corpora])
-    labels = torch.tensor([clip.label for clip in version.clips])
+def fit_temperature(logits: Floats, clips: Sequence[Clip]) -> float:
+    """The temperature with the least cross-entropy over all nine labels; corpora of speech weigh the same."""
+    counts = Counter(clip.corpus for clip in clips)
+    weights = torch.tensor([(clip.corpus in JUDGED) / counts[clip.corpus] for clip in clips])
+    labels = torch.tensor([clip.label for clip in clips])
     scores = torch.from_numpy(logits)
 
     def loss(temperature: float) -> float:
         each = F.cross_entropy(scores / temperature, labels, reduction="none")
         return float((each * weights).sum() / weights.sum())
 
-    return float(min(np.geomspace(0.3, 5, 120), key=loss))
+    return float(min(np.geomspace(0.2, 5, 160), key=loss))
+
+
+def calibration_error(logits: Floats, clips: Sequence[Clip], bins: int = 15) -> float:
+    """Expected calibration error over the emotional clips (or frames of such), all nine labels."""
+    rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED]
+    probs = softmax(np.maximum(logits[rows], IMPOSSIBLE))
+    right = probs.argmax(1) == np.array([clips[i].label for i in rows])
+    sure = probs.max(1)
+    which = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [abs(right[which == b].mean() - sure[which == b].mean()) * (which == b).mean() for b in set(which)]
+    return float(sum(gaps))
+
+
+def ambiguous_answers(logits: Floats, clips: Sequence[Clip]) -> tuple[float, float, float]:
+    """Over the emotional clips: share of answers marked ambiguous; share right of those; of the others."""
+    rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED]
+    probs = softmax(np.maximum(logits[rows], IMPOSSIBLE))
+    second, first = np.partition(probs, -2, axis=1)[:, -2:].T
+    marked = first - second < AMBIGUOUS
+    right = probs.argmax(1) == np.array([clips[i].label for i in rows])
+    return float(marked.mean()), float(right[marked].mean()), float(right[~marked].mean())
 
 
 def through_adapter(model: Compact, version: Version, n_frames: int = 10) -> Floats:
@@ -129,25 +161,14 @@ def through_adapter(model: Compact, version: Version, n_frames: int = 10) -> Flo
     for i, clip in enumerate(version.clips):
         x = decode(clip.path)
         first, end = span_of(version, i)
-        state, logits, weights = None, [], []
+        state, logits, weights, gain = None, [], [], 1.0
         for at in range(first, end, n_frames):
             n = min(n_frames, end - at)
             samples = x[at * HOP : at * HOP + samples_for(n)]
             scores = model.score([Window("clip", at, n, at == first, samples, state)])[0]
-            state = scores.state
+            state, gain = scores.state, scores.gain
             logits.append(scores.logits)
             weights.append(scores.weights)
         weight = np.concatenate(weights)[:, None]
-        answers.append((np.concatenate(logits) * weight).sum(0) / weight.sum())
+        answers.append(gain * (np.concatenate(logits) * weight).sum(0) / weight.sum())
     return np.stack(answers).astype(np.float32)
-
-
-def calibration_error(logits: Floats, version: Version, bins: int = 10) -> float:
-    """Expected calibration error over the emotional clips, all nine labels."""
-    rows = [i for i, clip in enumerate(version.clips) if clip.corpus in JUDGED]
-    probs = softmax(np.maximum(logits[rows], IMPOSSIBLE))
-    right = probs.argmax(1) == np.array([version.clips[i].label for i in rows])
-    sure = probs.max(1)
-    which = np.minimum((sure * bins).astype(int), bins - 1)
-    gaps = [abs(right[which == b].mean() - sure[which == b].mean()) * (which == b).mean() for b in set(which)]
-    return float(sum(gaps))

@@ -1,13 +1,16 @@
-"""Fitting the network: the losses, the optimiser, and the choice of a checkpoint on the `val` speakers.
+"""Fitting the network: the losses, the optimiser, and going on where an interrupted run stopped.
 
-What is kept are running averages of the weights, judged every few hundred steps; the best on `val` wins.
-Nothing here touches `test`.
+What is kept are running averages of the weights after a fixed number of steps: there is no checkpoint to choose,
+so a fit with held-out speakers and one with all of them are made alike. Nothing here touches `test`.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,27 +19,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stream.models.compact_net import CompactNet, pool
-from training.batches import Batch, Sampler, mask_inputs
-from training.evaluate import mean_uar, predict
+from training.batches import Batch, Sampler
 from training.prepare import Version
+
+READ_OUTS = (50, 100, 200)  # frames after which the utterance so far is judged as well
+SAVE_EVERY = 200  # steps
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    steps: int = 1900
+    steps: int = 3000
     batch: int = 64
     peak_rate: float = 2e-3
     weight_decay: float = 0.05
     smoothing: float = 0.1  # of labels
     average: float = 0.995  # per step, of the weights that are kept
-    judge_every: int = 200
     seed: int = 1
 
 
 def calibrate_inputs(net: CompactNet, version: Version, seed: int) -> None:
     """Set the mean spectral shape, and the shift and scale of the inputs, from clean training clips."""
     rng = np.random.default_rng(seed)
-    speech = [i for i, clip in enumerate(version.clips) if clip.corpus != "esc10"]
+    speech = [i for i, clip in enumerate(version.clips) if clip.corpus != "esc10" and clip.split == "train"]
     pieces = []
     for i in rng.choice(speech, 400, replace=False):
         first, end = version.speech[i]
@@ -53,32 +57,35 @@ def calibrate_inputs(net: CompactNet, version: Version, seed: int) -> None:
     net.in_shift.copy_(-inputs.mean((0, 1)) * scale)
 
 
-def losses(net: CompactNet, batch: Batch, smoothing: float, rng: np.random.Generator) -> Tensor:
-    """The sum of what is asked for: the utterance, its first second, and each frame.
+def losses(net: CompactNet, batch: Batch, smoothing: float) -> Tensor:
+    """The sum of what is asked for: the utterance, its beginnings, and each frame.
 
-    The softmax runs over the labels of the clip's corpus, or else the network learns which corpus it hears
-    and with it which labels to expect; a small share over all nine keeps corpora comparable.
+    The softmax runs over the labels of the clip's corpus and `unknown`, or else the network learns which corpus it
+    hears and with it which labels to expect; a small share over all nine keeps corpora comparable. The matrix
+    products run in bfloat16: three times as fast, and no worse; norms, sums and losses stay in float32.
     """
+    device = batch.raw.device
     with torch.no_grad():
-        blank = torch.zeros(len(batch.raw), net.config.slow_size)
+        blank = torch.zeros(len(batch.raw), net.config.slow_size, device=device)
         _, heard = net.normalise(batch.before, blank)
         inputs, _ = net.normalise(batch.raw, torch.where(batch.warm[:, None], heard, blank))
-        inputs = mask_inputs(inputs, net.config, rng)
-    logits, weights, _, _ = net.score(inputs, torch.zeros(len(inputs), sum(net.config.cache_sizes)))
-    time = torch.arange(logits.shape[1])
+        inputs = inputs * batch.bands[:, None] * batch.moments[..., None]
+    caches = torch.zeros(len(inputs), sum(net.config.cache_sizes), device=device)
+    with torch.autocast(device.type, torch.bfloat16):
+        logits, weights, _, _ = net.score(inputs, caches)
+    logits, weights = logits.float(), weights.float()
+    time = torch.arange(logits.shape[1], device=device)
     valid = (time < batch.lengths[:, None]).float()
     whole = pool(logits, weights * valid)
-    early = pool(logits[:, :100], (weights * valid)[:, :100])
+    total = masked_loss(whole, batch.labels, batch.possible, smoothing).mean()
+    total = total + 0.2 * F.cross_entropy(whole, batch.labels, label_smoothing=smoothing)
+    for n in READ_OUTS:
+        early = pool(logits[:, :n], (weights * valid)[:, :n])
+        total = total + 0.15 * masked_loss(early, batch.labels, batch.possible, smoothing).mean()
     # Early frames cannot know yet: they count less.
-    patience = valid * ((time + 10) / 100).clamp(max=1)
+    patience = valid * ((time + 10) / 80).clamp(max=1)
     per_frame = masked_loss(logits, batch.labels, batch.possible, smoothing)
-    frames = (per_frame * patience).sum() / patience.sum()
-    return (
-        masked_loss(whole, batch.labels, batch.possible, smoothing).mean()
-        + 0.2 * F.cross_entropy(whole, batch.labels, label_smoothing=smoothing)
-        + 0.3 * masked_loss(early, batch.labels, batch.possible, smoothing).mean()
-        + 0.3 * frames
-    )
+    return total + 0.4 * (per_frame * patience).sum() / patience.sum()
 
 
 def masked_loss(logits: Tensor, labels: Tensor, possible: Tensor, smoothing: float) -> Tensor:
@@ -91,11 +98,54 @@ def masked_loss(logits: Tensor, labels: Tensor, possible: Tensor, smoothing: flo
     return -(1 - smoothing) * right - smoothing * even
 
 
-def fit(net: CompactNet, train: list[Version], val: Version, config: FitConfig) -> CompactNet:
-    """Train `net`; return the averaged network that does best on `val`."""
+def fit(
+    net: CompactNet,
+    sampler: Sampler,
+    config: FitConfig,
+    kept: Path,
+    device: torch.device,
+    judge: Callable[[CompactNet], str] | None = None,
+) -> CompactNet:
+    """Train `net` on `device`; return the averaged network, on the CPU.
+
+    `kept`: a file for what is needed to go on after an interruption. `judge` is asked now and then, for people.
+    """
     torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
-    sampler = Sampler(train, net.config, config.seed)
+    net = net.to(device)
+    average = copy.deepcopy(net)
+    optimiser, schedule = _optimiser(net, config)
+    parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
+    done = 0
+    if kept.exists():
+        saved = torch.load(kept, map_location=device, weights_only=True)
+        done = saved.pop("done")
+        for name, values in saved.items():
+            parts[name].load_state_dict(values)
+    shown = 0.0
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
+        task = progress.add_task(kept.stem, total=config.steps, completed=done)
+        for step in range(done + 1, config.steps + 1):
+            net.train()
+            torch.manual_seed(config.seed * 1_000_003 + step)  # dropout, the same after an interruption
+            loss = losses(net, sampler.batch(config.batch, step).to(device), config.smoothing)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+            optimiser.step()
+            schedule.step()
+            follow(average, net, min(config.average, 1 - 1 / step))
+            shown += max(0.02, 1 / step) * (loss.item() - shown)
+            progress.update(task, advance=1, description=f"{kept.stem} loss {shown:.3f}")
+            if step % SAVE_EVERY == 0 or step == config.steps:
+                torch.save({"done": step, **{name: part.state_dict() for name, part in parts.items()}}, kept)
+                told = judge(copy.deepcopy(average).cpu().eval()) if judge else ""
+                progress.console.print(f"{kept.stem} step {step}: loss {shown:.3f} {told}")
+    return average.cpu().eval()
+
+
+def _optimiser(
+    net: CompactNet, config: FitConfig
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
     matrices = [p for p in net.parameters() if p.dim() > 1]
     others = [p for p in net.parameters() if p.dim() <= 1]
     groups = [
@@ -104,29 +154,9 @@ def fit(net: CompactNet, train: list[Version], val: Version, config: FitConfig) 
     ]
     optimiser = torch.optim.AdamW(groups, lr=config.peak_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.peak_rate, total_steps=config.steps, pct_start=0.1, final_div_factor=100
+        optimiser, config.peak_rate, total_steps=config.steps + 1, pct_start=0.1, final_div_factor=100
     )
-    average = copy.deepcopy(net)
-    best, best_score, shown = copy.deepcopy(net), 0.0, 0.0
-    with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
-        task = progress.add_task("fit", total=config.steps)
-        for step in range(1, config.steps + 1):
-            net.train()
-            loss = losses(net, sampler.batch(config.batch), config.smoothing, rng)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
-            optimiser.step()
-            schedule.step()
-            follow(average, net, min(config.average, 1 - 1 / step))
-            shown += 0.02 * (loss.item() - shown)
-            progress.update(task, advance=1, description=f"loss {shown:.3f} val {best_score:.3f}")
-            if step % config.judge_every == 0 or step == config.steps:
-                score = mean_uar(predict(average, val).whole, val)
-                progress.console.print(f"step {step}: loss {shown:.3f}, UAR on val {score:.3f}")
-                if score > best_score:
-                    best, best_score = copy.deepcopy(average), score
-    return best.eval()
+    return optimiser, schedule
 
 
 @torch.no_grad()

@@ -1,12 +1,14 @@
 """Clips to features, once: decode, mark where the speech is, augment, and keep what the network hears.
 
-Features are computed by the network's own `features`, so that training and serving cannot drift apart. Of
-each training clip several augmented versions are kept beside the clean one; `val` and `test` are kept clean.
-The cache is one float16 array per split and version, in `training/work/`, which git ignores.
+Features are computed by the network's own `features`, so that training and serving cannot drift apart. Of each
+clip of `train` and `val` several augmented versions are kept beside the clean one; `test` is kept clean. Among
+them are sounds made here (`training.sounds`), other ones in each version. The cache is one float16 array per
+version, in `training/work/`, which git ignores.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,32 +23,42 @@ from rich.progress import Progress
 
 from stream.models.compact_net import N_FFT, CompactNet, NetConfig
 from stream.types import FRAME, HOP, LABELS, SAMPLE_RATE, Floats
-from training.augment import Surroundings, augment, synthetic_noise
-from training.corpus import Clip
+from training.augment import Surroundings, add_noise, augment
+from training.corpus import JUDGED, Clip
+from training.sounds import synthetic
 
-N_SYNTHETIC = 120  # clips of synthetic noise among the training clips, labelled `unknown`
+MEL_HZ = (60.0, 7600.0)
+POOL = "pool"  # the clips of train and val together, and N_SYNTHETIC sounds labelled `unknown`
+N_SYNTHETIC = 500
+BY_PHONE = 6  # every sixth version comes by telephone altogether
+N_VOICES = 500  # clips that babble is made of
+UNKNOWN = LABELS.index("unknown")
 
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """The clips of one split, as features; clip i is `frames[starts[i] : starts[i + 1]]`."""
+    """Clips as features; clip i is `frames[bounds[i, 0] : bounds[i, 1]]`."""
 
     clips: list[Clip]
     frames: npt.NDArray[np.float16]  # (sum of T, n_raw)
-    starts: npt.NDArray[np.int64]  # (n_clips + 1,)
+    bounds: npt.NDArray[np.int64]  # (n_clips, 2)
     speech: npt.NDArray[np.int64]  # (n_clips, 2): first speech frame and the end, within the clip
 
     def raw(self, i: int, start: int = 0, end: int | None = None) -> npt.NDArray[np.float16]:
         """Frames [start, end) of clip i: (T, n_raw)."""
-        clip = self.frames[self.starts[i] : self.starts[i + 1]]
-        return clip[start:end]
+        return self.frames[slice(*self.bounds[i])][start:end]
+
+    def only(self, rows: Iterable[int]) -> Version:
+        """Some of the clips."""
+        chosen = sorted(rows)
+        return Version([self.clips[i] for i in chosen], self.frames, self.bounds[chosen], self.speech[chosen])
 
 
 def untrained(config: NetConfig) -> CompactNet:
     """The network with its mel filters set: librosa makes them here, the weights file brings them later."""
     net = CompactNet(config)
     filters = librosa.filters.mel(
-        sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=config.n_mels, fmin=60, fmax=7600, norm="slaney"
+        sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=config.n_mels, fmin=MEL_HZ[0], fmax=MEL_HZ[1], norm="slaney"
     )
     net.mel.copy_(torch.from_numpy(filters.T))
     return net
@@ -76,7 +88,7 @@ def speech_frames(x: Floats) -> tuple[int, int]:
 
 
 def surroundings(folder: Path, clips: list[Clip]) -> Surroundings:
-    """Rooms and noises; of esc10 only the training clips, since the others are judged."""
+    """Rooms, noises and voices; nothing of split `test`."""
     rooms = []
     for path in sorted((folder / "rir").glob("*.flac")):
         room = decode(path)[: SAMPLE_RATE // 2]
@@ -84,7 +96,11 @@ def surroundings(folder: Path, clips: list[Clip]) -> Surroundings:
         rooms.append(np.asarray(room / np.sqrt(np.sum(room * room)), np.float32))
     noises = [decode(path) for path in sorted((folder / "noise").glob("*.flac"))]
     noises += [decode(clip.path) for clip in clips if clip.corpus == "esc10" and clip.split == "train"]
-    return Surroundings(rooms, noises)
+    spoken = [clip for clip in clips if clip.corpus in JUDGED and clip.split == "train"]
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(len(spoken), min(N_VOICES, len(spoken)), replace=False)
+    voices = [np.asarray(decode(spoken[i].path) * 32767, np.int16) for i in chosen]
+    return Surroundings(rooms, noises, voices)
 
 
 @torch.inference_mode()
@@ -95,43 +111,61 @@ def features(net: CompactNet, x: Floats) -> Floats:
 
 
 def prepare(folder: Path, clips: list[Clip], net: CompactNet, versions: int, work: Path) -> None:
-    """Write the cache: `{split}-{version}.npz`, version 0 clean. Files that exist are kept."""
+    """Write the cache: `{name}-{version}.npz`, version 0 clean. Files that exist are kept."""
     work.mkdir(parents=True, exist_ok=True)
-    wanted = [("val", 0), ("test", 0), *(("train", version) for version in range(versions + 1))]
-    around = surroundings(folder, clips)
+    wanted = [("test", 0), *((POOL, version) for version in range(versions + 1))]
+    wanted = [(name, version) for name, version in wanted if not (work / f"{name}-{version}.npz").exists()]
+    around = surroundings(folder, clips) if wanted else None
     with Progress() as progress:
-        for split, version in wanted:
-            target = work / f"{split}-{version}.npz"
-            if target.exists():
-                continue
-            rng = np.random.default_rng((version, len(split)))
+        for name, version in wanted:
+            assert around is not None
+            rng = np.random.default_rng((version, len(name)))
             rows: list[npt.NDArray[np.float16]] = []
             speech = []
-            chosen = _with_noise(clips, split)
-            for clip in progress.track(chosen, description=f"{split} {version}"):
-                x = decode(clip.path) if clip.path.name else synthetic_noise(4 * SAMPLE_RATE, rng)
-                spoken = speech_frames(x)
-                if version:
-                    before, x = len(x), augment(x, around, rng)
-                    spoken = (spoken[0] * len(x) // before, spoken[1] * len(x) // before)
+            for clip in progress.track(_chosen(clips, name), description=f"{name} {version}"):
+                x, spoken = _heard(clip, version, around, rng)
                 rows.append(features(net, x).astype(np.float16))
                 speech.append((spoken[0], min(spoken[1], len(rows[-1]))))
-            starts = np.cumsum([0, *map(len, rows)])
-            np.savez(target, frames=np.concatenate(rows), starts=starts, speech=np.array(speech))
+            ends = np.cumsum([len(row) for row in rows])
+            bounds = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)
+            target = work / f"{name}-{version}.npz"
+            partial = target.with_suffix(".part")
+            with partial.open("wb") as file:
+                np.savez(file, frames=np.concatenate(rows), bounds=bounds, speech=np.array(speech))
+            partial.replace(target)
 
 
-def open_version(clips: list[Clip], split: str, version: int, work: Path) -> Version:
+def _heard(
+    clip: Clip, version: int, around: Surroundings, rng: np.random.Generator
+) -> tuple[Floats, tuple[int, int]]:
+    """Samples of one version of a clip, and where its speech is."""
+    if not clip.path.name:
+        x = synthetic(int(rng.uniform(1.5, 4) * SAMPLE_RATE), around.voices, rng)
+        return x, (0, len(x) // HOP)
+    x = decode(clip.path)
+    spoken = speech_frames(x)
+    if not version:
+        return x, spoken
+    before = len(x)
+    if clip.label == UNKNOWN:
+        x = soxr.resample(x, SAMPLE_RATE, SAMPLE_RATE * rng.uniform(0.6, 1.6), quality="MQ")
+        if rng.random() < 0.3:
+            x = add_noise(x, around.noises[rng.integers(len(around.noises))], rng.uniform(-5, 10), rng)
+    x = augment(x, around, rng, phone=1.0 if version % BY_PHONE == 0 else 0.35)
+    return x, (spoken[0] * len(x) // before, spoken[1] * len(x) // before)
+
+
+def open_version(clips: list[Clip], name: str, version: int, work: Path) -> Version:
     """What `prepare` wrote."""
-    with np.load(work / f"{split}-{version}.npz", allow_pickle=False) as kept:
-        chosen = _with_noise(clips, split)
-        if len(chosen) + 1 != len(kept["starts"]):
+    with np.load(work / f"{name}-{version}.npz", allow_pickle=False) as kept:
+        chosen = _chosen(clips, name)
+        if len(chosen) != len(kept["bounds"]):
             raise ValueError(f"{work} was made from other data: remove it and prepare again")
-        return Version(chosen, kept["frames"], kept["starts"], kept["speech"])
+        return Version(chosen, kept["frames"], kept["bounds"], kept["speech"])
 
 
-def _with_noise(clips: list[Clip], split: str) -> list[Clip]:
-    chosen = [clip for clip in clips if clip.split == split]
-    if split != "train":
-        return chosen
-    silence = Clip(Path(), "esc10", "", LABELS.index("unknown"), "train")
-    return chosen + [silence] * N_SYNTHETIC
+def _chosen(clips: list[Clip], name: str) -> list[Clip]:
+    if name != POOL:
+        return [clip for clip in clips if clip.split == name]
+    made = Clip(Path(), "esc10", "", UNKNOWN, "train")
+    return [clip for clip in clips if clip.split in ("train", "val")] + [made] * N_SYNTHETIC

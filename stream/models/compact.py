@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stream.types import IMPOSSIBLE, LABELS, Floats, FrameScores, ModelSpec, Window
+from stream.types import IMPOSSIBLE, LABELS, Floats, FrameScores, JsonDict, ModelSpec, Window
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +28,14 @@ class Compact:
     """An `EmotionModel` around `CompactNet`. Keeps nothing between calls."""
 
     def __init__(
-        self, net: CompactNet, device: torch.device, can_say: tuple[str, ...], temperature: float
+        self,
+        net: CompactNet,
+        device: torch.device,
+        can_say: tuple[str, ...],
+        temperature: float,
+        gain: float = 1.0,
     ) -> None:
-        """`can_say`: the labels that had training data. `temperature` divides the logits."""
+        """`can_say`: the labels that had training data. `temperature` divides the logits; `gain`: FrameScores."""
         import torch
 
         from stream.models.compact_net import traced
@@ -39,7 +44,7 @@ class Compact:
         self._net = net.to(device).eval()
         self._device = device
         self._slow_size = net.config.slow_size
-        self._temperature = temperature
+        self._temperature, self._gain = temperature, gain
         self._hop = traced(self._net, HOP_FRAMES) if device.type == "cpu" else self._net.hear
         self._possible = torch.tensor([label in can_say for label in LABELS], device=device)
         self.spec = ModelSpec(
@@ -67,7 +72,7 @@ class Compact:
             arrays = [array.cpu().numpy() for array in (logits, weights, after, embedding)]
         # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
         return [
-            FrameScores(logits, weights, state.copy(), embedding.copy() if window.embed else None)
+            FrameScores(logits, weights, state.copy(), embedding.copy() if window.embed else None, self._gain)
             for window, logits, weights, state, embedding in zip(windows, *arrays, strict=True)
         ]
 
@@ -86,24 +91,37 @@ def load(device: str = "auto", folder: Path = FOLDER) -> Compact:
 
     Raises ValueError for a device that is not there, FileNotFoundError without weights.
     """
+    chosen = _device(device)
+    net, card = read_weights(folder)
+    return Compact(net, chosen, tuple(card["can_say"]), card["temperature"], card.get("gain", 1.0))
+
+
+def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
+    """The network alone, and its `config.json`: sizes, labels, temperature, gain."""
     import torch
 
     from stream.models.compact_net import CompactNet, NetConfig
 
-    chosen = _device(device)
-    card: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    card: JsonDict = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     net = CompactNet(NetConfig.of(card["net"]))
     with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
         net.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-    return Compact(net, chosen, tuple(card["can_say"]), float(card["temperature"]))
+    return net, card
 
 
-def save(net: CompactNet, can_say: tuple[str, ...], temperature: float, folder: Path = FOLDER) -> None:
+def save(
+    net: CompactNet, can_say: tuple[str, ...], temperature: float, gain: float, folder: Path = FOLDER
+) -> None:
     """Write what `load` reads: `weights.npz` (plain arrays, no pickle) and `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
     np.savez(folder / "weights.npz", **arrays)
-    card = {"net": net.config.to_dict(), "can_say": list(can_say), "temperature": round(temperature, 4)}
+    card = {
+        "net": net.config.to_dict(),
+        "can_say": list(can_say),
+        "temperature": round(temperature, 4),
+        "gain": round(gain, 4),
+    }
     (folder / "config.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,9 +1,14 @@
 """The network of the `compact` model: samples to features, features to logits, all of it causal.
 
-One `forward(features, state)` serves training and inference, whole files and windows of any length, so that
-their scores agree by construction. Nothing here knows of sessions, files or label names; `compact` (the
-adapter) and `training` call it. Layout is (batch, time, channels) throughout: every layer is then a plain
-matrix product over the last axis, which is what a CPU does best with batches of a few short windows.
+Three parts. *Features*: log-mels and periodicity of every frame. *The voice encoder*: two LSTM layers, taken as
+they are from a speaker encoder (Resemblyzer; Wan et al. 2018, "Generalized end-to-end loss for speaker
+verification"), which has heard thousands of voices: its second layer follows how somebody speaks, not only who.
+*The heads*: a few small perceptrons that read running means and deviations of what the encoder says, and how far
+these lie from what the session is used to. docs/decisions/0005 says what else was tried.
+
+One `forward(features, state)` serves training and inference, whole files and windows of any length, so that their
+scores agree by construction. Nothing here knows of sessions, files or label names; `compact` (the adapter) and
+`training` call it. Layout is (batch, time, channels) throughout.
 """
 
 from __future__ import annotations
@@ -21,12 +26,20 @@ from torch.nn import functional as F
 from stream.types import FRAME, HOP, N_LABELS, SAMPLE_RATE, samples_for
 
 N_FFT = 512
-GROUP = 5  # frames per step of the slow path: 50 ms
-TASTE = 5  # frames that the fast path sees at once
-SCAN = 100  # frames per step of the running means: bounds the decay matrix for whole files
-FLOOR = 1e-8  # mel power of digital silence: far below the noise of 16-bit audio
+GROUP = 5  # frames per step of the heads: 50 ms
+SCAN = 100  # frames or steps of the running sums at a time: bounds the decay matrix for whole files
+FLOOR = 1e-10  # mel power of digital silence: below the noise of 16-bit audio
 QUIET = -12.0  # nats: anything 52 dB below the running level counts as silence, whatever made it
 PITCH_HZ = (60.0, 450.0)
+LEVEL_BANDS = slice(5, 46)  # mels of 300 to 3,400 Hz: a telephone does not change what is measured there
+# Of speech: its mean mel power by that of LEVEL_BANDS, and by the mean square of its samples.
+LEVEL_RATIO, LEVEL_POWER = 1.1065, 12.605
+ENCODER_POWER = 1e-3  # mean square of the samples at which the encoder was trained: -30 dB
+ENCODER_BANDS = 40
+OUTLYING = (
+    8.0  # deviations: what lies beyond says no more, and its square would cost the variances their digits
+)
+SETTLED = 32.0  # steps after which a span's statistics count in full
 
 
 @dataclass(frozen=True)
@@ -35,17 +48,17 @@ class NetConfig:
 
     n_mels: int = 64
     n_lags: int = 40  # lags of the autocorrelation, spaced evenly in log frequency over PITCH_HZ
-    fast: int = 96  # channels at 100 Hz
-    width: int = 160  # channels at 20 Hz
-    expand: int = 2
-    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
-    dropout: float = 0.15
-    memory_frames: float = 1000.0  # time constant of the running means: 10 s
-    prior_frames: float = 60.0  # weight of the average speaker in a running mean
+    encoder: int = 256  # cells of each of the encoder's two layers
+    n_heads: int = 4
+    hidden: tuple[int, int] = (256, 128)  # of each head
+    level_frames: float = 1000.0  # time constant of the running level: 10 s
+    recent_steps: float = 80.0  # of the statistics of the span: 4 s
+    session_steps: float = 1200.0  # of those of the session: a minute of speech
+    prior_steps: float = 80.0  # weight of the average voice in what a session is used to
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> NetConfig:
-        return cls(**{**values, "dilations": tuple(values["dilations"])})
+        return cls(**{**values, "hidden": tuple(values["hidden"])})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,63 +69,73 @@ class NetConfig:
         return self.n_mels + self.n_lags
 
     @property
-    def n_in(self) -> int:
-        """Values per frame into the first layer: two copies of the mels, the lags, four of prosody."""
-        return 2 * self.n_mels + self.n_lags + 4
+    def n_heard(self) -> int:
+        """Values per step out of `listen`: the encoder's, voicing, pitch, loudness."""
+        return self.encoder + 3
+
+    @property
+    def n_stats(self) -> int:
+        """Values per step into the heads: means, deviations, distance from the session; for how long."""
+        return 3 * self.n_heard + 1
+
+    @property
+    def n_sums(self) -> int:
+        """A running sum of what was heard, of its square, and the count."""
+        return 2 * self.n_heard + 1
 
     @property
     def slow_size(self) -> int:
-        """State that outlives a span: sums of mels, count, power, and the sums of pitch and voicing."""
-        return self.n_mels + 4
+        """State that outlives a span: the sums of power and frames, and those of the session."""
+        return 2 + self.n_sums
 
     @property
     def cache_sizes(self) -> tuple[int, ...]:
-        """State of one span: frames for the fast path, one cache per block, the GRU."""
-        blocks = (2 * dilation * self.width for dilation in self.dilations)
-        return ((TASTE - 1) * self.n_in, *blocks, self.width)
+        """State of one span: the encoder's (hidden and cell, two layers each), and the span's sums."""
+        return (2 * self.encoder, 2 * self.encoder, self.n_sums)
 
     @property
     def embedding_size(self) -> int:
-        """What the head of the slow path reads: the last block's output and the GRU's."""
-        return 2 * self.width
+        """Means and deviations of what was heard."""
+        return 2 * self.n_heard
 
     @property
     def state_size(self) -> int:
         return self.slow_size + sum(self.cache_sizes)
 
 
-class Block(nn.Module):
-    """Residual: causal depthwise convolution (kernel 3, dilated), norm, two matrices."""
+class Heads(nn.Module):
+    """`n_heads` perceptrons side by side; their mean is the answer."""
 
-    def __init__(self, width: int, expand: int, dilation: int, dropout: float) -> None:
+    def __init__(self, config: NetConfig) -> None:
         super().__init__()
-        self.dilation = dilation
-        self.taps = nn.Parameter(torch.randn(3, width) / math.sqrt(3))
-        self.norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, expand * width)
-        self.down = nn.Linear(expand * width, width)
-        self.drop = nn.Dropout(dropout)
+        n, (wide, narrow) = config.n_heads, config.hidden
+        self.n_heads = n
+        self.first = nn.Linear(config.n_stats, n * wide)
+        self.second = nn.Parameter(torch.randn(n, wide, narrow) / math.sqrt(wide))
+        self.second_bias = nn.Parameter(torch.zeros(n, 1, narrow))
+        self.third = nn.Parameter(torch.randn(n, narrow, N_LABELS + 1) / math.sqrt(narrow))
+        self.third_bias = nn.Parameter(torch.zeros(n, 1, N_LABELS + 1))
 
-    def forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, steps, width), cache (B, 2 * dilation, width) -> the same two."""
-        n, d = x.shape[1], self.dilation
-        past = torch.cat([cache, x], dim=1)
-        # Three shifted products instead of a grouped convolution: several times faster at these sizes.
-        mixed = torch.addcmul(past[:, 2 * d :] * self.taps[2], past[:, d : d + n], self.taps[1])
-        mixed = torch.addcmul(mixed, past[:, :n], self.taps[0])
-        return x + self.drop(self.down(F.silu(self.up(self.norm(mixed))))), past[:, n:]
+    def forward(self, stats: Tensor) -> Tensor:
+        """stats (B, steps, n_stats) -> (B, steps, N_LABELS + 1): logits, and the attention's."""
+        rows = F.silu(self.first(stats)).view(-1, self.n_heads, self.second.shape[1]).transpose(0, 1)
+        rows = F.silu(torch.baddbmm(self.second_bias, rows, self.second))
+        rows = torch.baddbmm(self.third_bias, rows, self.third).mean(0)
+        return rows.view(stats.shape[0], -1, N_LABELS + 1)
 
 
 class CompactNet(nn.Module):
-    """Log-mels and periodicity, running normalisation, a fast path (100 Hz), a slow path (20 Hz), one head."""
+    """Features, the voice encoder, the heads."""
 
     window: Tensor
     mel: Tensor
     lag_cos: Tensor
     lag_pitch: Tensor
-    mean_shape: Tensor
-    in_scale: Tensor
-    in_shift: Tensor
+    to_encoder: Tensor
+    heard_mean: Tensor
+    heard_scale: Tensor
+    stats_mean: Tensor
+    stats_scale: Tensor
 
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
@@ -127,16 +150,13 @@ class CompactNet(nn.Module):
         self.register_buffer("mel", torch.zeros(n_bins, c.n_mels))
         self.register_buffer("lag_cos", (torch.cos(angle) * voiced[:, None]).float())
         self.register_buffer("lag_pitch", (log_f0 - log_f0.mean()).float())
-        self.register_buffer("mean_shape", torch.zeros(c.n_mels))
-        self.register_buffer("in_scale", torch.ones(c.n_in))
-        self.register_buffer("in_shift", torch.zeros(c.n_in))
-        self.taste = nn.Linear(TASTE * c.n_in, c.fast)
-        self.gather = nn.Linear(GROUP * c.fast, c.width)
-        self.blocks = nn.ModuleList(Block(c.width, c.expand, d, c.dropout) for d in c.dilations)
-        self.gru = nn.GRU(c.width, c.width, batch_first=True)
-        self.drop = nn.Dropout(c.dropout)
-        self.head_slow = nn.Linear(2 * c.width, N_LABELS + 1)  # the last column is the attention
-        self.head_fast = nn.Linear(c.fast, N_LABELS + 1, bias=False)
+        self.register_buffer("to_encoder", torch.zeros(c.n_mels, ENCODER_BANDS))  # our mels -> the encoder's
+        self.register_buffer("heard_mean", torch.zeros(c.n_heard))
+        self.register_buffer("heard_scale", torch.ones(c.n_heard))
+        self.register_buffer("stats_mean", torch.zeros(c.n_stats))
+        self.register_buffer("stats_scale", torch.ones(c.n_stats))
+        self.encoder = nn.LSTM(ENCODER_BANDS, c.encoder, num_layers=2, batch_first=True)
+        self.heads = Heads(c)
 
     def features(self, samples: Tensor) -> Tensor:
         """samples float32 (B, N >= 400) at 16 kHz -> (B, T, n_raw): log mel power, then autocorrelation.
@@ -159,46 +179,52 @@ class CompactNet(nn.Module):
         """The state of a session that has heard nothing: zeros, (batch, state_size)."""
         return torch.zeros(batch, self.config.state_size, device=self.mel.device)
 
-    def _running(self, x: Tensor, sums: Tensor) -> Tensor:
-        """Exponentially fading sums of x (B, T, K) from sums (B, K): (B, T, K), the last row is the new state."""
-        rows = []
-        steps = torch.arange(min(SCAN, x.shape[1]), device=x.device, dtype=torch.float32)
-        decay = math.exp(-1 / self.config.memory_frames)
-        ages = steps[:, None] - steps[None, :]
-        kernel = torch.where(ages >= 0, decay ** ages.clamp(min=0), 0.0)
-        for part in torch.split(x, SCAN, dim=1):
-            n = part.shape[1]
-            rows.append(kernel[:n, :n] @ part + (decay ** (steps[:n] + 1))[:, None] * sums[:, None])
-            sums = rows[-1][:, -1]
-        return torch.cat(rows, dim=1)
+    def listen(
+        self, raw: Tensor, level: Tensor, encoder: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Any]:
+        """What is heard at every step: raw (B, T, n_raw), T a multiple of GROUP, level (B, 2) and the encoder's
+        state -> (B, T / GROUP, n_heard), the level's sums at every frame (B, T, 2), the encoder's new state.
 
-    def normalise(self, raw: Tensor, slow: Tensor) -> tuple[Tensor, Tensor]:
-        """raw (B, T, n_raw), slow (B, slow_size) -> inputs (B, T, n_in), slow after the last frame.
-
-        Two copies of the mels: relative to the running level (keeps timbre and tilt) and relative to the
-        running mean of each band (removes voice and channel). Prosody: voicing, pitch, pitch relative to
-        the voice's own running mean, level. No absolute level goes in: that of a corpus names the corpus.
+        Everything is relative to the running level: no absolute one goes in, that of a corpus names the corpus.
         """
         c = self.config
-        mels, lags = raw[..., : c.n_mels], raw[..., c.n_mels :]
+        powers, lags = raw[..., : c.n_mels].exp(), raw[..., c.n_mels :]
+        power = powers[..., LEVEL_BANDS].mean(-1, keepdim=True) * LEVEL_RATIO
+        sums = running(torch.cat([power, torch.ones_like(power)], -1), level, c.level_frames)
+        mean = sums[..., :1] / sums[..., 1:]
+        encoded, after = self.encoder(
+            powers @ self.to_encoder * (ENCODER_POWER * LEVEL_POWER / mean), encoder
+        )
         voicing = lags.amax(-1, keepdim=True)
         pitch = (torch.softmax(20.0 * lags, -1) @ self.lag_pitch)[..., None]
-        voiced = voicing.clamp(min=0).square()
-        power = mels.exp().mean(-1, keepdim=True)
-        # Relative to its first frame nothing is known: the constant makes the count exact from frame one.
-        sums = self._running(
-            torch.cat([mels, torch.ones_like(power), power, pitch * voiced, voiced], -1), slow
+        loudness = (power.log() - mean.log()).clamp(min=QUIET)
+        heard = (
+            torch.cat([encoded, voicing, pitch, loudness], -1)
+            .view(raw.shape[0], -1, GROUP, c.n_heard)
+            .mean(2)
         )
-        mel_sum, count, power_sum, pitch_sum, voiced_sum = torch.split(sums, [c.n_mels, 1, 1, 1, 1], -1)
-        level = (power_sum / count).log()
-        prior = c.prior_frames
-        mean = (mel_sum + prior * (self.mean_shape + level)) / (count + prior)
-        relative = (mels - level).clamp(min=QUIET)
-        own_pitch = pitch_sum / (voiced_sum + 2.0)
-        loudness = (power.log() - level).clamp(min=QUIET)
-        channel = (mels - mean).clamp(min=QUIET)
-        inputs = torch.cat([relative, channel, lags, voicing, pitch, pitch - own_pitch, loudness], -1)
-        return torch.addcmul(self.in_shift, inputs, self.in_scale), sums[:, -1]
+        return (heard - self.heard_mean) * self.heard_scale, sums, after
+
+    def statistics(self, heard: Tensor, span: Tensor, session: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """heard (B, steps, n_heard) after the sums of span and session (B, n_sums) -> (B, steps, n_stats), and
+        both sums after the last step."""
+        c, n = self.config, self.config.n_heard
+        heard = heard.clamp(-OUTLYING, OUTLYING)
+        each = torch.cat([heard, heard.square(), torch.ones_like(heard[..., :1])], -1)
+        each = each.double()  # of numbers that hardly change, single precision loses the variance
+        recent, lasting = running(each, span, c.recent_steps), running(each, session, c.session_steps)
+        mean = recent[..., :n] / recent[..., -1:]
+        variance = recent[..., n : 2 * n] / recent[..., -1:] - mean.square()
+        weight = c.prior_steps + lasting[..., -1:]
+        usual = lasting[..., :n] / weight
+        spread = (c.prior_steps + lasting[..., n : 2 * n]) / weight - usual.square()
+        stats = [
+            mean,
+            (variance.clamp(min=1e-2).sqrt() + 0.1).log(),
+            (mean - usual) / spread.clamp(min=0.05).sqrt(),
+            (recent[..., -1:] / 20).log(),
+        ]
+        return torch.cat(stats, -1).float(), recent[:, -1].float(), lasting[:, -1].float()
 
     def forward(self, raw: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """raw (B, T, n_raw), state (B, state_size) -> logits (B, T, 9), weights (B, T) > 0, the new state.
@@ -206,44 +232,49 @@ class CompactNet(nn.Module):
         T is a multiple of GROUP, except in the last window of a span: its last frame is repeated to fill
         the group, and what those repeats give is dropped.
         """
-        slow = state[:, : self.config.slow_size]
-        inputs, slow = self.normalise(raw, slow)
-        logits, weights, _, caches = self.score(inputs, state[:, self.config.slow_size :])
-        return logits, weights, torch.cat([slow, caches], dim=1)
+        logits, weights, _, after = self._score(raw, state)
+        return logits, weights, after
 
     def hear(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """samples (B, N), state -> logits, weights, embedding (B, embedding_size), the new state."""
-        inputs, slow = self.normalise(self.features(samples), state[:, : self.config.slow_size])
-        logits, weights, hidden, caches = self.score(inputs, state[:, self.config.slow_size :])
+        logits, weights, stats, after = self._score(self.features(samples), state)
         shares = F.pad(weights, (0, -weights.shape[1] % GROUP)).view(weights.shape[0], -1, GROUP).sum(-1)
-        embedding = (shares[:, None] @ hidden)[:, 0] / shares.sum(1, keepdim=True)
-        return logits, weights, embedding, torch.cat([slow, caches], dim=1)
+        heard = stats[..., : self.config.embedding_size]
+        return logits, weights, (shares[:, None] @ heard)[:, 0] / shares.sum(1, keepdim=True), after
 
-    def score(self, inputs: Tensor, caches: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """inputs (B, T, n_in) of `normalise`, caches (B, sum(cache_sizes)) -> logits, weights, what the head reads
-        at every step (B, steps, embedding_size), caches."""
-        c = self.config
-        n_batch, n_frames = inputs.shape[:2]
-        cached = torch.split(caches, list(c.cache_sizes), dim=1)
+    def _score(self, raw: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        c, n_frames = self.config, raw.shape[1]
+        level, session, *caches = torch.split(state, [2, c.n_sums, *c.cache_sizes], dim=1)
         missing = -n_frames % GROUP
         if missing:
-            inputs = torch.cat([inputs, inputs[:, -1:].expand(-1, missing, -1)], dim=1)
-        past = torch.cat([cached[0].view(n_batch, TASTE - 1, c.n_in), inputs], dim=1)
-        kept = [past[:, -(TASTE - 1) :].flatten(1)]
-        fast = F.silu(self.taste(past.unfold(1, TASTE, 1).transpose(2, 3).flatten(2)))
-        slow = self.gather(fast.reshape(n_batch, -1, GROUP * c.fast))
-        for block, cache, dilation in zip(self.blocks, cached[1:-1], c.dilations, strict=True):
-            slow, cache = block(slow, cache.view(n_batch, 2 * dilation, c.width))
-            kept.append(cache.flatten(1))
-        memory, last = self.gru(slow, cached[-1][None].contiguous())
-        kept.append(last[0])
-        hidden = torch.cat([slow, memory], dim=-1)
-        steps = self.head_slow(self.drop(hidden))
-        out = (steps[:, :, None] + self.head_fast(self.drop(fast)).unflatten(1, (-1, GROUP))).flatten(1, 2)
-        out = out[:, :n_frames]
+            raw = torch.cat([raw, raw[:, -1:].expand(-1, missing, -1)], dim=1)
+        hidden, cell = (
+            cache.view(cache.shape[0], 2, -1).transpose(0, 1).contiguous() for cache in caches[:2]
+        )
+        heard, levels, (hidden, cell) = self.listen(raw, level, (hidden, cell))
+        stats, span, session = self.statistics(heard, caches[2], session)
+        out = self.heads((stats - self.stats_mean) * self.stats_scale)
+        sure = (stats[..., -1].exp() * (20 / SETTLED)).clamp(max=1)
         # Bounded on both sides, so that no single frame can own, or be lost to, an utterance.
-        weights = 0.02 + out[..., N_LABELS].sigmoid()
-        return out[..., :N_LABELS], weights, hidden, torch.cat(kept, dim=1)
+        weights = ((0.02 + out[..., N_LABELS].sigmoid()) * sure).repeat_interleave(GROUP, dim=1)
+        logits = out[..., :N_LABELS].repeat_interleave(GROUP, dim=1)
+        flat = [cache.transpose(0, 1).flatten(1) for cache in (hidden, cell)]
+        after = torch.cat([levels[:, n_frames - 1], session, *flat, span], dim=1)
+        return logits[:, :n_frames], weights[:, :n_frames], stats, after
+
+
+def running(x: Tensor, sums: Tensor, time_constant: float) -> Tensor:
+    """Exponentially fading sums of x (B, T, K) from sums (B, K): (B, T, K), the last row is the new state."""
+    rows = []
+    steps = torch.arange(min(SCAN, x.shape[1]), device=x.device, dtype=x.dtype)
+    decay = math.exp(-1 / time_constant)
+    ages = steps[:, None] - steps[None, :]
+    kernel = torch.where(ages >= 0, decay ** ages.clamp(min=0), 0.0)
+    for part in torch.split(x, SCAN, dim=1):
+        n = part.shape[1]
+        rows.append(kernel[:n, :n] @ part + (decay ** (steps[:n] + 1))[:, None] * sums[:, None])
+        sums = rows[-1][:, -1]
+    return torch.cat(rows, dim=1)
 
 
 def pool(logits: Tensor, weights: Tensor) -> Tensor:

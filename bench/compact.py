@@ -1,0 +1,136 @@
+"""compact: milliseconds of one core per second of streamed audio, beside a plain PyTorch forward of its weights.
+
+    python -m bench.compact                        # 100 streams, ten rounds of a second of audio each
+    python -m bench.compact --streams 1,12,100 --rounds 20
+
+`score` is what the engine calls: windows of 100 ms as sessions cut them, each with the state its session keeps;
+samples in and scores, weights and new states out, features included. `plain forward` is the network as a program
+without sessions would run it: `CompactNet.hear`, eagerly, on samples and states that already lie together in one
+tensor. Both hear the same audio, round by round in turn; figures are medians of the process's own CPU time on one
+thread, which other programs on the machine disturb least. Exits with 1 where `score` costs more than `--most`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+import numpy as np
+import soundfile
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from stream.models.compact import HOP_FRAMES, Compact, load, read_weights
+from stream.models.compact_net import CompactNet
+from stream.types import HOP, LABELS, SAMPLE_RATE, Floats, FrameScores, Window, samples_for, softmax
+
+Result = TypeVar("Result")
+DEMO = Path(__file__).parents[1] / "demo"
+HOPS = SAMPLE_RATE // (HOP_FRAMES * HOP)  # of one second
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What the compact model costs.")
+    parser.add_argument("--streams", default="1,12,100", help="how many are scored together: 1,12,100")
+    parser.add_argument("--rounds", type=int, default=10, help="seconds of audio per stream and side")
+    parser.add_argument("--most", type=float, default=3.0, help="ms per second allowed in the largest batch")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    model = load("cpu")
+    loading = time.perf_counter() - began
+    net, card = read_weights()
+    table = Table(
+        "streams", "score\nms/s of audio", "plain forward\nms/s of audio", "score / plain", "apart at most"
+    )
+    cost = 0.0
+    for n in (int(text) for text in args.streams.split(",")):
+        ours, plain, apart = compare(model, net.eval(), card["temperature"], n, args.rounds)
+        cost = median(ours)
+        table.add_row(
+            str(n), f"{cost:.2f}", f"{median(plain):.2f}", f"{cost / median(plain):.2f}", f"{apart:.0e}"
+        )
+    Console().print(table)
+    print(f"one thread, {torch.__version__}; loading took {loading:.2f} s; allowed: {args.most:g} ms/s")
+    return 1 if cost > args.most else 0
+
+
+def compare(
+    model: Compact, net: CompactNet, temperature: float, streams: int, rounds: int
+) -> tuple[list[float], list[float], float]:
+    """ms per second of audio of `score` and of the plain forward, each round; how far scores were apart."""
+    possible = [LABELS.index(label) for label in model.spec.can_say]
+    audio = voices(streams, rounds + 1)
+    sessions: list[Floats | None] = [None] * streams
+    kept = net.initial_state(streams)
+    ours, plain, apart = [], [], 0.0
+    for second in track(range(rounds + 1), description=f"{streams} streams", transient=True):
+        hops = range(second * HOPS, (second + 1) * HOPS)
+        windows = [cut(audio, hop) for hop in hops]
+        took, said = timed(lambda w=windows: by_score(model, w, sessions))  # type: ignore[misc]
+        took_plain, (logits, kept) = timed(
+            lambda w=windows, k=kept: by_forward(net, w, k)  # type: ignore[misc]
+        )
+        theirs = (torch.cat(logits, 1) / temperature).numpy()
+        mine = np.stack([np.concatenate([hop[i].logits for hop in said]) for i in range(streams)])
+        difference = softmax(mine[..., possible]) - softmax(theirs[..., possible])
+        apart = max(apart, float(np.abs(difference).max()))
+        if second:  # the first warms up
+            ours.append(1000 * took / streams)
+            plain.append(1000 * took_plain / streams)
+    return ours, plain, apart
+
+
+def by_score(model: Compact, hops: list[Floats], sessions: list[Floats | None]) -> list[list[FrameScores]]:
+    """A second of every stream through `score`; `sessions` are the states, renewed."""
+    said = []
+    for samples in hops:
+        windows = [
+            Window("bench", 0, HOP_FRAMES, state is None, row, state)
+            for row, state in zip(samples, sessions, strict=True)
+        ]
+        said.append(model.score(windows))
+        sessions[:] = [scores.state for scores in said[-1]]
+    return said
+
+
+def by_forward(
+    net: CompactNet, hops: list[Floats], state: torch.Tensor
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The same second through the network alone."""
+    logits = []
+    with torch.inference_mode():
+        for samples in hops:
+            scores, _, _, state = net.hear(torch.from_numpy(samples), state)
+            logits.append(scores)
+    return logits, state
+
+
+def timed(work: Callable[[], Result]) -> tuple[float, Result]:
+    began = time.process_time()
+    result = work()
+    return time.process_time() - began, result
+
+
+def voices(streams: int, seconds: int) -> Floats:
+    """Speech of `demo/`, begun somewhere else for every stream: (streams, samples)."""
+    rng = np.random.default_rng(0)
+    speech = np.concatenate([soundfile.read(path, dtype="float32")[0] for path in sorted(DEMO.glob("*.wav"))])
+    n = seconds * SAMPLE_RATE + samples_for(HOP_FRAMES)
+    return np.stack([np.resize(np.roll(speech, -int(rng.integers(len(speech)))), n) for _ in range(streams)])
+
+
+def cut(audio: Floats, hop: int) -> Floats:
+    start = hop * HOP_FRAMES * HOP
+    return np.ascontiguousarray(audio[:, start : start + samples_for(HOP_FRAMES)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""The recipe's parts: speakers kept apart, telephones, sounds, batches that can be had again, temperatures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the recipe needs torch")
+pytest.importorskip("librosa", reason="the recipe needs librosa")
+pytest.importorskip("scipy", reason="the recipe needs scipy")
+
+import torch
+
+from stream.models.compact_net import NetConfig
+from stream.types import N_LABELS, SAMPLE_RATE, Floats
+from training import augment, sounds
+from training.batches import Sampler
+from training.calibrate import calibrate
+from training.corpus import JUDGED, Clip, data_folder, folds, read_clips
+from training.evaluate import Predictions, ambiguous_answers, calibration_error, fit_temperature
+from training.fit import FitConfig, calibrate_inputs, fit
+from training.prepare import UNKNOWN, Version, untrained
+
+
+def power_between(x: Floats, low: float, high: float) -> float:
+    power = np.abs(np.fft.rfft(x)) ** 2
+    hz = np.fft.rfftfreq(len(x), 1 / SAMPLE_RATE)
+    return float(power[(hz >= low) & (hz < high)].sum())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_telephone_lets_only_its_band_through_and_keeps_the_level(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    t = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    x = np.asarray(sum(0.02 * np.sin(2 * np.pi * f * t) for f in (40, 700, 1500, 6000)), np.float32)
+    heard = augment.telephone(x, rng)
+    assert len(heard) == len(x) and heard.dtype == np.float32
+    inside = power_between(heard, 600, 1600)
+    assert inside == pytest.approx(power_between(x, 600, 1600), rel=0.3)
+    assert power_between(heard, 5000, 8000) < 1e-3 * inside
+    assert power_between(heard, 30, 50) < 0.05 * inside
+
+
+def test_noise_is_as_far_below_the_voice_as_asked() -> None:
+    rng = np.random.default_rng(0)
+    x = np.zeros(2 * SAMPLE_RATE, np.float32)
+    x[:SAMPLE_RATE] = 0.1 * rng.standard_normal(SAMPLE_RATE)  # silence afterwards does not count
+    noise = augment.add_noise(x, augment.coloured(4 * SAMPLE_RATE, 1, rng), 10, rng) - x
+    ratio = augment.active_level(x) / augment.active_level(noise)
+    assert 20 * np.log10(ratio) == pytest.approx(10, abs=1)
+
+
+def test_an_augmented_clip_is_a_clip() -> None:
+    rng = np.random.default_rng(1)
+    voices = [np.asarray(3000 * rng.standard_normal(SAMPLE_RATE), np.int16) for _ in range(4)]
+    room = np.exp(-np.arange(4000) / 500).astype(np.float32)
+    around = augment.Surroundings([room], [augment.coloured(SAMPLE_RATE, 1, rng)], voices)
+    bare = augment.Surroundings([], [], [])
+    for x in (np.zeros(SAMPLE_RATE, np.float32), 0.1 * augment.coloured(SAMPLE_RATE, 0.5, rng)):
+        for surroundings in (around, bare):
+            for _ in range(10):
+                heard = augment.augment(x, surroundings, rng)
+                assert heard.dtype == np.float32 and np.isfinite(heard).all()
+                assert 0.8 * len(x) < len(heard) < 1.25 * len(x)
+
+
+@pytest.mark.parametrize("kind", sorted(set(sounds.KINDS), key=lambda kind: kind.__name__))
+def test_every_kind_of_sound_sounds(kind: object) -> None:
+    assert callable(kind)
+    for seed in range(5):
+        x = kind(SAMPLE_RATE, np.random.default_rng(seed))
+        assert x.shape == (SAMPLE_RATE,) and np.isfinite(x).all() and np.abs(x).max() > 0
+
+
+def test_sounds_are_the_same_with_the_same_seed_and_others_with_another() -> None:
+    voices = [np.asarray(3000 * np.sin(np.arange(SAMPLE_RATE) / 20), np.int16)]
+    one, again, other = (sounds.synthetic(9000, voices, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+    assert np.abs(one).max() <= 1
+
+
+def test_folds_hold_out_speakers_whole_and_never_the_same_ones() -> None:
+    if not (data_folder() / "manifest.csv").exists():
+        pytest.skip(f"no recordings in {data_folder()}: set EMOTION_DATA to the folder with manifest.csv")
+    clips = [clip for clip in read_clips(data_folder()) if clip.split != "test"]
+    held = folds(clips)
+    assert not held[0] & held[1]
+    assert {i for i, clip in enumerate(clips) if clip.split == "val"} <= held[0]
+    for fold in held:
+        inside = {clips[i].speaker for i in fold if clips[i].corpus in JUDGED} - {""}
+        outside = {clip.speaker for i, clip in enumerate(clips) if i not in fold}
+        assert inside and not inside & outside
+        for corpus in JUDGED:
+            heard = {clip.label for i, clip in enumerate(clips) if clip.corpus == corpus and i not in fold}
+            assert heard == {clip.label for clip in clips if clip.corpus == corpus}
+
+
+@pytest.fixture(scope="module")
+def versions() -> list[Version]:
+    """Two versions of made-up features: two corpora of two speakers, and noise."""
+    rng = np.random.default_rng(0)
+    clips = [
+        Clip(Path(f"{corpus}-{speaker}-{label}-{k}"), corpus, f"{corpus}/{speaker}", label, "train")
+        for corpus, labels in (("emodb", (0, 4, 6)), ("ravdess", (0, 3, 4)))
+        for speaker in "ab"
+        for label in labels
+        for k in range(40)
+    ]
+    clips += [Clip(Path(f"noise-{k}"), "esc10", "", UNKNOWN, "train") for k in range(20)]
+    lengths = rng.integers(110, 160, len(clips))
+    ends = np.cumsum(lengths)
+    frames = rng.normal(-6, 1, (int(ends[-1]), NetConfig().n_raw))
+    for clip, start, end in zip(clips, ends - lengths, ends, strict=True):
+        frames[start:end, clip.label * 6 : clip.label * 6 + 5] += 4
+    version = Version(
+        clips,
+        frames.astype(np.float16),
+        np.stack([ends - lengths, ends], 1),
+        np.stack([np.full(len(clips), 5), lengths - 5], 1),
+    )
+    return [version, version]
+
+
+def test_a_batch_has_a_number_and_is_always_the_same(versions: list[Version]) -> None:
+    allowed = range(0, len(versions[0].clips), 2)
+    first, second = (Sampler(versions, allowed, NetConfig(), seed=3) for _ in range(2))
+    first.batch(16, 1)  # what was drawn before does not matter: a fit can go on where it was
+    one, again, other = first.batch(16, 7), second.batch(16, 7), second.batch(16, 8)
+    assert torch.equal(one.raw, again.raw) and torch.equal(one.moments, again.moments)
+    assert one.raw.shape != other.raw.shape or not torch.equal(one.raw, other.raw)
+    assert torch.isfinite(one.raw).all()
+    noise = one.labels == UNKNOWN
+    assert one.possible[:, UNKNOWN].all(), "speech may be taken for no speech, or it is never learnt"
+    assert (one.possible.gather(1, one.labels[:, None])).all()
+    if noise.any():
+        assert (one.possible[noise].sum(1) == 5).all(), "every label heard in training, and no other"
+
+
+def test_a_fit_learns_and_goes_on_where_it_was(versions: list[Version], tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    config = FitConfig(steps=12, batch=8)
+
+    def fitted(kept: Path) -> tuple[Floats, Floats]:
+        torch.manual_seed(0)
+        small = NetConfig(fast=8, width=8, dilations=(1,))
+        net = untrained(small)
+        calibrate_inputs(net, versions[0], 0)
+        sampler = Sampler(versions, range(len(versions[0].clips)), small, 1)
+        before = net.head_slow.weight.detach().clone().numpy()
+        return before, fit(net, sampler, config, kept, torch.device("cpu")).head_slow.weight.detach().numpy()
+
+    before, after = fitted(tmp_path / "one.pt")
+    assert np.abs(after - before).max() > 1e-4
+    _, again = fitted(tmp_path / "one.pt")  # done already: nothing is fitted twice
+    assert np.array_equal(after, again)
+    _, same = fitted(tmp_path / "two.pt")
+    assert np.array_equal(after, same)
+
+
+def strangers(seed: int, sharp: float) -> Predictions:
+    """Logits `sharp` times as large as they should be; frames of a third of the evidence."""
+    rng = np.random.default_rng(seed)
+    clips = [
+        Clip(Path(f"{i}"), corpus, "", int(rng.integers(N_LABELS)), "val")
+        for corpus in JUDGED
+        for i in range(400)
+    ]
+    truth = np.eye(N_LABELS)[[clip.label for clip in clips]]
+
+    def logits(evidence: float) -> Floats:
+        # The likelihood of N(evidence, 1) against N(0, 1) in each column: calibrated by construction.
+        heard = evidence * truth + rng.standard_normal(truth.shape)
+        return np.asarray(sharp * evidence * heard, np.float32)
+
+    return Predictions(clips, logits(2.0), logits(1.0), logits(0.7), clips)
+
+
+def test_calibration_finds_the_temperature_that_was_hidden() -> None:
+    part = strangers(0, sharp=3.0)
+    assert fit_temperature(part.whole, part.clips) == pytest.approx(3.0, rel=0.12)
+    found = calibrate([part, strangers(1, sharp=3.0)])
+    assert found.temperature == pytest.approx(3.0, rel=0.2)
+    assert found.gain == pytest.approx(1.0, rel=0.25)
+    assert found.figures["calibration_error"] < 0.03
+    assert calibration_error(part.whole, part.clips) > 0.1
+
+
+def test_ambiguous_answers_are_right_less_often() -> None:
+    part = strangers(2, sharp=1.0)
+    share, right, others = ambiguous_answers(part.whole, part.clips)
+    assert 0 < share < 0.5 and right < others - 0.1
