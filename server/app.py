@@ -11,18 +11,26 @@ from types import FrameType
 
 from flask import Flask
 
-from server import hub, logs
+from server import hub, logs, taught
+from server.alerts import announce
 from server.board import Board
 from server.client_files import add_client_routes
 from server.config import Config, ConfigError
+from server.cors import allow_origins
 from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.metrics import Metrics
 from server.monitor import Monitor
+from server.recognition_routes import add_recognition_routes
+from server.record_routes import add_record_routes
+from server.recording import Recorder
 from server.request_log import add_request_log
 from server.rest import STATIC, add_routes
 from server.sessions import Sessions
 from server.sockets import Sockets
+from server.upload_pool import Recognisers
+from server.uploads import Uploads
+from stream.taught import Taught
 
 log = logging.getLogger("server")
 
@@ -37,9 +45,11 @@ class Application:
     sessions: Sessions
     sockets: Sockets
     monitor: Monitor
+    uploads: Uploads
+    recorder: Recorder
 
 
-def build(config: Config, engine: Engine) -> Application:
+def build(config: Config, engine: Engine, labels: Taught | None = None) -> Application:
     """Wire the parts around an engine. Nothing runs yet."""
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
@@ -47,21 +57,40 @@ def build(config: Config, engine: Engine) -> Application:
     metrics.allow(limits.max_sessions, limits.max_connections, config.engine.max_queue)
     metrics.watch_engine(engine.health, lambda: engine.spec)
     board = Board(config.monitor.linger_s)
-    sessions = Sessions(config, engine, metrics, (board,))
+    announcer = announce(config.alerts, metrics)
+    recorder = Recorder(config, metrics)
+    keeps = config.recording
+    sessions = Sessions(
+        config,
+        engine,
+        metrics,
+        (board, announcer, *([recorder] if keeps.sessions else [])),
+        recorder if keeps.audio else None,
+        labels,
+    )
     sockets = Sockets(flask, config, sessions, metrics)
     monitor = Monitor(sockets.io.server, config, board, metrics)
     add_request_log(flask)
     add_client_routes(flask)
+    allow_origins(flask, config.server.cors_origins)
     add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections)
-    return Application(flask, sessions, sockets, monitor)
+    uploads = Uploads(config, Recognisers(config, engine), metrics)
+    add_recognition_routes(flask, config, uploads, metrics)
+    add_record_routes(flask, config, recorder.store)
+    return Application(flask, sessions, sockets, monitor, uploads, recorder)
 
 
 def serve(config: Config) -> int:
     """Serve until SIGTERM or Ctrl-C. The exit status: 0 after a clean end, 1 when it could not start."""
     logs.configure(config.server.log_level, config.server.log_format)
     _allow_files(config.limits.max_connections)
+    try:
+        labels = taught.load(config)
+    except ConfigError as wrong:
+        log.error("%s", wrong)
+        return 1
     engine = ProcessEngine(config.engine_settings, config.server.log_level, config.server.log_format)
-    app = build(config, engine)
+    app = build(config, engine, labels)
     where = config.server
     try:
         http, port = hub.http_server(
@@ -78,6 +107,8 @@ def serve(config: Config) -> int:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     engine.start()
+    app.uploads.start()
+    app.recorder.start()
     broken: list[str] = []  # why nobody can connect any more
 
     def listen() -> None:
@@ -90,7 +121,7 @@ def serve(config: Config) -> int:
 
     threading.Thread(target=listen, name="http", daemon=True).start()
     log.info("listening on http://%s:%d, loading model %s", where.host, port, config.model.name)
-    fatal = _run(config, engine, app, stop, port)
+    fatal = _run(config, engine, app, labels, stop, port)
     _end(config, app, engine, http)
     return 1 if fatal or broken else 0
 
@@ -107,7 +138,14 @@ def _allow_files(connections: int) -> None:
         )
 
 
-def _run(config: Config, engine: ProcessEngine, app: Application, stop: threading.Event, port: int) -> bool:
+def _run(
+    config: Config,
+    engine: ProcessEngine,
+    app: Application,
+    labels: Taught | None,
+    stop: threading.Event,
+    port: int,
+) -> bool:
     """Look after the sessions until told to stop; True when the model can never load."""
     announced = False
     while not stop.wait(REAP_S if announced else 0.05):
@@ -118,6 +156,8 @@ def _run(config: Config, engine: ProcessEngine, app: Application, stop: threadin
             announced = True
             try:
                 config.stream_config(engine.spec)
+                if labels:
+                    taught.check(labels, engine, config.engine.hang_s)
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True
@@ -142,7 +182,9 @@ def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
 
 def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.HttpServer) -> None:
     log.info("shutting down: %d sessions to finish", len(app.sessions))
+    app.uploads.close()
     app.sessions.drain(config.server.drain_s)
+    app.recorder.close()
     app.monitor.say_goodbye()
     app.sockets.say_goodbye()
     http.shutdown()

@@ -29,6 +29,16 @@ ModelName = Annotated[str | None, typer.Option("--model", help="A model's name; 
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 
 
+Taught = Annotated[
+    str | None, typer.Option("--taught", help="A folder made by `tools teach`: labels of your own.")
+]
+
+
+class Table(StrEnum):
+    csv = "csv"
+    parquet = "parquet"
+
+
 class Granularity(StrEnum):
     utterance = "utterance"
     frame = "frame"
@@ -85,15 +95,38 @@ def analyze(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per line; the default when the output is piped.")
     ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="One folder → a table of all results here; resumable (docs/tools.md).")
+    ] = None,
+    table: Annotated[Table, typer.Option(help="With --out: the kind of table.")] = Table.csv,
+    each: Annotated[bool, typer.Option("--each", help="With --out: outputs of each recording too.")] = False,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="With --out: --each, with embedding.npy.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=32, help="With --out: recordings under way at once.")] = 2,
+    taught: Taught = None,
     model: ModelName = None,
     device: Device = None,
     config: ConfigFile = ROOT / "config.yaml",
 ) -> None:
-    """Score recordings: WAV, FLAC, OGG/Opus, MP3, AIFF, at any rate, any number of channels, any length."""
+    """Score recordings: WAV, MP3, M4A, FLAC, OGG, WebM and more; any rate, any number of channels, any length."""
     from server.analyze import main as run
 
-    loaded = settings(config, given(model={"name": found(model), "device": device}))
-    raise typer.Exit(run(paths, granularity.value, loaded, as_json or not sys.stdout.isatty()))
+    named = {"name": found(model), "device": device, "taught": found(taught)}
+    loaded = settings(config, given(model=named))
+    order = None
+    if out is not None:
+        from server.analyze_folder import Order
+
+        if len(paths) != 1 or not paths[0].is_dir():
+            raise typer.BadParameter("give one folder of recordings", param_hint="--out")
+        each = each or embeddings
+        if granularity is Granularity.frame and not each:
+            raise typer.BadParameter("rows are utterances; frames are in --each", param_hint="--granularity")
+        order = Order(paths[0], out, table.value, each, embeddings, granularity.value, jobs)
+    elif each or embeddings or table is not Table.csv:
+        raise typer.BadParameter("say where to, with --out DIR", param_hint="--each, --embeddings, --table")
+    raise typer.Exit(run(paths, granularity.value, loaded, as_json or not sys.stdout.isatty(), order))
 
 
 @app.command()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,9 +20,12 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
+from server.alert_config import Alerts
 from server.engine import EngineSettings
+from server.yaml_lines import line_of, nearest
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
 from stream.session import StreamConfig
@@ -62,6 +66,7 @@ class Model(_Section):
     hub: Literal["modelscope", "huggingface"] = "modelscope"  # where weights are fetched by name
     precision: Literal["float32", "bfloat16", "auto"] = "auto"  # auto: bfloat16 where that is faster
     allow_pickle: bool = False  # let a checkpoint run code when it is read: for files of your own only
+    taught: str = ""  # a folder made by `./run.sh tools teach`: labels of your own beside the nine
 
     @property
     def options(self) -> dict[str, str | bool]:
@@ -75,8 +80,10 @@ class Engine(_Section):
     threads: int = Field(1, ge=1, le=256)
     max_batch: int = Field(32, ge=1, le=4096)  # windows scored together
     max_wait_ms: float = Field(20, ge=0, le=1000)  # how long a window may wait for company
-    max_queue: int = Field(1024, ge=1)  # windows held; more are refused as OVERLOADED
+    max_queue: int = Field(1024, ge=1)  # live windows held; more are refused as OVERLOADED
+    max_background: int = Field(64, ge=1)  # windows of files held beside them
     deadline_ms: float = Field(8000, gt=0)  # a window without scores by then is lost as INFERENCE_TIMEOUT
+    background_deadline_s: float = Field(120, gt=0)  # files are given up when live streams leave no room so long
     hang_s: float = Field(20, gt=1)  # a model process silent for this long is replaced
 
 
@@ -129,9 +136,60 @@ class Files(_Section):
     wait_s: float = Field(10, ge=0)  # for its turn; then it is refused as BUSY
 
     @property
+    def max_upload_bytes(self) -> int:
+        return round(self.max_upload_mb * 1e6)
+
+    @property
     def folder(self) -> Path:
         """Where results are kept."""
         return ROOT / self.outputs
+
+
+class Monitor(_Section):
+    """The call-centre desk: who may watch the sessions, and how many."""
+
+    token: str = Field("", pattern=r"^[!-~]*$")  # opens /desk; empty: open, unless server.token is set
+    max_desks: int = Field(20, ge=0)
+    max_open: int = Field(4, ge=1, le=100)  # sessions that a desk may have open in full
+    linger_s: float = Field(30, ge=0, le=3600)  # how long a session that has ended is still shown
+
+
+Person = Literal["agent", "customer"]
+
+
+class Channels(_Section):
+    """Who speaks on which channel of a session with two."""
+
+    left: Person = "agent"
+    right: Person = "customer"
+
+    @model_validator(mode="after")
+    def _two_people(self) -> Channels:
+        if self.left == self.right:
+            raise ValueError(f"left and right are both the {self.left}; one is the other's")
+        return self
+
+
+class Policy(_Section):
+    """Whose voice is scored: docs/policy.md."""
+
+    watch: Literal["both", "customer", "agent"] = "both"
+    mono: Literal["refuse", "allow"] = "refuse"  # sessions of one channel while not both are watched
+
+
+class Recording(_Section):
+    """What is kept of sessions, below files.outputs."""
+
+    sessions: bool = False
+    audio: bool = False  # with sessions: what was scored, too
+    keep_days: float = Field(30, gt=0)
+    keep_gb: float = Field(10, gt=0)
+
+    @model_validator(mode="after")
+    def _with_sessions(self) -> Recording:
+        if self.audio and not self.sessions:
+            raise ValueError("audio is kept with the record of its session: set sessions too")
+        return self
 
 
 class Config(BaseSettings):
@@ -147,6 +205,11 @@ class Config(BaseSettings):
     speech: Speech = Speech()
     stream: Stream = Stream()
     limits: Limits = Limits()
+    channels: Channels = Channels()
+    alerts: Alerts = Alerts()
+    policy: Policy = Policy()
+    recording: Recording = Recording()
+    monitor: Monitor = Monitor()
     files: Files = Files()
 
     @model_validator(mode="after")
@@ -169,7 +232,9 @@ class Config(BaseSettings):
             threads=e.threads,
             batching=BatchLimits(e.max_batch, e.max_wait_ms / 1000),
             max_queue=e.max_queue,
+            max_background=e.max_background,
             deadline_s=e.deadline_ms / 1000,
+            background_deadline_s=e.background_deadline_s,
             hang_s=e.hang_s,
         )
 
@@ -198,6 +263,7 @@ class Config(BaseSettings):
             right=spec.right_frames,
             ring=round(self.stream.ring_s * SAMPLE_RATE),
             smoothing=self.stream.smoothing_ms / 10,
+            embed=bool(self.model.taught),
         )
 
 
@@ -225,6 +291,8 @@ def load(path: Path | None, options: dict[str, Any] | None = None) -> Config:
     except ValidationError as wrong:
         lines = [_explain(dict(error), path) for error in wrong.errors()]
         raise ConfigError("\n".join(lines)) from None
+    except SettingsError as wrong:
+        raise ConfigError(f"environment: {wrong}: lists and sections there are written as JSON") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -244,16 +312,30 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _explain(error: dict[str, Any], path: Path | None) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    variable = "EMOTION_" + "__".join(str(part).upper() for part in error["loc"])
-    source = variable if variable in os.environ else (path.name if path else "settings")
+    loc: tuple[str | int, ...] = error["loc"]
+    where = ".".join(str(part) for part in loc)
+    parts = [str(part).upper() for part in loc]
+    variables = ("EMOTION_" + "__".join(parts[:n]) for n in range(len(parts), 1, -1))
+    source = next((name for name in variables if name in os.environ), path.name if path else "settings")
+    line = line_of(path.read_text(encoding="utf-8"), loc) if path and source == path.name else None
+    if line is not None:
+        source += f": line {line}"
     if error["type"] == "extra_forbidden":
-        return f"{source}: {where}: unknown key{_suggest(where)}"
-    return (
-        f"{source}: {where}: {error['msg']} (given: {error['input']!r})"
-        if where
-        else f"{source}: {error['msg']}"
-    )
+        return f"{source}: {where}: unknown key{_suggest(loc)}"
+    said = error["msg"].removeprefix("Value error, ")
+    if not where:
+        return f"{source}: {said}"
+    if error["type"] == "literal_error":
+        known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        near = difflib.get_close_matches(str(error["input"]), known, n=1)
+        said += f", did you mean {near[0]}?" if near else ""
+    if _is_secret(loc) or isinstance(error["input"], dict | list | BaseModel):
+        return f"{source}: {where}: {said}"
+    return f"{source}: {where}: {said} (given: {error['input']!r})"
+
+
+def _is_secret(loc: tuple[str | int, ...]) -> bool:
+    return "webhooks" in loc or loc[-1] == "token"
 
 
 def _known_paths() -> dict[str, list[str]]:
@@ -264,13 +346,9 @@ def _known_paths() -> dict[str, list[str]]:
     }
 
 
-def _suggest(where: str) -> str:
-    sections = _known_paths()
-    section, _, key = where.partition(".")
-    near = difflib.get_close_matches(
-        key or section, sections.get(section, []) if key else list(sections), n=1
-    )
-    return f", did you mean {near[0]}?" if near else ""
+def _suggest(loc: tuple[str | int, ...]) -> str:
+    near = nearest(Config, loc)
+    return f", did you mean {near}?" if near else ""
 
 
 def _refuse_unknown_variables() -> None:

@@ -11,7 +11,7 @@ import logging
 import socket
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,6 +111,7 @@ class _Eventlet:
             custom_pool=self._pool,
             log=_unheard,
             log_output=False,
+            minimum_chunk_size=1,  # an answer that comes piece by piece goes out so
             socket_timeout=SILENCE_S,
             debug=False,
         )
@@ -141,6 +142,20 @@ class _Threading:
 
     def shutdown(self) -> None:
         self._server.shutdown()
+
+
+def has_left(environ: Mapping[str, Any]) -> bool:
+    """Whether the client of a request, which has been read, has closed its connection since."""
+    body = environ.get("eventlet.input")
+    connection = body.get_socket() if body is not None else environ.get("werkzeug.socket")
+    if connection is None:
+        return False
+    try:  # on the socket underneath: a green one would wait
+        return not getattr(connection, "fd", connection).recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def http_server(mode: str, host: str, port: int, app: Any, connections: int) -> tuple[HttpServer, int]:

@@ -16,6 +16,7 @@ from prometheus_client import (
 
 from server.engine import Health, Timing
 from server.errors import CODES
+from server.gpu import Gpus
 from stream.types import LABELS, Floats, ModelSpec
 
 # From what an idle machine answers in (1 ms) to a person's patience (5 s); the library's own start at 5 ms.
@@ -38,6 +39,17 @@ LATENCY_BUCKETS = (
     5.0,
 )
 LOSSES = ("OVERLOADED", "INFERENCE_TIMEOUT", "INFERENCE_FAILED", "NOT_READY")  # why speech may get no scores
+FILE_RESULTS = (
+    "ok",
+    "gone",
+    "FILE_TOO_LARGE",
+    "UNSUPPORTED_MEDIA",
+    "BAD_AUDIO",
+    "NO_AUDIO",
+    "BUSY",
+    "INTERNAL",
+)
+RECORD_RESULTS = ("saved", "incomplete", "failed")
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -47,9 +59,11 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a `_created` series beside each of the others doubles a scrape for nothing
         self.registry = r = CollectorRegistry()
+        r.register(Gpus())
         self.connections = Gauge("emotion_connections", "Open client connections", registry=r)
         self.sessions = Gauge("emotion_sessions", "Open sessions", registry=r)
         self.desks = Gauge("emotion_desks", "Call-centre desks that watch", registry=r)
+        self.channels = Gauge("emotion_channels", "Channels of open sessions that are scored", registry=r)
         self.audio = Counter("emotion_audio_seconds", "Audio received", registry=r)
         self.speech = Counter("emotion_speech_seconds", "Audio inside detected speech", registry=r)
         self.silence = Counter("emotion_silence_seconds", "Audio outside detected speech", registry=r)
@@ -80,6 +94,20 @@ class Metrics:
         self.dropped = Counter(
             "emotion_results_dropped", "Results given up because a client did not read", ["event"], registry=r
         )
+        self.files = Counter(
+            "emotion_files", "Files sent for recognition, by how that ended", ["result"], registry=r
+        )
+        for result in FILE_RESULTS:
+            self.files.labels(result)
+        self.file_seconds = Counter("emotion_file_seconds", "Audio of recognised files", registry=r)
+        self.files_running = Gauge("emotion_files_running", "Files being recognised now", registry=r)
+        self.alerts = Counter("emotion_alerts", "Alerts raised", ["rule", "level"], registry=r)
+        self.webhooks = Counter(
+            "emotion_webhooks", "Alerts sent over HTTP, by how that ended", ["target", "result"], registry=r
+        )
+        self.records = Counter("emotion_records", "Session records, by how they ended", ["result"], registry=r)
+        for result in RECORD_RESULTS:
+            self.records.labels(result)
         self._up = Gauge("emotion_engine_up", "1 while the model answers", registry=r)
         self._restarts = Counter("emotion_engine_restarts", "Restarts of the model process", registry=r)
         self._fallbacks = Counter(

@@ -19,6 +19,7 @@ from server.sessions import Sessions
 # Pages load nothing from elsewhere, are framed by nobody, and are what they say.
 SAFETY = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    " media-src 'self' blob:;"  # a recording that was chosen on the page is played from there
     " connect-src 'self' ws: wss:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -44,6 +45,14 @@ def add_routes(
     @app.get("/")
     def live_page() -> Response:
         return send_from_directory(STATIC, "index.html")
+
+    @app.get("/upload")
+    def upload_page() -> Response:
+        return send_from_directory(STATIC, "upload.html")
+
+    @app.get("/desk")
+    def desk_page() -> Response:
+        return send_from_directory(STATIC, "desk.html")
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -71,8 +80,10 @@ def add_routes(
             engine_restarts=health.restarts,
             uptime_s=round(time.monotonic() - started, 1),
             version=__version__,
+            keeps="audio" if config.recording.audio else "scores" if config.recording.sessions else "nothing",
             sessions=len(sessions),
             connections=connections(),
+            limits={"upload_bytes": config.files.max_upload_bytes, "upload_s": config.files.max_audio_s},
         )
 
     @app.get("/metrics")
@@ -88,11 +99,21 @@ def add_routes(
         return response
 
     @app.errorhandler(ClientError)
-    def refused(wrong: ClientError) -> tuple[Response, int]:
+    def refused(wrong: ClientError) -> Response:
         metrics.error(wrong.code)
-        return jsonify(success=False, error=wrong.to_wire()), CODES[wrong.code]
+        response = jsonify(success=False, error=wrong.to_wire())
+        response.status_code = CODES[wrong.code]
+        if wrong.retry_after_s:
+            response.headers["Retry-After"] = str(wrong.retry_after_s)
+        return response
 
     @app.errorhandler(HTTPException)
-    def http_error(wrong: HTTPException) -> tuple[Response, int]:
-        code = "BAD_REQUEST" if (wrong.code or 500) < 500 else "INTERNAL"
-        return jsonify(success=False, error={"code": code, "message": wrong.description}), wrong.code or 500
+    def http_error(wrong: HTTPException) -> Response:
+        code = (
+            "NOT_FOUND" if wrong.code == 404 else "BAD_REQUEST" if (wrong.code or 500) < 500 else "INTERNAL"
+        )
+        response = jsonify(success=False, error={"code": code, "message": wrong.description})
+        response.status_code = wrong.code or 500
+        # What belongs to the status: the methods that are allowed, the range that would be.
+        response.headers.extend(x for x in wrong.get_headers() if x[0] != "Content-Type")
+        return response

@@ -110,6 +110,14 @@ def test_at_most_one_file_names_ray() -> None:
     assert len({n for n, tree in ours().items() for i in imports(n, tree) if top(i.module) == "ray"}) <= 1
 
 
+def test_the_client_needs_nothing_but_its_two_libraries() -> None:
+    """Not the server, and NumPy only where a function asks for it."""
+    found = {i for name, tree in ours("client/python").items() for i in imports(name, tree)}
+    others = {i for i in found if top(i.module) not in {*sys.stdlib_module_names, "emotion_stream_client"}}
+    assert {top(i.module) for i in others} == {"aiohttp", "socketio", "numpy"}
+    assert all(i.inside for i in others if top(i.module) == "numpy")
+
+
 def heavy_modules() -> set[str]:
     """Modules whose import brings torch or funasr, by themselves or through others of ours."""
     at_import = {n: {i.module for i in imports(n, tree) if not i.inside} for n, tree in ours().items()}
@@ -211,7 +219,7 @@ def dangers(tree: ast.AST) -> Iterator[str]:
             yield f"{line}: {call} through a shell"
 
 
-@pytest.mark.parametrize("package", ["stream", "server", "bench", "training", "evaluation"])
+@pytest.mark.parametrize("package", ["stream", "server", "bench", "training", "evaluation", "client/python"])
 def test_nothing_runs_code_that_came_as_data(package: str) -> None:
     found = {name: list(dangers(tree)) for name, tree in ours(package).items()}
     assert not {name: what for name, what in found.items() if what}

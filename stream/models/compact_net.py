@@ -36,9 +36,7 @@ LEVEL_BANDS = slice(5, 46)  # mels of 300 to 3,400 Hz: a telephone does not chan
 LEVEL_RATIO, LEVEL_POWER = 1.1065, 12.605
 ENCODER_POWER = 1e-3  # mean square of the samples at which the encoder was trained: -30 dB
 ENCODER_BANDS = 40
-OUTLYING = (
-    8.0  # deviations: what lies beyond says no more, and its square would cost the variances their digits
-)
+OUTLYING = 8.0  # deviations: what lies beyond says no more, and its square would cost digits
 SETTLED = 32.0  # steps after which a span's statistics count in full
 
 
@@ -55,6 +53,7 @@ class NetConfig:
     recent_steps: float = 80.0  # of the statistics of the span: 4 s
     session_steps: float = 1200.0  # of those of the session: a minute of speech
     prior_steps: float = 80.0  # weight of the average voice in what a session is used to
+    dropout: float = 0.4  # in the heads, while training
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> NetConfig:
@@ -109,7 +108,7 @@ class Heads(nn.Module):
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         n, (wide, narrow) = config.n_heads, config.hidden
-        self.n_heads = n
+        self.n_heads, self.dropout = n, config.dropout
         self.first = nn.Linear(config.n_stats, n * wide)
         self.second = nn.Parameter(torch.randn(n, wide, narrow) / math.sqrt(wide))
         self.second_bias = nn.Parameter(torch.zeros(n, 1, narrow))
@@ -118,10 +117,16 @@ class Heads(nn.Module):
 
     def forward(self, stats: Tensor) -> Tensor:
         """stats (B, steps, n_stats) -> (B, steps, N_LABELS + 1): logits, and the attention's."""
+        return self.each(stats).mean(0)
+
+    def each(self, stats: Tensor) -> Tensor:
+        """What every head says by itself: (n_heads, B, steps, N_LABELS + 1)."""
+        share, training = self.dropout, self.training
         rows = F.silu(self.first(stats)).view(-1, self.n_heads, self.second.shape[1]).transpose(0, 1)
+        rows = F.dropout(rows, share, training)
         rows = F.silu(torch.baddbmm(self.second_bias, rows, self.second))
-        rows = torch.baddbmm(self.third_bias, rows, self.third).mean(0)
-        return rows.view(stats.shape[0], -1, N_LABELS + 1)
+        rows = torch.baddbmm(self.third_bias, F.dropout(rows, share, training), self.third)
+        return rows.view(self.n_heads, stats.shape[0], -1, N_LABELS + 1)
 
 
 class CompactNet(nn.Module):
@@ -254,13 +259,20 @@ class CompactNet(nn.Module):
         heard, levels, (hidden, cell) = self.listen(raw, level, (hidden, cell))
         stats, span, session = self.statistics(heard, caches[2], session)
         out = self.heads((stats - self.stats_mean) * self.stats_scale)
-        sure = (stats[..., -1].exp() * (20 / SETTLED)).clamp(max=1)
-        # Bounded on both sides, so that no single frame can own, or be lost to, an utterance.
-        weights = ((0.02 + out[..., N_LABELS].sigmoid()) * sure).repeat_interleave(GROUP, dim=1)
+        weights = attention(out, stats).repeat_interleave(GROUP, dim=1)
         logits = out[..., :N_LABELS].repeat_interleave(GROUP, dim=1)
         flat = [cache.transpose(0, 1).flatten(1) for cache in (hidden, cell)]
         after = torch.cat([levels[:, n_frames - 1], session, *flat, span], dim=1)
         return logits[:, :n_frames], weights[:, :n_frames], stats, after
+
+
+def attention(out: Tensor, stats: Tensor) -> Tensor:
+    """Weights (..., steps) of what the heads said, out (..., steps, N_LABELS + 1) of stats (..., steps, n_stats).
+
+    Bounded on both sides, so that no single frame can own, or be lost to, an utterance; small at first.
+    """
+    settled = (stats[..., -1].exp() * (20 / SETTLED)).clamp(max=1)
+    return (0.02 + out[..., N_LABELS].sigmoid()) * settled
 
 
 def running(x: Tensor, sums: Tensor, time_constant: float) -> Tensor:

@@ -16,7 +16,9 @@ from PIL import Image
 
 from evaluation.run import Request, main
 from server import config as configuration
+from server.engine.inprocess import InProcessEngine
 from server.files import analyze
+from server.recognise import Wish
 from stream.models.registry import load_model
 from stream.types import LABELS, SAMPLE_RATE, Floats
 
@@ -86,17 +88,17 @@ def test_the_report_says_what_a_reader_must_know(out: Path) -> None:
 def test_predictions_are_what_the_product_says(folder: Path, rows: list[dict[str, str]]) -> None:
     assert len(rows) == 10 * 3 * 4, "ten clips that can be read, three conditions, whole and three times"
     loaded = settings("compact")
-    model = load_model("compact", "cpu")
-    stream = loaded.stream_config(model.spec)
+    engine = InProcessEngine(load_model("compact", "cpu"), loaded.engine_settings)
     silent = 0
     for row in rows:
         if (row["condition"], row["time"]) != ("clean", "whole"):
             continue
-        said = analyze(folder / row["file"], model, stream, "utterance").result("utterance")
+        said = analyze(folder / row["file"], engine, loaded, Wish()).result()
         assert row["predicted"] == said["emotion"]
         for label in LABELS:
             assert float(row[f"score_{label}"]) == pytest.approx(said["scores"][label], abs=1e-5)
         silent += row["speech"] == "0"
+    engine.close()
     assert silent >= 1
 
 

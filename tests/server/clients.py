@@ -54,20 +54,27 @@ class Client:
     """A well-behaved client: an application's, as the contract describes it."""
 
     def __init__(
-        self, url: str, auth: Any = None, headers: dict[str, str] | None = None, transport: str = "websocket"
+        self,
+        url: str,
+        auth: Any = None,
+        headers: dict[str, str] | None = None,
+        transport: str = "websocket",
+        namespace: str = "/",
     ) -> None:
         self.heard: list[Event] = []
         self.heard_at: list[float] = []
         self.refused: Any = None  # what the server said when it refused the connection
         self._news = threading.Condition()
         self._io = _SocketClient(reconnection=False)
-        self._io.on("*", self._hear)
-        self._io.on("connect_error", self._refuse)
+        self._namespace = namespace
+        self._io.on("*", self._hear, namespace=namespace)
+        self._io.on("connect_error", self._refuse, namespace=namespace)
         self._io.connect(
             url,
             auth=auth,
             headers=headers or {},
             transports=[transport],
+            namespaces=[namespace],
             wait_timeout=PATIENCE_S,
             retry=False,
         )
@@ -78,10 +85,10 @@ class Client:
 
     def call(self, event: str, payload: Any = None, timeout_s: float = PATIENCE_S) -> Any:
         """Send and give the ack. A tuple is sent as several arguments."""
-        return self._io.call(event, payload, timeout=timeout_s)
+        return self._io.call(event, payload, timeout=timeout_s, namespace=self._namespace)
 
     def send(self, event: str, payload: Any = None, on_ack: Callable[..., None] | None = None) -> None:
-        self._io.emit(event, payload, callback=on_ack)
+        self._io.emit(event, payload, callback=on_ack, namespace=self._namespace)
 
     def start(self, **fields: Any) -> Payload:
         answer: Payload = self.call("start", fields)

@@ -5,6 +5,7 @@ A test that uses `server` or `compact` also proves that the server's log shows n
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -39,10 +40,20 @@ def no_traceback(log: str) -> None:
     assert "Traceback" not in log and "INTERNAL" not in log, log[-4000:]
 
 
+def children_of(server: Server, module: str) -> list[psutil.Process]:
+    """The server's child processes that run `module`."""
+    found = []
+    for child in psutil.Process(server.process.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if module in child.cmdline():
+                found.append(child)
+    return found
+
+
 def engine_of(server: Server) -> psutil.Process:
     """The process that holds the model."""
     child: psutil.Process = eventually(
-        lambda: next(iter(psutil.Process(server.process.pid).children()), None), "there is an engine"
+        lambda: next(iter(children_of(server, "server.engine.worker")), None), "there is an engine"
     )
     return child
 

@@ -62,11 +62,11 @@ class Ledger:
         self._last = frame
 
 
-def of_client(heard: list[Event], session_id: str) -> Ledger:
-    """What a client was told, entered in the order in which it came."""
+def of_client(heard: list[Event], session_id: str, channel: str | None = None) -> Ledger:
+    """What a client was told of a channel (None: the only one), entered in the order in which it came."""
     book = Ledger()
     for name, payload in heard:
-        if payload.get("session_id") != session_id:
+        if payload.get("session_id") != session_id or payload.get("channel") != channel:
             continue
         if name == "emotion_result":
             book.score(_frame(payload["start_ms"]), payload["frame_scores"])

@@ -19,7 +19,7 @@ Connect = Callable[..., Client]
 
 LABELS = ["angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown"]
 NUMBER = (int, float)
-VERDICT = {"emotion": str, "confidence": NUMBER, "scores": dict}
+VERDICT = {"emotion": str, "confidence": NUMBER, "ambiguous": bool, "scores": dict}
 SHAPES: dict[str, dict[str, Any]] = {
     "start": {
         "ok": bool,
@@ -60,6 +60,14 @@ SHAPES: dict[str, dict[str, Any]] = {
         "model": str,
         "duration_s": NUMBER,
         **VERDICT,
+    },
+    "alert": {
+        "session_id": str,
+        "rule": str,
+        "level": str,
+        "state": str,
+        "at_ms": int,
+        "message": str,
     },
     "session_summary": {
         "session_id": str,

@@ -163,7 +163,7 @@ def test_after_resume_s_the_session_is_gone_and_a_new_one_opens(
     client.speak(demo_pcm[:64_000])
     broken_off(client, forgetful)
     eventually(
-        lambda: f"session {opened['session_id']} closed: disconnect" in forgetful.log(), "it is given up"
+        lambda: f"session={opened['session_id']} reason=disconnect" in forgetful.log(), "it is given up"
     )
     late = connect(forgetful).start(session_id=opened["session_id"], resume_token=opened["resume_token"])
     assert not late["resumed"] and late["next_seq"] == 0

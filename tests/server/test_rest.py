@@ -43,7 +43,7 @@ def test_what_is_not_there_is_404_as_json(server: Server, path: str) -> None:
     assert code == 404
     answer = json.loads(text)
     assert answer["success"] is False
-    assert answer["error"]["code"] == "BAD_REQUEST" and answer["error"]["message"]
+    assert answer["error"]["code"] == "NOT_FOUND" and answer["error"]["message"]
 
 
 def test_a_method_that_is_not_there_is_405_as_json(server: Server) -> None:

@@ -71,7 +71,7 @@ def test_a_client_that_reads_late_gets_everything_up_to_the_summary(
     with running(model__name="fake", server__async_mode=mode, **settings) as server:
         client = drip(server, raw, speech, seconds=140, frame_results=True)
         client.send('429["stop"]')
-        eventually(lambda: ": stop," in server.log(), "the session ends", 30)
+        eventually(lambda: "reason=stop" in server.log(), "the session ends", 30)
         singles, ended = 0, False
         while not ended:
             text = client.read()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from server import wire
 from server.errors import CODES, ClientError
 from stream.types import (
+    AMBIGUOUS,
     LABELS,
     FrameScores,
     FramesScored,
@@ -39,6 +40,8 @@ fields = st.sampled_from(
         "channels",
         "frame_results",
         "resume_token",
+        "name",
+        "tags",
         "chunk",
         "seq",
         "x",
@@ -122,6 +125,16 @@ def test_results_are_rows_in_the_order_of_the_labels(n: int, first: int, seed: i
     assert list(payload["scores"]) == list(LABELS)
     assert payload["scores"][payload["emotion"]] == payload["confidence"]
     assert len(str(payload["confidence"])) <= 8, "six digits, not seventeen"
+    lead = np.diff(np.sort(list(payload["scores"].values())))[-1]
+    assert payload["ambiguous"] == (lead < AMBIGUOUS)
+
+
+def test_a_narrow_lead_is_said_to_be_ambiguous() -> None:
+    row = np.zeros(len(LABELS), np.float32)
+    row[[0, 3]] = 0.55, 0.45
+    assert wire.scores(row)["ambiguous"] is True
+    row[[0, 3]] = 0.8, 0.2
+    assert wire.scores(row)["ambiguous"] is False
 
 
 def test_what_meets_in_frames_meets_in_milliseconds() -> None:
