@@ -17,18 +17,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stream.models.compact import Compact
-from stream.models.compact_net import CompactNet, pool
+from stream.models.compact_net import CompactNet, attention, moments, pool
 from stream.types import AMBIGUOUS, HOP, IMPOSSIBLE, N_LABELS, Floats, Window, samples_for, softmax
 from training.corpus import JUDGED, Clip, labels_of
+from training.hear import Heard, span_of
 from training.prepare import UNKNOWN, Version, decode
 
-PRE_ROLL, HANG_OVER = 10, 40  # frames, as the gate's
-FIRST_SECOND = 100  # frames
+FIRST_SECOND = 20  # steps
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Utterance logits (n_clips, N_LABELS) in the order of `clips`; frames (n, N_LABELS) of `frame_clips`."""
+    """Utterance logits (n_clips, N_LABELS) in the order of `clips`; of frames (n, N_LABELS) of `frame_clips`."""
 
     clips: list[Clip]
     whole: Floats
@@ -37,57 +37,51 @@ class Predictions:
     frame_clips: list[Clip]
 
 
-def span_of(version: Version, i: int) -> tuple[int, int]:
-    """The frames of clip i that the gate would let through."""
-    n_frames = int(version.bounds[i, 1] - version.bounds[i, 0])
-    first, end = (int(at) for at in version.speech[i])
-    return max(0, first - PRE_ROLL), min(n_frames, end + HANG_OVER)
-
-
 @torch.inference_mode()
-def predict(net: CompactNet, version: Version, known: Tensor | None = None, batch: int = 48) -> Predictions:
+def predict(net: CompactNet, version: Heard, known: Tensor | None = None, batch: int = 64) -> Predictions:
     """Logits of every clip, computed in batches of similar lengths: padding behind a clip changes nothing.
 
-    `known` (n_clips, slow_size): what the session knows of voice and channel before the clip; None: nothing.
+    `known` (n_clips, n_sums): what the session knows of the voice before the clip; None: nothing.
     """
     net.eval()
-    spans = [span_of(version, i) for i in range(len(version.clips))]
-    order = sorted(range(len(spans)), key=lambda i: spans[i][1] - spans[i][0])
-    whole = np.zeros((len(spans), N_LABELS), np.float32)
+    n_clips = len(version.clips)
+    n_steps = version.bounds[:, 1] - version.bounds[:, 0]
+    order = np.argsort(n_steps, kind="stable")
+    whole = np.zeros((n_clips, N_LABELS), np.float32)
     early = np.zeros_like(whole)
-    frames: list[Floats] = []
-    frame_clips: list[Clip] = []
-    for at in range(0, len(order), batch):
-        chosen = order[at : at + batch]
-        pieces = [torch.from_numpy(version.raw(i, *spans[i]).astype(np.float32)) for i in chosen]
-        raw = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
-        state = net.initial_state(len(chosen))
-        if known is not None:
-            state[:, : net.config.slow_size] = known[chosen]
-        logits, weights, _ = net(raw, state)
-        lengths = torch.tensor([len(piece) for piece in pieces])
-        weights = weights * (torch.arange(raw.shape[1]) < lengths[:, None])
-        whole[chosen] = pool(logits, weights).numpy()
-        early[chosen] = pool(logits[:, :FIRST_SECOND], weights[:, :FIRST_SECOND]).numpy()
-        for row, i in enumerate(chosen):
-            some = logits[row, : len(pieces[row]) : 10].numpy()
-            frames.append(some)
-            frame_clips += [version.clips[i]] * len(some)
-    return Predictions(version.clips, whole, early, np.concatenate(frames), frame_clips)
+    steps: list[Floats] = []
+    step_clips: list[Clip] = []
+    for at in range(0, n_clips, batch):
+        some = order[at : at + batch]
+        pieces = [torch.from_numpy(version.of(int(i))) for i in some]
+        heard = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
+        blank = torch.zeros(len(some), net.config.n_sums)
+        session = blank if known is None else known[some]
+        stats, _, _ = net.statistics((heard - net.heard_mean) * net.heard_scale, blank, session)
+        out = net.heads((stats - net.stats_mean) * net.stats_scale)
+        logits = out[..., :N_LABELS]
+        weights = attention(out, stats) * (
+            torch.arange(heard.shape[1]) < torch.tensor(n_steps[some])[:, None]
+        )
+        whole[some] = pool(logits, weights).numpy()
+        early[some] = pool(logits[:, :FIRST_SECOND], weights[:, :FIRST_SECOND]).numpy()
+        for row, i in zip(logits.numpy(), some, strict=True):
+            steps.append(row[: n_steps[i] : 2])
+            step_clips += [version.clips[i]] * len(steps[-1])
+    return Predictions(version.clips, whole, early, np.concatenate(steps), step_clips)
 
 
-@torch.inference_mode()
-def known_voices(net: CompactNet, version: Version, n_before: int = 5, seed: int = 1) -> Tensor:
-    """The running means (n_clips, slow_size) after `n_before` other random clips of each clip's speaker."""
+def known_voices(net: CompactNet, version: Heard, n_before: int = 5, seed: int = 1) -> Tensor:
+    """What a session knows (n_clips, n_sums) after `n_before` other random clips of each clip's speaker."""
     rng = np.random.default_rng(seed)
     speakers = np.array([clip.speaker for clip in version.clips])
-    known = torch.zeros(len(speakers), net.config.slow_size)
+    known = torch.zeros(len(speakers), net.config.n_sums)
     for i, speaker in enumerate(speakers):
         others = np.flatnonzero(speakers == speaker)
         others = others[others != i] if speaker else others[:0]
         for other in rng.permutation(others)[:n_before]:
-            raw = torch.from_numpy(version.raw(other, *span_of(version, other)).astype(np.float32))
-            known[i] = net.normalise(raw[None], known[i : i + 1])[1][0]
+            heard = (torch.from_numpy(version.of(int(other))) - net.heard_mean) * net.heard_scale
+            known[i] += moments(heard).sum(0)
     return known
 
 

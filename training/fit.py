@@ -1,4 +1,4 @@
-"""Fitting the network: the losses, the optimiser, and going on where an interrupted run stopped.
+"""Fitting the heads: the losses, the optimiser, and going on where an interrupted run stopped.
 
 What is kept are running averages of the weights after a fixed number of steps: there is no checkpoint to choose,
 so a fit with held-out speakers and one with all of them are made alike. Nothing here touches `test`.
@@ -7,7 +7,6 @@ so a fit with held-out speakers and one with all of them are made alike. Nothing
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,102 +17,103 @@ from rich.progress import Progress, TimeElapsedColumn
 from torch import Tensor
 from torch.nn import functional as F
 
-from stream.models.compact_net import CompactNet, pool
+from stream.models.compact_net import CompactNet, attention, moments
+from stream.types import N_LABELS
 from training.batches import Batch, Sampler
-from training.prepare import Version
+from training.hear import Heard
 
-READ_OUTS = (50, 100, 200)  # frames after which the utterance so far is judged as well
-SAVE_EVERY = 200  # steps
+MOMENTS = 8  # of each stretch, evenly spaced, at which the heads are asked
+SAVE_EVERY = 100  # steps
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    steps: int = 3000
-    batch: int = 64
+    steps: int = 600
+    batch: int = 192
     peak_rate: float = 2e-3
     weight_decay: float = 0.05
     smoothing: float = 0.1  # of labels
-    average: float = 0.995  # per step, of the weights that are kept
+    noise: float = 0.2  # on the statistics, in deviations
+    average: float = 0.99  # per step, of the weights that are kept
     seed: int = 1
 
 
-def calibrate_inputs(net: CompactNet, version: Version, seed: int) -> None:
-    """Set the mean spectral shape, and the shift and scale of the inputs, from clean training clips."""
+def standardise(net: CompactNet, version: Heard, seed: int) -> None:
+    """Set mean and scale of what is heard, from clips of `version`."""
     rng = np.random.default_rng(seed)
-    speech = [i for i, clip in enumerate(version.clips) if clip.corpus != "esc10" and clip.split == "train"]
-    pieces = []
-    for i in rng.choice(speech, 400, replace=False):
-        first, end = version.speech[i]
-        piece = version.raw(int(i), int(first), int(min(end, first + 100))).astype(np.float32)
-        if len(piece) == 100:
-            pieces.append(torch.from_numpy(piece))
-    raw = torch.stack(pieces)
-    mels = raw[..., : net.config.n_mels]
-    level = mels.exp().mean((1, 2)).log()
-    net.mean_shape.copy_((mels.mean(1) - level[:, None]).mean(0))
-    inputs, _ = net.normalise(raw, torch.zeros(len(raw), net.config.slow_size))
-    scale = 1 / inputs.std((0, 1)).clamp(min=1e-3)
-    net.in_scale.copy_(scale)
-    net.in_shift.copy_(-inputs.mean((0, 1)) * scale)
+    some = rng.choice(len(version.clips), min(1500, len(version.clips)), replace=False)
+    steps = np.concatenate([version.of(int(i)) for i in some])
+    net.heard_mean.copy_(torch.from_numpy(steps.mean(0)))
+    net.heard_scale.copy_(torch.from_numpy(1 / (steps.std(0) + 1e-4)))
 
 
-def losses(net: CompactNet, batch: Batch, smoothing: float) -> Tensor:
-    """The sum of what is asked for: the utterance, its beginnings, and each frame.
+def statistics_at(net: CompactNet, batch: Batch) -> Tensor:
+    """What `net.statistics` gives at MOMENTS evenly spaced steps of each stretch: (B, MOMENTS, n_stats)."""
+    device, config = batch.heard.device, net.config
+    shares = torch.arange(1, MOMENTS + 1, device=device) / MOMENTS
+    at = (batch.lengths[:, None] * shares).ceil().clamp(min=1) - 1
+    ages = at[..., None] - torch.arange(batch.heard.shape[1], device=device)
+    each = moments(batch.heard)
 
-    The softmax runs over the labels of the clip's corpus and `unknown`, or else the network learns which corpus it
-    hears and with it which labels to expect; a small share over all nine keeps corpora comparable. The matrix
-    products run in bfloat16: three times as fast, and no worse; norms, sums and losses stay in float32.
+    def sums(time_constant: float) -> Tensor:
+        return torch.where(ages >= 0, torch.exp(-ages / time_constant), 0.0) @ each
+
+    before = torch.exp(-(at[..., None] + 1) / config.session_steps) * batch.session[:, None]
+    return net.summary(sums(config.recent_steps), sums(config.session_steps) + before)
+
+
+def losses(net: CompactNet, batch: Batch, config: FitConfig) -> Tensor:
+    """The sum of what is asked for of every head: the utterance, its beginnings, and single steps.
+
+    The softmax runs over the labels of the clip's corpus and `unknown`, or else the heads learn which corpus they
+    hear and with it which labels to expect; a small share over all nine keeps corpora comparable.
     """
-    device = batch.raw.device
     with torch.no_grad():
-        blank = torch.zeros(len(batch.raw), net.config.slow_size, device=device)
-        _, heard = net.normalise(batch.before, blank)
-        inputs, _ = net.normalise(batch.raw, torch.where(batch.warm[:, None], heard, blank))
-        inputs = inputs * batch.bands[:, None] * batch.moments[..., None]
-    caches = torch.zeros(len(inputs), sum(net.config.cache_sizes), device=device)
-    with torch.autocast(device.type, torch.bfloat16):
-        logits, weights, _, _ = net.score(inputs, caches)
-    logits, weights = logits.float(), weights.float()
-    time = torch.arange(logits.shape[1], device=device)
-    valid = (time < batch.lengths[:, None]).float()
-    whole = pool(logits, weights * valid)
-    total = masked_loss(whole, batch.labels, batch.possible, smoothing).mean()
-    total = total + 0.2 * F.cross_entropy(whole, batch.labels, label_smoothing=smoothing)
-    for n in READ_OUTS:
-        early = pool(logits[:, :n], (weights * valid)[:, :n])
-        total = total + 0.15 * masked_loss(early, batch.labels, batch.possible, smoothing).mean()
-    # Early frames cannot know yet: they count less.
-    patience = valid * ((time + 10) / 80).clamp(max=1)
-    per_frame = masked_loss(logits, batch.labels, batch.possible, smoothing)
-    return total + 0.4 * (per_frame * patience).sum() / patience.sum()
+        stats = statistics_at(net, batch)
+        inputs = (stats - net.stats_mean) * net.stats_scale
+        inputs = inputs + config.noise * torch.randn_like(inputs)
+    out = net.heads.each(inputs)
+    logits, weights = out[..., :N_LABELS], attention(out, stats)
+    so_far = (weights[..., None] * logits).cumsum(2) / weights.cumsum(2)[..., None]
+
+    def loss(of: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropy of (n_heads, B, ..., 9) among the possible labels."""
+        return masked_loss(of, batch.labels, batch.possible, smoothing)
+
+    return (
+        loss(so_far[:, :, -1:], config.smoothing)
+        + 0.5 * loss(so_far[:, :, :-1])
+        + 0.2 * loss(logits)
+        + 0.1 * F.cross_entropy(so_far[:, :, -1].flatten(0, 1), batch.labels.repeat(len(out)))
+    )
 
 
 def masked_loss(logits: Tensor, labels: Tensor, possible: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy (B,) or (B, T) of logits (B, [T,] 9) among the `possible` (B, 9) labels."""
-    if logits.dim() == 3:
-        labels, possible = labels[:, None].expand(logits.shape[:2]), possible[:, None]
-    log_probs = logits.masked_fill(~possible, -1e4).log_softmax(-1)
-    right = log_probs.gather(-1, labels[..., None])[..., 0]
-    even = (log_probs * possible).sum(-1) / possible.sum(-1)
-    return -(1 - smoothing) * right - smoothing * even
+    """Mean cross-entropy of logits (n_heads, B, T, 9) among the `possible` (B, 9) labels."""
+    log_probs = logits.masked_fill(~possible[:, None], -1e4).log_softmax(-1)
+    right = log_probs.gather(-1, labels[None, :, None, None].expand(*logits.shape[:3], 1))[..., 0]
+    even = (log_probs * possible[:, None]).sum(-1) / possible.sum(-1)[:, None]
+    return -(right + smoothing * even).mean()
 
 
-def fit(
-    net: CompactNet,
-    sampler: Sampler,
-    config: FitConfig,
-    kept: Path,
-    device: torch.device,
-    judge: Callable[[CompactNet], str] | None = None,
-) -> CompactNet:
-    """Train `net` on `device`; return the averaged network, on the CPU.
+def fit(net: CompactNet, sampler: Sampler, config: FitConfig, kept: Path, device: torch.device) -> CompactNet:
+    """Train the heads of `net` on `device`; return the network with averaged heads, on the CPU.
 
-    `kept`: a file for what is needed to go on after an interruption. `judge` is asked now and then, for people.
+    `kept`: a file for what is needed to go on after an interruption.
     """
     torch.manual_seed(config.seed)
     net = net.to(device)
+    with torch.no_grad():
+        stats = statistics_at(net, sampler.batch(config.batch, 0).to(device)).flatten(0, 1)
+        net.stats_mean.copy_(stats.mean(0))
+        net.stats_scale.copy_(1 / (stats.std(0) + 1e-3))
     average = copy.deepcopy(net)
-    optimiser, schedule = _optimiser(net, config)
+    optimiser = torch.optim.AdamW(
+        net.heads.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.peak_rate, total_steps=config.steps + 1, pct_start=0.05, final_div_factor=100
+    )
     parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
     done = 0
     if kept.exists():
@@ -124,43 +124,25 @@ def fit(
     shown = 0.0
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
         task = progress.add_task(kept.stem, total=config.steps, completed=done)
+        net.train()
         for step in range(done + 1, config.steps + 1):
-            net.train()
             torch.manual_seed(config.seed * 1_000_003 + step)  # dropout, the same after an interruption
-            loss = losses(net, sampler.batch(config.batch, step).to(device), config.smoothing)
+            loss = losses(net, sampler.batch(config.batch, step).to(device), config)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+            (loss * net.config.n_heads).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
             follow(average, net, min(config.average, 1 - 1 / step))
             shown += max(0.02, 1 / step) * (loss.item() - shown)
             progress.update(task, advance=1, description=f"{kept.stem} loss {shown:.3f}")
             if step % SAVE_EVERY == 0 or step == config.steps:
-                torch.save({"done": step, **{name: part.state_dict() for name, part in parts.items()}}, kept)
-                told = judge(copy.deepcopy(average).cpu().eval()) if judge else ""
-                progress.console.print(f"{kept.stem} step {step}: loss {shown:.3f} {told}")
+                states = {name: part.state_dict() for name, part in parts.items()}
+                torch.save({"done": step, **states}, kept)
     return average.cpu().eval()
-
-
-def _optimiser(
-    net: CompactNet, config: FitConfig
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
-    matrices = [p for p in net.parameters() if p.dim() > 1]
-    others = [p for p in net.parameters() if p.dim() <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=config.peak_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.peak_rate, total_steps=config.steps + 1, pct_start=0.1, final_div_factor=100
-    )
-    return optimiser, schedule
 
 
 @torch.no_grad()
 def follow(average: CompactNet, net: CompactNet, keep: float) -> None:
-    """Move the averaged weights a little towards the current ones."""
-    for kept, now in zip(average.parameters(), net.parameters(), strict=True):
+    """Move the averaged heads a little towards the current ones."""
+    for kept, now in zip(average.heads.parameters(), net.heads.parameters(), strict=True):
         kept.lerp_(now, 1 - keep)

@@ -8,7 +8,6 @@ version, in `training/work/`, which git ignores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import torch
 import webrtcvad
 from rich.progress import Progress
 
-from stream.models.compact_net import N_FFT, CompactNet, NetConfig
+from stream.models.compact_net import N_FFT, CompactNet
 from stream.types import FRAME, HOP, LABELS, SAMPLE_RATE, Floats
 from training.augment import Surroundings, add_noise, augment
 from training.corpus import JUDGED, Clip
@@ -48,20 +47,13 @@ class Version:
         """Frames [start, end) of clip i: (T, n_raw)."""
         return self.frames[slice(*self.bounds[i])][start:end]
 
-    def only(self, rows: Iterable[int]) -> Version:
-        """Some of the clips."""
-        chosen = sorted(rows)
-        return Version([self.clips[i] for i in chosen], self.frames, self.bounds[chosen], self.speech[chosen])
 
-
-def untrained(config: NetConfig) -> CompactNet:
-    """The network with its mel filters set: librosa makes them here, the weights file brings them later."""
-    net = CompactNet(config)
+def mel_filters(n_mels: int) -> npt.NDArray[np.float32]:
+    """librosa's, (n_bins, n_mels)."""
     filters = librosa.filters.mel(
-        sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=config.n_mels, fmin=MEL_HZ[0], fmax=MEL_HZ[1], norm="slaney"
+        sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels, fmin=MEL_HZ[0], fmax=MEL_HZ[1], norm="slaney"
     )
-    net.mel.copy_(torch.from_numpy(filters.T))
-    return net
+    return np.asarray(filters.T, np.float32)
 
 
 def decode(path: Path) -> Floats:
@@ -122,7 +114,7 @@ def prepare(folder: Path, clips: list[Clip], net: CompactNet, versions: int, wor
             rng = np.random.default_rng((version, len(name)))
             rows: list[npt.NDArray[np.float16]] = []
             speech = []
-            for clip in progress.track(_chosen(clips, name), description=f"{name} {version}"):
+            for clip in progress.track(chosen(clips, name), description=f"{name} {version}"):
                 x, spoken = _heard(clip, version, around, rng)
                 rows.append(features(net, x).astype(np.float16))
                 speech.append((spoken[0], min(spoken[1], len(rows[-1]))))
@@ -158,13 +150,14 @@ def _heard(
 def open_version(clips: list[Clip], name: str, version: int, work: Path) -> Version:
     """What `prepare` wrote."""
     with np.load(work / f"{name}-{version}.npz", allow_pickle=False) as kept:
-        chosen = _chosen(clips, name)
-        if len(chosen) != len(kept["bounds"]):
+        mine = chosen(clips, name)
+        if len(mine) != len(kept["bounds"]):
             raise ValueError(f"{work} was made from other data: remove it and prepare again")
-        return Version(chosen, kept["frames"], kept["bounds"], kept["speech"])
+        return Version(mine, kept["frames"], kept["bounds"], kept["speech"])
 
 
-def _chosen(clips: list[Clip], name: str) -> list[Clip]:
+def chosen(clips: list[Clip], name: str) -> list[Clip]:
+    """The clips of a cache: a split, or POOL."""
     if name != POOL:
         return [clip for clip in clips if clip.split == name]
     made = Clip(Path(), "esc10", "", UNKNOWN, "train")

@@ -2,8 +2,8 @@
 
     python -m training.train --data DIR --out models/compact
 
-Well under two hours on two cores, less on a GPU. Interrupted, it goes on where it was. The same seed on the
-same machine gives the same weights.
+Well under two hours on two cores. Interrupted, it goes on where it was. The same seed on the same machine gives
+the same weights.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from training.batches import Sampler
 from training.calibrate import calibrate
 from training.corpus import ROOT, data_folder, folds, read_clips
 from training.evaluate import predict
-from training.fit import FitConfig, calibrate_inputs, fit
-from training.prepare import POOL, Version, open_version, prepare, untrained
+from training.fit import FitConfig, fit, standardise
+from training.hear import Heard, open_heard, prepare_heard, untrained
+from training.prepare import POOL, open_version, prepare
 from training.report import report
 
 
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder with manifest.csv")
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "compact", help="where the weights go")
     parser.add_argument("--work", type=Path, default=ROOT / "training" / "work", help="features, checkpoints")
-    parser.add_argument("--versions", type=int, default=5, help="augmented copies of the training clips")
+    parser.add_argument("--versions", type=int, default=6, help="augmented copies of the training clips")
     parser.add_argument("--steps", type=int, default=FitConfig.steps)
     parser.add_argument("--seed", type=int, default=FitConfig.seed)
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
@@ -42,8 +43,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     config = FitConfig(steps=args.steps, seed=args.seed)
     clips = read_clips(args.data)
-    prepare(args.data, clips, untrained(NetConfig()), args.versions, args.work)
-    versions = [open_version(clips, POOL, version, args.work) for version in range(args.versions + 1)]
+    numbers = range(args.versions + 1)
+    blank = untrained(NetConfig())
+    prepare(args.data, clips, blank, args.versions, args.work)
+    prepare_heard(blank, clips, [("test", 0), *((POOL, number) for number in numbers)], args.work)
+    versions = [open_heard(clips, POOL, number, args.work) for number in numbers]
 
     strangers = []
     for k, held in enumerate(folds(versions[0].clips)):
@@ -55,25 +59,26 @@ def main() -> None:
     can_say = tuple(label for i, label in enumerate(LABELS) if i in heard)
     save(net, can_say, calibration.temperature, calibration.gain, args.out)
 
+    heard_test = open_heard(clips, "test", 0, args.work)
     test = open_version(clips, "test", 0, args.work)
     figures = {
         "fit": asdict(config),
         "held_out": calibration.figures,
-        **report(load("cpu", args.out), net, test),
+        **report(load("cpu", args.out), net, heard_test, test),
     }
     text = json.dumps(figures, indent=2)
     (args.out / "report.json").write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
-def fit_without(held: Collection[int], versions: list[Version], config: FitConfig, kept: Path) -> CompactNet:
+def fit_without(held: Collection[int], versions: list[Heard], config: FitConfig, kept: Path) -> CompactNet:
     """A network that has not heard the clips `held`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
     net = untrained(NetConfig())
-    calibrate_inputs(net, versions[0], config.seed)
     heard = [i for i in range(len(versions[0].clips)) if i not in held]
-    return fit(net, Sampler(versions, heard, net.config, config.seed), config, kept, device)
+    standardise(net, versions[0].only(heard), config.seed)
+    return fit(net, Sampler(versions, heard, net, config.seed), config, kept, device)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[2] / "models" / "compact"
 HOP_FRAMES = 10
-LOOKAHEAD_FRAMES = 4  # the slow path steps every 5 frames, and the first of them waits for the last
+LOOKAHEAD_FRAMES = 4  # the heads answer for five frames at once, and the first of them waits for the last
 
 
 class Compact:

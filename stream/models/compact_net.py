@@ -36,7 +36,7 @@ LEVEL_BANDS = slice(5, 46)  # mels of 300 to 3,400 Hz: a telephone does not chan
 LEVEL_RATIO, LEVEL_POWER = 1.1065, 12.605
 ENCODER_POWER = 1e-3  # mean square of the samples at which the encoder was trained: -30 dB
 ENCODER_BANDS = 40
-OUTLYING = 8.0  # deviations: what lies beyond says no more, and its square would cost digits
+OUTLYING = 5.0  # deviations: what lies beyond says no more, and its square would cost digits
 SETTLED = 32.0  # steps after which a span's statistics count in full
 
 
@@ -213,11 +213,14 @@ class CompactNet(nn.Module):
     def statistics(self, heard: Tensor, span: Tensor, session: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """heard (B, steps, n_heard) after the sums of span and session (B, n_sums) -> (B, steps, n_stats), and
         both sums after the last step."""
-        c, n = self.config, self.config.n_heard
-        heard = heard.clamp(-OUTLYING, OUTLYING)
-        each = torch.cat([heard, heard.square(), torch.ones_like(heard[..., :1])], -1)
-        each = each.double()  # of numbers that hardly change, single precision loses the variance
+        c = self.config
+        each = moments(heard).double()  # of numbers that hardly change, single precision loses the variance
         recent, lasting = running(each, span, c.recent_steps), running(each, session, c.session_steps)
+        return self.summary(recent, lasting).float(), recent[:, -1].float(), lasting[:, -1].float()
+
+    def summary(self, recent: Tensor, lasting: Tensor) -> Tensor:
+        """The running sums of span and session (..., n_sums) -> (..., n_stats)."""
+        c, n = self.config, self.config.n_heard
         mean = recent[..., :n] / recent[..., -1:]
         variance = recent[..., n : 2 * n] / recent[..., -1:] - mean.square()
         weight = c.prior_steps + lasting[..., -1:]
@@ -229,7 +232,7 @@ class CompactNet(nn.Module):
             (mean - usual) / spread.clamp(min=0.05).sqrt(),
             (recent[..., -1:] / 20).log(),
         ]
-        return torch.cat(stats, -1).float(), recent[:, -1].float(), lasting[:, -1].float()
+        return torch.cat(stats, -1)
 
     def forward(self, raw: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """raw (B, T, n_raw), state (B, state_size) -> logits (B, T, 9), weights (B, T) > 0, the new state.
@@ -273,6 +276,12 @@ def attention(out: Tensor, stats: Tensor) -> Tensor:
     """
     settled = (stats[..., -1].exp() * (20 / SETTLED)).clamp(max=1)
     return (0.02 + out[..., N_LABELS].sigmoid()) * settled
+
+
+def moments(heard: Tensor) -> Tensor:
+    """What is summed of heard (..., n_heard): itself, its square, and a count: (..., n_sums)."""
+    heard = heard.clamp(-OUTLYING, OUTLYING)
+    return torch.cat([heard, heard.square(), torch.ones_like(heard[..., :1])], -1)
 
 
 def running(x: Tensor, sums: Tensor, time_constant: float) -> Tensor:

@@ -310,5 +310,5 @@ def test_a_child_ends_with_its_parent_and_cleans_up_after_it(moment: str, folder
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    until(lambda: not running(pid), 3)
+    until(lambda: not running(pid), 10)
     assert not list(folder.iterdir())

@@ -104,7 +104,8 @@ def test_a_full_engine_is_busy_and_what_it_accepted_is_answered() -> None:
     settings = EngineSettings(max_queue=5, batching=BatchLimits(2, 0.0))
     inprocess, child = InProcessEngine(held, settings), started(max_queue=5)
     pid = stop_child(child)
-    for engine in (inprocess, child):
+    ways: list[tuple[Engine, Callable[[], None]]] = [(inprocess, held.go.set), (child, lambda: proceed(pid))]
+    for engine, go in ways:
         desk = Desk()
         for i in range(5):
             engine.submit(window(i), desk.reply)
@@ -112,8 +113,7 @@ def test_a_full_engine_is_busy_and_what_it_accepted_is_answered() -> None:
             with pytest.raises(Busy):
                 engine.submit(window(99), desk.reply)
         assert engine.health().waiting == 5
-        held.go.set()
-        os.kill(pid, signal.SIGCONT)
+        go()
         desk.wait(5)
         desk.check_once(5)
         until(lambda engine=engine: engine.health().waiting == 0)
@@ -166,7 +166,8 @@ def test_files_cannot_fill_the_engine_nor_be_kept_out_of_it() -> None:
     settings = EngineSettings(max_queue=5, max_background=3, batching=BatchLimits(2, 0.0))
     inprocess, child = InProcessEngine(held, settings), started(max_queue=5, max_background=3)
     pid = stop_child(child)
-    for engine in (inprocess, child):
+    ways: list[tuple[Engine, Callable[[], None]]] = [(inprocess, held.go.set), (child, lambda: proceed(pid))]
+    for engine, go in ways:
         desk = Desk()
         for i in range(3):
             engine.submit(window(i, background=True), desk.reply)
@@ -178,46 +179,38 @@ def test_files_cannot_fill_the_engine_nor_be_kept_out_of_it() -> None:
             with pytest.raises(Busy):
                 engine.submit(window(99, background=background), desk.reply)
         assert engine.health().waiting == 8
-        held.go.set()
-        os.kill(pid, signal.SIGCONT)
+        go()
         desk.wait(8)
         desk.check_once(8)
         engine.close()
 
 
 def test_live_windows_go_first_and_a_files_windows_one_by_one() -> None:
-    for engine, hold, go in first_held():
-        desk = Desk()
-        hold(desk)
-        for i in range(1, 7):
-            engine.submit(window(i, background=True), desk.reply)
-        for i in range(7, 15):
-            engine.submit(window(i), desk.reply)
-        go()
-        desk.wait(15)
-        engine.close()
-        desk.check_once(15)
-        order = list(desk.answers)
-        before = [number for number in order[: order.index(14)] if 1 <= number < 7]
-        assert len(before) <= 1, "a file's window may have been at work when the live ones came"
-        assert order[-5:] == [2, 3, 4, 5, 6]
-        batches = [t.batch for t in desk.timings]
-        assert batches[-5:] == [1] * 5 and max(batches) == 8
+    held, desk = Held(), Desk()
+    engine = InProcessEngine(held, EngineSettings(batching=BatchLimits(8, 0.0)))
+    engine.submit(window(0), desk.reply)
+    assert held.working.wait(5)
+    for i in range(1, 7):
+        engine.submit(window(i, background=True), desk.reply)
+    for i in range(7, 15):
+        engine.submit(window(i), desk.reply)
+    held.go.set()
+    desk.wait(15)
+    engine.close()
+    desk.check_once(15)
+    assert list(desk.answers) == [0, *range(7, 15), *range(1, 7)]
+    assert [t.batch for t in desk.timings if t.batch] == [1, 8, 1, 1, 1, 1, 1, 1]
 
 
-def first_held() -> Iterator[tuple[Engine, Callable[[Desk], None], Callable[[], None]]]:
-    """Engines at work on window 0, or stopped with it: what is submitted meanwhile is there when they go on."""
-    held = Held()
-    inprocess = InProcessEngine(held, EngineSettings(batching=BatchLimits(8, 0.0)))
-
-    def hold(desk: Desk) -> None:
-        inprocess.submit(window(0), desk.reply)
-        assert held.working.wait(5)
-
-    yield inprocess, hold, held.go.set
-    child = started(batching=BatchLimits(8, 0.0))
+def test_a_childs_background_windows_share_no_batch() -> None:
+    child, desk = started(batching=BatchLimits(8, 0.05)), Desk()
     pid = stop_child(child)
-    yield child, lambda desk: child.submit(window(0, 12), desk.reply), lambda: os.kill(pid, signal.SIGCONT)
+    for i in range(12):
+        child.submit(window(i, background=True), desk.reply)
+    os.kill(pid, signal.SIGCONT)
+    desk.wait(12)
+    child.close()
+    assert list(desk.answers) == list(range(12)) and {t.batch for t in desk.timings} == {1}
 
 
 def test_a_file_outwaits_the_deadline_of_live_windows_and_is_told_when_there_is_no_room() -> None:
@@ -295,6 +288,10 @@ def test_an_engine_that_was_never_started_answers_when_it_is_closed() -> None:
     engine.close()
     assert desk.codes() == {"NOT_READY": 1}
     check_closed(engine)
+
+
+def proceed(pid: int) -> None:
+    os.kill(pid, signal.SIGCONT)
 
 
 def check_closed(engine: Engine) -> None:

@@ -263,7 +263,7 @@ def test_the_module_alone_does_not_import_torch() -> None:
 
 
 def test_voices_it_never_heard(model: Compact) -> None:
-    """Held-out speakers of one corpus, by way of `score`: better than length and level alone (UAR 0.39)."""
+    """Held-out speakers of one corpus, by way of `score`: far better than length and level alone (0.39)."""
     corpus = pytest.importorskip("training.corpus", reason="the training modules read the corpora")
     soundfile = pytest.importorskip("soundfile", reason="reads the recordings")
     folder = corpus.data_folder()
@@ -277,4 +277,4 @@ def test_voices_it_never_heard(model: Compact) -> None:
         scores = play(model, x, [frames_in(len(x))])
         said = labels[int((scores.weights @ scores.logits)[labels].argmax())]
         right.setdefault(clip.label, []).append(said == clip.label)
-    assert np.mean([np.mean(hits) for hits in right.values()]) > 0.45
+    assert np.mean([np.mean(hits) for hits in right.values()]) > 0.65

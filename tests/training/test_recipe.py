@@ -13,15 +13,24 @@ pytest.importorskip("scipy", reason="the recipe needs scipy")
 
 import torch
 
-from stream.models.compact_net import NetConfig
+from stream.models.compact_net import CompactNet, NetConfig
 from stream.types import N_LABELS, SAMPLE_RATE, Floats
 from training import augment, sounds
 from training.batches import Sampler
 from training.calibrate import calibrate
 from training.corpus import JUDGED, Clip, data_folder, folds, read_clips
-from training.evaluate import Predictions, ambiguous_answers, calibration_error, fit_temperature
-from training.fit import FitConfig, calibrate_inputs, fit
-from training.prepare import UNKNOWN, Version, untrained
+from training.evaluate import (
+    Predictions,
+    ambiguous_answers,
+    calibration_error,
+    fit_temperature,
+    mean_uar,
+    predict,
+    unknown_recall,
+)
+from training.fit import FitConfig, fit, standardise, statistics_at
+from training.hear import Heard, encoder_map, hear, untrained
+from training.prepare import UNKNOWN, Version, mel_filters
 
 
 def power_between(x: Floats, low: float, high: float) -> float:
@@ -97,40 +106,45 @@ def test_folds_hold_out_speakers_whole_and_never_the_same_ones() -> None:
             assert heard == {clip.label for clip in clips if clip.corpus == corpus}
 
 
+SMALL = NetConfig(n_heads=2, hidden=(16, 8))
+
+
 @pytest.fixture(scope="module")
-def versions() -> list[Version]:
-    """Two versions of made-up features: two corpora of two speakers, and noise."""
+def versions() -> list[Heard]:
+    """Two versions of made-up steps: two corpora of two speakers, and noise; five numbers tell the label."""
     rng = np.random.default_rng(0)
     clips = [
         Clip(Path(f"{corpus}-{speaker}-{label}-{k}"), corpus, f"{corpus}/{speaker}", label, "train")
         for corpus, labels in (("emodb", (0, 4, 6)), ("ravdess", (0, 3, 4)))
         for speaker in "ab"
         for label in labels
-        for k in range(40)
+        for k in range(30)
     ]
     clips += [Clip(Path(f"noise-{k}"), "esc10", "", UNKNOWN, "train") for k in range(20)]
-    lengths = rng.integers(110, 160, len(clips))
+    lengths = rng.integers(22, 50, len(clips))
     ends = np.cumsum(lengths)
-    frames = rng.normal(-6, 1, (int(ends[-1]), NetConfig().n_raw))
+    steps = rng.normal(0, 1, (int(ends[-1]), SMALL.n_heard))
     for clip, start, end in zip(clips, ends - lengths, ends, strict=True):
-        frames[start:end, clip.label * 6 : clip.label * 6 + 5] += 4
-    version = Version(
-        clips,
-        frames.astype(np.float16),
-        np.stack([ends - lengths, ends], 1),
-        np.stack([np.full(len(clips), 5), lengths - 5], 1),
-    )
+        steps[start:end, clip.label * 6 : clip.label * 6 + 5] += 3
+    version = Heard(clips, steps.astype(np.float16), np.stack([ends - lengths, ends], 1))
     return [version, version]
 
 
-def test_a_batch_has_a_number_and_is_always_the_same(versions: list[Version]) -> None:
-    allowed = range(0, len(versions[0].clips), 2)
-    first, second = (Sampler(versions, allowed, NetConfig(), seed=3) for _ in range(2))
+def network(versions: list[Heard]) -> CompactNet:
+    torch.manual_seed(0)
+    net = untrained(SMALL)
+    standardise(net, versions[0], 0)
+    return net
+
+
+def test_a_batch_has_a_number_and_is_always_the_same(versions: list[Heard]) -> None:
+    allowed, net = range(0, len(versions[0].clips), 2), network(versions)
+    first, second = (Sampler(versions, allowed, net, seed=3) for _ in range(2))
     first.batch(16, 1)  # what was drawn before does not matter: a fit can go on where it was
     one, again, other = first.batch(16, 7), second.batch(16, 7), second.batch(16, 8)
-    assert torch.equal(one.raw, again.raw) and torch.equal(one.moments, again.moments)
-    assert one.raw.shape != other.raw.shape or not torch.equal(one.raw, other.raw)
-    assert torch.isfinite(one.raw).all()
+    assert torch.equal(one.heard, again.heard) and torch.equal(one.session, again.session)
+    assert one.heard.shape != other.heard.shape or not torch.equal(one.heard, other.heard)
+    assert torch.isfinite(one.heard).all() and (one.lengths > 0).all()
     noise = one.labels == UNKNOWN
     assert one.possible[:, UNKNOWN].all(), "speech may be taken for no speech, or it is never learnt"
     assert (one.possible.gather(1, one.labels[:, None])).all()
@@ -138,25 +152,56 @@ def test_a_batch_has_a_number_and_is_always_the_same(versions: list[Version]) ->
         assert (one.possible[noise].sum(1) == 5).all(), "every label heard in training, and no other"
 
 
-def test_a_fit_learns_and_goes_on_where_it_was(versions: list[Version], tmp_path: Path) -> None:
+def test_the_fit_sees_what_the_server_computes(versions: list[Heard]) -> None:
+    net = network(versions)
+    batch = Sampler(versions, range(len(versions[0].clips)), net, 1).batch(16, 3)
+    everywhere, _, _ = net.statistics(batch.heard, torch.zeros(16, SMALL.n_sums), batch.session)
+    last = everywhere[torch.arange(16), batch.lengths - 1]
+    torch.testing.assert_close(statistics_at(net, batch)[:, -1], last, atol=2e-3, rtol=1e-3)
+
+
+def test_a_fit_learns_and_goes_on_where_it_was(versions: list[Heard], tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    config = FitConfig(steps=12, batch=8)
+    config = FitConfig(steps=24, batch=24, peak_rate=3e-2, average=0.8)
 
-    def fitted(kept: Path) -> tuple[Floats, Floats]:
-        torch.manual_seed(0)
-        small = NetConfig(fast=8, width=8, dilations=(1,))
-        net = untrained(small)
-        calibrate_inputs(net, versions[0], 0)
-        sampler = Sampler(versions, range(len(versions[0].clips)), small, 1)
-        before = net.head_slow.weight.detach().clone().numpy()
-        return before, fit(net, sampler, config, kept, torch.device("cpu")).head_slow.weight.detach().numpy()
+    def fitted(kept: Path) -> CompactNet:
+        net = network(versions)
+        sampler = Sampler(versions, range(len(versions[0].clips)), net, 1)
+        return fit(net, sampler, config, kept, torch.device("cpu"))
 
-    before, after = fitted(tmp_path / "one.pt")
-    assert np.abs(after - before).max() > 1e-4
-    _, again = fitted(tmp_path / "one.pt")  # done already: nothing is fitted twice
-    assert np.array_equal(after, again)
-    _, same = fitted(tmp_path / "two.pt")
-    assert np.array_equal(after, same)
+    net = fitted(tmp_path / "one.pt")
+    found = predict(net, versions[0])
+    assert mean_uar(found.whole, found.clips) > 0.9, "what five numbers tell plainly is learnt"
+    assert unknown_recall(found.whole, found.clips)[0] > 0.9
+    again = fitted(tmp_path / "one.pt")  # done already: nothing is fitted twice
+    same = fitted(tmp_path / "two.pt")
+    for other in (again, same):
+        for name, values in net.state_dict().items():
+            assert torch.equal(values, other.state_dict()[name]), name
+
+
+def test_what_is_heard_of_a_clip_does_not_depend_on_its_company() -> None:
+    rng = np.random.default_rng(0)
+    net = untrained(NetConfig())
+    lengths = (130, 47, 203)
+    ends = np.cumsum(lengths)
+    clips = [Clip(Path(str(n)), "emodb", "a", 0, "train") for n in lengths]
+    frames = rng.normal(-6, 2, (int(ends[-1]), net.config.n_raw)).astype(np.float16)
+    bounds = np.stack([ends - lengths, ends], 1)
+    speech = np.array([(12, n - 5) for n in lengths])
+    together = hear(net, Version(clips, frames, bounds, speech))
+    for i, n in enumerate(lengths):
+        alone = hear(net, Version(clips[i : i + 1], frames, bounds[i : i + 1], speech[i : i + 1]))
+        np.testing.assert_allclose(alone.of(0), together.of(i), atol=2e-3)
+        assert len(alone.of(0)) == -(-(n - 2) // 5), "from 100 ms before the voice to the clip's end"
+
+
+def test_the_encoders_bands_are_nearly_its_own() -> None:
+    librosa = pytest.importorskip("librosa")
+    wanted = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=512, n_mels=40, norm="slaney").T * 400 / 512
+    made = mel_filters(64) @ encoder_map(64)
+    assert (made >= 0).all()
+    assert np.abs(made - wanted).sum() < 0.15 * np.abs(wanted).sum()
 
 
 def strangers(seed: int, sharp: float) -> Predictions:
