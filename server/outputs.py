@@ -121,7 +121,7 @@ class OutputStore:
                 draft = self.root / f".{name}"
                 with self._lock:  # a sweep must not take it for a crash's before it is known as held
                     try:
-                        draft.mkdir()
+                        draft.mkdir(mode=0o700)  # voices are nobody else's business
                     except FileExistsError:
                         continue
                     self._held.add(draft.name)

@@ -49,6 +49,7 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
             return Response(body, mimetype="application/json", headers={"Content-Length": str(size)})
         first = next(work)  # until here, what is wrong has a status of its own
         response = Response(_lines(first, work, metrics), mimetype=NDJSON)
+        response.headers["X-Accel-Buffering"] = "no"  # a proxy that collected the lines would tell nothing
         response.call_on_close(work.close)
         return response
 

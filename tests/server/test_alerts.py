@@ -89,6 +89,7 @@ def test_everybody_hears_of_an_alert(
     assert first["message"] not in alerting.log(), "it holds a score"
 
 
+@pytest.mark.slow
 def test_receivers_that_do_not_work_are_counted_and_nobody_waits_for_them(
     alerting: Server, connect: Connect, loud: bytes, hooks: dict[str, Receiver]
 ) -> None:

@@ -43,6 +43,7 @@ def test_a_result_appears_whole_at_the_end_of_its_block(store: OutputStore) -> N
     assert found is not None and (found / "result.json").read_text() == "{}"
     assert re.fullmatch(r"outputs_\d{8}_\d{6}", found.name)
     assert visible(store) == {found.name}
+    assert found.stat().st_mode & 0o077 == 0, "it is nobody else's business"
 
 
 @pytest.mark.parametrize("broken", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])

@@ -161,6 +161,8 @@ def test_rest_lists_reads_and_removes(keeping: Server, connect: Connect, root: P
     assert status == 200 and not folders[0].exists() and folders[1].exists()
     assert ask(keeping, "DELETE", f"/api/v1/sessions/{folders[0].name}")[1]["error"]["code"] == "NOT_FOUND"
     assert len(json.loads(ask(keeping, "GET", "/api/v1/sessions?limit=1")[1])["sessions"]) == 1
+    (found,) = json.loads(ask(keeping, "GET", f"/api/v1/sessions?session_id={ids[1]}")[1])["sessions"]
+    assert found["id"] == folders[1].name
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ def test_a_file_that_is_none_of_a_records_is_not_read(keeping: Server, spoken: A
 
 
 def test_limits_of_a_list_are_numbers(keeping: Server) -> None:
-    for limit in ("0", "x", "-1", "501", ""):
+    for limit in ("0", "x", "-1", "501", "", "9" * 5000):
         assert ask(keeping, "GET", f"/api/v1/sessions?limit={limit}")[0] == 400
 
 

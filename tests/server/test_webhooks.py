@@ -59,6 +59,7 @@ class Sending:
         self.results: Counter[str] = Counter()
         hook = Webhook(name="r", url=url, **{"timeout_s": 0.3, **settings})
         self._receiver = Receiver(hook, lambda result: self.results.update([result]))
+        self._receiver.start()
 
     def offer(self, **changed: Any) -> None:
         self._receiver.offer({**ALERT, **changed}, SESSION)
