@@ -11,6 +11,10 @@ emotion-stream: the emotion of speech, while it is being spoken.
                           serve: the live page, the socket, REST and metrics (http://127.0.0.1:7860)
   ./run.sh demo [FILE]    stream a recording through the real socket and draw the answers in the terminal
   ./run.sh analyze PATH…  score recordings or folders (--granularity utterance|frame, --json)
+  ./run.sh analyze DIR --out DIR
+                          a folder → one table of all utterances; resumable (--table csv|parquet, --each, --embeddings)
+  ./run.sh tools trend|similar|cluster|teach|report|rules …
+                          questions about a folder of results, and labels of your own (docs/tools.md)
   ./run.sh evaluate DATA  measure a model on labelled recordings, a manifest or a folder per label (docs/evaluate.md)
   ./run.sh models         list the models that can be chosen
   ./run.sh verify-model NAME|DIR
@@ -83,6 +87,12 @@ case ${1:-} in
   check)
     ensure requirements-dev.txt
     check
+    ;;
+  tools)
+    ensure requirements.txt
+    ensure requirements-tools.txt
+    emotion2vec "$@" && ensure requirements-emotion2vec.txt
+    exec .venv/bin/python -m server "$@"
     ;;
   "" | -*)
     ensure requirements.txt

@@ -87,6 +87,11 @@ class Announcer:
         self._metrics, self._receivers = metrics, receivers
         self._sessions: dict[str, SessionInfo] = {}
 
+    def start(self) -> None:
+        """Begin to send."""
+        for receiver in self._receivers:
+            receiver.start()
+
     def opened(self, info: SessionInfo) -> None:
         self._sessions[info.session_id] = info
 

@@ -1,4 +1,4 @@
-"""`./run.sh analyze`: files and folders → one result per line; with --out, a folder → a table (`analyze_folder`)."""
+"""`./run.sh analyze`: files and folders → one result per line; with --out, a table (`analyze_folder`)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """`./run.sh analyze DIR --out DIR`: a folder of recordings → one table, resumable.
 
-Several recordings are under way at once; what is done is in the journal (`analyze_journal`), so that a run that ends
-early, by Ctrl-C or by the power, is gone on with by giving the same command. A recording that has changed, or that
-was done with another model or other options, is done again.
+Several recordings are under way at once; what is done is in the journal (`analyze_journal`), so that a run that
+ends early, by Ctrl-C or by the power, is gone on with by giving the same command. A recording that has changed, or
+that was done with another model or other options, is done again.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def main(order: Order, engine: Engine, config: Config, labels: Taught | None, er
 
 
 def look(top: Path, out: Path) -> Found:
-    """Recordings below `top`, but not those that `out` or other results hold. Links to folders are not followed."""
+    """Recordings below `top`, without those of `out` and of other results. Links to folders are not followed."""
     found, errors = dict[str, os.stat_result](), dict[str, str]()
 
     def unreadable(wrong: OSError) -> None:
@@ -286,9 +286,9 @@ def _report(
     if not listed:
         beside.unlink()
     before = f", {skipped} of them done before" if skipped else ""
-    tell(f"{n} recordings{before}; {tally.pace}. Written: {table}")
+    print(f"{n} recordings{before}; {tally.pace}. Written: {table}")
     if order.each:
-        tell(f"Outputs of each: {order.out / EACH}")
+        print(f"Outputs of each: {order.out / EACH}")
     if listed:
         tell(f"{len(listed)} could not be read:")
         for line in listed[:ERRORS_SHOWN]:

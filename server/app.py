@@ -12,7 +12,7 @@ from types import FrameType
 from flask import Flask
 
 from server import hub, logs, taught
-from server.alerts import announce
+from server.alerts import Announcer, announce
 from server.board import Board
 from server.client_files import add_client_routes
 from server.config import Config, ConfigError
@@ -47,6 +47,7 @@ class Application:
     monitor: Monitor
     uploads: Uploads
     recorder: Recorder
+    announcer: Announcer
 
 
 def build(config: Config, engine: Engine, labels: Taught | None = None) -> Application:
@@ -77,7 +78,7 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
     uploads = Uploads(config, Recognisers(config, engine), metrics)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
-    return Application(flask, sessions, sockets, monitor, uploads, recorder)
+    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer)
 
 
 def serve(config: Config) -> int:
@@ -109,6 +110,7 @@ def serve(config: Config) -> int:
     engine.start()
     app.uploads.start()
     app.recorder.start()
+    app.announcer.start()
     broken: list[str] = []  # why nobody can connect any more
 
     def listen() -> None:

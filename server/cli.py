@@ -224,6 +224,9 @@ def models() -> None:
 
 def main() -> None:
     """Entry point of `python -m server`."""
+    from tools.cli import app as toolbox  # here, since it takes its options from this module
+
+    app.add_typer(toolbox, name="tools")
     # A pipe that closes early (| head) is no error of ours.
     try:
         app(prog_name="./run.sh")

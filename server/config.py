@@ -142,7 +142,7 @@ class Files(_Section):
     @property
     def folder(self) -> Path:
         """Where results are kept."""
-        return ROOT / self.outputs
+        return ROOT / Path(self.outputs).expanduser()
 
 
 class Monitor(_Section):

@@ -30,9 +30,10 @@ def add_record_routes(app: Flask, config: Config, store: OutputStore) -> None:
     def list_records() -> Response:
         allowed()
         limit = request.args.get("limit", "100")
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MOST):
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MOST):
             raise ClientError("BAD_REQUEST", f"'limit' must be a number from 1 to {MOST}")
-        names = heapq.nlargest(int(limit), _names(store.root))
+        ending = f"_{request.args['session_id']}" if "session_id" in request.args else ""
+        names = heapq.nlargest(int(limit), (name for name in _names(store.root) if name.endswith(ending)))
         heads = [_head(path) for name in names if (path := store.find(name))]
         return jsonify(success=True, sessions=[head for head in heads if head])
 

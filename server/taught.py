@@ -1,4 +1,4 @@
-"""Taught labels where a model is at work: loaded from the settings, and refused with a model they do not belong to."""
+"""Taught labels where a model is at work: loaded from the settings, refused with another model."""
 
 from __future__ import annotations
 

@@ -64,11 +64,13 @@ class Receiver:
         self._wake = threading.Condition()
         self._http = urllib3.PoolManager(num_pools=1, maxsize=1, retries=False)
         self._complained = False
-        self._running = False
 
     @property
     def name(self) -> str:
         return self._hook.name
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name=f"webhook-{self.name}", daemon=True).start()
 
     def offer(self, alert: JsonDict, session: SessionInfo) -> None:
         """Send an alert if this receiver wants it; returns at once."""
@@ -81,9 +83,6 @@ class Receiver:
             return
         render = wecom_body if hook.kind == "wecom" else json_body
         with self._wake:
-            if not self._running:
-                self._running = True
-                threading.Thread(target=self._run, name=f"webhook-{hook.name}", daemon=True).start()
             if len(self._queue) >= QUEUE:
                 self._queue.popleft()
                 self._count("dropped")

@@ -152,10 +152,10 @@ stream
     else timeline.speechEnded(origin + at);
     if (running === "on") view.showSpeech(state === "start" ? "yes" : "no");
   })
-  .on("utterance", ({ start_ms: start, end_ms: end, emotion, confidence, scores }) => {
+  .on("utterance", ({ start_ms: start, end_ms: end, emotion, confidence, scores, taught }) => {
     totals.addUtterance(end - start);
     timeline.addUtterance(origin + start, origin + end, emotion);
-    addUtterance({ startMs: origin + start, durationMs: end - start, emotion, confidence, scores, count: totals.utterances });
+    addUtterance({ startMs: origin + start, durationMs: end - start, emotion, confidence, scores, taught, count: totals.utterances });
     view.showTotals(totals);
   })
   .on("lost", ({ start_ms: start, end_ms: end, code }) => {

@@ -15,8 +15,10 @@ export function clearUtterances() {
   $("announce").textContent = "";
 }
 
-/** `startMs`: since start was pressed. */
-export function addUtterance({ startMs, durationMs, emotion, confidence, scores, count }) {
+/** `startMs`: since start was pressed. `taught`: what labels of the operator's own say, where there are some. */
+export function addUtterance({ startMs, durationMs, emotion, confidence, scores, taught, count }) {
+  const said = bothNames(emotion);
+  if (taught) said.append(make("span", { class: "taught" }, `${taught.label} ${percent(taught.confidence)}`));
   const long = make("span", { class: "long" });
   say(long, "duration", { s: seconds(durationMs) });
   $("utterances").prepend(
@@ -25,7 +27,7 @@ export function addUtterance({ startMs, durationMs, emotion, confidence, scores,
       { "data-emotion": emotion },
       make("span", { class: "when" }, clock(startMs / 1000)),
       make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(emotion).emoji),
-      bothNames(emotion),
+      said,
       stack(asRow(scores)),
       long,
       make("span", { class: "value" }, percent(confidence)),

@@ -118,6 +118,17 @@ def test_the_client_needs_nothing_but_its_two_libraries() -> None:
     assert all(i.inside for i in others if top(i.module) == "numpy")
 
 
+@pytest.mark.parametrize("name", list(ours("tools")))
+def test_the_toolbox_imports_heavy_libraries_only_when_they_are_needed(name: str) -> None:
+    heavy = {"torch", "matplotlib", "sklearn", "umap", "scipy", "pyarrow"}
+    assert not {i.module for i in imports(name, ours("tools")[name]) if not i.inside and top(i.module) in heavy}
+
+
+def test_only_the_command_line_knows_the_toolbox() -> None:
+    users = {n for n, tree in ours().items() for i in imports(n, tree) if top(i.module) == "tools"}
+    assert users == {"server.cli"}
+
+
 def heavy_modules() -> set[str]:
     """Modules whose import brings torch or funasr, by themselves or through others of ours."""
     at_import = {n: {i.module for i in imports(n, tree) if not i.inside} for n, tree in ours().items()}

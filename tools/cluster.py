@@ -1,7 +1,7 @@
 """Groups of recordings that sound alike, found without being told what to look for.
 
-UMAP and HDBSCAN where umap-learn is installed and there are enough recordings; else PCA and k-means, with the number
-of groups that separates best. Everything random is seeded: the same folder gives the same groups.
+UMAP and HDBSCAN where umap-learn is installed and there are enough recordings; else PCA and k-means, with the
+number of groups that separates best. Everything random is seeded: the same folder gives the same groups.
 """
 
 from __future__ import annotations
@@ -159,6 +159,8 @@ def _k_means(space: npt.NDArray[np.float64], k: int | None, seed: int) -> tuple[
     from sklearn.cluster import KMeans
 
     different = len(np.unique(space.round(6), axis=0))
+    if k is not None and different < k:
+        raise ValueError(f"-k: there are only {different} different embeddings")
     if different < 2:
         return np.zeros(len(space), np.int64), float("nan")
     tried = [k] if k is not None else range(2, min(MOST_GROUPS, len(space) - 1) + 1)
@@ -170,8 +172,7 @@ def _k_means(space: npt.NDArray[np.float64], k: int | None, seed: int) -> tuple[
         silhouette = _silhouette(space, labels)
         if best is None or silhouette > best[1]:
             best = labels, silhouette
-    if best is None:
-        raise ValueError(f"-k: there are only {different} different embeddings")
+    assert best is not None, "two groups can be made of two different embeddings"
     return _by_size(best[0]), best[1]
 
 

@@ -1,4 +1,4 @@
-"""Reading embedding.npy from anybody: no pickle, nothing allocated on a header's word, a clear reason otherwise."""
+"""Reading embedding.npy from anybody: no pickle, nothing allocated on a header's word, clear reasons."""
 
 from __future__ import annotations
 

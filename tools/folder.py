@@ -1,7 +1,8 @@
 """A folder of results → records. Every broken item is listed with its reason, and nothing else is lost by it.
 
-Read are, anywhere below the folder: outputs of the server and of `analyze --each` (`result.json`, `embedding.npy`),
-what `analyze --out` keeps in its journal, and recorded sessions. Links to folders are not followed.
+Read are, anywhere below the folder: outputs of the server and of `analyze --each` (`result.json`,
+`embedding.npy`), what `analyze --out` keeps in its journal, and recorded sessions. Links to folders are not
+followed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from stream.types import LABELS, N_LABELS, Floats, JsonDict
 from tools import embedding
 
 RESULT, EMBEDDING = "result.json", "embedding.npy"
+SESSION = "record.json"
+LIVE = "a live session"  # where no model is named
 MAX_RESULT_BYTES = 256 << 20  # hours of frames
 
 
@@ -105,7 +108,7 @@ def read(path: Path) -> Folder:
     broken: list[Broken] = []
     for name, found in _items(path, broken):
         try:
-            records.append(found if isinstance(found, Record) else record(found, name))
+            records.append(_of(found, name))
         except (BadResult, OSError) as wrong:
             broken.append(Broken(name, _reason(wrong)))
     records.sort(key=lambda one: one.name)
@@ -114,24 +117,39 @@ def read(path: Path) -> Folder:
 
 def record(folder: Path, name: str) -> Record:
     """The record in one folder of outputs. Raises BadResult and OSError."""
-    result = folder / RESULT
-    held = result.stat()
-    if not stat.S_ISREG(held.st_mode):
-        raise BadResult(f"{RESULT}: not a file")
-    if held.st_size > MAX_RESULT_BYTES:
-        raise BadResult(f"{RESULT}: {held.st_size:,} bytes; at most {MAX_RESULT_BYTES:,} are read")
-    try:
-        fields = orjson.loads(result.read_bytes())
-    except orjson.JSONDecodeError as wrong:
-        raise BadResult(f"{RESULT}: not JSON: {wrong}") from None
+    fields = _json(folder / RESULT)
     beside = folder / EMBEDDING
     return of_fields(fields, name, folder, beside if beside.exists() else None)
+
+
+def session(folder: Path, name: str) -> Record:
+    """A recorded session. Its scores are those of its utterances, weighted by their length."""
+    fields = _json(folder / SESSION)
+    if not isinstance(fields, dict) or not isinstance(fields.get("utterances"), list):
+        raise BadResult(f"{SESSION}: expected an object with 'utterances'")
+    said = [one for one in fields["utterances"] if isinstance(one, dict)]
+    rows = [_scores(one) for one in said]
+    lengths = [_number(one, "end_ms") - _number(one, "start_ms") for one in said]
+    scores = np.average(rows, axis=0, weights=lengths) if rows and sum(lengths) > 0 else _nothing()
+    began = _time(fields, "started_utc")
+    model = fields.get("model")
+    return Record(
+        name=name,
+        folder=folder,
+        model=model if isinstance(model, str) else LIVE,
+        duration_s=_number(fields, "audio_ms") / 1000 if "audio_ms" in fields else 0.0,
+        scored=began,
+        recorded=began,
+        scores=np.asarray(scores, np.float32),
+        utterances=len(said),
+        embedding=None,
+    )
 
 
 def of_fields(fields: Any, name: str, folder: Path, beside: Path | None) -> Record:
     """A record from the fields of result.json. Raises BadResult."""
     if not isinstance(fields, dict):
-        raise BadResult(f"{RESULT}: expected an object with fields")
+        raise BadResult("expected an object with fields")
     utterances = fields.get("utterances")
     taught = fields.get("taught")
     return Record(
@@ -154,7 +172,8 @@ def vectors(folder: Folder, model: str | None = None) -> Vectors:
     with_one = [r for r in chosen.records if r.embedding is not None]
     if not with_one:
         raise ValueError(
-            "No embeddings there. `analyze DIR --out DIR --embeddings` saves them, as does extract_embedding over REST."
+            "No embeddings there. `analyze DIR --out DIR --embeddings` saves them,"
+            " as does extract_embedding over REST."
         )
     models = sorted({r.model for r in with_one})
     if len(models) > 1:
@@ -196,8 +215,9 @@ def _items(top: Path, broken: list[Broken]) -> Iterator[tuple[str, Path | Record
         if JOURNAL in files:
             yield from _entries(here, "" if here == top else f"{name}/", broken)
             folders[:] = [name for name in folders if name != EACH]
-        if RESULT in files:
-            yield name if here != top else shown(top.resolve().name), here
+        own = name if here != top else shown(top.resolve().name)
+        if RESULT in files or SESSION in files:
+            yield own, here
 
 
 def _entries(folder: Path, prefix: str, broken: list[Broken]) -> Iterator[tuple[str, Record]]:
@@ -214,6 +234,30 @@ def _entries(folder: Path, prefix: str, broken: list[Broken]) -> Iterator[tuple[
         broken.append(Broken(f"{prefix}{JOURNAL}", _reason(wrong)))
 
 
+def _of(found: Path | Record, name: str) -> Record:
+    if isinstance(found, Record):
+        return found
+    return record(found, name) if (found / RESULT).exists() else session(found, name)
+
+
+def _json(path: Path) -> Any:
+    held = path.stat()
+    if not stat.S_ISREG(held.st_mode):
+        raise BadResult(f"{path.name}: not a file")
+    if held.st_size > MAX_RESULT_BYTES:
+        raise BadResult(f"{path.name}: {held.st_size:,} bytes; at most {MAX_RESULT_BYTES:,} are read")
+    try:
+        return orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as wrong:
+        raise BadResult(f"{path.name}: not JSON: {wrong}") from None
+
+
+def _nothing() -> Floats:
+    """What is told where nobody speaks: `unknown`."""
+    scores: Floats = np.eye(N_LABELS, dtype=np.float32)[LABELS.index("unknown")]
+    return scores
+
+
 def _reason(wrong: Exception) -> str:
     return (wrong.strerror or str(wrong)) if isinstance(wrong, OSError) else str(wrong)
 
@@ -221,14 +265,14 @@ def _reason(wrong: Exception) -> str:
 def _text(fields: JsonDict, name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value:
-        raise BadResult(f"{RESULT}: no text in {name!r}")
+        raise BadResult(f"no text in {name!r}")
     return value
 
 
 def _number(fields: JsonDict, name: str) -> float:
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise BadResult(f"{RESULT}: no length of time in {name!r}")
+        raise BadResult(f"no length of time in {name!r}")
     return float(value)
 
 
@@ -237,9 +281,9 @@ def _time(fields: JsonDict, name: str) -> datetime:
         at = datetime.fromisoformat(_text(fields, name))
         at.astimezone()
     except (ValueError, OverflowError):
-        raise BadResult(f"{RESULT}: no date and time in {name!r}") from None
+        raise BadResult(f"no date and time in {name!r}") from None
     if at.tzinfo is None:
-        raise BadResult(f"{RESULT}: {name!r} does not say its time zone")
+        raise BadResult(f"{name!r} does not say its time zone")
     return at
 
 
@@ -248,12 +292,12 @@ def _scores(fields: JsonDict) -> Floats:
     if "scores" in fields:
         told = fields["scores"]
         if not isinstance(told, dict) or set(told) != set(LABELS):
-            raise BadResult(f"{RESULT}: 'scores' is not one number for each of the nine labels")
-        return _probabilities([[told[label] for label in LABELS]])[0].astype(np.float32)
+            raise BadResult("'scores' is not one number for each of the nine labels")
+        return np.asarray(_probabilities([[told[label] for label in LABELS]])[0], np.float32)
     if "frame_scores" not in fields:
-        raise BadResult(f"{RESULT}: neither 'scores' nor 'frame_scores'")
+        raise BadResult("neither 'scores' nor 'frame_scores'")
     if fields["frame_scores"] == []:
-        return np.eye(N_LABELS, dtype=np.float32)[LABELS.index("unknown")]
+        return _nothing()
     mean = np.exp(np.log(np.maximum(_probabilities(fields["frame_scores"]), 1e-7)).mean(axis=0))
     return np.asarray(mean / mean.sum(), np.float32)
 
@@ -265,7 +309,7 @@ def _probabilities(rows: Any) -> npt.NDArray[np.float64]:
     except ValueError:
         found = np.empty(0)
     if found.dtype.kind not in "fi" or found.ndim != 2 or found.shape[1] != N_LABELS:
-        raise BadResult(f"{RESULT}: scores that are not rows of nine numbers")
+        raise BadResult("scores that are not rows of nine numbers")
     if not ((found >= 0) & (found <= 1)).all() or not (abs(found.sum(axis=1) - 1) < 0.01).all():
-        raise BadResult(f"{RESULT}: scores that are not probabilities")
+        raise BadResult("scores that are not probabilities")
     return found.astype(np.float64)

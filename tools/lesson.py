@@ -1,20 +1,23 @@
 """Teaching from few examples: embeddings with a user's own labels → a classifier, and how good it will be.
 
-Standardised embeddings, multinomial logistic regression with an L2 penalty, every label weighing the same. The figure
-is cross-validated: no clip is judged by a classifier that has heard it, and the strength of the penalty is chosen
-anew inside every fold. Where clips come from several sub-folders per label (speakers, days, calls), a sub-folder is
-never on both sides.
+Standardised embeddings, multinomial logistic regression with an L2 penalty, every label weighing the same. The
+figure is cross-validated: no clip is judged by a classifier that has heard it, and the strength of the penalty is
+chosen anew inside every fold. Where clips come from several sub-folders per label (speakers, days, calls), a
+sub-folder is never on both sides.
 
-The interval holds two doubts. Few clips: each label's recall could be as Jeffreys' posterior says, given how many of
-its clips were found, a clip counting for 0.7, since folds share what they learn from (Nadeau and Bengio, *Inference
-for the Generalization Error*, 2003). Few sub-folders: clips of one voice succeed and fail together, so whole sub-folders are drawn
-with replacement too, and the wider of the two counts.
+The interval holds two doubts. Few clips: each label's recall could be as Jeffreys' posterior says, given how many
+of its clips were found, a clip counting for 0.7, since folds share what they learn from (Nadeau and Bengio,
+*Inference for the Generalization Error*, 2003). Few sub-folders: clips of one voice succeed and fail together, so
+whole sub-folders are drawn with replacement too, and the wider of the two counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +30,7 @@ Integers = npt.NDArray[np.int64]
 
 FEWEST = 3  # clips per label
 FEW = 10  # clips per label: below, the interval says little
-FOLDS, REPEATS = 5, 6
+FOLDS, REPEATS = 5, 4
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn; small: strongly regularised
 DRAWS = 4000
 LEVEL = (2.5, 97.5)
@@ -75,6 +78,12 @@ class Figures:
     grouped: bool  # sub-folders were kept apart
 
     @property
+    def clips(self) -> Integers:
+        """Of each label (n_labels,)."""
+        clips: Integers = np.rint(self.confusion.sum(axis=1)).astype(np.int64)
+        return clips
+
+    @property
     def chance(self) -> float:
         return 1 / len(self.names)
 
@@ -83,8 +92,7 @@ class Figures:
         return self.low > self.chance
 
     def to_json(self) -> JsonDict:
-        clips = self.confusion.sum(axis=1)
-        recall = np.diagonal(self.confusion) / clips
+        recall = np.diagonal(self.confusion) / self.clips
         return {
             "uar": round(self.uar, 4),
             "uar_interval_95": [round(self.low, 4), round(self.high, 4)],
@@ -92,7 +100,7 @@ class Figures:
             "better_than_chance": self.better_than_chance,
             "accuracy": round(self.accuracy, 4),
             "recall": {name: round(float(r), 4) for name, r in zip(self.names, recall, strict=True)},
-            "clips": {name: round(float(n)) for name, n in zip(self.names, clips, strict=True)},
+            "clips": {name: n for name, n in zip(self.names, self.clips.tolist(), strict=True)},
             "confusion": self.confusion.round(2).tolist(),
             "folds_keep_sub_folders_together": self.grouped,
         }
@@ -207,7 +215,7 @@ def _penalty(examples: Examples, seed: int) -> float:
 
 
 def _fit(examples: Examples, penalty: float) -> Learnt:
-    """In the space that the examples span, which is exact under an L2 penalty and far smaller than the embedding's."""
+    """In the space that the examples span: exact under an L2 penalty, and far smaller than the embedding's."""
     from sklearn.linear_model import LogisticRegression
 
     rows = examples.rows.astype(np.float64)
@@ -216,12 +224,18 @@ def _fit(examples: Examples, penalty: float) -> Learnt:
     spread = (rows - mean) / scale
     _, lengths, axes = np.linalg.svd(spread, full_matrices=False)
     axes = axes[lengths > 1e-9 * max(lengths[0], 1e-9)]
-    model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=500)
+    model = LogisticRegression(C=penalty, class_weight="balanced", solver="newton-cholesky")
     model.fit(spread @ axes.T, examples.labels)
     weights, bias = model.coef_ @ axes, model.intercept_
     if len(weights) == 1:  # two labels: one row tells them apart
         weights, bias = np.vstack([-weights, weights]) / 2, np.array([-bias[0], bias[0]]) / 2
-    return Learnt(*(np.asarray(a, np.float32) for a in (mean, scale, weights, bias)), penalty)
+    return Learnt(
+        mean=mean.astype(np.float32),
+        scale=scale.astype(np.float32),
+        weights=np.asarray(weights, np.float32),
+        bias=np.asarray(bias, np.float32),
+        penalty=penalty,
+    )
 
 
 def _take(examples: Examples, which: Integers) -> Examples:
@@ -229,19 +243,15 @@ def _take(examples: Examples, which: Integers) -> Examples:
     return Examples(examples.rows[which], examples.labels[which], examples.names, groups)
 
 
-class _quiet:
-    """Without scikit-learn's remarks on folds; says what to install where it is not there."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without scikit-learn's remarks on folds, on one thread: on matrices this small others only wait for each
+    other, tenfold where the machine is busy. Raises pictures.Missing.
+    """
+    if find_spec("sklearn") is None:
+        raise pictures.missing("Teaching", "scikit-learn")
+    from threadpoolctl import threadpool_limits
 
-    def __enter__(self) -> None:
-        import warnings
-
-        try:
-            import sklearn  # noqa: F401
-        except ImportError:
-            raise pictures.missing("Teaching", "scikit-learn") from None
-        self._caught = warnings.catch_warnings()
-        self._caught.__enter__()
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", UserWarning)
-
-    def __exit__(self, *_: object) -> None:
-        self._caught.__exit__(None, None, None)
+        yield

@@ -1,7 +1,7 @@
 """What every picture shares: the pages' colours, sheets of one look, PNG for files and SVG for the report.
 
-Drawn with matplotlib, without its global state. In an SVG the colours of the sheet become variables of the page, so
-that one drawing serves light and dark; words stay words.
+Drawn with matplotlib, without its global state. In an SVG the colours of the sheet become variables of the page,
+so that one drawing serves light and dark; words stay words.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ class Match:
 def nearest(query: Floats, among: Vectors, n: int, centre: bool = False) -> list[Match]:
     """The `n` records whose embeddings point most nearly where `query` (size,) does.
 
-    All embeddings of a model share a large part, so that anything is 0.9 like anything. `centre` takes away the mean
-    of `among` first, and compares what differs. Raises ValueError for embeddings that cannot be compared.
+    All embeddings of a model share a large part, so that anything is 0.9 like anything. `centre` takes away the
+    mean of `among` first, and compares what differs. Raises ValueError for embeddings that cannot be compared.
     """
     if query.shape != among.rows.shape[1:]:
         raise ValueError(

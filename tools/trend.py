@@ -80,7 +80,7 @@ def csv(found: Trend) -> str:
 def draw(found: Trend, width: float = 10.5) -> Figure:
     """Shares as bars, scores as lines, and how many recordings are behind them."""
     figure, (shares, scores, counts) = pictures.sheet(width, 8.4, rows=3)
-    figure.get_layout_engine().set(hspace=0.06)  # type: ignore[union-attr]
+    figure.get_layout_engine().set(hspace=0.06)
     at = [one.start.replace(tzinfo=None) for one in found.bins]
     wide = WIDTH[found.by] * 0.86
     middle = [start + WIDTH[found.by] / 2 for start in at]
@@ -132,7 +132,7 @@ def _lines(ax: Axes, at: list[datetime], values: Floats, by: By, colour: str, st
         if i == len(at) or at[i] - at[i - 1] > WIDTH[by] * 1.5:
             ax.plot(
                 at[start:i], values[start:i], style, color=colour, linewidth=1.6, marker="o", markersize=3
-            )  # type: ignore[arg-type]
+            )
             start = i
 
 
@@ -143,7 +143,7 @@ def _dates(axes: Sequence[Axes], at: Sequence[datetime], by: By) -> None:
         return
     step = WIDTH[by]
     for ax in axes:
-        ax.set_xlim(at[0] - step * 0.3, max(at[-1], at[0] + step * 5) + step * 1.3)  # type: ignore[arg-type]
+        ax.set_xlim(at[0] - step * 0.3, max(at[-1], at[0] + step * 5) + step * 1.3)
         locator = dates.AutoDateLocator(minticks=2, maxticks=9)
         if by == "day":
             locator.intervald[dates.HOURLY] = []

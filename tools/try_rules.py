@@ -34,7 +34,8 @@ def main(paths: Sequence[Path], config: Config, channels: int, as_json: bool) ->
         try:
             verdict = judge(read(path, score), config.alerts.rules)
         except (Unusable, OSError, ValueError, ImportError, ClientError, soundfile.SoundFileError) as wrong:
-            print(f"{path}: {wrong}", file=sys.stderr)
+            why = getattr(wrong, "strerror", None) or wrong
+            print(f"{path}: {why}", file=sys.stderr)
             failed += 1
             continue
         _print(path, verdict, as_json)

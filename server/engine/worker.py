@@ -40,7 +40,6 @@ log = logging.getLogger("engine")
 def main(settings: dict[str, Any]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
     logs.configure(settings["log_level"], settings["log_format"])
-    _end_with(settings["parent"], Path(settings["windows"].removeprefix("ipc://")).parent)
     context = zmq.Context()
     windows, answers = context.socket(zmq.PULL), context.socket(zmq.PUSH)
     answers.setsockopt(zmq.LINGER, 1000)  # a last word must still arrive
@@ -48,6 +47,7 @@ def main(settings: dict[str, Any]) -> int:
     answers.set_hwm(0)
     windows.bind(str(settings["windows"]))
     answers.connect(str(settings["answers"]))
+    _end_with(settings["parent"], Path(settings["windows"].removeprefix("ipc://")).parent)
 
     def tell(message: Message) -> None:
         answers.send_multipart(pack(message))

@@ -50,7 +50,7 @@ class Voice {
       say(who, `card.${name}`);
       this.element.append(who);
     }
-    const said = make("p", {}, this.name, " ", this.also, " ", this.sure);
+    const said = make("p", { class: "what" }, this.name, this.also, this.sure);
     this.element.append(make("div", { class: "feels" }, this.face, make("div", {}, said, this.share)), this.canvas);
   }
 

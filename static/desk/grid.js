@@ -5,6 +5,7 @@ import { Card } from "./cards.js";
 
 const GAP = 14; // px between two voices of a card, as in desk.css
 const SPARK_HEIGHT = 40;
+const TYPING_MS = 8_000; // how long the keyboard is taken to be among the cards after its last stroke
 const MOVE_MS = 280;
 const MOST_MOVING = 80;
 
@@ -23,9 +24,14 @@ export class Grid {
     dark.addEventListener("change", () => this.measure(true));
     const hold = (held) => held !== this.held && onHold((this.held = held));
     host.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && hold(true));
-    host.addEventListener("pointerleave", () => hold(host.contains(document.activeElement)));
-    host.addEventListener("focusin", () => hold(true));
-    host.addEventListener("focusout", () => hold(host.matches(":hover")));
+    host.addEventListener("pointerleave", () => hold(false));
+    const typed = () => {
+      hold(true);
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => hold(host.matches(":hover")), TYPING_MS);
+    };
+    host.addEventListener("focusin", typed);
+    host.addEventListener("keydown", typed);
   }
 
   /** Draw what is shown of `sessions` (a Map) now; the cards of `ids` are new, changed or gone. */

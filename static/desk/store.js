@@ -96,8 +96,9 @@ export function matches(session, { text, level, queue, language, emotion }) {
   if (level === "had" && !LEVELS.some((one) => alerts[one])) return false;
   if (LEVELS.includes(level) && alerts.open !== level) return false;
   if (!text) return true;
-  const all = [session.session_id, session.name, ...Object.values(tags)].join("\n").toLowerCase();
-  return text.toLowerCase().split(/\s+/).every((word) => all.includes(word));
+  const all = [session.name, ...Object.values(tags)].join("\n").toLowerCase();
+  const id = session.session_id.toLowerCase(); // by its beginning: a short word is somewhere in every third one
+  return text.toLowerCase().split(/\s+/).every((word) => all.includes(word) || id.startsWith(word));
 }
 
 const ORDERS = {

@@ -56,6 +56,7 @@ export class Details {
     const { item } = this;
     const { state, result, error } = item;
     $("hero").dataset.mode = { done: "emotion", failed: "failed", cancelled: "cancelled" }[state] ?? "working";
+    $("details").dataset.state = state;
     $("file-state").dataset.state = TONES[state] ?? "waiting";
     $("cancel-one").hidden = !isOpen(item);
     $("retry-one").hidden = state !== "failed" && state !== "cancelled";
@@ -113,19 +114,19 @@ export class Details {
         const note = make("span", { class: "small" });
         say(note, kind === "csv" ? `download.csv.${result.granularity}` : `download.${kind}`);
         link.append(what, note);
-        this.saver.link(link, result.files[kind], `${base}.${ending}`);
+        this.saver.link(link, result.files[kind], `${base}.${ending}`, kind === "audio");
         return make("li", {}, link);
       }),
     );
   }
 
   showUtterances() {
-    const { result, state } = this.item;
+    const { result } = this.item;
     const all = result?.utterances ?? [];
     this.utterances.show(all);
     $("utterance-count").textContent = result ? all.length : "";
     $("utterances-empty").hidden = all.length > 0;
-    say($("utterances-empty"), result ? "utterances.none" : isOpen({ state }) ? "utterances.later" : "utterances.never");
+    say($("utterances-empty"), result ? "utterances.none" : "utterances.later");
   }
 
   /** After the language changed: titles and what the player says are no texts of their own. */

@@ -161,8 +161,10 @@ export class Listening {
   }
 
   toggle() {
-    if (this.player.playing) this.player.pause();
-    else this.player.play();
+    const { at, from, to } = this.stage;
+    if (this.player.playing) return this.player.pause();
+    if (at < from || at > to) this.player.seek(from); // what is looked at is what is wanted
+    this.player.play();
   }
 
   playSpan({ start_ms: start, end_ms: end }) {

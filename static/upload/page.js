@@ -1,6 +1,6 @@
 /* The page of files: takes them, sends them through the queue, shows them as a table and one of them in full. */
 
-import { recognise } from "/client/emotion-stream.js";
+import { recognise } from "../../client/emotion-stream.js";
 import { addWords, currentLanguage, names, percent, say, speak, toggleLanguage } from "../text.js";
 import { $, clearNotice, notify, notifyError } from "../parts.js";
 import { watchStatus } from "../status.js";
@@ -63,13 +63,21 @@ function select(item) {
 }
 
 function remove(item) {
-  const shown = table.ordered();
-  const beside = shown[shown.indexOf(item) + 1] ?? shown[shown.indexOf(item) - 1] ?? null;
+  if (details.item === item) select(beside(item));
   queue.remove(item);
   table.remove(item);
   store.forget(item);
-  if (details.item === item) select(beside);
   showQueue();
+}
+
+function beside(item) {
+  const shown = table.ordered();
+  return shown[shown.indexOf(item) + 1] ?? shown[shown.indexOf(item) - 1] ?? null;
+}
+
+function clear() {
+  select(null); // first, or each of them would be opened in turn
+  [...queue.items].forEach(remove);
 }
 
 async function deleteResult(item) {
@@ -173,7 +181,7 @@ function onProblem(problem) {
 
 $("retry-failed").onclick = () => queue.retryFailed();
 $("cancel-all").onclick = () => queue.cancelAll();
-$("clear").onclick = () => [...queue.items].forEach(remove);
+$("clear").onclick = clear;
 $("save-table").onclick = () => save(new Blob([tableCsv(table.ordered())], { type: "text/csv;charset=utf-8" }), "emotions.csv");
 $("language").onclick = () => {
   toggleLanguage();

@@ -99,7 +99,6 @@ export class Queue {
     try {
       if (item.file.size > this.mostBytes) throw { code: "FILE_TOO_LARGE", status: 413 };
       const result = await this.recognise(item.file, {
-        url: new URL(".", document.baseURI),
         token: this.token(),
         granularity,
         embedding,

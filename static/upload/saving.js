@@ -1,5 +1,6 @@
-/* Brings what the server keeps to the reader's disk. Without a token the browser fetches it by itself; with one the
-   page has to, because a link cannot carry a token. */
+/* Brings what the server keeps to the reader's disk, named after the recording. The page fetches it, because a link
+   can carry neither a token nor a name that the server's own would not override; only sound, which may be large,
+   is left to the browser where no token is needed. */
 
 /** `token()`: the access token, if any. `onProblem({code, message})`. */
 export function makeSaver(token, onProblem) {
@@ -19,12 +20,12 @@ export function makeSaver(token, onProblem) {
     throw told.error ?? { code: "other", message: `HTTP ${answer.status}` };
   }
 
-  /** A link that saves `path` as `name`. */
-  function link(element, path, name) {
+  /** A link that saves `path` as `name`; `large`: better not through memory. */
+  function link(element, path, name, large) {
     element.href = new URL(path, document.baseURI).href;
     element.download = name;
     element.onclick = async (event) => {
-      if (!token()) return;
+      if (large && !token()) return;
       event.preventDefault();
       try {
         save(await (await get(path)).blob(), name);

@@ -5,6 +5,7 @@ import { percent, say } from "../text.js";
 import { bytes, took } from "./time.js";
 
 const STEPS = ["receive", "decode", "resample", "detect_speech", "score", "save"];
+const TOGETHER = new Set(STEPS.slice(1, 5)); // piece by piece: the server tells of them when all is done
 
 /** What a waiting, working or finished item looks like. */
 export function showSteps(item) {
@@ -13,8 +14,9 @@ export function showSteps(item) {
   const rows = [["upload", uploadMs && { ms: uploadMs }], ...STEPS.map((name) => [name, told.get(name)])];
   for (const name of told.keys()) if (!STEPS.includes(name)) rows.push([name, told.get(name)]);
   const under = item.state === "uploading" || item.state === "working";
-  const next = under ? rows.findIndex(([, done]) => !done) : -1;
-  $("steps").replaceChildren(...rows.map(([name, done], i) => row(name, done, stateOf(item, done, i === next), i === next && partOf(item, name))));
+  const next = under ? rows.find(([, done]) => !done)?.[0] : undefined;
+  const now = (name) => name === next || (TOGETHER.has(name) && TOGETHER.has(next));
+  $("steps").replaceChildren(...rows.map(([name, done]) => row(name, done, stateOf(item, done, now(name)), now(name) && partOf(item, name))));
   const total = item.endedAt && item.state === "done" ? item.endedAt - item.begunAt : null;
   if (total === null) delete $("steps-total").dataset.t;
   $("steps-total").textContent = "";
@@ -29,7 +31,7 @@ function stateOf(item, done, now) {
 
 function partOf(item, name) {
   if (name === "upload") return percent(item.upload);
-  return item.totalS ? percent(Math.min(1, item.doneS / item.totalS)) : "";
+  return name === "score" && item.totalS ? percent(Math.min(1, item.doneS / item.totalS)) : "";
 }
 
 function row(name, done, state, part) {

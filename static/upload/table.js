@@ -14,7 +14,7 @@ const names = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" 
 const numeric = (of) => (a, b) => (of(a) ?? nothing) - (of(b) ?? nothing);
 
 const COLUMNS = {
-  name: (a, b) => names.compare(a.name, b.name),
+  file: (a, b) => names.compare(a.name, b.name),
   emotion: (a, b) => names.compare(a.result?.emotion ?? "~", b.result?.emotion ?? "~"),
   confidence: numeric(({ result }) => result?.confidence),
   duration: numeric(({ result }) => result?.duration_s),
@@ -75,9 +75,9 @@ export class Table {
   add(items) {
     for (const item of items) {
       const open = make("button", { type: "button", class: "open", title: item.name }, item.name);
-      const cells = Object.fromEntries(Object.keys(COLUMNS).map((name) => [name, make(name === "name" ? "th" : "td", { class: name })]));
-      cells.name.scope = "row";
-      cells.name.append(open);
+      const cells = Object.fromEntries(Object.keys(COLUMNS).map((name) => [name, make(name === "file" ? "th" : "td", { class: name })]));
+      cells.file.scope = "row";
+      cells.file.append(open);
       const acts = make("td", { class: "acts" });
       const row = make("tr", {}, ...Object.values(cells), acts);
       row.onclick = (event) => event.target.closest(".acts") || this.acts.onOpen(item);
@@ -104,7 +104,8 @@ export class Table {
     if (what === "progress") return;
     row.dataset.state = item.state;
     const { result } = item;
-    cells.emotion.replaceChildren(...(result ? [make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(result.emotion).emoji), bothNames(result.emotion)] : ["–"]));
+    const shown = result && [make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(result.emotion).emoji), bothNames(result.emotion)];
+    cells.emotion.replaceChildren(...(shown ?? ["–"]));
     cells.confidence.textContent = result ? percent(result.confidence) : "–";
     if (result) say(cells.duration, "{length}", { length: () => length(result.duration_s) });
     else forget(cells.duration);

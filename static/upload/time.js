@@ -31,5 +31,5 @@ export function bytes(count) {
     size /= 1000;
     unit++;
   }
-  return `${unit === 0 || size >= 99.95 ? Math.round(size) : size.toFixed(1)} ${units[unit]}`;
+  return `${unit === 0 || size >= 99.95 ? Math.round(size) : size.toFixed(1)}\u00a0${units[unit]}`;
 }

@@ -7,6 +7,7 @@ import { clockOf } from "./time.js";
 
 const RIBBON = 28; // px above the waveform, for the faces
 const AXIS = 24; // px below
+const FACE_PX = 18; // a narrower utterance has its colour only
 const TICK_PX = 76;
 const TICKS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
 
@@ -30,8 +31,9 @@ export class Wave {
     ctx.setTransform(px, 0, 0, px, 0, 0);
     ctx.clearRect(0, 0, width, height);
     const seen = this.seen(from, to);
-    this.bands(view, seen);
-    this.outline(view, seen);
+    const emotions = this.emotions(view, seen);
+    this.bands(view, emotions);
+    this.outline(view, emotions);
     this.faces(view, seen);
     this.axis(view);
   }
@@ -41,34 +43,50 @@ export class Wave {
     return this.utterances.filter(({ start_ms: start, end_ms: end }) => end > 1000 * from && start < 1000 * to);
   }
 
-  bands({ ctx, x, left, right, height, colour }, seen) {
-    for (const { start_ms: start, end_ms: end, emotion } of seen) {
-      const from = Math.max(left, x(start / 1000));
-      const width = Math.max(1, Math.min(right, x(end / 1000)) - from);
-      ctx.globalAlpha = 0.13;
+  /** For each column of pixels the emotion that takes most of it, or undefined. */
+  emotions({ from, to, left, right }, seen) {
+    const step = (1000 * (to - from)) / (right - left);
+    const emotions = new Array(right - left);
+    let first = 0; // in `seen`
+    for (let column = 0; column < emotions.length; column++) {
+      const [begin, end] = [1000 * from + column * step, 1000 * from + (column + 1) * step];
+      while (first < seen.length && seen[first].end_ms <= begin) first++;
+      let most = 0;
+      for (let i = first; i < seen.length && seen[i].start_ms < end; i++) {
+        const part = Math.min(end, seen[i].end_ms) - Math.max(begin, seen[i].start_ms);
+        if (part > most) [most, emotions[column]] = [part, seen[i].emotion];
+      }
+    }
+    return emotions;
+  }
+
+  bands({ ctx, left, height, colour }, emotions) {
+    for (let column = 0, end; column < emotions.length; column = end) {
+      const emotion = emotions[column];
+      for (end = column + 1; end < emotions.length && emotions[end] === emotion; ) end++;
+      if (!emotion) continue;
       ctx.fillStyle = colour(emotion);
-      ctx.fillRect(from, RIBBON, width, height - RIBBON - AXIS);
+      ctx.globalAlpha = 0.13;
+      ctx.fillRect(left + column, RIBBON, end - column, height - RIBBON - AXIS);
       ctx.globalAlpha = 1;
-      ctx.fillRect(from, RIBBON - 3, width, 3);
+      ctx.fillRect(left + column, RIBBON - 3, end - column, 3);
     }
   }
 
-  outline({ ctx, from, to, left, right, height, colour }, seen) {
+  outline({ ctx, from, to, left, right, height, colour }, emotions) {
     const middle = RIBBON + (height - RIBBON - AXIS) / 2;
     const half = ((height - RIBBON - AXIS) / 2 - 4) * (this.peaks?.gain ?? 1);
     const step = (to - from) / (right - left);
     ctx.fillStyle = colour("line");
     ctx.fillRect(left, middle - 0.5, right - left, 1);
     if (!this.peaks) return;
-    let at = 0; // in `seen`
-    for (let column = 0; column < right - left; column++) {
+    for (let column = 0; column < emotions.length; column++) {
       const time = from + column * step;
       const found = this.peaks.between(time, time + step);
       if (!found) break;
-      while (at < seen.length && seen[at].end_ms <= 1000 * time) at++;
-      const inside = at < seen.length && seen[at].start_ms < 1000 * (time + step);
-      ctx.fillStyle = inside ? colour(seen[at].emotion) : colour("soft");
-      ctx.globalAlpha = inside ? 1 : time > this.scoredS ? 0.35 : 0.6;
+      const emotion = emotions[column];
+      ctx.fillStyle = colour(emotion ?? "soft");
+      ctx.globalAlpha = emotion ? 1 : time > this.scoredS ? 0.35 : 0.6;
       const top = middle - found[1] * half;
       ctx.fillRect(left + column, top, 1, Math.max(1, (found[1] - found[0]) * half));
     }
@@ -79,12 +97,9 @@ export class Wave {
     ctx.font = "15px sans-serif";
     ctx.textAlign = "center";
     ctx.fillStyle = colour("ink");
-    let free = left - 20; // thousands of them are thinned out, not painted over one another
     for (const { start_ms: start, end_ms: end, emotion } of seen) {
-      const middle = (Math.max(left, x(start / 1000)) + Math.min(right, x(end / 1000))) / 2;
-      if (middle - free < 22) continue;
-      ctx.fillText(emotionOf(emotion).emoji, middle, RIBBON - 9);
-      free = middle;
+      const [from, to] = [Math.max(left, x(start / 1000)), Math.min(right, x(end / 1000))];
+      if (to - from >= FACE_PX) ctx.fillText(emotionOf(emotion).emoji, (from + to) / 2, RIBBON - 9);
     }
   }
 

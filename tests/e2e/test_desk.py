@@ -1,0 +1,228 @@
+"""The call desk in a real browser: real server, embedded model, sessions of real speech at the pace of life."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import Server
+from tests.server.clients import BYTES_PER_S, Client
+from tests.server.conftest import no_traceback, running
+
+sync_api = pytest.importorskip("playwright.sync_api")
+expect = sync_api.expect
+
+CHROMIUM = shutil.which("chromium")
+PATIENCE_MS = 30_000
+CHUNK = 9_600  # bytes: 300 ms
+
+# The voices of the demo recording are acted mildly: a rule that the first angry ones of them fulfil.
+EAGER = json.dumps(
+    [
+        {
+            "name": "anger",
+            "level": "critical",
+            "when": {"any_of": ["angry"], "above": 0.3},
+            "message": "Strong anger",
+        }
+    ]
+)
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
+]
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running(limits__max_sessions_per_connection=60, monitor__linger_s=3) as server:
+        yield server
+        no_traceback(server.log())
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-quic"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def desk(browser: Any) -> Iterator[Open]:
+    """Opens the desk; `faults` on the page lists exceptions and what was logged as an error."""
+    contexts = []
+
+    def desk(server: Server, path: str = "/desk", **settings: Any) -> Any:
+        context = browser.new_context(**{"locale": "en-GB", "reduced_motion": "reduce", **settings})
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        page.faults = []
+        page.on("pageerror", lambda fault: page.faults.append(str(fault)))
+        page.on("console", lambda said: said.type == "error" and page.faults.append(said.text))
+        page.goto(server.url + path)
+        return page
+
+    expect.set_options(timeout=PATIENCE_MS)
+    yield desk
+    for context in contexts:
+        context.close()
+
+
+class Calls:
+    """Sessions of one connection that all speak the recording, each from another place, at the pace of life."""
+
+    def __init__(self, server: Server, pcm: bytes, starts: list[dict[str, Any]]) -> None:
+        self.client, self._pcm = Client(server.url), pcm
+        self.ids = [self.client.start(**start)["session_id"] for start in starts]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._speak)
+
+    def __enter__(self) -> Calls:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.client.close()
+
+    def _speak(self) -> None:
+        began, at = time.monotonic(), 0
+        while not self._over.wait(max(0.0, began + at / BYTES_PER_S - time.monotonic())):
+            for number, session_id in enumerate(self.ids):
+                begin = (at + number * 7 * CHUNK) % (len(self._pcm) - CHUNK)
+                self.client.send(
+                    "audio_stream", {"session_id": session_id, "chunk": self._pcm[begin : begin + CHUNK]}
+                )
+            at += CHUNK
+
+
+def people(n: int) -> list[dict[str, Any]]:
+    queues, languages = ("Billing", "Sales"), ("de", "zh", "en")
+    return [
+        {"name": f"Caller {i:02}", "tags": {"queue": queues[i % 2], "language": languages[i % 3]}}
+        for i in range(n)
+    ]
+
+
+def test_sessions_appear_are_filtered_opened_and_go(server: Server, desk: Open, demo_pcm: bytes) -> None:
+    page = desk(server)
+    expect(page.locator("#empty")).to_contain_text("No sessions yet")
+    cards = page.locator("#cards .call:visible")
+    with Calls(server, demo_pcm, people(6)) as calls:
+        expect(cards).to_have_count(6)
+        expect(page.locator("#count-live")).to_have_text("6")
+        expect(page.locator("#empty")).to_be_hidden()
+        expect(page.locator(".voice[data-emotion]")).to_have_count(6)
+        expect(cards.first.locator(".share")).to_have_text(re.compile(r"^\d+% speech$"))
+        page.get_by_label("Search name, tag, id").fill("caller 03")
+        expect(cards).to_have_count(1)
+        page.get_by_role("button", name="Clear filters").click()
+        page.get_by_label("Queue").select_option("Sales")
+        expect(cards).to_have_count(3)
+        page.get_by_label("Language").select_option("zh")
+        expect(cards).to_have_count(1)
+        page.get_by_label("Search name, tag, id").fill("nobody")
+        expect(page.locator("#none")).to_be_visible()
+        page.get_by_role("button", name="Clear filters").click()
+        expect(cards).to_have_count(6)
+
+        page.get_by_role("link", name="Caller 02").click()
+        expect(page).to_have_url(re.compile(f"#session/{calls.ids[2]}$"))
+        panel = page.locator("#panel")
+        expect(panel.locator("#panel-title")).to_have_text("Caller 02")
+        assert page.evaluate("document.activeElement.id") == "panel-title"
+        expect(panel.locator("#panel-voices .face[data-emotion]")).to_be_visible()
+        expect(panel.locator(".plot canvas")).to_be_visible()
+        expect(panel.locator("#panel-utterances li")).not_to_have_count(0)
+        page.reload()  # the address is enough
+        expect(panel.locator("#panel-title")).to_have_text("Caller 02")
+        calls.client.call("stop", {"session_id": calls.ids[2]})
+        expect(panel.locator("#panel-state")).to_have_text("ended")
+        page.keyboard.press("Escape")
+        expect(panel).to_be_hidden()
+        expect(page.locator('.call[data-state="ended"]')).to_have_count(1)
+        expect(cards).to_have_count(5)  # it has lingered
+    assert page.faults == []
+
+
+def test_it_speaks_chinese_fits_a_phone_and_says_when_it_is_cut_off(
+    server: Server, desk: Open, demo_pcm: bytes
+) -> None:
+    phone = {"width": 360, "height": 740}
+    with Calls(server, demo_pcm, people(1)) as calls:
+        page = desk(server, viewport=phone, locale="zh-CN")
+        expect(page.locator("#cards .call:visible")).to_have_count(1)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+        page.goto(f"{server.url}/desk#session/{calls.ids[0]}")
+        expect(page.locator("#back")).to_contain_text("全部会话")
+        expect(page.locator("#panel .plot canvas")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.get_by_role("button", name="English").click()
+        expect(page.locator("#back")).to_contain_text("All sessions")
+        page.context.set_offline(True)
+        expect(page.locator("#notices")).to_contain_text("Not connected")
+        page.context.set_offline(False)
+        expect(page.locator("#state")).to_have_text("Connected")
+        expect(page.locator("#notices")).not_to_contain_text("Not connected")
+
+
+def test_both_languages_say_everything(server: Server, desk: Open) -> None:
+    page = desk(server)
+    words = page.evaluate("() => import('/static/desk/words.js').then(module => module.DESK_WORDS)")
+    assert words["en"].keys() == words["zh"].keys()
+    for key in words["en"]:
+        places = [sorted(re.findall(r"\{\w+\}", words[language][key])) for language in ("en", "zh")]
+        assert places[0] == places[1], key
+    all_words = page.evaluate("() => import('/static/words.js').then(module => Object.keys(module.WORDS.en))")
+    used = page.evaluate(
+        "() => [...document.querySelectorAll('[data-t]')].map(e => e.dataset.t).filter(key => key !== '{name}')"
+    )
+    assert set(used) <= set(all_words) | set(words["en"])
+
+
+def test_a_closed_desk_says_so_and_a_locked_one_asks(desk: Open) -> None:
+    with running(model__name="fake", server__token="callers") as server:
+        expect(desk(server).locator("#notices")).to_contain_text("monitor.token")
+    with running(model__name="fake", monitor__token="sesame") as server:
+        page = desk(server)
+        dialog = page.get_by_role("dialog")
+        for token in ("wrong", "sesame"):
+            expect(dialog).to_be_visible()
+            dialog.get_by_label("Token").fill(token)
+            dialog.get_by_role("button", name="Connect").click()
+            if token == "wrong":
+                expect(dialog).to_contain_text("not accepted")
+        expect(page.locator("#state")).to_have_text("Connected")
+
+
+@pytest.mark.slow
+def test_fifty_calls_one_of_which_turns_angry(desk: Open, demo_pcm: bytes) -> None:
+    settings = {"limits__max_sessions_per_connection": 60, "alerts__rules": EAGER}
+    with running(**settings) as server, Calls(server, demo_pcm, people(50)):
+        page = desk(server, viewport={"width": 1440, "height": 1000})
+        expect(page.locator("#count-live")).to_have_text("50")
+        expect(page.locator("#cards .call")).to_have_count(50)
+        first = page.locator("#cards .call").first
+        expect(first).to_have_attribute("data-level", "critical")
+        expect(first.locator(".badge")).to_contain_text("Critical")
+        expect(page.locator("#announce")).to_contain_text("Strong anger")
+        first.locator(".title").click()
+        expect(page.locator("#panel-alerts")).to_contain_text("Strong anger")
+        assert page.faults == []
+        no_traceback(server.log())

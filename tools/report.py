@@ -1,0 +1,117 @@
+"""One page of HTML about a folder: complete in itself, without scripts, light or dark as its reader prefers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+from stream.types import LABELS, LABELS_ZH
+from tools import pictures
+from tools import trend as trends
+from tools.folder import Folder, Record
+from tools.trend import By, When
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+MOST_ROWS = 2000  # a page with more is slow to open, and nobody reads it
+
+
+def page(
+    folder: Folder,
+    by: By | None = None,
+    zone: tzinfo | None = None,
+    when: When = "scored",
+    title: str | None = None,
+) -> str:
+    """The page. `by` None: hours for up to three days, else days. Raises pictures.Missing."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    records = folder.records
+    spoken = [record for record in records if record.speech]
+    found = trends.trend(records, by or _suitable(records, when), zone, when)
+    drawn = pictures.svg(trends.draw(found), "trend") if found.bins else ""
+    silent = len(records) - len(spoken)
+    latest = sorted(records, key=lambda one: (_at(one, when) or one.scored, one.name), reverse=True)[
+        :MOST_ROWS
+    ]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        title=title or f"Emotions in {folder.path.resolve().name}",
+        theme=Markup(pictures.THEME.read_text(encoding="utf-8")),
+        made=f"{datetime.now().astimezone(zone):%Y-%m-%d %H:%M %Z}",
+        models=folder.models,
+        tiles=_tiles(records, spoken),
+        shares=_shares(spoken),
+        without=f"; {silent} without speech are not among them" if silent else "",
+        taught=_taught(records),
+        trend=Markup(drawn),
+        untimed=found.untimed,
+        when=f"{when.capitalize()}, {found.zone}" if found.bins else when.capitalize(),
+        rows=[_row(record, when, zone) for record in latest],
+        more=len(records) - len(latest),
+        broken=folder.broken,
+    )
+
+
+def _suitable(records: Sequence[Record], when: When) -> By:
+    times = [at for record in records if (at := _at(record, when)) is not None]
+    return "hour" if times and max(times) - min(times) < timedelta(days=3) else "day"
+
+
+def _at(record: Record, when: When) -> datetime | None:
+    return record.scored if when == "scored" else record.recorded
+
+
+def _tiles(records: Sequence[Record], spoken: Sequence[Record]) -> list[tuple[str, str]]:
+    utterances = [record.utterances for record in records if record.utterances is not None]
+    sure = [record.confidence for record in spoken]
+    return [
+        ("Recordings", f"{len(records):,}"),
+        ("With speech", f"{len(spoken):,}"),
+        ("Audio", _length(sum(record.duration_s for record in records))),
+        ("Utterances", f"{sum(utterances):,}" if utterances else "–"),
+        ("Mean confidence", f"{sum(sure) / len(sure):.0%}" if sure else "–"),
+    ]
+
+
+def _shares(spoken: Sequence[Record]) -> list[dict[str, Any]]:
+    counts = Counter(record.emotion for record in spoken)
+    found = []
+    for label, zh in zip(LABELS, LABELS_ZH, strict=True):
+        if n := counts[label]:
+            share = n / len(spoken)
+            told = {"percent": f"{100 * share:.2f}", "shown": f"{share:.0%}" if share >= 0.005 else "<1%"}
+            found.append({"label": label, "zh": zh, "count": n, **told})
+    return found
+
+
+def _taught(records: Sequence[Record]) -> list[tuple[str, str, int]]:
+    counts = Counter((str(r.taught.get("name", "")), str(r.taught["label"])) for r in records if r.taught)
+    return [(name, label, n) for (name, label), n in sorted(counts.items())]
+
+
+def _row(record: Record, when: When, zone: tzinfo | None) -> dict[str, Any]:
+    at = _at(record, when)
+    return {
+        "name": record.name,
+        "speech": record.speech,
+        "emotion": record.emotion,
+        "zh": LABELS_ZH[LABELS.index(record.emotion)],
+        "taught": record.taught["label"] if record.taught else "",
+        "confidence": f"{record.confidence:.0%}" if record.speech else "–",
+        "length": _length(record.duration_s),
+        "utterances": "–" if record.utterances is None else record.utterances,
+        "at": f"{at.astimezone(zone):%Y-%m-%d %H:%M}" if at else "–",
+    }
+
+
+def _length(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02} min"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
