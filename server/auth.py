@@ -28,7 +28,9 @@ def check_monitor(server_token: str, monitor_token: str, presented: object) -> N
     if not monitor_token:
         return
     if not isinstance(presented, str) or not hmac.compare_digest(presented.encode(), monitor_token.encode()):
-        raise ClientError("UNAUTHORIZED", "the desk needs an access token of its own; ask its operator for it")
+        raise ClientError(
+            "UNAUTHORIZED", "the desk needs an access token of its own; ask its operator for it"
+        )
 
 
 def bearer(header: str | None) -> str | None:

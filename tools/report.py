@@ -32,7 +32,7 @@ def page(
     records = folder.records
     spoken = [record for record in records if record.speech]
     found = trends.trend(records, by or _suitable(records, when), zone, when)
-    drawn = pictures.svg(trends.draw(found), "trend") if found.bins else ""
+    drawn = pictures.svg(trends.draw(found), "trend") if len(found.bins) > 1 else ""  # one bin is no trend
     silent = len(records) - len(spoken)
     latest = sorted(records, key=lambda one: (_at(one, when) or one.scored, one.name), reverse=True)[
         :MOST_ROWS

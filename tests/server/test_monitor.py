@@ -237,7 +237,9 @@ def test_nothing_leaks_from_one_side_to_the_other(
     watcher.call("open", {"session_id": begun["session_id"]})
     speaker.speak(demo_pcm[: 6 * SECOND])
     speaker.stop()
-    eventually(lambda: summaries(watcher)[begun["session_id"]]["state"] == "ended", "it has ended")
+    ended = lambda p: p.get("summary", {}).get("state") == "ended"  # noqa: E731
+    watcher.wait_for("session", ended)
+    session_of(watcher, begun["session_id"])
     assert {name for name, _ in watcher.heard} == {"summaries", "session"}
     assert not {name for name, _ in speaker.heard} & {"summaries", "session"}
     assert not silent.heard
