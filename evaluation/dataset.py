@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from server import files
+from server.recognition import files
 from stream.types import LABELS
 
 MANIFEST = "manifest.csv"

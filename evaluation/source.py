@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from evaluation.conditions import Noise, read, telephone
 from evaluation.dataset import Clip
 from evaluation.listen import Task, speech_start
-from server.files import UnreadableFile
+from server.recognition.files import UnreadableFile
 from stream.gate import GateConfig
 from stream.types import SAMPLE_RATE
 

@@ -12,24 +12,24 @@ from types import FrameType
 from flask import Flask
 
 from server import hub, logs, taught
-from server.alerts import Announcer, announce
-from server.board import Board
+from server.alerting.alerts import Announcer, announce
 from server.client_files import add_client_routes
 from server.config import Config, ConfigError
 from server.cors import allow_origins
+from server.desk.board import Board
+from server.desk.monitor import Monitor
 from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.metrics import Metrics
-from server.monitor import Monitor
-from server.recognition_routes import add_recognition_routes
-from server.record_routes import add_record_routes
-from server.recording import Recorder
+from server.recognition.recognition_routes import add_recognition_routes
+from server.recognition.upload_pool import Recognisers
+from server.recognition.uploads import Uploads
+from server.records.record_routes import add_record_routes
+from server.records.recording import Recorder
 from server.request_log import add_request_log
 from server.rest import STATIC, add_routes
 from server.sessions import Sessions
 from server.sockets import Sockets
-from server.upload_pool import Recognisers
-from server.uploads import Uploads
 from stream.taught import Taught
 
 log = logging.getLogger("server")

@@ -110,13 +110,13 @@ def analyze(
     config: ConfigFile = ROOT / "config.yaml",
 ) -> None:
     """Score recordings: WAV, MP3, M4A, FLAC, OGG, WebM and more; any rate, any number of channels, any length."""
-    from server.analyze import main as run
+    from server.analysis.analyze import main as run
 
     named = {"name": found(model), "device": device, "taught": found(taught)}
     loaded = settings(config, given(model=named))
     order = None
     if out is not None:
-        from server.analyze_folder import Order
+        from server.analysis.analyze_folder import Order
 
         if len(paths) != 1 or not paths[0].is_dir():
             raise typer.BadParameter("give one folder of recordings", param_hint="--out")

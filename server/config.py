@@ -23,7 +23,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from server.alert_config import Alerts
+from server.alerting.alert_config import Alerts
 from server.engine import EngineSettings
 from server.yaml_lines import line_of, nearest
 from stream.batching import BatchLimits
@@ -83,7 +83,9 @@ class Engine(_Section):
     max_queue: int = Field(1024, ge=1)  # live windows held; more are refused as OVERLOADED
     max_background: int = Field(64, ge=1)  # windows of files held beside them
     deadline_ms: float = Field(8000, gt=0)  # a window without scores by then is lost as INFERENCE_TIMEOUT
-    background_deadline_s: float = Field(120, gt=0)  # files are given up when live streams leave no room so long
+    background_deadline_s: float = Field(
+        120, gt=0
+    )  # files are given up when live streams leave no room so long
     hang_s: float = Field(20, gt=1)  # a model process silent for this long is replaced
 
 

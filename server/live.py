@@ -17,8 +17,8 @@ from functools import partial
 import numpy as np
 
 from server import wire
-from server.alert_config import Rule
-from server.alerts import Watch
+from server.alerting.alert_config import Rule
+from server.alerting.alerts import Watch
 from server.config import Limits
 from server.engine import Busy, Engine, Timing
 from server.errors import ClientError

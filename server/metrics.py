@@ -105,7 +105,9 @@ class Metrics:
         self.webhooks = Counter(
             "emotion_webhooks", "Alerts sent over HTTP, by how that ended", ["target", "result"], registry=r
         )
-        self.records = Counter("emotion_records", "Session records, by how they ended", ["result"], registry=r)
+        self.records = Counter(
+            "emotion_records", "Session records, by how they ended", ["result"], registry=r
+        )
         for result in RECORD_RESULTS:
             self.records.labels(result)
         self._up = Gauge("emotion_engine_up", "1 while the model answers", registry=r)

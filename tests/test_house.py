@@ -121,7 +121,9 @@ def test_the_client_needs_nothing_but_its_two_libraries() -> None:
 @pytest.mark.parametrize("name", list(ours("tools")))
 def test_the_toolbox_imports_heavy_libraries_only_when_they_are_needed(name: str) -> None:
     heavy = {"torch", "matplotlib", "sklearn", "umap", "scipy", "pyarrow"}
-    assert not {i.module for i in imports(name, ours("tools")[name]) if not i.inside and top(i.module) in heavy}
+    assert not {
+        i.module for i in imports(name, ours("tools")[name]) if not i.inside and top(i.module) in heavy
+    }
 
 
 def test_only_the_command_line_knows_the_toolbox() -> None:

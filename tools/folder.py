@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from server.analyze_journal import EACH, latest, shown
-from server.analyze_journal import NAME as JOURNAL
+from server.analysis.analyze_journal import EACH, latest, shown
+from server.analysis.analyze_journal import NAME as JOURNAL
 from stream.types import LABELS, N_LABELS, Floats, JsonDict
 from tools import embedding
 

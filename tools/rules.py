@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from server import wire
-from server.alert_config import Rule
-from server.alerts import alert_event
-from server.results import RESULT
-from server.session_record import RECORD
+from server.alerting.alert_config import Rule
+from server.alerting.alerts import alert_event
+from server.recognition.results import RESULT
+from server.records.session_record import RECORD
 from stream.rules import CROSSINGS, Alert, Judge
 from stream.types import LABELS, N_LABELS, Floats, JsonDict, UtteranceScored
 

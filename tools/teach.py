@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from server import files, taught
-from server.analyze_folder import look
-from server.analyze_journal import shown
+from server import taught
+from server.analysis.analyze_folder import look
+from server.analysis.analyze_journal import shown
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
-from server.recognise import Wish
+from server.recognition import files
+from server.recognition.recognise import Wish
 from stream.taught import MAX_LABELS, Taught
 from stream.types import Floats
 from tools import folder, lesson

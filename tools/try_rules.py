@@ -12,11 +12,11 @@ import numpy as np
 import orjson
 import soundfile
 
-from server import decode, files
 from server.config import Config
 from server.errors import ClientError
-from server.results import RESULT
-from server.session_record import RECORD
+from server.recognition import decode, files
+from server.recognition.results import RESULT
+from server.records.session_record import RECORD
 from stream.codec import Resampler
 from stream.offline import run
 from stream.types import EmotionModel, Floats, FramesScored, UtteranceScored

@@ -17,8 +17,8 @@ from PIL import Image
 from evaluation.run import Request, main
 from server import config as configuration
 from server.engine.inprocess import InProcessEngine
-from server.files import analyze
-from server.recognise import Wish
+from server.recognition.files import analyze
+from server.recognition.recognise import Wish
 from stream.models.registry import load_model
 from stream.types import LABELS, SAMPLE_RATE, Floats
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server import config
-from server.alert_config import Alerts, Rule, Webhook
+from server.alerting.alert_config import Alerts, Rule, Webhook
 from server.config import Config, ConfigError
 from server.yaml_lines import line_of
 from stream import rules

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from server.analyze_folder import look
+from server.analysis.analyze_folder import look
 from tests.conftest import ROOT
 
 COMMAND = [sys.executable, "-m", "server", "analyze", "--model", "fake"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from server.board import Board
-from server.desks import BEHIND, Desk, Desks
+from server.desk.board import Board
+from server.desk.desks import BEHIND, Desk, Desks
 from server.listeners import SessionInfo
 from server.transport import TextPacket
 from server.wire import Json

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from server import files
 from server.config import Config
 from server.engine import EngineSettings
 from server.engine.inprocess import InProcessEngine
-from server.recognise import Wish
+from server.recognition import files
+from server.recognition.recognise import Wish
 from stream.models.fake import FakeModel
 from stream.types import LABELS
 

@@ -17,7 +17,7 @@ from server import config, wire
 from server.engine import Health, Reply, Timing
 from server.listeners import SessionInfo
 from server.metrics import Metrics
-from server.recording import Recorder
+from server.records.recording import Recorder
 from server.sessions import Sessions
 from stream.models.fake import FakeModel
 from stream.types import HOP, ModelSpec, Window

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from server import session_record
+from server.records import session_record
 from stream.types import LABELS
 from tests.conftest import Server
 from tests.server.clients import Client, Payload, eventually

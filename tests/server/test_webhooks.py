@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 import pytest
 
-from server import webhooks
-from server.alert_config import Webhook
+from server.alerting import webhooks
+from server.alerting.alert_config import Webhook
+from server.alerting.webhooks import Receiver
 from server.listeners import SessionInfo
-from server.webhooks import Receiver
 from stream.types import JsonDict
 from tests.conftest import ROOT, free_port
 from tests.server.clients import eventually

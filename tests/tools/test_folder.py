@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.analyze_journal import Entry, Journal, Stamp
+from server.analysis.analyze_journal import Entry, Journal, Stamp
 from stream.types import LABELS
 from tests.tools.conftest import Make, result, scores
 from tools import folder

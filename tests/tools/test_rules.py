@@ -14,7 +14,7 @@ from server import config, wire
 from server.config import Config
 from server.engine.inprocess import InProcessEngine
 from server.metrics import Metrics
-from server.recording import Recorder
+from server.records.recording import Recorder
 from server.sessions import Sessions
 from stream.models.fake import FakeModel
 from tests.server.test_policy import Everything
@@ -112,8 +112,8 @@ def test_a_recording_gives_what_a_live_session_would(
 def test_a_result_of_frames_is_judged_with_its_windows(
     settings: Config, call: np.ndarray, tmp_path: Path
 ) -> None:
-    from server import files
-    from server.recognise import Wish
+    from server.recognition import files
+    from server.recognition.recognise import Wish
 
     path = tmp_path / "call.wav"
     soundfile.write(path, call[:, 0], 16_000, "PCM_16")

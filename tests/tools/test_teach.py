@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from server.analyze import local_engine
+from server.analysis.analyze import local_engine
 from server.config import Config
 from stream import taught
 from tests.conftest import ROOT

@@ -14,9 +14,9 @@ from server import auth, hub, openapi
 from server.config import Config
 from server.errors import CODES, ClientError
 from server.metrics import Metrics
-from server.results import AUDIO, CSV, EMBEDDING, RESULT
-from server.upload_pool import Gone
-from server.uploads import PREFIX, Answer, Told, Uploads
+from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
+from server.recognition.upload_pool import Gone
+from server.recognition.uploads import PREFIX, Answer, Told, Uploads
 from stream.types import JsonDict
 
 NDJSON = "application/x-ndjson"

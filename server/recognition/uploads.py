@@ -23,10 +23,10 @@ from server.config import ROOT, Config
 from server.errors import ClientError
 from server.logs import REQUEST
 from server.metrics import Metrics
-from server.outputs import OutputStore, StoreError, id_of
-from server.results import AUDIO, CSV, EMBEDDING, RESULT
-from server.upload_form import Form, receive
-from server.upload_pool import Gone, Recognisers
+from server.recognition.outputs import OutputStore, StoreError, id_of
+from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
+from server.recognition.upload_form import Form, receive
+from server.recognition.upload_pool import Gone, Recognisers
 from stream.types import JsonDict
 
 PREFIX = "/api/v1/results"
@@ -168,7 +168,9 @@ class Uploads:
         limits = [str(self.store.root), str(self._files.keep_days), str(self._files.keep_gb)]
         try:
             subprocess.run(
-                [sys.executable, "-m", "server.outputs", *limits, "outputs"], cwd=ROOT, check=False
+                [sys.executable, "-m", "server.recognition.outputs", *limits, "outputs"],
+                cwd=ROOT,
+                check=False,
             )
         except OSError as broken:
             log.error("old results cannot be swept: %s", broken)

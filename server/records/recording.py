@@ -25,12 +25,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from server import session_record as files
 from server import wire
 from server.config import ROOT, Config
 from server.listeners import SessionInfo
 from server.metrics import Metrics
-from server.outputs import OutputStore, id_of
+from server.recognition.outputs import OutputStore, id_of
+from server.records import session_record as files
 from stream.tally import GRID, Tally, pieces
 from stream.types import LABELS, N_LABELS, Floats, JsonDict
 
@@ -176,7 +176,9 @@ class Recorder:
         """In a process of its own: looking at thousands of folders would hold up everybody who speaks."""
         try:
             subprocess.run(
-                [sys.executable, "-m", "server.outputs", *self._limits, "session"], cwd=ROOT, check=False
+                [sys.executable, "-m", "server.recognition.outputs", *self._limits, "session"],
+                cwd=ROOT,
+                check=False,
             )
         except OSError as broken:
             log.error("old records cannot be swept: %s", broken)

@@ -24,8 +24,8 @@ from server.config import ROOT, Config
 from server.engine import Busy, Engine, Timing
 from server.engine.messages import Answers, pack, unpack_window
 from server.errors import ClientError
-from server.upload_form import Form
-from server.upload_pipe import Broken, Pipe, Said
+from server.recognition.upload_form import Form
+from server.recognition.upload_pipe import Broken, Pipe, Said
 from stream.types import Answer, Failed, JsonDict, Window
 
 SILENCE_S = 120.0  # without a word, and waiting for no scores, it is stuck
@@ -193,7 +193,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "server.upload_worker", str(theirs.fileno())],
+                [sys.executable, "-m", "server.recognition.upload_worker", str(theirs.fileno())],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],

@@ -17,12 +17,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from server import analyze_folder, files, taught, wire
-from server.analyze_folder import Order
+from server import taught, wire
+from server.analysis import analyze_folder
+from server.analysis.analyze_folder import Order
 from server.config import Config, ConfigError
 from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
-from server.recognise import Wish
+from server.recognition import files
+from server.recognition.recognise import Wish
 from stream.batching import BatchLimits
 from stream.models.registry import load_model
 from stream.types import JsonDict

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from server import wire
-from server.alert_config import Alerts, Level, Rule
+from server.alerting.alert_config import Alerts, Level, Rule
+from server.alerting.webhooks import RESULTS, Receiver
 from server.listeners import SessionInfo
 from server.metrics import Metrics
-from server.webhooks import RESULTS, Receiver
 from stream.rules import Alert, Judge
 from stream.types import LABELS, LABELS_ZH, FramesScored, JsonDict, StreamEvent, UtteranceScored
 

@@ -17,7 +17,7 @@ import orjson
 from engineio import packet as engineio_packet
 from socketio.packet import EVENT
 
-from server.board import Board, Card
+from server.desk.board import Board, Card
 from server.limits import TokenBucket
 from stream.types import JsonDict
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from server.config import Config
-from server.decode import SUFFIXES
 from server.engine import Engine
 from server.errors import ClientError
-from server.recognise import Tell, Wish, recognise
-from server.results import Recording
+from server.recognition.decode import SUFFIXES
+from server.recognition.recognise import Tell, Wish, recognise
+from server.recognition.results import Recording
 
 __all__ = ["SUFFIXES", "UnreadableFile", "analyze", "find"]
 

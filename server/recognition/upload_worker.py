@@ -1,8 +1,8 @@
 """The process that reads what strangers send: decodes, listens, writes results. It asks its parent for scores.
 
-Run by `upload_pool` as `python -m server.upload_worker FD` and by nobody else, and kept from one file to the next.
-A decoder that crashes, or asks for a machine's memory, ends this process and nothing more. It ends when its parent
-does.
+Run by `upload_pool` as `python -m server.recognition.upload_worker FD` and by nobody else, and kept from one file
+to the next. A decoder that crashes, or asks for a machine's memory, ends this process and nothing more. It ends
+when its parent does.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from server.config import Config
 from server.engine import Health, Reply
 from server.engine.messages import Answers, pack_window, unpack
 from server.errors import ClientError
-from server.recognise import Wish, recognise
-from server.results import Recording
-from server.upload_pipe import Broken, Pipe, Said
+from server.recognition.recognise import Wish, recognise
+from server.recognition.results import Recording
+from server.recognition.upload_pipe import Broken, Pipe, Said
 from stream.types import JsonDict, ModelSpec, Window
 
 MEMORY = 2 << 30  # bytes of address space: what a decoder may ask for; a recording needs a tenth of it

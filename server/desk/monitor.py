@@ -15,9 +15,9 @@ from typing import Any
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from server import auth, wire
-from server.board import Board, Card
 from server.config import Config
-from server.desks import MESSAGES_PER_S, NAMESPACE, TICK_S, Desk, Desks
+from server.desk.board import Board, Card
+from server.desk.desks import MESSAGES_PER_S, NAMESPACE, TICK_S, Desk, Desks
 from server.errors import ClientError
 from server.metrics import Metrics
 from stream.types import LABELS, JsonDict

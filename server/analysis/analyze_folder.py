@@ -31,13 +31,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from server import analyze_table, files, taught
-from server.analyze_journal import EACH, Entry, Journal, Stamp, shown
+from server import taught
+from server.analysis import analyze_table
+from server.analysis.analyze_journal import EACH, Entry, Journal, Stamp, shown
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
-from server.recognise import Wish
-from server.results import AUDIO, RESULT
+from server.recognition import files
+from server.recognition.recognise import Wish
+from server.recognition.results import AUDIO, RESULT
 from stream.taught import Taught
 from stream.types import JsonDict
 

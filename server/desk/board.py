@@ -1,8 +1,8 @@
 """The desk's board: of every session a card, kept up to date as the session speaks, in memory that is bounded.
 
 The board is a listener: it is told every event in the path of the live results, and takes microseconds over each.
-`server.monitor` asks it for what a card shows, whole or as what has changed since the last time. How cards are
-ordered is said at `trouble`.
+`server.desk.monitor` asks it for what a card shows, whole or as what has changed since the last time. How cards
+are ordered is said at `trouble`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from server.history import Heat, History, Recent
 from server.listeners import SessionInfo
+from server.records.history import Heat, History, Recent
 from server.wire import STEP_MS
 from stream.types import LABELS, JsonDict
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from server.analyze_journal import Entry, shown
+from server.analysis.analyze_journal import Entry, shown
 from stream.types import LABELS
 
 HEADER = (

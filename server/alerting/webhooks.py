@@ -22,7 +22,7 @@ import orjson
 import urllib3
 
 from server import __version__
-from server.alert_config import Webhook
+from server.alerting.alert_config import Webhook
 from server.listeners import SessionInfo
 from stream.types import JsonDict
 

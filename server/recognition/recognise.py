@@ -20,11 +20,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from server import decode
 from server.config import Config
 from server.engine import Busy, Engine, Timing
 from server.errors import ClientError
-from server.results import AUDIO, Recording
+from server.recognition import decode
+from server.recognition.results import AUDIO, Recording
 from stream.codec import Resampler
 from stream.session import StreamConfig, StreamSession
 from stream.taught import Taught

@@ -191,7 +191,7 @@ def _size(folder: Path) -> int:
 
 
 def main(root: str, keep_days: str, keep_gb: str, *kinds: str) -> None:
-    """`python -m server.outputs ROOT DAYS GB KIND…`: one sweep, for servers that have no time for it."""
+    """`python -m server.recognition.outputs ROOT DAYS GB KIND…`: one sweep; a server has no time for it."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     os.nice(10)
     OutputStore(Path(root), float(keep_days), float(keep_gb)).sweep(tuple(k for k in KINDS if k in kinds))

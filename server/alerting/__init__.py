@@ -1,0 +1,1 @@
+"""Rules from the settings, and who is told when one fires."""

@@ -1,0 +1,1 @@
+"""`./run.sh analyze`: files and folders from the command line."""

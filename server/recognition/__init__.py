@@ -1,0 +1,1 @@
+"""Recordings sent or named: decoded, recognised as a live stream is, their results kept in folders."""

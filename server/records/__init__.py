@@ -1,0 +1,1 @@
+"""What a session leaves behind, where recording is on: timelines, utterances, alerts, audio."""
