@@ -82,7 +82,7 @@ const en = {
   "panel.utterances.none": "Each stretch of speech is listed here when it ends.",
   "panel.utterances.kept": "the last {n}",
   "panel.speech": "Speech",
-  "panel.negative": "Negative of late",
+  "panel.negative": "Negative lately",
   "panel.lost": "Lost",
   "panel.id": "Session id",
   "error.CLOSED": "The desk is closed.",
