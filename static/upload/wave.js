@@ -26,7 +26,9 @@ export class Wave {
     if (this.canvas.height !== Math.round(height * px)) this.canvas.height = Math.round(height * px);
     const ctx = this.canvas.getContext("2d");
     const css = getComputedStyle(this.canvas);
-    const view = { ctx, from, to, height, left: LEFT, right: width - RIGHT, colour: (name) => css.getPropertyValue(`--${name}`).trim() };
+    const known = new Map(); // asked for every column
+    const colour = (name) => known.get(name) ?? known.set(name, css.getPropertyValue(`--${name}`).trim()).get(name);
+    const view = { ctx, from, to, height, left: LEFT, right: width - RIGHT, colour };
     view.x = (s) => LEFT + ((s - from) / (to - from)) * (width - LEFT - RIGHT);
     ctx.setTransform(px, 0, 0, px, 0, 0);
     ctx.clearRect(0, 0, width, height);

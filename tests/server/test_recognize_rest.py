@@ -45,13 +45,13 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         files__concurrent=1,
         files__wait_s=1,
     ) as server:
-        server.recognition.outputs = folder  # type: ignore[attr-defined]
+        server.outputs = folder  # type: ignore[attr-defined]
         yield server
         assert "Traceback" not in server.log()  # INTERNAL is in it: a test kills a process
 
 
 def outputs(server: Server) -> list[Path]:
-    folder: Path = server.recognition.outputs  # type: ignore[attr-defined]
+    folder: Path = server.outputs  # type: ignore[attr-defined]
     return sorted(folder.iterdir())
 
 
