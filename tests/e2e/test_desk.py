@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -10,8 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
+from bench.speech import default_data
 from tests.conftest import Server
 from tests.server.clients import BYTES_PER_S, Client
 from tests.server.conftest import no_traceback, running
@@ -83,10 +87,15 @@ def desk(browser: Any) -> Iterator[Open]:
 
 
 class Calls:
-    """Sessions of one connection that all speak the recording, each from another place, at the pace of life."""
+    """Sessions of one connection that speak the recording, each from another place, at the pace of life.
 
-    def __init__(self, server: Server, pcm: bytes, starts: list[dict[str, Any]]) -> None:
-        self.client, self._pcm = Client(server.url), pcm
+    `angry`: what the last of them speaks instead.
+    """
+
+    def __init__(
+        self, server: Server, pcm: bytes, starts: list[dict[str, Any]], angry: bytes | None = None
+    ) -> None:
+        self.client, self._pcm = Client(server.url), [pcm] * (len(starts) - 1) + [angry or pcm]
         self.ids = [self.client.start(**start)["session_id"] for start in starts]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._speak)
@@ -104,9 +113,10 @@ class Calls:
         began, at = time.monotonic(), 0
         while not self._over.wait(max(0.0, began + at / BYTES_PER_S - time.monotonic())):
             for number, session_id in enumerate(self.ids):
-                begin = (at + number * 7 * CHUNK) % (len(self._pcm) - CHUNK)
+                pcm = self._pcm[number]
+                begin = (at + number * 7 * CHUNK) % (len(pcm) - CHUNK)
                 self.client.send(
-                    "audio_stream", {"session_id": session_id, "chunk": self._pcm[begin : begin + CHUNK]}
+                    "audio_stream", {"session_id": session_id, "chunk": pcm[begin : begin + CHUNK]}
                 )
             at += CHUNK
 
@@ -224,5 +234,34 @@ def test_fifty_calls_one_of_which_turns_angry(desk: Open, demo_pcm: bytes) -> No
         expect(page.locator("#announce")).to_contain_text("Strong anger")
         first.locator(".title").click()
         expect(page.locator("#panel-alerts")).to_contain_text("Strong anger")
+        assert page.faults == []
+        no_traceback(server.log())
+
+
+def spoken(emotion: str) -> bytes:
+    """Clips of one emotion by EmoDB's test speakers, whom the model has not heard, with pauses; PCM16."""
+    manifest = default_data() / "manifest.csv"
+    if not manifest.exists():
+        pytest.skip(f"there are no recordings of people at {manifest.parent} (EMOTION_DATA)")
+    with manifest.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["corpus"] == "emodb" and row["split"] == "test"]
+    clips = [
+        soundfile.read(manifest.parent / r["path"], dtype="int16")[0] for r in rows if r["emotion"] == emotion
+    ]
+    pause = np.zeros(12_000, np.int16)
+    return np.concatenate([part for clip in clips for part in (clip // 2, pause)]).astype("<i2").tobytes()
+
+
+@pytest.mark.slow
+def test_among_fifty_people_the_angry_one_stands_out(desk: Open) -> None:
+    """Real voices, and the rules as they ship."""
+    calm, angry = spoken("neutral"), spoken("angry")
+    with running(limits__max_sessions_per_connection=60) as server, Calls(server, calm, people(50), angry):
+        page = desk(server, viewport={"width": 1440, "height": 1000})
+        expect(page.locator("#cards .call")).to_have_count(50)
+        caller = page.locator("#cards .call", has_text="Caller 49")
+        expect(caller).to_have_attribute("data-level", "critical")
+        caller.locator(".title").click()
+        expect(page.locator("#panel-alerts")).to_contain_text("Strong angry")
         assert page.faults == []
         no_traceback(server.log())
