@@ -3,7 +3,7 @@
 Features are computed by the network's own `features`, so that training and serving cannot drift apart. Of each
 clip of `train` and `val` several augmented versions are kept beside the clean one; `test` is kept clean. Among
 them are sounds made here (`training.sounds`), other ones in each version. The cache is one float16 array per
-version, in `training/work/`, which git ignores.
+version, in `training/cache/`, which git ignores.
 """
 
 from __future__ import annotations
