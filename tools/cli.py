@@ -47,16 +47,16 @@ class Form(StrEnum):
     csv = "csv"
 
 
+Counts = Annotated[When, typer.Option(help="The time that counts: of scoring, or of recording.")]
+Zone = Annotated[str | None, typer.Option(help="As in Europe/Berlin or UTC. [default: this machine's]")]
+
+
 @app.command()
 def trend(
     folder: Results,
     by: Annotated[By, typer.Option(help="The width of a bin.")] = By.day,
-    when: Annotated[
-        When, typer.Option(help="The time that counts: of scoring, or of recording.")
-    ] = When.scored,
-    zone: Annotated[
-        str | None, typer.Option(help="As in Europe/Berlin or UTC. [default: this machine's]")
-    ] = None,
+    when: Counts = When.scored,
+    zone: Zone = None,
     of: Of = None,
     out: Out = None,
 ) -> None:
@@ -224,12 +224,8 @@ def report(
         Path | None, typer.Option("--out", help="The page. [default: outputs/report_….html]")
     ] = None,
     by: Annotated[By | None, typer.Option(help="The width of a bin. [default: what suits]")] = None,
-    when: Annotated[
-        When, typer.Option(help="The time that counts: of scoring, or of recording.")
-    ] = When.scored,
-    zone: Annotated[
-        str | None, typer.Option(help="As in Europe/Berlin or UTC. [default: this machine's]")
-    ] = None,
+    when: Counts = When.scored,
+    zone: Zone = None,
     title: Annotated[str | None, typer.Option(help="A heading. [default: the folder's name]")] = None,
     of: Of = None,
 ) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,19 @@ import soundfile
 
 from bench.speech import default_data
 from tests.conftest import Server
+from tests.e2e.browser import (
+    CHROMIUM,
+    IN_A_BROWSER,
+    Open,
+    expect,
+    give_token,
+    same_in_both,
+    sync_api,
+    watched_page,
+)
 from tests.server.clients import BYTES_PER_S, Client
 from tests.server.conftest import no_traceback, running
 
-sync_api = pytest.importorskip("playwright.sync_api")
-expect = sync_api.expect
-
-CHROMIUM = shutil.which("chromium")
-PATIENCE_MS = 30_000
 CHUNK = 9_600  # bytes: 300 ms
 
 # The voices of the demo recording are acted mildly: a rule that the first angry ones of them fulfil.
@@ -39,12 +43,7 @@ EAGER = json.dumps(
     ]
 )
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
-]
-
-Open = Callable[..., Any]
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +71,8 @@ def desk(browser: Any) -> Iterator[Open]:
     def desk(server: Server, path: str = "/desk", **settings: Any) -> Any:
         context = browser.new_context(**{"locale": "en-GB", "reduced_motion": "reduce", **settings})
         contexts.append(context)
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
-        page.faults = []
-        page.on("pageerror", lambda fault: page.faults.append(str(fault)))
-        page.on("console", lambda said: said.type == "error" and page.faults.append(said.text))
-        page.goto(server.url + path)
-        return page
+        return watched_page(context, server.url + path)
 
-    expect.set_options(timeout=PATIENCE_MS)
     yield desk
     for context in contexts:
         context.close()
@@ -195,10 +187,7 @@ def test_it_speaks_chinese_fits_a_phone_and_says_when_it_is_cut_off(
 def test_both_languages_say_everything(server: Server, desk: Open) -> None:
     page = desk(server)
     words = page.evaluate("() => import('/static/desk/words.js').then(module => module.DESK_WORDS)")
-    assert words["en"].keys() == words["zh"].keys()
-    for key in words["en"]:
-        places = [sorted(re.findall(r"\{\w+\}", words[language][key])) for language in ("en", "zh")]
-        assert places[0] == places[1], key
+    same_in_both(words)
     all_words = page.evaluate("() => import('/static/words.js').then(module => Object.keys(module.WORDS.en))")
     used = page.evaluate(
         "() => [...document.querySelectorAll('[data-t]')].map(e => e.dataset.t).filter(key => key !== '{name}')"
@@ -211,13 +200,7 @@ def test_a_closed_desk_says_so_and_a_locked_one_asks(desk: Open) -> None:
         expect(desk(server).locator("#notices")).to_contain_text("monitor.token")
     with running(model__name="fake", monitor__token="sesame") as server:
         page = desk(server)
-        dialog = page.get_by_role("dialog")
-        for token in ("wrong", "sesame"):
-            expect(dialog).to_be_visible()
-            dialog.get_by_label("Token").fill(token)
-            dialog.get_by_role("button", name="Connect").click()
-            if token == "wrong":
-                expect(dialog).to_contain_text("not accepted")
+        give_token(page)
         expect(page.locator("#state")).to_have_text("Connected")
 
 

@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Server
-from tests.e2e.test_live_page import CHROMIUM, Open, chromium, expect, open_page, start
+from tests.e2e.browser import IN_A_BROWSER, Open, expect
+from tests.e2e.test_live_page import chromium, open_page, start
 
 __all__ = ["chromium", "open_page"]
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
-]
+pytestmark = IN_A_BROWSER
 
 RULES = [
     {"name": "any", "when": {"sum_of": ["neutral", "sad", "angry", "happy"], "above": 0.3}, "window_s": 1,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,26 @@ from typing import Any
 import pytest
 
 from tests.conftest import Server
+from tests.e2e.browser import (
+    CHROMIUM,
+    IN_A_BROWSER,
+    QUIET,
+    Open,
+    expect,
+    give_token,
+    same_in_both,
+    sync_api,
+    watched_page,
+)
 
-sync_api = pytest.importorskip("playwright.sync_api")
-expect = sync_api.expect
+pytestmark = IN_A_BROWSER
 
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
-]
-
-QUIET = [
-    "--no-sandbox",
-    "--no-first-run",
-    "--disable-quic",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
+MICROPHONE = [
+    *QUIET,
     "--use-fake-device-for-media-stream",
     "--host-resolver-rules=MAP plain.test 127.0.0.1",
 ]
-PATIENCE_MS = 30_000  # two busy cores: what is being waited for usually takes a tenth of this
 BARS = "#bars .value"
-
-Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +41,9 @@ def chromium() -> Iterator[Callable[[list[str]], Any]]:
         def launch(args: list[str]) -> Any:
             key = tuple(args)
             if key not in launched:
-                launched[key] = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *args])
+                launched[key] = playwright.chromium.launch(
+                    executable_path=CHROMIUM, args=[*MICROPHONE, *args]
+                )
             return launched[key]
 
         yield launch
@@ -69,15 +65,8 @@ def open_page(
         heard = [f"--use-file-for-fake-audio-capture={demo_wav}", "--use-fake-ui-for-media-stream"]
         context = chromium(heard if mic else []).new_context(**{"locale": "en-GB", **settings})
         contexts.append(context)
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
-        page.faults = []
-        page.on("pageerror", lambda fault: page.faults.append(str(fault)))
-        page.on("console", lambda said: said.type == "error" and page.faults.append(said.text))
-        page.goto(url)
-        return page
+        return watched_page(context, url)
 
-    expect.set_options(timeout=PATIENCE_MS)
     yield open_page
     for context in contexts:
         context.close()
@@ -204,10 +193,7 @@ def test_the_whole_page_changes_language(live_server: Server, open_page: Open) -
 def test_both_languages_say_everything(live_server: Server, open_page: Open) -> None:
     page = open_page(live_server.url)
     words = page.evaluate("() => import('/static/words.js').then(module => module.WORDS)")
-    assert words["en"].keys() == words["zh"].keys()
-    for key in words["en"]:
-        places = [sorted(re.findall(r"\{\w+\}", words[language][key])) for language in ("en", "zh")]
-        assert places[0] == places[1], key
+    same_in_both(words)
     used = page.evaluate(
         "() => [...document.querySelectorAll('[data-t]')].map(e => e.dataset.t).filter(key => key !== '{name}')"
     )
@@ -218,13 +204,7 @@ def test_a_server_with_a_token_is_asked_for_it(open_page: Open) -> None:
     server = Server(server__token="sesame")
     try:
         page = open_page(server.url)
-        dialog = page.get_by_role("dialog")
-        for token in ("wrong", "sesame"):
-            expect(dialog).to_be_visible()
-            dialog.get_by_label("Token").fill(token)
-            dialog.get_by_role("button", name="Connect").click()
-            if token == "wrong":
-                expect(dialog).to_contain_text("not accepted")
+        dialog = give_token(page)
         expect(dialog).not_to_be_visible()
         expect(page.locator("#state")).to_have_text("Connected")
         page.reload()  # kept in this tab

@@ -6,10 +6,9 @@ import csv
 import io
 import json
 import re
-import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,18 @@ import pytest
 import soundfile
 
 from tests.conftest import Server
+from tests.e2e.browser import (
+    CHROMIUM,
+    IN_A_BROWSER,
+    QUIET,
+    Open,
+    expect,
+    same_in_both,
+    sync_api,
+    watched_page,
+)
 
-sync_api = pytest.importorskip("playwright.sync_api")
-expect = sync_api.expect
-
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
-]
-
-QUIET = [
-    "--no-sandbox",
-    "--no-first-run",
-    "--disable-quic",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-]
-PATIENCE_MS = 30_000  # two busy cores: what is being waited for usually takes a tenth of this
-
-Open = Callable[..., Any]
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +56,8 @@ def open_page(chromium: Any) -> Iterator[Open]:
         viewport = {"width": 1280, "height": 900}
         context = chromium.new_context(**{"locale": "en-GB", "viewport": viewport, **settings})
         contexts.append(context)
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
-        page.faults = []
-        page.on("pageerror", lambda fault: page.faults.append(str(fault)))
-        page.on("console", lambda said: said.type == "error" and page.faults.append(said.text))
-        page.goto(f"{url}/upload")
-        return page
+        return watched_page(context, f"{url}/upload")
 
-    expect.set_options(timeout=PATIENCE_MS)
     yield open_page
     for context in contexts:
         context.close()
@@ -335,10 +317,7 @@ def test_the_page_is_chinese_too(server: Server, open_page: Open, demo_wav: Path
     done(page)
     expect(page.locator("#steps")).to_contain_text("Detect speech")
     words = page.evaluate("() => import('/static/upload/words.js').then(module => module.WORDS)")
-    assert words["en"].keys() == words["zh"].keys()
-    for key in words["en"]:
-        places = [sorted(re.findall(r"\{\w+\}", words[language][key])) for language in ("en", "zh")]
-        assert places[0] == places[1], key
+    same_in_both(words)
     known = page.evaluate("() => import('/static/words.js').then(module => Object.keys(module.WORDS.en))")
     used = page.evaluate(
         "() => [...document.querySelectorAll('[data-t], [data-t-label]')]"
