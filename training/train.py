@@ -33,7 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train and judge the compact model.")
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder with manifest.csv")
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "compact", help="where the weights go")
-    parser.add_argument("--work", type=Path, default=ROOT / "training" / "cache", help="features, checkpoints")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "training" / "cache", help="features, checkpoints"
+    )
     parser.add_argument("--versions", type=int, default=6, help="augmented copies of the training clips")
     parser.add_argument("--steps", type=int, default=FitConfig.steps)
     parser.add_argument("--seed", type=int, default=FitConfig.seed)
