@@ -1,4 +1,4 @@
-"""emotion2vec: windows per second beside `funasr.AutoModel.generate`; what 10 ms steps and bf16 cost and change.
+"""emotion2vec: windows per second beside `funasr.AutoModel.generate`; what 10 ms steps cost, bf16 and int8 change.
 
     python -m bench.emotion2vec                                   # base and large at full size, random weights
     python -m bench.emotion2vec --sizes base --batches 1,4 --rounds 3
@@ -7,7 +7,9 @@
 Without --folder the weights are random (`emotion2vec_random`): speed does not depend on them, and the scores mean
 nothing. `ours` gives what generate gives: features of the whole window every 20 ms, and its scores. A live
 window is the one the server scores: context, 50 frames and context, every 10 ms, from the first frame to score on;
-beside it the 20 ms features of the whole of it. Rounds alternate between the two sides; figures are medians.
+beside it the 20 ms features of the whole of it. Rounds alternate between the two sides, and small batches get
+more of them; figures are medians, those of the 10 ms grid medians of the ratios within a round, since a core's
+speed drifts between rounds.
 With one thread on a CPU the clock is the process's own CPU time, which other programs on the machine disturb
 least; else it is the wall clock.
 """
@@ -123,23 +125,27 @@ def measure(theirs: Any, ours: dict[str, Emotion2Vec], args: argparse.Namespace,
         times: dict[str, list[float]] = {key: [] for key in works}
         for work in works.values():
             work()
-        for _ in range(args.rounds):
+        for _ in range(args.rounds * max(1, 4 // batch)):
             for key, work in works.items():
                 times[key].append(clock(work))
         took = {key: median(values) for key, values in times.items()}
         # One window at a time is what generate does: beyond four its rate is that of four.
         rate = min(batch, 4) / took["generate"]
         for precision in ours:
-            mine, live_s = batch / took[f"{precision} 20"], took[f"{precision} live 10"]
+            mine = batch / took[f"{precision} 20"]
             cells = [
                 f"{mine:.2f}",
                 f"{mine / rate:.2f}",
-                f"{took[f'{precision} 10'] / took[f'{precision} 20']:.2f}",
-                f"{batch / live_s:.2f}",
-                f"{live_s / took[f'{precision} live 20']:.2f}",
+                f"{_ratio(times[f'{precision} 10'], times[f'{precision} 20']):.2f}",
+                f"{batch / took[f'{precision} live 10']:.2f}",
+                f"{_ratio(times[f'{precision} live 10'], times[f'{precision} live 20']):.2f}",
             ]
             table.add_row(str(batch), precision, f"{rate:.2f}", *cells)
     Console(width=120).print(table)
+
+
+def _ratio(dear: list[float], cheap: list[float]) -> float:
+    return median(a / b for a, b in zip(dear, cheap, strict=True))
 
 
 def _generate(theirs: Any, windows: Floats) -> None:
@@ -180,7 +186,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="base,large", help="small, base, large; random weights")
     parser.add_argument("--folder", type=Path, help="a folder with weights instead")
     parser.add_argument("--batches", default="1,4,16", type=lambda text: [int(n) for n in text.split(",")])
-    parser.add_argument("--precisions", default="float32,bfloat16")
+    parser.add_argument("--precisions", default="float32,bfloat16", help="and int8")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
@@ -193,9 +199,10 @@ def main() -> None:
             theirs = generator(folder, args.device, args.threads)
             ours = {p: _load(folder, args.device, p) for p in args.precisions.split(",")}
             measure(theirs, ours, args, f"{folder.name}{'' if args.folder else ' (random weights)'}")
-            if {"float32", "bfloat16"} <= ours.keys():
-                for line in differences(ours["float32"], ours["bfloat16"], theirs, args.seconds):
-                    print(f"- {line}")
+            if "float32" in ours:
+                exact = ours.pop("float32")
+                lines = [differences(exact, reduced, theirs, args.seconds) for reduced in ours.values()]
+                print(*dict.fromkeys(f"- {line}" for each in lines for line in each), sep="\n")
 
 
 def _load(folder: Path, device: str, precision: Precision) -> Emotion2Vec:

@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--size", default="large", help="small, base, large; random weights")
     parser.add_argument("--folder", type=Path, help="a folder with weights instead")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto", choices=["float32", "bfloat16", "auto"])
+    parser.add_argument("--precision", default="auto", choices=["float32", "bfloat16", "int8", "auto"])
     parser.add_argument("--cuda-graphs", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--max-batch", type=int, default=256)

@@ -64,7 +64,7 @@ class Model(_Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     # Of emotion2vec (docs/emotion2vec.md); the embedded model has no use for them.
     hub: Literal["modelscope", "huggingface"] = "modelscope"  # where weights are fetched by name
-    precision: Literal["float32", "bfloat16", "auto"] = "auto"  # auto: bfloat16 where that is faster
+    precision: Literal["float32", "bfloat16", "int8", "auto"] = "auto"  # auto: bfloat16 where that is faster
     allow_pickle: bool = False  # let a checkpoint run code when it is read: for files of your own only
     taught: str = ""  # a folder made by `./run.sh tools teach`: labels of your own beside the nine
 

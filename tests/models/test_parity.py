@@ -13,7 +13,20 @@ from stream.types import HOP, LABELS, Floats, frames_in
 from tests.models.conftest import sound
 
 CLOSE = 1e-4
+REDUCED = ("bfloat16", "int8")
 LENGTHS_S = (0.1, 0.1003, 0.137, 0.5, 1.0, 2.31, 7.0, 30.0)
+
+
+def loaded_in(precision: Any, folder: Any) -> Any:
+    """The same model; skips where this machine has no 8-bit products."""
+    import torch
+
+    from stream.models.emotion2vec import int8, load
+    from stream.models.emotion2vec.adapter import Options
+
+    if precision == "int8" and (unfit := int8.unfit(torch.device("cpu"))):
+        pytest.skip(unfit)
+    return load(str(folder), "cpu", Options(precision=precision))
 
 
 def generate(theirs: Any, samples: Floats, granularity: str = "utterance") -> tuple[Floats, Floats]:
@@ -110,19 +123,17 @@ def test_a_batch_gives_what_each_window_gives_alone(ours: Any) -> None:
             np.testing.assert_allclose(together[i], alone, atol=1e-5)
 
 
-def test_bf16_stays_near(folder: Any, ours: Any) -> None:
-    """Reduced precision: at least 95 % of frames agree, no utterance score moves by more than 0.03."""
+@pytest.mark.parametrize("precision", REDUCED)
+def test_reduced_precision_stays_near(folder: Any, ours: Any, precision: Any) -> None:
+    """At least 95 % of frames agree, no utterance score moves by more than 0.03."""
     import torch
 
-    from stream.models.emotion2vec import load
-    from stream.models.emotion2vec.adapter import Options
-
-    reduced = load(str(folder), "cpu", Options(precision="bfloat16"))
-    assert reduced.spec.dtype == "bfloat16"
+    reduced = loaded_in(precision, folder)
+    assert reduced.spec.dtype == precision
     agree = []
     for seed in range(6):
         x = sound(2.5, seed)
-        assert np.abs(heard_by(reduced, x)[0] - heard_by(ours, x)[0]).max() < 0.03
+        assert 0 < np.abs(heard_by(reduced, x)[0] - heard_by(ours, x)[0]).max() < 0.03
         with torch.inference_mode():
             frames = [m._forward(torch.from_numpy(x)[None])[0].argmax(-1) for m in (ours, reduced)]
         agree.append((frames[0] == frames[1]).float().mean().item())
@@ -151,13 +162,13 @@ def test_packing_that_computes_wrongly_is_not_used(monkeypatch: pytest.MonkeyPat
     assert not dense.can_pack()
 
 
+@pytest.mark.parametrize("precision", REDUCED)
 @pytest.mark.parametrize("seconds", [1.0, 8.0])
-def test_bf16_in_short_and_long_windows(folder: Any, ours: Any, seconds: float) -> None:
+def test_reduced_precision_in_short_and_long_windows(
+    folder: Any, ours: Any, seconds: float, precision: Any
+) -> None:
     """Attention takes another way in short windows than in long ones."""
-    from stream.models.emotion2vec import load
-    from stream.models.emotion2vec.adapter import Options
-
-    reduced = load(str(folder), "cpu", Options(precision="bfloat16"))
+    reduced = loaded_in(precision, folder)
     x = sound(seconds, 2)
     (probs, embedding), (exact, exact_embedding) = heard_by(reduced, x), heard_by(ours, x)
     np.testing.assert_allclose(probs, exact, atol=0.03)

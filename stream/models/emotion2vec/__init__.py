@@ -8,6 +8,7 @@ with the code; docs/emotion2vec.md says how to get them and under which licence.
     theirs      importing funasr's class, and nothing else of it
     checkpoint  a folder → funasr's class with its weights, without running code from either file
     dense       products with packed weights
+    int8        products of 8-bit integers, for CPUs
     layers      normalisation, convolution, transformer block
     encoder     the forward pass: samples → features → logits
     windows     pure numbers: the rule for live windows, fading at their edges

@@ -33,7 +33,7 @@ from stream.types import (
 
 log = logging.getLogger("model")
 
-Precision = Literal["float32", "bfloat16", "auto"]
+Precision = Literal["float32", "bfloat16", "int8", "auto"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Options:
     """How to load and run a checkpoint."""
 
     hub: Hub = "modelscope"
-    precision: Precision = "float32"  # auto: bfloat16 where the device multiplies it faster
+    precision: Precision = "float32"  # auto: bfloat16 where the device multiplies it faster; never int8
     allow_pickle: bool = False  # let model.pt run code when it is read: for files of your own only
     rule: WindowRule = field(default_factory=WindowRule)
     longest_s: float = 30.0  # a longer recording is heard in pieces of this length (`stream.whole`)
@@ -92,7 +92,7 @@ class Emotion2Vec:
         self.spec = ModelSpec(
             name=name,
             device=str(device),
-            dtype=str(encoder.place.dtype).removeprefix("torch."),
+            dtype=encoder.place.name,
             hop_frames=rule.hop,
             lookahead_frames=rule.hop - 1 + rule.right,
             state_size=rule.state_size,

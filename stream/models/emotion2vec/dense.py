@@ -25,6 +25,11 @@ class Place:
 
     device: torch.device
     dtype: torch.dtype
+    int8: bool = False  # the transformer's products, and only those (`int8`)
+
+    @property
+    def name(self) -> str:
+        return "int8" if self.int8 else str(self.dtype).removeprefix("torch.")
 
     @property
     def packed(self) -> bool:
@@ -117,8 +122,12 @@ def bf16_pays(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
+    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16"})
+
+
+def cpu_flags() -> set[str]:
+    """What Linux says that the processor can do; empty where it doesn't say."""
     try:
-        flags = {word for line in open("/proc/cpuinfo") if line.startswith("flags") for word in line.split()}  # noqa: PTH123, SIM115
+        return {word for line in open("/proc/cpuinfo") if line.startswith("flags") for word in line.split()}  # noqa: PTH123
     except OSError:
-        return False
-    return bool(flags & {"amx_bf16", "avx512_bf16"})
+        return set()

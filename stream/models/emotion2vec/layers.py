@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stream.models.emotion2vec.dense import Dense, Place
+from stream.models.emotion2vec.int8 import ROWS, Int8Dense
 
 SHORT = 160  # steps of 20 ms
 
@@ -54,10 +55,12 @@ class Block:
     def __init__(self, block: Any, place: Place) -> None:
         attention = block.attn
         self._heads, self._scale = int(attention.num_heads), float(attention.scale)
-        self._qkv = Dense(attention.qkv.weight, attention.qkv.bias, place)
-        self._out = Dense(attention.proj.weight, attention.proj.bias, place)
-        self._wide = Dense(block.mlp.fc1.weight, block.mlp.fc1.bias, place, gelu=True)
-        self._narrow = Dense(block.mlp.fc2.weight, block.mlp.fc2.bias, place)
+        dense = Int8Dense if place.int8 else Dense
+        self._dtype, self._rows = place.dtype, ROWS if place.int8 else None
+        self._qkv = dense(attention.qkv.weight, attention.qkv.bias, place)
+        self._out = dense(attention.proj.weight, attention.proj.bias, place)
+        self._wide = dense(block.mlp.fc1.weight, block.mlp.fc1.bias, place, gelu=True)
+        self._narrow = dense(block.mlp.fc2.weight, block.mlp.fc2.bias, place)
         self._norm1 = Norm(block.norm1, place.device, torch.float32)
         self._norm2 = Norm(block.norm2, place.device, torch.float32)
 
@@ -67,14 +70,21 @@ class Block:
         `bias` (1, heads, time, time) is added to the attention.
         """
         batch, length, width = x.shape
-        qkv = self._qkv(x).view(batch, length, 3, self._heads, width // self._heads)
+        qkv = self._qkv(x).to(self._dtype).view(batch, length, 3, self._heads, width // self._heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if since:
             q, x, length = q[:, :, since:], x[:, since:], length - since
             bias = None if bias is None else bias[:, :, since:]
         mixed = _attend(q, k, v, bias, self._scale)
         x = self._norm1(x + self._out(mixed.transpose(1, 2).reshape(batch, length, width)))
-        return self._norm2(x + self._narrow(self._wide(x)))
+        return self._norm2(x + self._mlp(x))
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, 1)
+        if self._rows is None or len(rows) <= self._rows:
+            return self._narrow(self._wide(x))
+        parts = rows.chunk(-(-len(rows) // self._rows))
+        return torch.cat([self._narrow(self._wide(part)) for part in parts]).view(x.shape)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from stream.models.emotion2vec import checkpoint
+from stream.models.emotion2vec import checkpoint, int8
 from stream.models.emotion2vec.adapter import Emotion2Vec, Options, Precision
 from stream.models.emotion2vec.dense import Place, bf16_pays
 from stream.models.emotion2vec.encoder import Encoder, UnsupportedModel
@@ -61,5 +61,7 @@ def _place(name: str, precision: Precision) -> Place:
     present = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= present:
         raise ValueError(f"device {name!r} is not there: this machine offers {present} of its kind")
-    reduced = precision == "bfloat16" or (precision == "auto" and bf16_pays(device))
-    return Place(device, torch.bfloat16 if reduced else torch.float32)
+    if precision == "int8" and (unfit := int8.unfit(device)):
+        raise ValueError(f"precision int8: {unfit}; take bfloat16, float32 or auto")
+    reduced = precision == "bfloat16" or (precision in ("auto", "int8") and bf16_pays(device))
+    return Place(device, torch.bfloat16 if reduced else torch.float32, precision == "int8")
