@@ -29,10 +29,15 @@ class Surroundings:
     voices: list[npt.NDArray[np.int16]]
 
 
-def augment(x: Floats, around: Surroundings, rng: np.random.Generator, phone: float = 0.35) -> Floats:
-    """One random journey of the clip x (N,), a share `phone` of them by telephone. Speed changes the length."""
+def paced(x: Floats, rng: np.random.Generator) -> Floats:
+    """The clip x (N,) faster and higher, slower and lower, or as it was."""
     if rng.random() < 0.75:
         x = soxr.resample(x, SAMPLE_RATE, SAMPLE_RATE * rng.uniform(0.85, 1.17), quality="MQ")
+    return x
+
+
+def augment(x: Floats, around: Surroundings, rng: np.random.Generator, phone: float = 0.35) -> Floats:
+    """One random journey of the clip x (N,), a share `phone` of them by telephone; none changes the length."""
     if around.rooms and rng.random() < 0.35:
         room = around.rooms[rng.integers(len(around.rooms))]
         wet = signal.oaconvolve(x, room)[: len(x)]

@@ -23,8 +23,8 @@ from training.hear import Heard
 from training.prepare import UNKNOWN
 
 SHARES = {"emodb": 0.22, "ravdess": 0.24, "nemo": 0.29, "rakshak": 0.14, "esc10": 0.11}
-LENGTHS = (14, 110)  # steps of the longest stretch of a batch
-SHORTEST = 12
+LENGTHS = (7, 55)  # steps of the longest stretch of a batch
+SHORTEST = 6
 CLEAN = 0.3  # share of stretches from version 0
 
 
@@ -88,7 +88,7 @@ class Sampler:
             if len(self._versions) > 1 and rng.random() >= CLEAN:
                 version = self._versions[int(rng.integers(1, len(self._versions)))]
             steps = self._steps(version, i)
-            if rng.random() < 0.3 and len(steps) > SHORTEST + 8:
+            if rng.random() < 0.3 and len(steps) > SHORTEST + 4:
                 steps = steps[rng.integers(0, len(steps) - SHORTEST) :]
             steps = steps[:longest]
             lengths[row] = len(steps)

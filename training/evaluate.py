@@ -17,13 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stream.models.compact import Compact
-from stream.models.compact_net import CompactNet, attention, moments, pool
+from stream.models.compact_net import A_SECOND, CompactNet, attention, moments, pool
 from stream.types import AMBIGUOUS, HOP, IMPOSSIBLE, N_LABELS, Floats, Window, samples_for, softmax
 from training.corpus import JUDGED, Clip, labels_of
-from training.hear import Heard, span_of
+from training.hear import Heard
 from training.prepare import UNKNOWN, Version, decode
-
-FIRST_SECOND = 20  # steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +62,9 @@ def predict(net: CompactNet, version: Heard, known: Tensor | None = None, batch:
             torch.arange(heard.shape[1]) < torch.tensor(n_steps[some])[:, None]
         )
         whole[some] = pool(logits, weights).numpy()
-        early[some] = pool(logits[:, :FIRST_SECOND], weights[:, :FIRST_SECOND]).numpy()
+        early[some] = pool(logits[:, :A_SECOND], weights[:, :A_SECOND]).numpy()
         for row, i in zip(logits.numpy(), some, strict=True):
-            steps.append(row[: n_steps[i] : 2])
+            steps.append(row[: n_steps[i]])
             step_clips += [version.clips[i]] * len(steps[-1])
     return Predictions(version.clips, whole, early, np.concatenate(steps), step_clips)
 
@@ -154,7 +152,7 @@ def through_adapter(model: Compact, version: Version, n_frames: int = 10) -> Flo
     answers = []
     for i, clip in enumerate(version.clips):
         x = decode(clip.path)
-        first, end = span_of(version, i)
+        first, end = version.span(i)
         state, logits, weights, gain = None, [], [], 1.0
         for at in range(first, end, n_frames):
             n = min(n_frames, end - at)

@@ -2,12 +2,14 @@
 
 Features are computed by the network's own `features`, so that training and serving cannot drift apart. Of each
 clip of `train` and `val` several augmented versions are kept beside the clean one; `test` is kept clean. Among
-them are sounds made here (`training.sounds`), other ones in each version. The cache is one float16 array per
-version, in `training/cache/`, which git ignores.
+them are sounds made here (`training.sounds`), other ones in each version. Beside each version lies what the
+teacher says of the same voice before anything happened to it on its way. The cache is float16, in
+`training/cache/`, which git ignores.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +24,10 @@ from rich.progress import Progress
 
 from stream.models.compact_net import N_FFT, CompactNet
 from stream.types import FRAME, HOP, LABELS, SAMPLE_RATE, Floats
-from training.augment import Surroundings, add_noise, augment
+from training.augment import Surroundings, add_noise, augment, paced
 from training.corpus import JUDGED, Clip
 from training.sounds import synthetic
+from training.teacher import Teacher
 
 MEL_HZ = (60.0, 7600.0)
 POOL = "pool"  # the clips of train and val together, and N_SYNTHETIC sounds labelled `unknown`
@@ -32,6 +35,8 @@ N_SYNTHETIC = 500
 BY_PHONE = 6  # every sixth version comes by telephone altogether
 N_VOICES = 500  # clips that babble is made of
 UNKNOWN = LABELS.index("unknown")
+PRE_ROLL, HANG_OVER = 10, 40  # frames, as the speech gate's
+LONGEST = 600  # frames of a clip that are heard
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +47,12 @@ class Version:
     frames: npt.NDArray[np.float16]  # (sum of T, n_raw)
     bounds: npt.NDArray[np.int64]  # (n_clips, 2)
     speech: npt.NDArray[np.int64]  # (n_clips, 2): first speech frame and the end, within the clip
+    taught: npt.NDArray[np.float16]  # (sum of steps, the teacher's width), of the clips' spans
+    taught_bounds: npt.NDArray[np.int64]  # (n_clips, 2)
+
+    def span(self, i: int) -> tuple[int, int]:
+        """The frames of clip i that are heard."""
+        return span_of((int(self.speech[i, 0]), int(self.speech[i, 1])), int(np.diff(self.bounds[i])[0]))
 
     def raw(self, i: int, start: int = 0, end: int | None = None) -> npt.NDArray[np.float16]:
         """Frames [start, end) of clip i: (T, n_raw)."""
@@ -102,49 +113,101 @@ def features(net: CompactNet, x: Floats) -> Floats:
     return np.asarray(net.features(torch.from_numpy(x)[None])[0].numpy(), np.float32)
 
 
-def prepare(folder: Path, clips: list[Clip], net: CompactNet, versions: int, work: Path) -> None:
+def span_of(spoken: tuple[int, int], n_frames: int) -> tuple[int, int]:
+    """The frames [start, end) of a clip of `n_frames` that the gate would let through, LONGEST at most."""
+    first, end = spoken
+    start = min(max(0, first - PRE_ROLL), max(0, n_frames - 30))
+    return start, min(max(end + HANG_OVER, start + 10), n_frames, start + LONGEST)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One version of one clip."""
+
+    frames: npt.NDArray[np.float16]  # (T, n_raw)
+    taught: npt.NDArray[np.float16]  # (steps of its span, the teacher's width)
+    speech: tuple[int, int]
+
+
+def prepare(
+    folder: Path, clips: list[Clip], net: CompactNet, versions: int, work: Path, threads: int
+) -> None:
     """Write the cache: `{name}-{version}.npz`, version 0 clean. Files that exist are kept."""
     work.mkdir(parents=True, exist_ok=True)
     wanted = [("test", 0), *((POOL, version) for version in range(versions + 1))]
     wanted = [(name, version) for name, version in wanted if not (work / f"{name}-{version}.npz").exists()]
-    around = surroundings(folder, clips) if wanted else None
-    with Progress() as progress:
+    if not wanted:
+        return
+    around, teacher = surroundings(folder, clips), Teacher()
+    with Progress() as progress, ThreadPoolExecutor(threads) as pool:
         for name, version in wanted:
-            assert around is not None
-            rng = np.random.default_rng((version, len(name)))
-            rows: list[npt.NDArray[np.float16]] = []
-            speech = []
-            for clip in progress.track(chosen(clips, name), description=f"{name} {version}"):
-                x, spoken = _heard(clip, version, around, rng)
-                rows.append(features(net, x).astype(np.float16))
-                speech.append((spoken[0], min(spoken[1], len(rows[-1]))))
-            ends = np.cumsum([len(row) for row in rows])
-            bounds = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)
+
+            def make(
+                job: tuple[int, Clip], version: int = version, seeds: tuple[int, int] = (version, len(name))
+            ) -> Prepared:
+                return prepared(
+                    job[1], version, around, net, teacher, np.random.default_rng((*seeds, job[0]))
+                )
+
+            some = chosen(clips, name)
+            made = pool.map(make, enumerate(some))
+            rows = list(progress.track(made, total=len(some), description=f"{name} {version}"))
             target = work / f"{name}-{version}.npz"
             partial = target.with_suffix(".part")
             with partial.open("wb") as file:
-                np.savez(file, frames=np.concatenate(rows), bounds=bounds, speech=np.array(speech))
+                np.savez(
+                    file,
+                    frames=np.concatenate([row.frames for row in rows]),
+                    bounds=bounds_of([len(row.frames) for row in rows]),
+                    speech=np.array([row.speech for row in rows]),
+                    taught=np.concatenate([row.taught for row in rows]),
+                    taught_bounds=bounds_of([len(row.taught) for row in rows]),
+                )
             partial.replace(target)
+
+
+def bounds_of(lengths: list[int]) -> npt.NDArray[np.int64]:
+    """Where pieces of these lengths begin and end when laid one behind the other: (n, 2)."""
+    ends = np.cumsum(lengths)
+    return np.stack([ends - lengths, ends], axis=1)
+
+
+def prepared(
+    clip: Clip,
+    version: int,
+    around: Surroundings,
+    net: CompactNet,
+    teacher: Teacher,
+    rng: np.random.Generator,
+) -> Prepared:
+    """Features of what a microphone would give; the teacher hears the voice itself."""
+    voice, heard, spoken = _heard(clip, version, around, rng)
+    frames = features(net, heard)
+    spoken = spoken[0], min(spoken[1], len(frames))
+    start, end = span_of(spoken, len(frames))
+    taught = teacher.steps(voice[start * HOP : (end - 1) * HOP + FRAME])
+    return Prepared(frames.astype(np.float16), taught.astype(np.float16), spoken)
 
 
 def _heard(
     clip: Clip, version: int, around: Surroundings, rng: np.random.Generator
-) -> tuple[Floats, tuple[int, int]]:
-    """Samples of one version of a clip, and where its speech is."""
+) -> tuple[Floats, Floats, tuple[int, int]]:
+    """Samples of one version of a clip, before and after its journey, and where its speech is."""
     if not clip.path.name:
         x = synthetic(int(rng.uniform(1.5, 4) * SAMPLE_RATE), around.voices, rng)
-        return x, (0, len(x) // HOP)
+        return x, x, (0, len(x) // HOP)
     x = decode(clip.path)
     spoken = speech_frames(x)
     if not version:
-        return x, spoken
+        return x, x, spoken
     before = len(x)
     if clip.label == UNKNOWN:
         x = soxr.resample(x, SAMPLE_RATE, SAMPLE_RATE * rng.uniform(0.6, 1.6), quality="MQ")
         if rng.random() < 0.3:
             x = add_noise(x, around.noises[rng.integers(len(around.noises))], rng.uniform(-5, 10), rng)
-    x = augment(x, around, rng, phone=1.0 if version % BY_PHONE == 0 else 0.35)
-    return x, (spoken[0] * len(x) // before, spoken[1] * len(x) // before)
+    x = paced(x, rng)
+    heard = augment(x, around, rng, phone=1.0 if version % BY_PHONE == 0 else 0.35)
+    return x, heard, (spoken[0] * len(x) // before, spoken[1] * len(x) // before)
 
 
 def open_version(clips: list[Clip], name: str, version: int, work: Path) -> Version:
@@ -153,7 +216,8 @@ def open_version(clips: list[Clip], name: str, version: int, work: Path) -> Vers
         mine = chosen(clips, name)
         if len(mine) != len(kept["bounds"]):
             raise ValueError(f"{work} was made from other data: remove it and prepare again")
-        return Version(mine, kept["frames"], kept["bounds"], kept["speech"])
+        arrays = {name: kept[name] for name in kept.files}
+    return Version(clips=mine, **arrays)
 
 
 def chosen(clips: list[Clip], name: str) -> list[Clip]:

@@ -1,4 +1,4 @@
-"""Make the `compact` model: prepare, fit without some speakers, calibrate by them, fit with all, judge on `test`.
+"""Make the `compact` model: prepare, distil, fit without some speakers, calibrate by them, fit with all, judge.
 
     python -m training.train --data DIR --out models/compact
 
@@ -9,7 +9,9 @@ the same weights.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+import os
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -17,15 +19,16 @@ from pathlib import Path
 import torch
 
 from stream.models.compact import load, save
-from stream.models.compact_net import CompactNet, NetConfig
+from stream.models.compact_net import CompactNet, Heads, NetConfig
 from stream.types import LABELS
 from training.batches import Sampler
 from training.calibrate import calibrate
 from training.corpus import ROOT, data_folder, folds, read_clips
+from training.distil import DistilConfig, distil
 from training.evaluate import predict
 from training.fit import FitConfig, fit, standardise
 from training.hear import Heard, open_heard, prepare_heard, untrained
-from training.prepare import POOL, open_version, prepare
+from training.prepare import POOL, Version, open_version, prepare
 from training.report import report
 
 
@@ -38,8 +41,9 @@ def main() -> None:
     )
     parser.add_argument("--versions", type=int, default=6, help="augmented copies of the training clips")
     parser.add_argument("--steps", type=int, default=FitConfig.steps)
+    parser.add_argument("--lessons", type=int, default=DistilConfig.steps, help="steps of the ear's teaching")
     parser.add_argument("--seed", type=int, default=FitConfig.seed)
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the computation")
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
@@ -47,16 +51,17 @@ def main() -> None:
     clips = read_clips(args.data)
     numbers = range(args.versions + 1)
     blank = untrained(NetConfig())
-    prepare(args.data, clips, blank, args.versions, args.work)
-    prepare_heard(blank, clips, [("test", 0), *((POOL, number) for number in numbers)], args.work)
+    prepare(args.data, clips, blank, args.versions, args.work, args.threads)
+    listener = taught(blank, [open_version(clips, POOL, number, args.work) for number in numbers], args)
+    prepare_heard(listener, clips, [("test", 0), *((POOL, number) for number in numbers)], args.work)
     versions = [open_heard(clips, POOL, number, args.work) for number in numbers]
 
     strangers = []
     for k, held in enumerate(folds(versions[0].clips)):
-        net = fit_without(held, versions, config, args.work / f"fold-{k}.pt")
+        net = fit_without(held, listener, versions, config, args.work / f"fold-{k}.pt")
         strangers.append(predict(net, versions[0].only(held)))
     calibration = calibrate(strangers)
-    net = fit_without((), versions, config, args.work / "all.pt")
+    net = fit_without((), listener, versions, config, args.work / "all.pt")
     heard = {clip.label for clip in versions[0].clips}
     can_say = tuple(label for i, label in enumerate(LABELS) if i in heard)
     save(net, can_say, calibration.temperature, calibration.gain, args.out)
@@ -73,11 +78,22 @@ def main() -> None:
     print(text)
 
 
-def fit_without(held: Collection[int], versions: list[Heard], config: FitConfig, kept: Path) -> CompactNet:
-    """A network that has not heard the clips `held`."""
+def taught(net: CompactNet, versions: list[Version], args: argparse.Namespace) -> CompactNet:
+    """`net` with an ear that has learnt from all speakers but those that designs are judged by."""
+    judges = set().union(*folds(versions[0].clips))
+    others = [i for i in range(len(versions[0].clips)) if i not in judges]
+    distil(net, versions, others, DistilConfig(steps=args.lessons, seed=args.seed), args.work / "ear.pt")
+    return net.eval().requires_grad_(False)
+
+
+def fit_without(
+    held: Collection[int], listener: CompactNet, versions: list[Heard], config: FitConfig, kept: Path
+) -> CompactNet:
+    """A network with the ear of `listener` whose heads have not heard the clips `held`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
-    net = untrained(NetConfig())
+    net = copy.deepcopy(listener)
+    net.heads = Heads(net.config)
     heard = [i for i in range(len(versions[0].clips)) if i not in held]
     standardise(net, versions[0].only(heard), config.seed)
     return fit(net, Sampler(versions, heard, net, config.seed), config, kept, device)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[2] / "models" / "compact"
 HOP_FRAMES = 10
-LOOKAHEAD_FRAMES = 4  # the heads answer for five frames at once, and the first of them waits for the last
+LOOKAHEAD_FRAMES = 9  # ten frames are heard at once, and the first of them waits for the last
 
 
 class Compact:
@@ -38,14 +38,15 @@ class Compact:
         """`can_say`: the labels that had training data. `temperature` divides the logits; `gain`: FrameScores."""
         import torch
 
-        from stream.models.compact_net import traced
+        from stream.models.packed import pack
 
         self._torch = torch
         self._net = net.to(device).eval()
         self._device = device
         self._slow_size = net.config.slow_size
         self._temperature, self._gain = temperature, gain
-        self._hop = traced(self._net, HOP_FRAMES) if device.type == "cpu" else self._net.hear
+        if device.type == "cpu":
+            pack(self._net)
         self._possible = torch.tensor([label in can_say for label in LABELS], device=device)
         self.spec = ModelSpec(
             name="compact",
@@ -66,8 +67,7 @@ class Compact:
         with torch.inference_mode():
             samples = torch.from_numpy(np.stack([window.samples for window in windows])).to(self._device)
             before = torch.from_numpy(self._states(windows)).to(self._device)
-            run = self._hop if windows[0].n_frames == HOP_FRAMES else self._net.hear
-            logits, weights, embedding, after = run(samples, before)
+            logits, weights, embedding, after = self._net.hear(samples, before)
             logits = torch.where(self._possible, logits / self._temperature, IMPOSSIBLE)
             arrays = [array.cpu().numpy() for array in (logits, weights, after, embedding)]
         # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
@@ -105,17 +105,23 @@ def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
     card: JsonDict = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     net = CompactNet(NetConfig.of(card["net"]))
     with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-        net.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
+        net.load_state_dict(
+            {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
+        )
     return net, card
 
 
 def save(
     net: CompactNet, can_say: tuple[str, ...], temperature: float, gain: float, folder: Path = FOLDER
 ) -> None:
-    """Write what `load` reads: `weights.npz` (plain arrays, no pickle) and `config.json`."""
+    """Write what `load` reads: `weights.npz` (plain arrays, no pickle; parameters in half precision, which moves
+    no score by more than rounding) and `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
-    np.savez(folder / "weights.npz", **arrays)
+    arrays |= {
+        name: value.detach().cpu().numpy().astype(np.float16) for name, value in net.named_parameters()
+    }
+    np.savez_compressed(folder / "weights.npz", **arrays)
     card = {
         "net": net.config.to_dict(),
         "can_say": list(can_say),

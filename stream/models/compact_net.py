@@ -1,10 +1,9 @@
 """The network of the `compact` model: samples to features, features to logits, all of it causal.
 
-Three parts. *Features*: log-mels and periodicity of every frame. *The voice encoder*: two LSTM layers, taken as
-they are from a speaker encoder (Resemblyzer; Wan et al. 2018, "Generalized end-to-end loss for speaker
-verification"), which has heard thousands of voices: its second layer follows how somebody speaks, not only who.
-*The heads*: a few small perceptrons that read running means and deviations of what the encoder says, and how far
-these lie from what the session is used to. docs/decisions/0005 says what else was tried.
+Three parts. *Features*: log-mels and periodicity of every frame. *The ear* (`compact_ear`): the beginning of a
+speech recogniser's encoder, which has heard hundreds of thousands of hours of other people, taught to listen as
+speech comes in. *The heads*: a few small perceptrons that read running means and deviations of what the ear says,
+and how far these lie from what the session is used to. docs/decisions/0005 says what else was tried.
 
 One `forward(features, state)` serves training and inference, whole files and windows of any length, so that their
 scores agree by construction. Nothing here knows of sessions, files or label names; `compact` (the adapter) and
@@ -14,53 +13,55 @@ scores agree by construction. Nothing here knows of sessions, files or label nam
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream.types import FRAME, HOP, N_LABELS, SAMPLE_RATE, samples_for
+from stream.models.compact_ear import CHUNK, GROUP, Ear, EarConfig, fading
+from stream.models.packed import PackedLinear
+from stream.types import FRAME, HOP, N_LABELS, SAMPLE_RATE
 
 N_FFT = 512
-GROUP = 5  # frames per step of the heads: 50 ms
+A_SECOND = SAMPLE_RATE // (HOP * GROUP)  # steps of the heads
 SCAN = 100  # frames or steps of the running sums at a time: bounds the decay matrix for whole files
 FLOOR = 1e-10  # mel power of digital silence: below the noise of 16-bit audio
 QUIET = -12.0  # nats: anything 52 dB below the running level counts as silence, whatever made it
 PITCH_HZ = (60.0, 450.0)
 LEVEL_BANDS = slice(5, 46)  # mels of 300 to 3,400 Hz: a telephone does not change what is measured there
-# Of speech: its mean mel power by that of LEVEL_BANDS, and by the mean square of its samples.
-LEVEL_RATIO, LEVEL_POWER = 1.1065, 12.605
-ENCODER_POWER = 1e-3  # mean square of the samples at which the encoder was trained: -30 dB
-ENCODER_BANDS = 40
+LEVEL_RATIO = 1.1065  # of speech: its mean mel power by that of LEVEL_BANDS
 OUTLYING = 5.0  # deviations: what lies beyond says no more, and its square would cost digits
-SETTLED = 32.0  # steps after which a span's statistics count in full
+SETTLED = 16.0  # steps after which a span's statistics count in full
 
 
 @dataclass(frozen=True)
 class NetConfig:
     """Sizes of the network. The state's size follows from them."""
 
-    n_mels: int = 64
     n_lags: int = 40  # lags of the autocorrelation, spaced evenly in log frequency over PITCH_HZ
-    encoder: int = 256  # cells of each of the encoder's two layers
+    ear: EarConfig = field(default_factory=EarConfig)
     n_heads: int = 4
-    hidden: tuple[int, int] = (256, 128)  # of each head
+    hidden: tuple[int, int] = (192, 128)  # of each head
     level_frames: float = 1000.0  # time constant of the running level: 10 s
-    recent_steps: float = 80.0  # of the statistics of the span: 4 s
-    session_steps: float = 1200.0  # of those of the session: a minute of speech
-    prior_steps: float = 80.0  # weight of the average voice in what a session is used to
+    recent_steps: float = 40.0  # of the statistics of the span: 4 s
+    session_steps: float = 600.0  # of those of the session: a minute of speech
+    prior_steps: float = 40.0  # weight of the average voice in what a session is used to
     dropout: float = 0.4  # in the heads, while training
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> NetConfig:
-        return cls(**{**values, "hidden": tuple(values["hidden"])})
+        ear = values["ear"]
+        ear = EarConfig(**{**ear, "fading": tuple(ear["fading"])})
+        return cls(**{**values, "hidden": tuple(values["hidden"]), "ear": ear})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def n_mels(self) -> int:
+        return self.ear.n_mels
 
     @property
     def n_raw(self) -> int:
@@ -69,8 +70,8 @@ class NetConfig:
 
     @property
     def n_heard(self) -> int:
-        """Values per step out of `listen`: the encoder's, voicing, pitch, loudness."""
-        return self.encoder + 3
+        """Values per step out of `listen`: the ear's, voicing, pitch, loudness."""
+        return self.ear.width + 3
 
     @property
     def n_stats(self) -> int:
@@ -89,8 +90,8 @@ class NetConfig:
 
     @property
     def cache_sizes(self) -> tuple[int, ...]:
-        """State of one span: the encoder's (hidden and cell, two layers each), and the span's sums."""
-        return (2 * self.encoder, 2 * self.encoder, self.n_sums)
+        """State of one span: the ear's, and the span's sums."""
+        return (sum(self.ear.cache_sizes), self.n_sums)
 
     @property
     def embedding_size(self) -> int:
@@ -109,7 +110,7 @@ class Heads(nn.Module):
         super().__init__()
         n, (wide, narrow) = config.n_heads, config.hidden
         self.n_heads, self.dropout = n, config.dropout
-        self.first = nn.Linear(config.n_stats, n * wide)
+        self.first = PackedLinear(config.n_stats, n * wide)
         self.second = nn.Parameter(torch.randn(n, wide, narrow) / math.sqrt(wide))
         self.second_bias = nn.Parameter(torch.zeros(n, 1, narrow))
         self.third = nn.Parameter(torch.randn(n, narrow, N_LABELS + 1) / math.sqrt(narrow))
@@ -130,13 +131,12 @@ class Heads(nn.Module):
 
 
 class CompactNet(nn.Module):
-    """Features, the voice encoder, the heads."""
+    """Features, the ear, the heads."""
 
     window: Tensor
     mel: Tensor
     lag_cos: Tensor
     lag_pitch: Tensor
-    to_encoder: Tensor
     heard_mean: Tensor
     heard_scale: Tensor
     stats_mean: Tensor
@@ -155,12 +155,11 @@ class CompactNet(nn.Module):
         self.register_buffer("mel", torch.zeros(n_bins, c.n_mels))
         self.register_buffer("lag_cos", (torch.cos(angle) * voiced[:, None]).float())
         self.register_buffer("lag_pitch", (log_f0 - log_f0.mean()).float())
-        self.register_buffer("to_encoder", torch.zeros(c.n_mels, ENCODER_BANDS))  # our mels -> the encoder's
         self.register_buffer("heard_mean", torch.zeros(c.n_heard))
         self.register_buffer("heard_scale", torch.ones(c.n_heard))
         self.register_buffer("stats_mean", torch.zeros(c.n_stats))
         self.register_buffer("stats_scale", torch.ones(c.n_stats))
-        self.encoder = nn.LSTM(ENCODER_BANDS, c.encoder, num_layers=2, batch_first=True)
+        self.ear = Ear(c.ear)
         self.heads = Heads(c)
 
     def features(self, samples: Tensor) -> Tensor:
@@ -184,31 +183,30 @@ class CompactNet(nn.Module):
         """The state of a session that has heard nothing: zeros, (batch, state_size)."""
         return torch.zeros(batch, self.config.state_size, device=self.mel.device)
 
-    def listen(
-        self, raw: Tensor, level: Tensor, encoder: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor, Any]:
-        """What is heard at every step: raw (B, T, n_raw), T a multiple of GROUP, level (B, 2) and the encoder's
-        state -> (B, T / GROUP, n_heard), the level's sums at every frame (B, T, 2), the encoder's new state.
+    def listen(self, raw: Tensor, level: Tensor, ear: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """What is heard at every step: raw (B, T, n_raw), T a multiple of GROUP, level (B, 2) and the ear's cache
+        -> (B, T / GROUP, n_heard), the level's sums at every frame (B, T, 2), the ear's new cache in pieces.
 
         Everything is relative to the running level: no absolute one goes in, that of a corpus names the corpus.
         """
         c = self.config
-        powers, lags = raw[..., : c.n_mels].exp(), raw[..., c.n_mels :]
-        power = powers[..., LEVEL_BANDS].mean(-1, keepdim=True) * LEVEL_RATIO
-        sums = running(torch.cat([power, torch.ones_like(power)], -1), level, c.level_frames)
-        mean = sums[..., :1] / sums[..., 1:]
-        encoded, after = self.encoder(
-            powers @ self.to_encoder * (ENCODER_POWER * LEVEL_POWER / mean), encoder
-        )
+        mels, lags = raw[..., : c.n_mels], raw[..., c.n_mels :]
+        power, sums, usual = self.level(mels, level)
+        positions, after = self.ear(mels, usual, ear)
         voicing = lags.amax(-1, keepdim=True)
         pitch = (torch.softmax(20.0 * lags, -1) @ self.lag_pitch)[..., None]
-        loudness = (power.log() - mean.log()).clamp(min=QUIET)
-        heard = (
-            torch.cat([encoded, voicing, pitch, loudness], -1)
-            .view(raw.shape[0], -1, GROUP, c.n_heard)
-            .mean(2)
-        )
+        loudness = (power.log() - usual).clamp(min=QUIET)
+        prosody = torch.cat([voicing, pitch, loudness], -1).view(len(raw), -1, GROUP, 3).mean(2)
+        spoken = positions.view(len(raw), -1, CHUNK, c.ear.width).mean(2)
+        heard = torch.cat([spoken, prosody], -1)
         return (heard - self.heard_mean) * self.heard_scale, sums, after
+
+    def level(self, mels: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The power of every frame (B, T, 1), its running sums after `before` (B, 2), and the logarithm of their
+        mean: the usual level so far."""
+        power = mels[..., LEVEL_BANDS].exp().mean(-1, keepdim=True) * LEVEL_RATIO
+        sums = running(torch.cat([power, torch.ones_like(power)], -1), before, self.config.level_frames)
+        return power, sums, (sums[..., :1] / sums[..., 1:]).log()
 
     def statistics(self, heard: Tensor, span: Tensor, session: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """heard (B, steps, n_heard) after the sums of span and session (B, n_sums) -> (B, steps, n_stats), and
@@ -230,7 +228,7 @@ class CompactNet(nn.Module):
             mean,
             (variance.clamp(min=1e-2).sqrt() + 0.1).log(),
             (mean - usual) / spread.clamp(min=0.05).sqrt(),
-            (recent[..., -1:] / 20).log(),
+            (recent[..., -1:] / A_SECOND).log(),
         ]
         return torch.cat(stats, -1)
 
@@ -256,16 +254,12 @@ class CompactNet(nn.Module):
         missing = -n_frames % GROUP
         if missing:
             raw = torch.cat([raw, raw[:, -1:].expand(-1, missing, -1)], dim=1)
-        hidden, cell = (
-            cache.view(cache.shape[0], 2, -1).transpose(0, 1).contiguous() for cache in caches[:2]
-        )
-        heard, levels, (hidden, cell) = self.listen(raw, level, (hidden, cell))
-        stats, span, session = self.statistics(heard, caches[2], session)
+        heard, levels, ear = self.listen(raw, level, caches[0])
+        stats, span, session = self.statistics(heard, caches[1], session)
         out = self.heads((stats - self.stats_mean) * self.stats_scale)
         weights = attention(out, stats).repeat_interleave(GROUP, dim=1)
         logits = out[..., :N_LABELS].repeat_interleave(GROUP, dim=1)
-        flat = [cache.transpose(0, 1).flatten(1) for cache in (hidden, cell)]
-        after = torch.cat([levels[:, n_frames - 1], session, *flat, span], dim=1)
+        after = torch.cat([levels[:, n_frames - 1], session, *ear, span], dim=1)
         return logits[:, :n_frames], weights[:, :n_frames], stats, after
 
 
@@ -274,7 +268,7 @@ def attention(out: Tensor, stats: Tensor) -> Tensor:
 
     Bounded on both sides, so that no single frame can own, or be lost to, an utterance; small at first.
     """
-    settled = (stats[..., -1].exp() * (20 / SETTLED)).clamp(max=1)
+    settled = (stats[..., -1].exp() * (A_SECOND / SETTLED)).clamp(max=1)
     return (0.02 + out[..., N_LABELS].sigmoid()) * settled
 
 
@@ -287,13 +281,9 @@ def moments(heard: Tensor) -> Tensor:
 def running(x: Tensor, sums: Tensor, time_constant: float) -> Tensor:
     """Exponentially fading sums of x (B, T, K) from sums (B, K): (B, T, K), the last row is the new state."""
     rows = []
-    steps = torch.arange(min(SCAN, x.shape[1]), device=x.device, dtype=x.dtype)
-    decay = math.exp(-1 / time_constant)
-    ages = steps[:, None] - steps[None, :]
-    kernel = torch.where(ages >= 0, decay ** ages.clamp(min=0), 0.0)
     for part in torch.split(x, SCAN, dim=1):
-        n = part.shape[1]
-        rows.append(kernel[:n, :n] @ part + (decay ** (steps[:n] + 1))[:, None] * sums[:, None])
+        kernel, decay = fading(part.shape[1], (time_constant,), x.dtype, x.device)
+        rows.append(kernel[0, 1:] @ part + decay[0, 1:] * sums[:, None])
         sums = rows[-1][:, -1]
     return torch.cat(rows, dim=1)
 
@@ -301,33 +291,3 @@ def running(x: Tensor, sums: Tensor, time_constant: float) -> Tensor:
 def pool(logits: Tensor, weights: Tensor) -> Tensor:
     """Frames (B, T, 9), weights (B, T) -> the utterance (B, 9), as `stream.types.FrameScores` means it."""
     return (weights[..., None] * logits).sum(1) / weights.sum(1, keepdim=True)
-
-
-class _FromSamples(nn.Module):
-    """`CompactNet.hear` as a module, which is what can be traced."""
-
-    def __init__(self, net: CompactNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.net.hear(samples, state)
-
-
-def traced(
-    net: CompactNet, n_frames: int
-) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """`CompactNet.hear` for windows of `n_frames` in batches of any size.
-
-    Nearly all windows are one hop, and in small batches a third of their cost is Python between operators.
-    """
-    example = torch.zeros(3, samples_for(n_frames)), net.initial_state(3)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter(
-            "ignore"
-        )  # branches on the number of frames are taken once and for all: as meant
-        trace = torch.jit.trace(  # type: ignore[no-untyped-call]
-            _FromSamples(net).eval(), example, check_trace=False
-        )
-        frozen: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]] = torch.jit.freeze(trace)
-    return frozen

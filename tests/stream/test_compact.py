@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="the compact model needs torch")
 import torch
 
 from stream.models import compact
-from stream.models.compact import FOLDER, Compact, load
+from stream.models.compact import FOLDER, Compact, load, read_weights
 from stream.models.compact_net import N_FFT, CompactNet, NetConfig
 from stream.types import (
     FRAME,
@@ -85,7 +85,7 @@ def test_the_spec_is_what_the_answers_are(model: Compact) -> None:
     spec = model.spec
     assert (spec.name, spec.device, spec.dtype, spec.hop_frames) == ("compact", "cpu", "float32", 10)
     assert spec.lookahead_frames <= 20
-    assert spec.state_size < 8000
+    assert spec.state_size < 13_000
     scores = model.score([window(voice(1), 0, 20, None, True)])[0]
     assert scores.logits.shape == (20, N_LABELS)
     assert scores.weights.shape == (20,)
@@ -193,6 +193,20 @@ def test_level_tells_nothing(model: Compact, gain_db: float) -> None:
     )
 
 
+def test_packed_weights_change_nothing(model: Compact) -> None:
+    """What a CPU computes from its own layout of the weights is what PyTorch computes from the weights."""
+    net, card = read_weights()
+    x = torch.from_numpy(np.stack([voice(seed)[: samples_for(100)] for seed in (1, 2, 3)]))
+    with torch.inference_mode():
+        plain = net.eval().hear(x, net.initial_state(3))[0] / card["temperature"]
+    windows = [window(row, 0, 100, None, True) for row in x.numpy()]
+    for scores, logits in zip(model.score(windows), plain.numpy(), strict=True):
+        possible = [LABELS.index(label) for label in model.spec.can_say]
+        np.testing.assert_allclose(
+            softmax(scores.logits[:, possible]), softmax(logits[:, possible]), atol=1e-5
+        )
+
+
 def test_impossible_labels_score_zero() -> None:
     torch.manual_seed(0)
     net = CompactNet(NetConfig())
@@ -241,7 +255,7 @@ def test_loading_is_quick_and_unpickled(model: Compact) -> None:
     weights = FOLDER / "weights.npz"
     assert weights.stat().st_size < 10e6
     with np.load(weights, allow_pickle=False) as arrays:
-        assert all(arrays[name].dtype == np.float32 for name in arrays.files)
+        assert {arrays[name].dtype.name for name in arrays.files} <= {"float16", "float32"}
     assert set(model.spec.can_say) <= set(LABELS)
 
 
@@ -277,4 +291,4 @@ def test_voices_it_never_heard(model: Compact) -> None:
         scores = play(model, x, [frames_in(len(x))])
         said = labels[int((scores.weights @ scores.logits)[labels].argmax())]
         right.setdefault(clip.label, []).append(said == clip.label)
-    assert np.mean([np.mean(hits) for hits in right.values()]) > 0.65
+    assert np.mean([np.mean(hits) for hits in right.values()]) > 0.8

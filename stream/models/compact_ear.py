@@ -1,0 +1,158 @@
+"""The compact model's ear: the beginning of a speech recogniser's encoder, rebuilt to listen as speech comes in.
+
+Whisper's smallest encoder (Radford et al. 2022, https://arxiv.org/abs/2212.04356) hears half a minute at once,
+forwards and backwards. Of it this keeps both convolutions and the first transformer layers, and what a stream
+allows: time goes in chunks of 100 ms; a chunk attends to itself, to the positions just before it, and to fading
+means of the keys and values of everything earlier, so that little has to be kept per session. It was trained to
+say what the whole encoder says of a clip (`training.distil`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stream.models.packed import PackedLinear
+
+GROUP = 10  # frames of a chunk: 100 ms
+CHUNK = GROUP // 2  # positions of a chunk: the second convolution halves the rate
+LOG10 = math.log(10)
+BEFORE = (
+    -1.0
+)  # decades: where the running level of speech lies in what Whisper hears, recordings peaking at 0.7
+QUIETEST = -6.6  # decades below the running level: Whisper cuts off what lies eight below its loudest
+NEVER = -1e4  # in place of a score: not attended to
+
+
+@dataclass(frozen=True)
+class EarConfig:
+    """Sizes of the ear. `left`: positions before a chunk that it attends to; `fading`: time constants of means."""
+
+    n_mels: int = 64
+    width: int = 384
+    n_heads: int = 6
+    n_layers: int = 2
+    left: int = 5
+    fading: tuple[float, ...] = (25.0, 200.0)  # positions of 20 ms: 0.5 s and 4 s
+
+    @property
+    def layer_cache(self) -> int:
+        """Keys and values of the positions before, and their fading sums."""
+        return 2 * self.width * (self.left + len(self.fading))
+
+    @property
+    def cache_sizes(self) -> tuple[int, ...]:
+        """Two frames of mels, one row between the convolutions, chunks heard, and the layers'."""
+        return (2 * self.n_mels, self.width, 1, *(self.layer_cache,) * self.n_layers)
+
+
+class Ear(nn.Module):
+    """Log mels of a span, chunk by chunk -> what is heard at every position."""
+
+    def __init__(self, config: EarConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.first = PackedLinear(
+            3 * c.n_mels, c.width, gelu=True
+        )  # a convolution: three frames side by side
+        self.second = PackedLinear(3 * c.width, c.width, gelu=True)
+        self.origin = nn.Parameter(torch.zeros(c.width))
+        self.layers = nn.ModuleList(EarLayer(c) for _ in range(c.n_layers))
+
+    def forward(self, mels: Tensor, level: Tensor, kept: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """mels (B, T, n_mels) in nats, T a multiple of GROUP, `level` (B, T, 1) in nats, and what is kept of the
+        span before (B, sum of cache_sizes) -> (B, T / 2, width), and what to keep, in pieces: (B, any) each."""
+        c = self.config
+        frames, row, heard, *caches = torch.split(kept, list(c.cache_sizes), dim=1)
+        x = (((mels - level) / LOG10 + BEFORE).clamp(min=QUIETEST) + 4) / 4
+        x = torch.cat([frames.view(-1, 2, c.n_mels), x], 1)
+        after = [x[:, -2:].flatten(1)]
+        x = self.first(torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], -1))
+        x = torch.cat([row[:, None], x], 1)
+        after += [x[:, -1], heard + mels.shape[1] // GROUP]
+        x = self.second(torch.cat([x[:, 0:-2:2], x[:, 1:-1:2], x[:, 2::2]], -1)) + self.origin
+        for layer, cache in zip(self.layers, caches, strict=True):
+            x, *cache_after = layer(x, cache, heard)
+            after += cache_after
+        return x, after
+
+
+class EarLayer(nn.Module):
+    """One transformer layer, normalised before each half."""
+
+    distance: Tensor
+
+    def __init__(self, config: EarConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.norm1, self.norm2 = nn.LayerNorm(c.width), nn.LayerNorm(c.width)
+        self.qkv = PackedLinear(c.width, 3 * c.width)
+        self.out = PackedLinear(c.width, c.width)
+        self.wide = PackedLinear(c.width, 4 * c.width, gelu=True)
+        self.narrow = PackedLinear(4 * c.width, c.width)
+        # What distance, and being a mean instead of a position, adds to the scores: per attention head.
+        self.near = nn.Parameter(torch.zeros(c.n_heads, c.left + 2 * CHUNK - 1))
+        self.far = nn.Parameter(torch.full((c.n_heads, len(c.fading)), 1.5))
+        at = torch.arange(CHUNK)[:, None] + c.left - torch.arange(c.left + CHUNK)[None]
+        self.register_buffer("distance", at + CHUNK - 1, persistent=False)
+
+    def forward(self, x: Tensor, cache: Tensor, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, positions, width), the cache (B, layer_cache), chunks heard before (B, 1) -> x, the cache:
+        keys and values, and their fading sums."""
+        mixed, *after = self._attend(self.qkv(self.norm1(x)), cache, heard)
+        x = x + self.out(mixed)
+        return x + self.narrow(self.wide(self.norm2(x))), *after
+
+    def _attend(self, qkv: Tensor, cache: Tensor, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        c = self.config
+        batch, n = qkv.shape[0], qkv.shape[1] // CHUNK
+        split = 2 * c.width * c.left
+        before = cache[:, :split].view(batch, c.left, 2 * c.width)
+        sums = cache[:, split:].view(batch, len(c.fading), 2 * c.width)
+        pairs = torch.cat([before, qkv[..., c.width :]], 1)  # keys and values side by side
+        means, sums = self._means(qkv[..., c.width :], sums, heard)
+
+        chunk = heard + torch.arange(n, device=heard.device)  # (B, n)
+        at = chunk[..., None] * CHUNK - c.left + torch.arange(c.left + CHUNK, device=heard.device)
+        there = torch.cat([at >= 0, (chunk > 0)[..., None].expand(-1, -1, len(c.fading))], -1).flatten(0, 1)
+        around = pairs.unfold(1, c.left + CHUNK, CHUNK).transpose(2, 3)
+        around = torch.cat([around, means], 2).view(batch * n, -1, 2, c.n_heads, c.width // c.n_heads)
+        keys, values = around.permute(2, 0, 3, 1, 4)
+        q = qkv[..., : c.width].reshape(batch * n, CHUNK, c.n_heads, -1).transpose(1, 2)
+        bias = torch.cat([self.near[:, self.distance], self.far[:, None].expand(-1, CHUNK, -1)], -1)
+        bias = torch.where(there[:, None, None], bias, NEVER)
+        mixed = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias, scale=1.0)
+        mixed = mixed.transpose(1, 2).flatten(2).view(batch, n * CHUNK, c.width)
+        return mixed, pairs[:, pairs.shape[1] - c.left :].flatten(1), sums.flatten(1)
+
+    def _means(self, pairs: Tensor, sums: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
+        """Fading means (B, n, fading, 2 width) of the chunks before each of the n, and the sums after the last."""
+        chunks = pairs.reshape(len(pairs), -1, CHUNK, pairs.shape[-1]).mean(2)
+        n, constants = chunks.shape[1], tuple(constant / CHUNK for constant in self.config.fading)
+        kernel, decay = fading(n, constants, pairs.dtype, pairs.device)
+        rows = kernel @ chunks[:, None] + decay * sums[:, :, None]  # (B, fading, n + 1, 2 width)
+        # What as many ones would add up to: after c chunks (1 - d^c) / (1 - d).
+        per_chunk = decay[:, 1:2]
+        count = (1 - decay * per_chunk.pow(heard[:, None, None])) / (1 - per_chunk)
+        means = rows[:, :, :-1] / count[:, :, :-1].clamp(min=1e-6)
+        return means.transpose(1, 2), rows[:, :, -1]
+
+
+@lru_cache(maxsize=64)
+def fading(
+    n: int, time_constants: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """For sums that fade exponentially: what each of n things in a row adds to the sum before the first, between
+    them and after the last (time_constants, n + 1, n), and what is left by then of an older sum (.., n + 1, 1)."""
+    with torch.inference_mode(False):  # they serve training as well
+        rates = torch.tensor(time_constants, dtype=torch.float64).reciprocal()[:, None, None]
+        steps = torch.arange(n + 1, dtype=torch.float64)
+        ages = steps[:, None] - steps[None, :n] - 1
+        kernel = torch.where(ages >= 0, torch.exp(-rates * ages), 0.0)
+        left = torch.exp(-rates * steps[:, None])
+        return kernel.to(device, dtype), left.to(device, dtype)
