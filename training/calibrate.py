@@ -2,6 +2,10 @@
 
 Two of them. A frame alone is a guess; the mean of an utterance's frames is right far more often, yet no surer of
 itself than they are. So frames get a temperature of their own, and the mean is multiplied by a gain.
+
+Each is the highest that is still right to ERROR on those speakers. They were recorded like the others of their
+corpora; whoever speaks to the server was not, and of strangers' recordings the networks are far too sure
+(docs/decisions/0005): where modesty costs nothing that was asked for, modesty it is.
 """
 
 from __future__ import annotations
@@ -13,9 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from stream.types import Floats
 from training import evaluate
-from training.corpus import JUDGED
+from training.corpus import JUDGED, Clip
 from training.evaluate import Predictions
+
+ERROR = 0.05  # expected calibration error
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,8 @@ def calibrate(strangers: Sequence[Predictions]) -> Calibration:
     frame_clips = [clip for part in strangers for clip in part.frame_clips]
     whole = np.concatenate([part.whole for part in strangers])
     frames = np.concatenate([part.frames for part in strangers])
-    temperature = evaluate.fit_temperature(frames, frame_clips)
-    of_utterances = evaluate.fit_temperature(whole, clips)
+    temperature = modest_temperature(frames, frame_clips)
+    of_utterances = modest_temperature(whole, clips)
     frames = np.asarray(frames / temperature, np.float32)
     whole = np.asarray(whole / of_utterances, np.float32)
     marked, right, others = evaluate.ambiguous_answers(whole, clips)
@@ -53,6 +60,13 @@ def calibrate(strangers: Sequence[Predictions]) -> Calibration:
         "ambiguous": {"share": round(marked, 4), "right": round(right, 4), "others_right": round(others, 4)},
     }
     return Calibration(temperature, temperature / of_utterances, figures)
+
+
+def modest_temperature(logits: Floats, clips: Sequence[Clip]) -> float:
+    """The highest temperature at which the calibration error is ERROR at most; the best one, where none is."""
+    tried = np.geomspace(0.25, 8, 141)
+    errors = np.array([evaluate.calibration_error(np.asarray(logits / t, np.float32), clips) for t in tried])
+    return float(tried[errors <= max(ERROR, errors.min())].max())
 
 
 def _uar(corpus: str, part: Predictions) -> float:

@@ -7,14 +7,12 @@ hears in use. Each clip is a session of its own: nothing of the speaker is known
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stream.models.compact import Compact
 from stream.models.compact_net import A_SECOND, CompactNet, attention, moments, pool
@@ -110,20 +108,6 @@ def unknown_recall(logits: Floats, clips: Sequence[Clip]) -> tuple[float, float]
     speech = np.array([clip.corpus in JUDGED for clip in clips])
     said = logits.argmax(axis=1) == UNKNOWN
     return float(said[noise].sum() / max(1, noise.sum())), float(said[speech].sum() / max(1, speech.sum()))
-
-
-def fit_temperature(logits: Floats, clips: Sequence[Clip]) -> float:
-    """The temperature with the least cross-entropy over all nine labels; corpora of speech weigh the same."""
-    counts = Counter(clip.corpus for clip in clips)
-    weights = torch.tensor([(clip.corpus in JUDGED) / counts[clip.corpus] for clip in clips])
-    labels = torch.tensor([clip.label for clip in clips])
-    scores = torch.from_numpy(logits)
-
-    def loss(temperature: float) -> float:
-        each = F.cross_entropy(scores / temperature, labels, reduction="none")
-        return float((each * weights).sum() / weights.sum())
-
-    return float(min(np.geomspace(0.2, 5, 160), key=loss))
 
 
 def calibration_error(logits: Floats, clips: Sequence[Clip], bins: int = 15) -> float:

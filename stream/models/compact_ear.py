@@ -37,7 +37,7 @@ class EarConfig:
     width: int = 384
     n_heads: int = 6
     n_layers: int = 2
-    left: int = 5
+    left: int = 5  # CHUNK at most
     fading: tuple[float, ...] = (25.0, 200.0)  # positions of 20 ms: 0.5 s and 4 s
 
     @property
@@ -64,22 +64,29 @@ class Ear(nn.Module):
         self.origin = nn.Parameter(torch.zeros(c.width))
         self.layers = nn.ModuleList(EarLayer(c) for _ in range(c.n_layers))
 
-    def forward(self, mels: Tensor, level: Tensor, kept: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, mels: Tensor, level: Tensor, kept: Tensor, of: Tensor) -> tuple[Tensor, list[Tensor]]:
         """mels (B, T, n_mels) in nats, T a multiple of GROUP, `level` (B, T, 1) in nats, and what is kept of the
-        span before (B, sum of cache_sizes) -> (B, T / 2, width), and what to keep, in pieces: (B, any) each."""
-        c = self.config
-        frames, row, heard, *caches = torch.split(kept, list(c.cache_sizes), dim=1)
+        span before (B, sum of cache_sizes) -> means over the positions of each chunk, as `of` (R, CHUNK) weighs
+        them: (B, T / GROUP, R, width), and what to keep, in pieces: (B, any) each."""
+        frames, row, heard, *caches = torch.split(kept, list(self.config.cache_sizes), dim=1)
+        x, after = self.convolve(mels, level, frames, row)
+        after.append(heard + mels.shape[1] // GROUP)
+        for k, (layer, cache) in enumerate(zip(self.layers, caches, strict=True), start=1):
+            x, *cache_after = layer(x, cache, heard, of if k == len(self.layers) else None)
+            after += cache_after
+        return x, after
+
+    def convolve(
+        self, mels: Tensor, level: Tensor, frames: Tensor, row: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Both convolutions, after two frames of mels and a row between them: (B, T / 2, width), what to keep."""
         x = (((mels - level) / LOG10 + BEFORE).clamp(min=QUIETEST) + 4) / 4
-        x = torch.cat([frames.view(-1, 2, c.n_mels), x], 1)
+        x = torch.cat([frames.view(-1, 2, self.config.n_mels), x], 1)
         after = [x[:, -2:].flatten(1)]
         x = self.first(torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], -1))
         x = torch.cat([row[:, None], x], 1)
-        after += [x[:, -1], heard + mels.shape[1] // GROUP]
-        x = self.second(torch.cat([x[:, 0:-2:2], x[:, 1:-1:2], x[:, 2::2]], -1)) + self.origin
-        for layer, cache in zip(self.layers, caches, strict=True):
-            x, *cache_after = layer(x, cache, heard)
-            after += cache_after
-        return x, after
+        after.append(x[:, -1])
+        return self.second(torch.cat([x[:, 0:-2:2], x[:, 1:-1:2], x[:, 2::2]], -1)) + self.origin, after
 
 
 class EarLayer(nn.Module):
@@ -101,12 +108,17 @@ class EarLayer(nn.Module):
         at = torch.arange(CHUNK)[:, None] + c.left - torch.arange(c.left + CHUNK)[None]
         self.register_buffer("distance", at + CHUNK - 1, persistent=False)
 
-    def forward(self, x: Tensor, cache: Tensor, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (B, positions, width), the cache (B, layer_cache), chunks heard before (B, 1) -> x, the cache:
-        keys and values, and their fading sums."""
+    def forward(
+        self, x: Tensor, cache: Tensor, heard: Tensor, of: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, positions, width), the cache (B, layer_cache), chunks heard before (B, 1) -> x, or its means over
+        each chunk that `of` asks for; the cache: keys and values, and their fading sums."""
         mixed, *after = self._attend(self.qkv(self.norm1(x)), cache, heard)
         x = x + self.out(mixed)
-        return x + self.narrow(self.wide(self.norm2(x))), *after
+        wide = self.wide(self.norm2(x))
+        if of is not None:  # a mean of products is the product of the mean: a fifth of the work
+            x, wide = (of @ rows.view(len(rows), -1, CHUNK, rows.shape[-1]) for rows in (x, wide))
+        return x + self.narrow(wide), *after
 
     def _attend(self, qkv: Tensor, cache: Tensor, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         c = self.config
@@ -114,25 +126,26 @@ class EarLayer(nn.Module):
         split = 2 * c.width * c.left
         before = cache[:, :split].view(batch, c.left, 2 * c.width)
         sums = cache[:, split:].view(batch, len(c.fading), 2 * c.width)
-        pairs = torch.cat([before, qkv[..., c.width :]], 1)  # keys and values side by side
-        means, sums = self._means(qkv[..., c.width :], sums, heard)
+        pairs = qkv[..., c.width :].view(batch, n, CHUNK, 2 * c.width)  # keys and values side by side
+        means, sums = self._means(pairs, sums, heard)
 
         chunk = heard + torch.arange(n, device=heard.device)  # (B, n)
         at = chunk[..., None] * CHUNK - c.left + torch.arange(c.left + CHUNK, device=heard.device)
         there = torch.cat([at >= 0, (chunk > 0)[..., None].expand(-1, -1, len(c.fading))], -1).flatten(0, 1)
-        around = pairs.unfold(1, c.left + CHUNK, CHUNK).transpose(2, 3)
-        around = torch.cat([around, means], 2).view(batch * n, -1, 2, c.n_heads, c.width // c.n_heads)
+        last = pairs[:, :, CHUNK - c.left :]
+        ahead = torch.cat([before[:, None], last[:, :-1]], 1) if n > 1 else before[:, None]
+        around = torch.cat([ahead, pairs, means], 2).view(batch * n, -1, 2, c.n_heads, c.width // c.n_heads)
         keys, values = around.permute(2, 0, 3, 1, 4)
         q = qkv[..., : c.width].reshape(batch * n, CHUNK, c.n_heads, -1).transpose(1, 2)
         bias = torch.cat([self.near[:, self.distance], self.far[:, None].expand(-1, CHUNK, -1)], -1)
         bias = torch.where(there[:, None, None], bias, NEVER)
         mixed = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias, scale=1.0)
         mixed = mixed.transpose(1, 2).flatten(2).view(batch, n * CHUNK, c.width)
-        return mixed, pairs[:, pairs.shape[1] - c.left :].flatten(1), sums.flatten(1)
+        return mixed, last[:, -1].flatten(1), sums.flatten(1)
 
     def _means(self, pairs: Tensor, sums: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
         """Fading means (B, n, fading, 2 width) of the chunks before each of the n, and the sums after the last."""
-        chunks = pairs.reshape(len(pairs), -1, CHUNK, pairs.shape[-1]).mean(2)
+        chunks = pairs.mean(2)
         n, constants = chunks.shape[1], tuple(constant / CHUNK for constant in self.config.fading)
         kernel, decay = fading(n, constants, pairs.dtype, pairs.device)
         rows = kernel @ chunks[:, None] + decay * sums[:, :, None]  # (B, fading, n + 1, 2 width)

@@ -137,6 +137,7 @@ class CompactNet(nn.Module):
     mel: Tensor
     lag_cos: Tensor
     lag_pitch: Tensor
+    of_chunk: Tensor
     heard_mean: Tensor
     heard_scale: Tensor
     stats_mean: Tensor
@@ -159,6 +160,7 @@ class CompactNet(nn.Module):
         self.register_buffer("heard_scale", torch.ones(c.n_heard))
         self.register_buffer("stats_mean", torch.zeros(c.n_stats))
         self.register_buffer("stats_scale", torch.ones(c.n_stats))
+        self.register_buffer("of_chunk", torch.full((1, CHUNK), 1 / CHUNK), persistent=False)
         self.ear = Ear(c.ear)
         self.heads = Heads(c)
 
@@ -171,7 +173,7 @@ class CompactNet(nn.Module):
         """
         frames = samples.unfold(1, FRAME, HOP) * self.window
         spectrum = torch.view_as_real(torch.fft.rfft(frames, N_FFT))
-        power = spectrum.square().sum(-1)
+        power = spectrum[..., 0].square() + spectrum[..., 1].square()
         mels = (power @ self.mel + FLOOR).log()
         magnitude = power.sqrt()
         first, last = 2, 2000 * N_FFT // SAMPLE_RATE + 1
@@ -192,13 +194,12 @@ class CompactNet(nn.Module):
         c = self.config
         mels, lags = raw[..., : c.n_mels], raw[..., c.n_mels :]
         power, sums, usual = self.level(mels, level)
-        positions, after = self.ear(mels, usual, ear)
+        spoken, after = self.ear(mels, usual, ear, self.of_chunk)
         voicing = lags.amax(-1, keepdim=True)
         pitch = (torch.softmax(20.0 * lags, -1) @ self.lag_pitch)[..., None]
         loudness = (power.log() - usual).clamp(min=QUIET)
         prosody = torch.cat([voicing, pitch, loudness], -1).view(len(raw), -1, GROUP, 3).mean(2)
-        spoken = positions.view(len(raw), -1, CHUNK, c.ear.width).mean(2)
-        heard = torch.cat([spoken, prosody], -1)
+        heard = torch.cat([spoken[:, :, 0], prosody], -1)
         return (heard - self.heard_mean) * self.heard_scale, sums, after
 
     def level(self, mels: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
