@@ -79,7 +79,7 @@ class Engine(_Section):
 
     threads: int = Field(1, ge=1, le=256)
     max_batch: int = Field(32, ge=1, le=4096)  # windows scored together
-    max_wait_ms: float = Field(20, ge=0, le=1000)  # how long a window may wait for company
+    max_wait_ms: float = Field(40, ge=0, le=1000)  # how long a window may wait for company
     max_queue: int = Field(1024, ge=1)  # live windows held; more are refused as OVERLOADED
     max_background: int = Field(64, ge=1)  # windows of files held beside them
     deadline_ms: float = Field(8000, gt=0)  # a window without scores by then is lost as INFERENCE_TIMEOUT
