@@ -22,12 +22,12 @@ from torch import Tensor
 
 from stream.models.compact_ear import CHUNK, GROUP, Ear
 from stream.models.compact_net import FLOOR, CompactNet
-from stream.models.emotion2vec.dense import bf16_pays
+from stream.models.packed import bf16_pays
 from training.prepare import MEL_HZ, Version
+from training.resume import keep, restore
 from training.teacher import FRAMES, N_MELS, Teacher
 from training.teacher import MEL_HZ as TEACHER_HZ
 
-SAVE_EVERY = 100  # steps
 HALVES = FRAMES / GROUP * torch.tensor([[2.0, 2, 1, 0, 0], [0, 0, 1, 2, 2]]) / (CHUNK / 2)  # of a chunk
 
 
@@ -151,12 +151,7 @@ def distil(
         optimiser, config.peak_rate, total_steps=config.steps + 1, pct_start=0.06, final_div_factor=50
     )
     parts: dict[str, Any] = {"ear": net.ear, "optimiser": optimiser, "schedule": schedule}
-    done = 0
-    if kept.exists():
-        saved = torch.load(kept, weights_only=True)
-        done = saved.pop("done")
-        for name, values in saved.items():
-            parts[name].load_state_dict(values)
+    done = restore(kept, parts, torch.device("cpu"))
     shown = 0.0
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
         task = progress.add_task("ear", total=config.steps, completed=done)
@@ -171,9 +166,7 @@ def distil(
             schedule.step()
             shown += max(0.02, 1 / step) * (single.item() - shown)
             progress.update(task, advance=1, description=f"ear {shown:.3f}")
-            if step % SAVE_EVERY == 0 or step == config.steps:
-                states = {name: part.state_dict() for name, part in parts.items()}
-                torch.save({"done": step, **states}, kept)
+            keep(kept, parts, step, config.steps)
 
 
 def halves(net: CompactNet, mels: Tensor) -> Tensor:

@@ -21,9 +21,9 @@ from stream.models.compact_net import CompactNet, attention, moments
 from stream.types import N_LABELS
 from training.batches import Batch, Sampler
 from training.hear import Heard
+from training.resume import keep, restore
 
 MOMENTS = 8  # of each stretch, evenly spaced, at which the heads are asked
-SAVE_EVERY = 100  # steps
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,7 @@ def fit(net: CompactNet, sampler: Sampler, config: FitConfig, kept: Path, device
         optimiser, config.peak_rate, total_steps=config.steps + 1, pct_start=0.05, final_div_factor=100
     )
     parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
-    done = 0
-    if kept.exists():
-        saved = torch.load(kept, map_location=device, weights_only=True)
-        done = saved.pop("done")
-        for name, values in saved.items():
-            parts[name].load_state_dict(values)
+    done = restore(kept, parts, device)
     shown = 0.0
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
         task = progress.add_task(kept.stem, total=config.steps, completed=done)
@@ -135,9 +130,7 @@ def fit(net: CompactNet, sampler: Sampler, config: FitConfig, kept: Path, device
             follow(average, net, min(config.average, 1 - 1 / step))
             shown += max(0.02, 1 / step) * (loss.item() - shown)
             progress.update(task, advance=1, description=f"{kept.stem} loss {shown:.3f}")
-            if step % SAVE_EVERY == 0 or step == config.steps:
-                states = {name: part.state_dict() for name, part in parts.items()}
-                torch.save({"done": step, **states}, kept)
+            keep(kept, parts, step, config.steps)
     return average.cpu().eval()
 
 

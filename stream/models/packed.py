@@ -1,4 +1,4 @@
-"""Linear layers whose weights are laid out for the CPU they run on, once, when a model is loaded.
+"""Products whose weights are laid out for the CPU they run on, once, when a model is loaded.
 
 torch asks MKL for products in float32, which is slow on other makers' CPUs; oneDNN's packed layout is 2.3 times as
 fast there (batches of 500 rows). It is reached by the operators that torch's own compiler uses for frozen weights:
@@ -12,9 +12,28 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 log = logging.getLogger("model")
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
+    """x (..., k), weight (n, k), bias (n,) -> x @ weight.T + bias, then GELU where wanted: (..., n)."""
+    y = functional.linear(x, weight, bias)
+    return functional.gelu(y) if gelu else y
+
+
+def packed(weight: Tensor) -> Tensor:
+    """`weight` (n, k) as `packed_product` wants it."""
+    laid: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    return laid
+
+
+def packed_product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
+    """As `product`, of a packed weight."""
+    after: tuple[Any, ...] = ("gelu", [], "none") if gelu else ("none", [], "")
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, *after)
+    return y
 
 
 class PackedLinear(nn.Linear):
@@ -26,33 +45,62 @@ class PackedLinear(nn.Linear):
         self._packed: Tensor | None = None
 
     def pack(self) -> None:
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), None)
+        self._packed = packed(self.weight.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         if self._packed is None:
-            y = F.linear(x, self.weight, self.bias)
-            return F.gelu(y) if self._gelu else y
-        after: tuple[Any, ...] = ("gelu", [], "none") if self._gelu else ("none", [], "")
-        packed: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, *after)
-        return packed
+            return product(x, self.weight, self.bias, self._gelu)
+        return packed_product(x, self._packed, self.bias, self._gelu)
 
 
 def pack(net: nn.Module) -> None:
     """Pack every PackedLinear of `net`, which stays on the CPU from here on; or none, where it can't be done."""
-    try:
-        holds = _holds()
-    except (AttributeError, RuntimeError, TypeError) as missing:
-        log.warning("no packed weights on this CPU, the model is slower: %s", missing)
-        return
-    for module in net.modules() if holds else ():
+    for module in net.modules() if can_pack() else ():
         if isinstance(module, PackedLinear):
             module.pack()
 
 
-@torch.inference_mode()
-def _holds() -> bool:
-    """Whether the operators give what `F.linear` gives."""
-    layer, x = PackedLinear(48, 32, gelu=True), torch.linspace(-2, 2, 5 * 48).view(5, 48)
-    wanted = layer(x)
-    layer.pack()
-    return bool(torch.allclose(layer(x), wanted, atol=1e-5))
+_can_pack: bool | None = None
+
+
+def can_pack() -> bool:
+    """Whether torch's operators for packed weights are there and compute what they should."""
+    global _can_pack
+    if _can_pack is None:
+        _can_pack = False
+        try:
+            _can_pack = _packing_holds()
+        except (AttributeError, RuntimeError, TypeError) as missing:
+            log.warning("no packed weights on this CPU, everything is slower: %s", missing)
+    return _can_pack
+
+
+def _packing_holds() -> bool:
+    generator = torch.Generator().manual_seed(0)
+    x, w, b = (torch.randn(*shape, generator=generator) for shape in ((5, 48), (32, 48), (32,)))
+    with torch.inference_mode():
+        y, wanted = packed_product(x, packed(w), b, gelu=True), product(x, w, b, gelu=True)
+        kernel = torch.randn(32, 8, 1, 3, generator=generator)
+        around = ([0, 1], [1, 1], [1, 1], 4)
+        laid = torch.ops.mkldnn._reorder_convolution_weight(kernel, *around, [1, 32, 1, 9])
+        rows = torch.randn(1, 32, 1, 9, generator=generator)
+        z = torch.ops.mkldnn._convolution_pointwise(rows, laid, b, *around, "none", [], "")
+        wanted_z = functional.conv2d(rows, kernel, b, padding=(0, 1), groups=4)
+    return bool(torch.allclose(y, wanted, atol=1e-4) and torch.allclose(z, wanted_z, atol=1e-4))
+
+
+def bf16_pays(device: torch.device) -> bool:
+    """Whether this device multiplies bf16 faster than float32, in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16"})
+
+
+def cpu_flags() -> set[str]:
+    """What Linux says that the processor can do; empty where it doesn't say."""
+    try:
+        return {word for line in open("/proc/cpuinfo") if line.startswith("flags") for word in line.split()}  # noqa: PTH123
+    except OSError:
+        return set()

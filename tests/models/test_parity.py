@@ -144,22 +144,23 @@ def test_without_packed_weights_the_numbers_are_the_same(
     folder: Any, ours: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where torch's operators for packed weights are missing, its public ones do the work."""
-    from stream.models.emotion2vec import dense, load
+    from stream.models import packed
+    from stream.models.emotion2vec import load
 
-    if not dense.can_pack():
+    if not packed.can_pack():
         pytest.skip("this machine has no packed weights: everything here runs without them")
-    monkeypatch.setattr(dense, "_can_pack", False)
+    monkeypatch.setattr(packed, "_can_pack", False)
     plain = load(str(folder), "cpu")
     x = sound(1.7, 9)
     np.testing.assert_allclose(heard_by(plain, x)[1], heard_by(ours, x)[1], atol=CLOSE)
 
 
 def test_packing_that_computes_wrongly_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    from stream.models.emotion2vec import dense
+    from stream.models import packed
 
-    monkeypatch.setattr(dense, "_can_pack", None)
-    monkeypatch.setattr(dense, "_packing_holds", lambda: False)
-    assert not dense.can_pack()
+    monkeypatch.setattr(packed, "_can_pack", None)
+    monkeypatch.setattr(packed, "_packing_holds", lambda: False)
+    assert not packed.can_pack()
 
 
 @pytest.mark.parametrize("precision", REDUCED)

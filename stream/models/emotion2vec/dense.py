@@ -1,22 +1,18 @@
 """Matrix products and convolutions with weights laid out for where they run, once, at load.
 
-On a CPU that means oneDNN's packed layout, reached by the operators that torch's own compiler uses for frozen
-weights: on AVX-512 2.4 times the speed of `F.linear` in fp32 (which asks MKL, and MKL is slow on other
-makers' CPUs), 4.5 times in bf16, more where there is a matrix unit. These operators are torch's, but not
-public: where they are missing, or their answer is not that of `F.linear`, the public functions do the same work.
+On a CPU that means oneDNN's packed layout (`stream.models.packed`): on AVX-512 2.4 times the speed of `F.linear`
+in fp32, 4.5 times in bf16, more where there is a matrix unit.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-log = logging.getLogger("model")
+from stream.models.packed import can_pack, packed, packed_product, product
 
 
 @dataclass(frozen=True)
@@ -45,16 +41,11 @@ class Dense:
         self._weight = weight.detach().to(place.device, place.dtype).contiguous()
         self._bias = None if bias is None else bias.detach().to(place.device, place.dtype)
         if self._packed:
-            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
+            self._weight = packed(self._weight)
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.to(self._dtype)
-        if self._packed:
-            after: tuple[Any, ...] = ("gelu", [], "none") if self._gelu else ("none", [], "")
-            packed: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, *after)
-            return packed
-        y = functional.linear(x, self._weight, self._bias)
-        return functional.gelu(y) if self._gelu else y
+        return (packed_product if self._packed else product)(x, self._weight, self._bias, self._gelu)
 
 
 class GroupedConv:
@@ -83,51 +74,3 @@ class GroupedConv:
             y = functional.conv2d(x, self._weight, self._bias, stride, padding, dilation, groups)
         kept: Tensor = y.squeeze(2).transpose(1, 2)[:, :length]  # an even kernel gives one too many
         return kept
-
-
-_can_pack: bool | None = None
-
-
-def can_pack() -> bool:
-    """Whether torch's operators for packed weights are there and compute what they should."""
-    global _can_pack
-    if _can_pack is None:
-        _can_pack = False
-        try:
-            _can_pack = _packing_holds()
-        except (AttributeError, RuntimeError, TypeError) as missing:
-            log.warning("no packed weights on this CPU, everything is slower: %s", missing)
-    return _can_pack
-
-
-def _packing_holds() -> bool:
-    generator = torch.Generator().manual_seed(0)
-    x, w, b = (torch.randn(*shape, generator=generator) for shape in ((5, 48), (32, 48), (32,)))
-    with torch.inference_mode():
-        packed = torch.ops.mkldnn._reorder_linear_weight(w, None)
-        y = torch.ops.mkldnn._linear_pointwise(x, packed, b, "gelu", [], "none")
-        wanted = functional.gelu(functional.linear(x, w, b))
-        kernel = torch.randn(32, 8, 1, 3, generator=generator)
-        around = ([0, 1], [1, 1], [1, 1], 4)
-        laid = torch.ops.mkldnn._reorder_convolution_weight(kernel, *around, [1, 32, 1, 9])
-        rows = torch.randn(1, 32, 1, 9, generator=generator)
-        z = torch.ops.mkldnn._convolution_pointwise(rows, laid, b, *around, "none", [], "")
-        wanted_z = functional.conv2d(rows, kernel, b, padding=(0, 1), groups=4)
-    return bool(torch.allclose(y, wanted, atol=1e-4) and torch.allclose(z, wanted_z, atol=1e-4))
-
-
-def bf16_pays(device: torch.device) -> bool:
-    """Whether this device multiplies bf16 faster than float32, in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu":
-        return False
-    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16"})
-
-
-def cpu_flags() -> set[str]:
-    """What Linux says that the processor can do; empty where it doesn't say."""
-    try:
-        return {word for line in open("/proc/cpuinfo") if line.startswith("flags") for word in line.split()}  # noqa: PTH123
-    except OSError:
-        return set()

@@ -9,9 +9,10 @@ import torch
 
 from stream.models.emotion2vec import checkpoint, int8
 from stream.models.emotion2vec.adapter import Emotion2Vec, Options, Precision
-from stream.models.emotion2vec.dense import Place, bf16_pays
+from stream.models.emotion2vec.dense import Place
 from stream.models.emotion2vec.encoder import Encoder, UnsupportedModel
 from stream.models.emotion2vec.folder import find, licence
+from stream.models.packed import bf16_pays
 from stream.types import SAMPLE_RATE
 
 log = logging.getLogger("model")
