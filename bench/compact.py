@@ -5,9 +5,9 @@
 
 `score` is what the engine calls: windows of 100 ms as sessions cut them, each with the state its session keeps;
 samples in and scores, weights and new states out, features included. `plain forward` is the network as a program
-without sessions would run it: `CompactNet.hear`, eagerly, on samples and states that already lie together in one
-tensor. Both hear the same audio, round by round in turn; figures are medians of the process's own CPU time on one
-thread, which other programs on the machine disturb least. Exits with 1 where `score` costs more than `--most`.
+without sessions would run it: `CompactNet` in float32, eagerly, on samples and states that already lie together in
+one tensor. Both hear the same audio, round by round in turn; figures are medians of the process's own CPU time on
+one thread, which other programs on the machine disturb least. Exits with 1 where `score` costs more than `--most`.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def by_forward(
     logits = []
     with torch.inference_mode():
         for samples in hops:
-            scores, _, _, state = net.hear(torch.from_numpy(samples), state)
+            scores, _, state = net(net.features(torch.from_numpy(samples)), state)
             logits.append(scores)
     return logits, state
 

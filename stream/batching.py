@@ -1,6 +1,7 @@
 """Which waiting windows to run together, now or in a while: a pure rule, time passed in.
 
-Windows that are alike share a batch, so nothing is padded and nobody's score depends on a neighbour's length.
+Windows that are alike share a batch, so nobody's score depends on a neighbour's length. Lengths are mixed only for
+a model that promises the same (`ModelSpec.mixed_frames`), so that a span's short last window need not run alone.
 Live windows go first: the kind whose oldest window has waited longest, when its batch is full or when that window
 has waited `max_wait_s` for company. Background windows, those of files, run when no live window is due: the
 oldest, with those like it up to `max_background`. So a live window waits for one background run at most.
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stream.types import Window
+from stream.types import Window, samples_for
 
 
 class Kind(NamedTuple):
@@ -26,11 +27,11 @@ class Kind(NamedTuple):
     background: bool = False
 
     @classmethod
-    def of(cls, window: Window) -> Kind:
-        n_samples = len(window.samples)
-        return cls(
-            window.n_frames, window.left_frames, n_samples, window.embed, window.whole, window.background
-        )
+    def of(cls, window: Window, mixed_frames: int = 0) -> Kind:
+        n_frames, n_samples = window.n_frames, len(window.samples)
+        if n_frames <= mixed_frames:
+            n_frames, n_samples = mixed_frames, samples_for(mixed_frames)
+        return cls(n_frames, window.left_frames, n_samples, window.embed, window.whole, window.background)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class BatchLimits:
     # Background windows in a batch; 0: none runs. One by one a file's scores are the same to the last digit,
     # whatever else runs, and a live window waits for one of them at most.
     max_background: int = 1
+    mixed_frames: int = 0  # windows of up to as many frames are alike in length
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,7 @@ class ModelSpec:
     best_batch: int = 1 << 16  # windows beyond which a larger batch is no faster, only later
     embedding_size: int = 0  # 0: it gives none
     whole_frames: int = 0
+    mixed_frames: int = 0  # windows of up to as many frames may share a batch, however many each has
 
 
 class EmotionModel(Protocol):
@@ -157,7 +158,7 @@ class EmotionModel(Protocol):
     def spec(self) -> ModelSpec: ...
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
-        """Score windows of one common `n_frames`; one answer per window, in order.
+        """Score windows that are alike (`stream.batching.Kind`); one answer per window, in order.
 
         An answer must depend on its own window alone, never on who shares the batch (to 1e-5).
         """

@@ -28,6 +28,7 @@ def limits_for(spec: ModelSpec, wanted: BatchLimits) -> BatchLimits:
         wanted,
         max_batch=largest,
         max_background=min(BACKGROUND_ON_GPU, largest) if spec.device.startswith("cuda") else 1,
+        mixed_frames=spec.mixed_frames,
     )
 
 
@@ -86,7 +87,7 @@ class WaitingRoom(Generic[Ticket]):
 
     def add(self, window: Window, ticket: Ticket, arrival_s: float) -> None:
         self._windows.append(window)
-        self._kinds.append(Kind.of(window))
+        self._kinds.append(Kind.of(window, self._limits.mixed_frames))
         self._tickets.append(ticket)
         self._arrivals.append(arrival_s)
 

@@ -32,6 +32,7 @@ from stream.models.registry import load_model
 from stream.types import EmotionModel, Window, samples_for
 
 BEAT_S = 1.0  # how often a process that is idle says that it is alive
+NAP_S = 0.005  # how often windows that wait for company are looked at: so much later a full batch may run
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 log = logging.getLogger("engine")
@@ -87,9 +88,11 @@ class _Desk:
     def serve(self) -> None:
         while True:
             ran, wait_s = self._run_one()
-            pause_s = 0.0 if ran else min(BEAT_S, BEAT_S if wait_s is None else wait_s)
-            if self._windows.poll(int(1000 * pause_s + 0.999)):
-                self._receive()
+            if wait_s is not None:  # some wait for company: look now and then, not at each that comes
+                time.sleep(min(wait_s, NAP_S))
+            elif not ran:
+                self._windows.poll(int(1000 * BEAT_S))
+            self._receive()
 
     def _attend(self) -> None:
         """Called by the model now and then while it is at a file's window: those who speak do not wait for it, nor

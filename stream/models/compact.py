@@ -7,6 +7,7 @@ imports torch and is therefore imported only by `load`. How the weights were mad
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
     from stream.models.compact_net import CompactNet
 
+log = logging.getLogger("model")
+
 FOLDER = Path(__file__).parents[2] / "models" / "compact"
+PRECISIONS = ("auto", "float32", "bfloat16")
 HOP_FRAMES = 10
 LOOKAHEAD_FRAMES = 9  # ten frames are heard at once, and the first of them waits for the last
 
@@ -34,47 +38,59 @@ class Compact:
         can_say: tuple[str, ...],
         temperature: float,
         gain: float = 1.0,
+        precision: str = "auto",
     ) -> None:
         """`can_say`: the labels that had training data. `temperature` divides the logits; `gain`: FrameScores."""
         import torch
-
-        from stream.models.packed import pack
 
         self._torch = torch
         self._net = net.to(device).eval()
         self._device = device
         self._slow_size = net.config.slow_size
         self._temperature, self._gain = temperature, gain
-        if device.type == "cpu":
-            pack(self._net)
         self._possible = torch.tensor([label in can_say for label in LABELS], device=device)
         self.spec = ModelSpec(
             name="compact",
             device=str(device),
-            dtype="float32",
+            dtype=_packed(self._net, precision) if device.type == "cpu" else "float32",
             hop_frames=HOP_FRAMES,
             lookahead_frames=LOOKAHEAD_FRAMES,
             state_size=net.config.state_size,
             can_say=can_say,
             embedding_size=net.config.embedding_size,
+            mixed_frames=HOP_FRAMES,
         )
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
-        """Score windows of one common `n_frames`: logits (n_frames, 9), weights (n_frames,), state, embedding."""
+        """Score windows of one common `n_frames`, or of up to HOP_FRAMES each: logits (n_frames, 9), weights
+        (n_frames,), state, embedding."""
         if not windows:
             return []
         torch = self._torch
         with torch.inference_mode():
-            samples = torch.from_numpy(np.stack([window.samples for window in windows])).to(self._device)
-            before = torch.from_numpy(self._states(windows)).to(self._device)
-            logits, weights, embedding, after = self._net.hear(samples, before)
+            arrays = (self._samples(windows), self._states(windows), [window.n_frames for window in windows])
+            samples, before, lengths = (torch.as_tensor(array, device=self._device) for array in arrays)
+            logits, weights, embedding, after = self._net.hear(samples, before, lengths)
             logits = torch.where(self._possible, logits / self._temperature, IMPOSSIBLE)
-            arrays = [array.cpu().numpy() for array in (logits, weights, after, embedding)]
+            scored = [array.cpu().numpy() for array in (logits, weights, after, embedding)]
         # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
         return [
-            FrameScores(logits, weights, state.copy(), embedding.copy() if window.embed else None, self._gain)
-            for window, logits, weights, state, embedding in zip(windows, *arrays, strict=True)
+            FrameScores(
+                logits[: window.n_frames],
+                weights[: window.n_frames],
+                state.copy(),
+                embedding.copy() if window.embed else None,
+                self._gain,
+            )
+            for window, logits, weights, state, embedding in zip(windows, *scored, strict=True)
         ]
+
+    def _samples(self, windows: list[Window]) -> Floats:
+        """One row per window (B, N), silence behind the shorter ones."""
+        samples = np.zeros((len(windows), max(len(window.samples) for window in windows)), np.float32)
+        for row, window in zip(samples, windows, strict=True):
+            row[: len(window.samples)] = window.samples
+        return samples
 
     def _states(self, windows: list[Window]) -> Floats:
         """One row per window (B, state_size): zeros where nothing was heard, no caches where a span starts."""
@@ -86,14 +102,35 @@ class Compact:
         return states
 
 
-def load(device: str = "auto", folder: Path = FOLDER) -> Compact:
+def load(device: str = "auto", folder: Path = FOLDER, precision: str = "auto") -> Compact:
     """The model with the weights in `folder`, on `device` (`auto`, `cpu`, `cuda` or `cuda:N`).
 
-    Raises ValueError for a device that is not there, FileNotFoundError without weights.
+    `precision` of its products on a CPU: `float32`, `bfloat16`, or `auto`: bfloat16 where that is faster. Raises
+    ValueError for a device or precision that is not there, FileNotFoundError without weights.
     """
     chosen = _device(device)
+    if precision not in PRECISIONS or (precision == "bfloat16" and chosen.type != "cpu"):
+        raise ValueError(
+            f"compact does not compute in {precision} on {chosen.type}; set model.precision to auto"
+        )
     net, card = read_weights(folder)
-    return Compact(net, chosen, tuple(card["can_say"]), card["temperature"], card.get("gain", 1.0))
+    return Compact(net, chosen, tuple(card["can_say"]), card["temperature"], card.get("gain", 1.0), precision)
+
+
+def _packed(net: CompactNet, precision: str) -> str:
+    """Lay out the weights of `net` for the CPU it is on, and say in which precision it computes."""
+    import torch
+
+    from stream.models.packed import bf16_pays, can_pack, pack, rows_stand_alone
+
+    wanted = precision == "bfloat16" or (precision == "auto" and bf16_pays(torch.device("cpu")))
+    if wanted and can_pack():
+        pack(net, torch.bfloat16)
+        if rows_stand_alone(net):
+            return "bfloat16"
+        log.warning("bfloat16 on this CPU rounds a voice otherwise in company than alone: float32 it is")
+    pack(net)
+    return "float32"
 
 
 def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:

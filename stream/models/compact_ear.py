@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ BEFORE = (
     -1.0
 )  # decades: where the running level of speech lies in what Whisper hears, recordings peaking at 0.7
 QUIETEST = -6.6  # decades below the running level: Whisper cuts off what lies eight below its loudest
+KEPT = torch.bfloat16  # keys and values, two of them in the place of a float32
 NEVER = -1e4  # in place of a score: not attended to
 
 
@@ -43,7 +43,7 @@ class EarConfig:
     @property
     def layer_cache(self) -> int:
         """Keys and values of the positions before, and their fading sums."""
-        return 2 * self.width * (self.left + len(self.fading))
+        return self.width * (self.left + 2 * len(self.fading))
 
     @property
     def cache_sizes(self) -> tuple[int, ...]:
@@ -93,6 +93,7 @@ class EarLayer(nn.Module):
     """One transformer layer, normalised before each half."""
 
     distance: Tensor
+    left: Tensor
 
     def __init__(self, config: EarConfig) -> None:
         super().__init__()
@@ -107,6 +108,8 @@ class EarLayer(nn.Module):
         self.far = nn.Parameter(torch.full((c.n_heads, len(c.fading)), 1.5))
         at = torch.arange(CHUNK)[:, None] + c.left - torch.arange(c.left + CHUNK)[None]
         self.register_buffer("distance", at + CHUNK - 1, persistent=False)
+        left = torch.exp(-CHUNK / torch.tensor(c.fading, dtype=torch.float64))  # of a sum, a chunk later
+        self.register_buffer("left", left.float()[:, None], persistent=False)
 
     def forward(
         self, x: Tensor, cache: Tensor, heard: Tensor, of: Tensor | None = None
@@ -117,55 +120,45 @@ class EarLayer(nn.Module):
         x = x + self.out(mixed)
         wide = self.wide(self.norm2(x))
         if of is not None:  # a mean of products is the product of the mean: a fifth of the work
-            x, wide = (of @ rows.view(len(rows), -1, CHUNK, rows.shape[-1]) for rows in (x, wide))
+            x, wide = (
+                of.to(rows.dtype) @ rows.view(len(rows), -1, CHUNK, rows.shape[-1]) for rows in (x, wide)
+            )
         return x + self.narrow(wide), *after
 
     def _attend(self, qkv: Tensor, cache: Tensor, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         c = self.config
         batch, n = qkv.shape[0], qkv.shape[1] // CHUNK
-        split = 2 * c.width * c.left
-        before = cache[:, :split].view(batch, c.left, 2 * c.width)
+        split = c.width * c.left
+        before = cache[:, :split].view(KEPT).view(batch, c.left, 2 * c.width)
         sums = cache[:, split:].view(batch, len(c.fading), 2 * c.width)
-        pairs = qkv[..., c.width :].view(batch, n, CHUNK, 2 * c.width)  # keys and values side by side
-        means, sums = self._means(pairs, sums, heard)
-
+        pairs = (
+            qkv[..., c.width :].to(KEPT).view(batch, n, CHUNK, 2 * c.width)
+        )  # keys and values side by side
         chunk = heard + torch.arange(n, device=heard.device)  # (B, n)
+        means, sums = self._means(pairs, sums, chunk)
+
         at = chunk[..., None] * CHUNK - c.left + torch.arange(c.left + CHUNK, device=heard.device)
         there = torch.cat([at >= 0, (chunk > 0)[..., None].expand(-1, -1, len(c.fading))], -1).flatten(0, 1)
         last = pairs[:, :, CHUNK - c.left :]
         ahead = torch.cat([before[:, None], last[:, :-1]], 1) if n > 1 else before[:, None]
-        around = torch.cat([ahead, pairs, means], 2).view(batch * n, -1, 2, c.n_heads, c.width // c.n_heads)
+        around = (
+            torch.cat([ahead, pairs, means.to(KEPT)], 2)
+            .to(qkv.dtype)
+            .view(batch * n, -1, 2, c.n_heads, c.width // c.n_heads)
+        )
         keys, values = around.permute(2, 0, 3, 1, 4)
         q = qkv[..., : c.width].reshape(batch * n, CHUNK, c.n_heads, -1).transpose(1, 2)
         bias = torch.cat([self.near[:, self.distance], self.far[:, None].expand(-1, CHUNK, -1)], -1)
         bias = torch.where(there[:, None, None], bias, NEVER)
         mixed = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias, scale=1.0)
         mixed = mixed.transpose(1, 2).flatten(2).view(batch, n * CHUNK, c.width)
-        return mixed, last[:, -1].flatten(1), sums.flatten(1)
+        return mixed, last[:, -1].flatten(1).view(torch.float32), sums.flatten(1)
 
-    def _means(self, pairs: Tensor, sums: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
+    def _means(self, pairs: Tensor, sums: Tensor, chunk: Tensor) -> tuple[Tensor, Tensor]:
         """Fading means (B, n, fading, 2 width) of the chunks before each of the n, and the sums after the last."""
-        chunks = pairs.mean(2)
-        n, constants = chunks.shape[1], tuple(constant / CHUNK for constant in self.config.fading)
-        kernel, decay = fading(n, constants, pairs.dtype, pairs.device)
-        rows = kernel @ chunks[:, None] + decay * sums[:, :, None]  # (B, fading, n + 1, 2 width)
+        before = [sums]
+        for said in pairs.float().mean(2).unbind(1):  # one by one: rounded alike, however a span is cut
+            before.append(self.left * before[-1] + said[:, None])
         # What as many ones would add up to: after c chunks (1 - d^c) / (1 - d).
-        per_chunk = decay[:, 1:2]
-        count = (1 - decay * per_chunk.pow(heard[:, None, None])) / (1 - per_chunk)
-        means = rows[:, :, :-1] / count[:, :, :-1].clamp(min=1e-6)
-        return means.transpose(1, 2), rows[:, :, -1]
-
-
-@lru_cache(maxsize=64)
-def fading(
-    n: int, time_constants: tuple[float, ...], dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """For sums that fade exponentially: what each of n things in a row adds to the sum before the first, between
-    them and after the last (time_constants, n + 1, n), and what is left by then of an older sum (.., n + 1, 1)."""
-    with torch.inference_mode(False):  # they serve training as well
-        rates = torch.tensor(time_constants, dtype=torch.float64).reciprocal()[:, None, None]
-        steps = torch.arange(n + 1, dtype=torch.float64)
-        ages = steps[:, None] - steps[None, :n] - 1
-        kernel = torch.where(ages >= 0, torch.exp(-rates * ages), 0.0)
-        left = torch.exp(-rates * steps[:, None])
-        return kernel.to(device, dtype), left.to(device, dtype)
+        count = (1 - self.left.pow(chunk[..., None, None])) / (1 - self.left)
+        return torch.stack(before[:-1], 1) / count.clamp(min=1e-6), before[-1]

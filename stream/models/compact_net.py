@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream.models.compact_ear import CHUNK, GROUP, Ear, EarConfig, fading
+from stream.models.compact_ear import CHUNK, GROUP, Ear, EarConfig
 from stream.models.packed import PackedLinear
 from stream.types import FRAME, HOP, N_LABELS, SAMPLE_RATE
 
 N_FFT = 512
 A_SECOND = SAMPLE_RATE // (HOP * GROUP)  # steps of the heads
-SCAN = 100  # frames or steps of the running sums at a time: bounds the decay matrix for whole files
 FLOOR = 1e-10  # mel power of digital silence: below the noise of 16-bit audio
 QUIET = -12.0  # nats: anything 52 dB below the running level counts as silence, whatever made it
 PITCH_HZ = (60.0, 450.0)
@@ -123,7 +123,11 @@ class Heads(nn.Module):
     def each(self, stats: Tensor) -> Tensor:
         """What every head says by itself: (n_heads, B, steps, N_LABELS + 1)."""
         share, training = self.dropout, self.training
-        rows = F.silu(self.first(stats)).view(-1, self.n_heads, self.second.shape[1]).transpose(0, 1)
+        rows = (
+            F.silu(self.first(stats).to(stats.dtype))
+            .view(-1, self.n_heads, self.second.shape[1])
+            .transpose(0, 1)
+        )
         rows = F.dropout(rows, share, training)
         rows = F.silu(torch.baddbmm(self.second_bias, rows, self.second))
         rows = torch.baddbmm(self.third_bias, F.dropout(rows, share, training), self.third)
@@ -206,7 +210,9 @@ class CompactNet(nn.Module):
         """The power of every frame (B, T, 1), its running sums after `before` (B, 2), and the logarithm of their
         mean: the usual level so far."""
         power = mels[..., LEVEL_BANDS].exp().mean(-1, keepdim=True) * LEVEL_RATIO
-        sums = running(torch.cat([power, torch.ones_like(power)], -1), before, self.config.level_frames)
+        sums = running(
+            torch.cat([power, torch.ones_like(power)], -1), before, self.config.level_frames, GROUP
+        )
         return power, sums, (sums[..., :1] / sums[..., 1:]).log()
 
     def statistics(self, heard: Tensor, span: Tensor, session: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -234,33 +240,33 @@ class CompactNet(nn.Module):
         return torch.cat(stats, -1)
 
     def forward(self, raw: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """raw (B, T, n_raw), state (B, state_size) -> logits (B, T, 9), weights (B, T) > 0, the new state.
-
-        T is a multiple of GROUP, except in the last window of a span: its last frame is repeated to fill
-        the group, and what those repeats give is dropped.
-        """
-        logits, weights, _, after = self._score(raw, state)
+        """raw (B, T, n_raw), state (B, state_size) -> logits (B, T, 9), weights (B, T) > 0, the new state."""
+        lengths = torch.full((len(raw),), raw.shape[1], device=raw.device)
+        logits, weights, _, after = self._score(raw, state, lengths)
         return logits, weights, after
 
-    def hear(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """samples (B, N), state -> logits, weights, embedding (B, embedding_size), the new state."""
-        logits, weights, stats, after = self._score(self.features(samples), state)
+    def hear(self, samples: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """samples (B, N), state, frames of each row (B,) -> logits, weights, embedding (B, embedding_size), the
+        new state. What stands behind the frames of a shorter row changes nothing."""
+        logits, weights, stats, after = self._score(self.features(samples), state, lengths)
         shares = F.pad(weights, (0, -weights.shape[1] % GROUP)).view(weights.shape[0], -1, GROUP).sum(-1)
         heard = stats[..., : self.config.embedding_size]
         return logits, weights, (shares[:, None] @ heard)[:, 0] / shares.sum(1, keepdim=True), after
 
-    def _score(self, raw: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _score(self, raw: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A row's last frame is repeated to fill its last group, and what those repeats give is dropped: they may
+        only come in the last window of a span."""
         c, n_frames = self.config, raw.shape[1]
         level, session, *caches = torch.split(state, [2, c.n_sums, *c.cache_sizes], dim=1)
-        missing = -n_frames % GROUP
-        if missing:
-            raw = torch.cat([raw, raw[:, -1:].expand(-1, missing, -1)], dim=1)
+        at = torch.arange(-(-n_frames // GROUP) * GROUP, device=raw.device)
+        raw = raw.gather(1, at.minimum(lengths[:, None] - 1)[..., None].expand(-1, -1, c.n_raw))
         heard, levels, ear = self.listen(raw, level, caches[0])
         stats, span, session = self.statistics(heard, caches[1], session)
         out = self.heads((stats - self.stats_mean) * self.stats_scale)
-        weights = attention(out, stats).repeat_interleave(GROUP, dim=1)
+        weights = attention(out, stats).repeat_interleave(GROUP, dim=1) * (at < lengths[:, None])
         logits = out[..., :N_LABELS].repeat_interleave(GROUP, dim=1)
-        after = torch.cat([levels[:, n_frames - 1], session, *ear, span], dim=1)
+        level = levels.gather(1, (lengths - 1)[:, None, None].expand(-1, -1, 2))[:, 0]
+        after = torch.cat([level, session, *ear, span], dim=1)
         return logits[:, :n_frames], weights[:, :n_frames], stats, after
 
 
@@ -279,14 +285,29 @@ def moments(heard: Tensor) -> Tensor:
     return torch.cat([heard, heard.square(), torch.ones_like(heard[..., :1])], -1)
 
 
-def running(x: Tensor, sums: Tensor, time_constant: float) -> Tensor:
-    """Exponentially fading sums of x (B, T, K) from sums (B, K): (B, T, K), the last row is the new state."""
+def running(x: Tensor, sums: Tensor, time_constant: float, together: int = 1) -> Tensor:
+    """Exponentially fading sums of x (B, T, K) from float32 sums (B, K): (B, T, K), the last row is the new state.
+
+    T is a multiple of `together`. Between as many rows sums are rounded to float32, as they are between windows:
+    wherever a span is cut, the answer is the same to the last bit.
+    """
+    kernel, left = fading(together, time_constant, x.dtype, x.device)
     rows = []
-    for part in torch.split(x, SCAN, dim=1):
-        kernel, decay = fading(part.shape[1], (time_constant,), x.dtype, x.device)
-        rows.append(kernel[0, 1:] @ part + decay[0, 1:] * sums[:, None])
-        sums = rows[-1][:, -1]
+    for part in (kernel @ x.view(len(x), -1, together, x.shape[-1])).unbind(1):
+        rows.append(part + left * sums[:, None].to(x.dtype))
+        sums = rows[-1][:, -1].float()
     return torch.cat(rows, dim=1)
+
+
+@lru_cache(maxsize=64)
+def fading(n: int, time_constant: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What each of n things in a row adds to their fading sum after each of them (n, n), and what is left by then
+    of an older sum (n, 1)."""
+    with torch.inference_mode(False):  # they serve training as well
+        ages = torch.arange(n, dtype=torch.float64)[:, None] - torch.arange(n, dtype=torch.float64)
+        kernel = torch.where(ages >= 0, torch.exp(-ages / time_constant), 0.0)
+        left = torch.exp(-(torch.arange(n, dtype=torch.float64)[:, None] + 1) / time_constant)
+        return kernel.to(device, dtype), left.to(device, dtype)
 
 
 def pool(logits: Tensor, weights: Tensor) -> Tensor:

@@ -20,14 +20,14 @@ ABOUT = {
 def load_model(name: str, device: str = "auto", options: Mapping[str, Any] | None = None) -> EmotionModel:
     """Load a model by its name in ABOUT, or an emotion2vec checkpoint by its folder.
 
-    `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `options` are those of `stream.models.emotion2vec.adapter`;
-    other models have none. Raises ValueError for a name, device or folder that cannot be used, ImportError
-    and OSError for libraries and weights that cannot be had; the text says what to do.
+    `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `options` are those of `stream.models.emotion2vec.adapter`, of
+    which `compact` knows `precision` alone. Raises ValueError for a name, device, folder or precision that cannot
+    be used, ImportError and OSError for libraries and weights that cannot be had; the text says what to do.
     """
     if name == "compact":
         from stream.models.compact import load
 
-        return load(device)
+        return load(device, precision=(options or {}).get("precision", "auto"))
     if name == "fake":
         from stream.models.fake import FakeModel
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stream.batching import BatchLimits, Kind, Plan
 from stream.batching import plan as plan_kinds
-from stream.types import Window
+from stream.types import Window, samples_for
 from tests.stream.material import many
 
 LIMITS = BatchLimits(max_batch=4, max_wait_s=0.02)
@@ -185,3 +185,11 @@ def test_windows_that_a_model_cannot_score_together_are_of_another_kind(other: d
     assert Kind.of(replace(window, **other)) != Kind.of(window)
     alike = replace(window, session_id="b", first_frame=7, starts_span=False, state=np.ones(3, np.float32))
     assert Kind.of(alike) == Kind.of(window)
+
+
+def test_lengths_are_mixed_up_to_where_the_model_allows() -> None:
+    windows = [Window("a", 0, n, True, np.zeros(samples_for(n), np.float32), None) for n in (3, 10, 11)]
+    assert len({Kind.of(window) for window in windows}) == 3
+    short, full, long = (Kind.of(window, mixed_frames=10) for window in windows)
+    assert short == full != long
+    assert Kind.of(replace(windows[0], embed=True), mixed_frames=10) != full
