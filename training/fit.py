@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from stream.models.compact_net import CompactNet, attention, moments
 from stream.types import N_LABELS
+from training.axes import fold, without
 from training.batches import Batch, Sampler
 from training.hear import Heard
 from training.resume import keep, restore
@@ -47,6 +48,14 @@ def standardise(net: CompactNet, version: Heard, seed: int) -> None:
     net.heard_scale.copy_(torch.from_numpy(1 / (steps.std(0) + 1e-4)))
 
 
+def standardise_statistics(net: CompactNet, batch: Batch) -> None:
+    """Set mean and scale of what the heads read, from one batch."""
+    with torch.no_grad():
+        stats = statistics_at(net, batch).flatten(0, 1)
+        net.stats_mean.copy_(stats.mean(0))
+        net.stats_scale.copy_(1 / (stats.std(0) + 1e-3))
+
+
 def statistics_at(net: CompactNet, batch: Batch) -> Tensor:
     """What `net.statistics` gives at MOMENTS evenly spaced steps of each stretch: (B, MOMENTS, n_stats)."""
     device, config = batch.heard.device, net.config
@@ -62,7 +71,7 @@ def statistics_at(net: CompactNet, batch: Batch) -> Tensor:
     return net.summary(sums(config.recent_steps), sums(config.session_steps) + before)
 
 
-def losses(net: CompactNet, batch: Batch, config: FitConfig) -> Tensor:
+def losses(net: CompactNet, axes: Tensor, batch: Batch, config: FitConfig) -> Tensor:
     """The sum of what is asked for of every head: the utterance, its beginnings, and single steps.
 
     The softmax runs over the labels of the clip's corpus and `unknown`, or else the heads learn which corpus they
@@ -70,7 +79,7 @@ def losses(net: CompactNet, batch: Batch, config: FitConfig) -> Tensor:
     """
     with torch.no_grad():
         stats = statistics_at(net, batch)
-        inputs = (stats - net.stats_mean) * net.stats_scale
+        inputs = without((stats - net.stats_mean) * net.stats_scale, axes)
         inputs = inputs + config.noise * torch.randn_like(inputs)
     out = net.heads.each(inputs)
     logits, weights = out[..., :N_LABELS], attention(out, stats)
@@ -84,7 +93,7 @@ def losses(net: CompactNet, batch: Batch, config: FitConfig) -> Tensor:
         loss(so_far[:, :, -1:], config.smoothing)
         + 0.5 * loss(so_far[:, :, :-1])
         + 0.2 * loss(logits)
-        + 0.1 * F.cross_entropy(so_far[:, :, -1].flatten(0, 1), batch.labels.repeat(len(out)))
+        + 0.05 * F.cross_entropy(so_far[:, :, -1].flatten(0, 1), batch.labels.repeat(len(out)))
     )
 
 
@@ -96,17 +105,16 @@ def masked_loss(logits: Tensor, labels: Tensor, possible: Tensor, smoothing: flo
     return -(right + smoothing * even).mean()
 
 
-def fit(net: CompactNet, sampler: Sampler, config: FitConfig, kept: Path, device: torch.device) -> CompactNet:
-    """Train the heads of `net` on `device`; return the network with averaged heads, on the CPU.
+def fit(
+    net: CompactNet, axes: Tensor, sampler: Sampler, config: FitConfig, kept: Path, device: torch.device
+) -> CompactNet:
+    """Train the heads of `net`, which has been standardised, on `device`; they do not hear what lies along `axes`
+    (`training.axes`). Return the network with averaged heads, on the CPU.
 
     `kept`: a file for what is needed to go on after an interruption.
     """
     torch.manual_seed(config.seed)
-    net = net.to(device)
-    with torch.no_grad():
-        stats = statistics_at(net, sampler.batch(config.batch, 0).to(device)).flatten(0, 1)
-        net.stats_mean.copy_(stats.mean(0))
-        net.stats_scale.copy_(1 / (stats.std(0) + 1e-3))
+    net, axes = net.to(device), axes.to(device)
     average = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(
         net.heads.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay
@@ -122,7 +130,7 @@ def fit(net: CompactNet, sampler: Sampler, config: FitConfig, kept: Path, device
         net.train()
         for step in range(done + 1, config.steps + 1):
             torch.manual_seed(config.seed * 1_000_003 + step)  # dropout, the same after an interruption
-            loss = losses(net, sampler.batch(config.batch, step).to(device), config)
+            loss = losses(net, axes, sampler.batch(config.batch, step).to(device), config)
             optimiser.zero_grad()
             (loss * net.config.n_heads).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -131,6 +139,7 @@ def fit(net: CompactNet, sampler: Sampler, config: FitConfig, kept: Path, device
             shown += max(0.02, 1 / step) * (loss.item() - shown)
             progress.update(task, advance=1, description=f"{kept.stem} loss {shown:.3f}")
             keep(kept, parts, step, config.steps)
+    fold(average, axes)
     return average.cpu().eval()
 
 

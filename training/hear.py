@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
+from stream.models.compact import lay_out
 from stream.models.compact_ear import GROUP
 from stream.models.compact_net import CompactNet, NetConfig
-from stream.models.packed import pack
 from training.corpus import Clip
 from training.distil import transplant
 from training.prepare import Version, bounds_of, chosen, mel_filters, open_version
@@ -79,7 +79,7 @@ def prepare_heard(net: CompactNet, clips: list[Clip], wanted: list[tuple[str, in
     """Write `heard-{name}-{version}.npz` from what `prepare` wrote. Files that exist are kept."""
     wanted = [at for at in wanted if not _file(*at, work).exists()]
     net = copy.deepcopy(net)
-    pack(net)
+    lay_out(net, "auto")  # as it will be served
     with Progress() as progress:
         for name, version in progress.track(wanted, description="what is heard"):
             found = hear(net, open_version(clips, name, version, work))

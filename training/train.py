@@ -21,12 +21,13 @@ import torch
 from stream.models.compact import load, save
 from stream.models.compact_net import CompactNet, Heads, NetConfig
 from stream.types import LABELS
+from training.axes import between_corpora
 from training.batches import Sampler
 from training.calibrate import calibrate
 from training.corpus import ROOT, data_folder, folds, read_clips
 from training.distil import DistilConfig, distil
 from training.evaluate import predict
-from training.fit import FitConfig, fit, standardise
+from training.fit import FitConfig, fit, standardise, standardise_statistics
 from training.hear import Heard, open_heard, prepare_heard, untrained
 from training.prepare import POOL, Version, open_version, prepare
 from training.report import report
@@ -95,8 +96,11 @@ def fit_without(
     net = copy.deepcopy(listener)
     net.heads = Heads(net.config)
     heard = [i for i in range(len(versions[0].clips)) if i not in held]
-    standardise(net, versions[0].only(heard), config.seed)
-    return fit(net, Sampler(versions, heard, net, config.seed), config, kept, device)
+    clean = versions[0].only(heard)
+    standardise(net, clean, config.seed)
+    sampler = Sampler(versions, heard, net, config.seed)
+    standardise_statistics(net, sampler.batch(config.batch, 0))
+    return fit(net, between_corpora(net, clean), sampler, config, kept, device)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class Compact:
         self.spec = ModelSpec(
             name="compact",
             device=str(device),
-            dtype=_packed(self._net, precision) if device.type == "cpu" else "float32",
+            dtype=lay_out(self._net, precision) if device.type == "cpu" else "float32",
             hop_frames=HOP_FRAMES,
             lookahead_frames=LOOKAHEAD_FRAMES,
             state_size=net.config.state_size,
@@ -117,7 +117,7 @@ def load(device: str = "auto", folder: Path = FOLDER, precision: str = "auto") -
     return Compact(net, chosen, tuple(card["can_say"]), card["temperature"], card.get("gain", 1.0), precision)
 
 
-def _packed(net: CompactNet, precision: str) -> str:
+def lay_out(net: CompactNet, precision: str) -> str:
     """Lay out the weights of `net` for the CPU it is on, and say in which precision it computes."""
     import torch
 

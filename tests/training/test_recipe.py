@@ -16,6 +16,7 @@ import torch
 from stream.models.compact_net import CompactNet, NetConfig
 from stream.types import N_LABELS, SAMPLE_RATE, Floats
 from training import augment, sounds
+from training.axes import between_corpora, fold, without
 from training.batches import Sampler
 from training.calibrate import ERROR, calibrate
 from training.corpus import JUDGED, Clip, data_folder, folds, read_clips
@@ -27,7 +28,7 @@ from training.evaluate import (
     predict,
     unknown_recall,
 )
-from training.fit import FitConfig, fit, standardise, statistics_at
+from training.fit import FitConfig, fit, standardise, standardise_statistics, statistics_at
 from training.hear import Heard, hear, untrained
 from training.prepare import UNKNOWN, Version
 
@@ -96,12 +97,12 @@ def test_folds_hold_out_speakers_whole_and_never_the_same_ones() -> None:
     held = folds(clips)
     assert not held[0] & held[1]
     assert {i for i, clip in enumerate(clips) if clip.split == "val"} <= held[0]
-    for fold in held:
-        inside = {clips[i].speaker for i in fold if clips[i].corpus in JUDGED} - {""}
-        outside = {clip.speaker for i, clip in enumerate(clips) if i not in fold}
+    for some in held:
+        inside = {clips[i].speaker for i in some if clips[i].corpus in JUDGED} - {""}
+        outside = {clip.speaker for i, clip in enumerate(clips) if i not in some}
         assert inside and not inside & outside
         for corpus in JUDGED:
-            heard = {clip.label for i, clip in enumerate(clips) if clip.corpus == corpus and i not in fold}
+            heard = {clip.label for i, clip in enumerate(clips) if clip.corpus == corpus and i not in some}
             assert heard == {clip.label for clip in clips if clip.corpus == corpus}
 
 
@@ -166,7 +167,8 @@ def test_a_fit_learns_and_goes_on_where_it_was(versions: list[Heard], tmp_path: 
     def fitted(kept: Path) -> CompactNet:
         net = network(versions)
         sampler = Sampler(versions, range(len(versions[0].clips)), net, 1)
-        return fit(net, sampler, config, kept, torch.device("cpu"))
+        standardise_statistics(net, sampler.batch(24, 0))
+        return fit(net, between_corpora(net, versions[0]), sampler, config, kept, torch.device("cpu"))
 
     net = fitted(tmp_path / "one.pt")
     found = predict(net, versions[0])
@@ -177,6 +179,27 @@ def test_a_fit_learns_and_goes_on_where_it_was(versions: list[Heard], tmp_path: 
     for other in (again, same):
         for name, values in net.state_dict().items():
             assert torch.equal(values, other.state_dict()[name]), name
+
+
+def test_heads_do_not_hear_which_corpus_it_is(versions: list[Heard]) -> None:
+    """One corpus is moved by a constant, as by another microphone: the answers of the heads do not move."""
+    net = network(versions).eval()
+    rows = np.flatnonzero([clip.corpus == "ravdess" for clip in versions[0].clips])
+    steps = versions[0].steps.copy()
+    for i in rows:
+        steps[slice(*versions[0].bounds[i])] += np.float16(1.5)
+    moved = Heard(versions[0].clips, steps, versions[0].bounds)
+    standardise_statistics(net, Sampler([moved], range(len(moved.clips)), net, 1).batch(24, 0))
+    axes = between_corpora(net, moved)
+    assert torch.allclose(axes @ axes.T, torch.eye(1), atol=1e-5)
+    x = torch.randn(4, 3, net.config.n_stats)
+    aside = x + torch.randn(4, 3, len(axes)) @ axes
+    assert torch.allclose(without(x, axes), without(aside, axes), atol=1e-4)
+    before = net.heads(without(x, axes))
+    assert not torch.allclose(net.heads(x), net.heads(aside), atol=1e-2)
+    fold(net, axes)
+    assert torch.allclose(net.heads(x), before, atol=1e-4)
+    assert torch.allclose(net.heads(x), net.heads(aside), atol=1e-3)
 
 
 def test_what_is_heard_of_a_clip_does_not_depend_on_its_company() -> None:
