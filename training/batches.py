@@ -25,7 +25,7 @@ from training.prepare import UNKNOWN
 SHARES = {"emodb": 0.22, "ravdess": 0.24, "nemo": 0.29, "rakshak": 0.14, "esc10": 0.11}
 LENGTHS = (7, 55)  # steps of the longest stretch of a batch
 SHORTEST = 6
-CLEAN = 0.3  # share of stretches from version 0
+CLEAN = 0.5  # share of stretches from version 0
 
 
 @dataclass(frozen=True, eq=False)
