@@ -93,7 +93,6 @@ class Speech(_Section):
     """What counts as speech, and how it is cut."""
 
     aggressiveness: int = Field(2, ge=0, le=3)  # 0 lets most sound pass as speech, 3 least
-    max_gain_db: float = Field(20, ge=0, le=40)  # how far quiet voices are raised before they are looked for
     onset_ms: GridMs = Field(60, ge=10, le=1000)  # this much voice in a row opens a span of speech
     pre_roll_ms: GridMs = Field(100, ge=0, le=1000)  # how much before it belongs to the span
     hang_over_ms: GridMs = Field(400, ge=10, le=5000)  # this much quiet in a row closes it
@@ -255,7 +254,6 @@ class Config(BaseSettings):
         return StreamConfig(
             gate=GateConfig(
                 aggressiveness=s.aggressiveness,
-                max_gain=s.max_gain_db,
                 onset=s.onset_ms // 10,
                 pre_roll=s.pre_roll_ms // 10,
                 hang_over=s.hang_over_ms // 10,
