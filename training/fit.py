@@ -93,7 +93,7 @@ def losses(net: CompactNet, axes: Tensor, batch: Batch, config: FitConfig) -> Te
         loss(so_far[:, :, -1:], config.smoothing)
         + 0.5 * loss(so_far[:, :, :-1])
         + 0.2 * loss(logits)
-        + 0.05 * F.cross_entropy(so_far[:, :, -1].flatten(0, 1), batch.labels.repeat(len(out)))
+        + 0.1 * F.cross_entropy(so_far[:, :, -1].flatten(0, 1), batch.labels.repeat(len(out)))
     )
 
 
