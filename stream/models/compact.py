@@ -125,10 +125,13 @@ def lay_out(net: CompactNet, precision: str) -> str:
 
     wanted = precision == "bfloat16" or (precision == "auto" and bf16_pays(torch.device("cpu")))
     if wanted and can_pack():
-        pack(net, torch.bfloat16)
-        if rows_stand_alone(net):
-            return "bfloat16"
-        log.warning("bfloat16 on this CPU rounds a voice otherwise in company than alone: float32 it is")
+        try:
+            pack(net, torch.bfloat16)
+            if rows_stand_alone(net):
+                return "bfloat16"
+            log.warning("bfloat16 on this CPU rounds a voice otherwise in company than alone: float32 it is")
+        except RuntimeError as unable:
+            log.warning("no bfloat16 on this CPU, float32 it is: %s", unable)
     pack(net)
     return "float32"
 

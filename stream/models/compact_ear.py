@@ -120,9 +120,8 @@ class EarLayer(nn.Module):
         x = x + self.out(mixed)
         wide = self.wide(self.norm2(x))
         if of is not None:  # a mean of products is the product of the mean: a fifth of the work
-            x, wide = (
-                of.to(rows.dtype) @ rows.view(len(rows), -1, CHUNK, rows.shape[-1]) for rows in (x, wide)
-            )
+            chunks = (rows.view(len(rows), -1, CHUNK, rows.shape[-1]) for rows in (x, wide))
+            x, wide = (of.to(rows.dtype) @ rows for rows in chunks)
         return x + self.narrow(wide), *after
 
     def _attend(self, qkv: Tensor, cache: Tensor, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,9 +130,7 @@ class EarLayer(nn.Module):
         split = c.width * c.left
         before = cache[:, :split].view(KEPT).view(batch, c.left, 2 * c.width)
         sums = cache[:, split:].view(batch, len(c.fading), 2 * c.width)
-        pairs = (
-            qkv[..., c.width :].to(KEPT).view(batch, n, CHUNK, 2 * c.width)
-        )  # keys and values side by side
+        pairs = qkv[..., c.width :].to(KEPT).view(batch, n, CHUNK, -1)  # keys and values side by side
         chunk = heard + torch.arange(n, device=heard.device)  # (B, n)
         means, sums = self._means(pairs, sums, chunk)
 
@@ -141,11 +138,8 @@ class EarLayer(nn.Module):
         there = torch.cat([at >= 0, (chunk > 0)[..., None].expand(-1, -1, len(c.fading))], -1).flatten(0, 1)
         last = pairs[:, :, CHUNK - c.left :]
         ahead = torch.cat([before[:, None], last[:, :-1]], 1) if n > 1 else before[:, None]
-        around = (
-            torch.cat([ahead, pairs, means.to(KEPT)], 2)
-            .to(qkv.dtype)
-            .view(batch * n, -1, 2, c.n_heads, c.width // c.n_heads)
-        )
+        around = torch.cat([ahead, pairs, means.to(KEPT)], 2).to(qkv.dtype)
+        around = around.view(batch * n, -1, 2, c.n_heads, c.width // c.n_heads)
         keys, values = around.permute(2, 0, 3, 1, 4)
         q = qkv[..., : c.width].reshape(batch * n, CHUNK, c.n_heads, -1).transpose(1, 2)
         bias = torch.cat([self.near[:, self.distance], self.far[:, None].expand(-1, CHUNK, -1)], -1)

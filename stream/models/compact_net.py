@@ -123,11 +123,8 @@ class Heads(nn.Module):
     def each(self, stats: Tensor) -> Tensor:
         """What every head says by itself: (n_heads, B, steps, N_LABELS + 1)."""
         share, training = self.dropout, self.training
-        rows = (
-            F.silu(self.first(stats).to(stats.dtype))
-            .view(-1, self.n_heads, self.second.shape[1])
-            .transpose(0, 1)
-        )
+        rows = F.silu(self.first(stats).to(stats.dtype))
+        rows = rows.view(-1, self.n_heads, self.second.shape[1]).transpose(0, 1)
         rows = F.dropout(rows, share, training)
         rows = F.silu(torch.baddbmm(self.second_bias, rows, self.second))
         rows = torch.baddbmm(self.third_bias, F.dropout(rows, share, training), self.third)
@@ -210,9 +207,8 @@ class CompactNet(nn.Module):
         """The power of every frame (B, T, 1), its running sums after `before` (B, 2), and the logarithm of their
         mean: the usual level so far."""
         power = mels[..., LEVEL_BANDS].exp().mean(-1, keepdim=True) * LEVEL_RATIO
-        sums = running(
-            torch.cat([power, torch.ones_like(power)], -1), before, self.config.level_frames, GROUP
-        )
+        counted = torch.cat([power, torch.ones_like(power)], -1)
+        sums = running(counted, before, self.config.level_frames, GROUP)
         return power, sums, (sums[..., :1] / sums[..., 1:]).log()
 
     def statistics(self, heard: Tensor, span: Tensor, session: Tensor) -> tuple[Tensor, Tensor, Tensor]:
