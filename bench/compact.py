@@ -2,6 +2,7 @@
 
     python -m bench.compact                        # 100 streams, ten rounds of a second of audio each
     python -m bench.compact --streams 1,12,100 --rounds 20
+    python -m bench.compact --precision float32    # as on a processor without bfloat16
 
 `score` is what the engine calls: windows of 100 ms as sessions cut them, each with the state its session keeps;
 samples in and scores, weights and new states out, features included. `plain forward` is the network as a program
@@ -27,7 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stream.models.compact import HOP_FRAMES, Compact, load, read_weights
+from stream.models.compact import HOP_FRAMES, PRECISIONS, Compact, load, read_weights
 from stream.models.compact_net import CompactNet
 from stream.types import HOP, LABELS, SAMPLE_RATE, Floats, FrameScores, Window, samples_for, softmax
 
@@ -41,10 +42,11 @@ def main() -> int:
     parser.add_argument("--streams", default="1,12,100", help="how many are scored together: 1,12,100")
     parser.add_argument("--rounds", type=int, default=10, help="seconds of audio per stream and side")
     parser.add_argument("--most", type=float, default=3.0, help="ms per second allowed in the largest batch")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of `score`")
     args = parser.parse_args()
     torch.set_num_threads(1)
     began = time.perf_counter()
-    model = load("cpu")
+    model = load("cpu", precision=args.precision)
     loading = time.perf_counter() - began
     net, card = read_weights()
     table = Table(
@@ -58,7 +60,8 @@ def main() -> int:
             str(n), f"{cost:.2f}", f"{median(plain):.2f}", f"{cost / median(plain):.2f}", f"{apart:.0e}"
         )
     Console().print(table)
-    print(f"one thread, {torch.__version__}; loading took {loading:.2f} s; allowed: {args.most:g} ms/s")
+    how = f"one thread, {model.spec.dtype}, {torch.__version__}"
+    print(f"{how}; loading took {loading:.2f} s; allowed: {args.most:g} ms/s")
     return 1 if cost > args.most else 0
 
 

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from stream.batching import Kind
 from stream.gate import GateConfig, SpeechGate
 from stream.ring import RingBuffer
 from stream.session import StreamConfig, StreamSession
@@ -30,8 +31,6 @@ from stream.types import (
 from stream.utterance import Utterance
 
 COMPANY = 3  # sessions at once per window of a batch: enough for most batches to be full
-
-_Shape = tuple[int, int, int]  # frames before, to score, and after: windows alike in all three share a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +95,8 @@ def listen(
     `times_s`: seconds after speech began at which the live state is read. `max_batch`: windows.
     """
     coming = iter(clips)
-    waiting: dict[_Shape, list[tuple[_Listener, Window]]] = defaultdict(list)
+    waiting: dict[Kind, list[tuple[_Listener, Window]]] = defaultdict(list)
+    mixed = model.spec.mixed_frames
     n_waiting, exhausted = 0, False
     while not exhausted or n_waiting:
         while not exhausted and n_waiting < COMPANY * max_batch:
@@ -108,13 +108,13 @@ def listen(
             if window is None:
                 yield listener.key, _conclude(listener, config, times_s)
             else:
-                waiting[_shape(window)].append((listener, window))
+                waiting[Kind.of(window, mixed)].append((listener, window))
                 n_waiting += 1
         if not n_waiting:
             continue
-        # The shape that most windows have: the others gain company meanwhile, and none waits for ever.
-        shape = max(waiting, key=lambda at: len(waiting[at]))
-        batch, waiting[shape] = waiting[shape][:max_batch], waiting[shape][max_batch:]
+        # The kind that most windows are of: the others gain company meanwhile, and none waits for ever.
+        kind = max(waiting, key=lambda at: len(waiting[at]))
+        batch, waiting[kind] = waiting[kind][:max_batch], waiting[kind][max_batch:]
         answers = model.score([window for _, window in batch])
         for (listener, window), answer in zip(batch, answers, strict=True):
             following = listener.take(listener.session.absorb(window, answer))
@@ -122,11 +122,7 @@ def listen(
                 n_waiting -= 1
                 yield listener.key, _conclude(listener, config, times_s)
             else:
-                waiting[_shape(following)].append((listener, following))
-
-
-def _shape(window: Window) -> _Shape:
-    return window.left_frames, window.n_frames, window.right_frames
+                waiting[Kind.of(following, mixed)].append((listener, following))
 
 
 def speech_start(samples: Floats, config: GateConfig) -> int | None:

@@ -17,8 +17,6 @@ from stream.models.compact_net import CompactNet
 from training.corpus import JUDGED
 from training.hear import Heard
 
-LONGEST = 80  # steps of a clip that are read
-
 
 @torch.no_grad()
 def between_corpora(net: CompactNet, version: Heard, batch: int = 64) -> Tensor:
@@ -54,7 +52,7 @@ def fold(net: CompactNet, axes: Tensor) -> None:
 def _at_the_end(net: CompactNet, version: Heard, at: int, batch: int) -> Tensor:
     """What the heads read at the last step of the clips from `at`: (batch, n_stats)."""
     some = range(at, min(at + batch, len(version.clips)))
-    pieces = [torch.from_numpy(version.of(i)[:LONGEST]) for i in some]
+    pieces = [torch.from_numpy(version.of(i)) for i in some]
     heard = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
     blank = torch.zeros(len(some), net.config.n_sums)
     stats, _, _ = net.statistics((heard - net.heard_mean) * net.heard_scale, blank, blank)

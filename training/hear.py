@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
-from stream.models.compact import lay_out
 from stream.models.compact_ear import GROUP
 from stream.models.compact_net import CompactNet, NetConfig
+from stream.models.packed import lay_out
 from training.corpus import Clip
 from training.distil import transplant
 from training.prepare import Version, bounds_of, chosen, mel_filters, open_version

@@ -7,7 +7,6 @@ imports torch and is therefore imported only by `load`. How the weights were mad
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     import torch
 
     from stream.models.compact_net import CompactNet
-
-log = logging.getLogger("model")
 
 FOLDER = Path(__file__).parents[2] / "models" / "compact"
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -42,6 +39,8 @@ class Compact:
     ) -> None:
         """`can_say`: the labels that had training data. `temperature` divides the logits; `gain`: FrameScores."""
         import torch
+
+        from stream.models.packed import lay_out
 
         self._torch = torch
         self._net = net.to(device).eval()
@@ -115,25 +114,6 @@ def load(device: str = "auto", folder: Path = FOLDER, precision: str = "auto") -
         )
     net, card = read_weights(folder)
     return Compact(net, chosen, tuple(card["can_say"]), card["temperature"], card.get("gain", 1.0), precision)
-
-
-def lay_out(net: CompactNet, precision: str) -> str:
-    """Lay out the weights of `net` for the CPU it is on, and say in which precision it computes."""
-    import torch
-
-    from stream.models.packed import bf16_pays, can_pack, pack, rows_stand_alone
-
-    wanted = precision == "bfloat16" or (precision == "auto" and bf16_pays(torch.device("cpu")))
-    if wanted and can_pack():
-        try:
-            pack(net, torch.bfloat16)
-            if rows_stand_alone(net):
-                return "bfloat16"
-            log.warning("bfloat16 on this CPU rounds a voice otherwise in company than alone: float32 it is")
-        except RuntimeError as unable:
-            log.warning("no bfloat16 on this CPU, float32 it is: %s", unable)
-    pack(net)
-    return "float32"
 
 
 def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:

@@ -93,7 +93,7 @@ class EarLayer(nn.Module):
     """One transformer layer, normalised before each half."""
 
     distance: Tensor
-    left: Tensor
+    decay: Tensor
 
     def __init__(self, config: EarConfig) -> None:
         super().__init__()
@@ -108,8 +108,8 @@ class EarLayer(nn.Module):
         self.far = nn.Parameter(torch.full((c.n_heads, len(c.fading)), 1.5))
         at = torch.arange(CHUNK)[:, None] + c.left - torch.arange(c.left + CHUNK)[None]
         self.register_buffer("distance", at + CHUNK - 1, persistent=False)
-        left = torch.exp(-CHUNK / torch.tensor(c.fading, dtype=torch.float64))  # of a sum, a chunk later
-        self.register_buffer("left", left.float()[:, None], persistent=False)
+        decay = torch.exp(-CHUNK / torch.tensor(c.fading, dtype=torch.float64))  # of the sums, per chunk
+        self.register_buffer("decay", decay.float()[:, None], persistent=False)
 
     def forward(
         self, x: Tensor, cache: Tensor, heard: Tensor, of: Tensor | None = None
@@ -152,7 +152,7 @@ class EarLayer(nn.Module):
         """Fading means (B, n, fading, 2 width) of the chunks before each of the n, and the sums after the last."""
         before = [sums]
         for said in pairs.float().mean(2).unbind(1):  # one by one: rounded alike, however a span is cut
-            before.append(self.left * before[-1] + said[:, None])
+            before.append(self.decay * before[-1] + said[:, None])
         # What as many ones would add up to: after c chunks (1 - d^c) / (1 - d).
-        count = (1 - self.left.pow(chunk[..., None, None])) / (1 - self.left)
+        count = (1 - self.decay.pow(chunk[..., None, None])) / (1 - self.decay)
         return torch.stack(before[:-1], 1) / count.clamp(min=1e-6), before[-1]

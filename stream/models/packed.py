@@ -61,8 +61,24 @@ class PackedLinear(nn.Linear):
         return packed_product(x.expand(2, *x.shape), weight, bias, self._gelu)[0]
 
 
-def pack(net: nn.Module, dtype: torch.dtype = torch.float32) -> None:
-    """Pack every PackedLinear of `net`, which stays on the CPU from here on; or none, where it can't be done."""
+def lay_out(net: nn.Module, precision: str) -> str:
+    """Pack the weights of `net`, which stays on the CPU from here on, to compute in `precision`: float32, bfloat16
+    or auto. Says which it is: bfloat16 only where rows stand alone in it, and for auto only where it is faster."""
+    wanted = precision == "bfloat16" or (precision == "auto" and bf16_pays(torch.device("cpu")))
+    if wanted and can_pack():
+        try:
+            pack(net, torch.bfloat16)
+            if rows_stand_alone(net):
+                return "bfloat16"
+            log.warning("bfloat16 on this CPU rounds a voice otherwise in company than alone: float32 it is")
+        except RuntimeError as unable:
+            log.warning("no bfloat16 on this CPU, float32 it is: %s", unable)
+    pack(net, torch.float32)
+    return "float32"
+
+
+def pack(net: nn.Module, dtype: torch.dtype) -> None:
+    """Pack every PackedLinear of `net`; or none, where it can't be done."""
     for module in net.modules() if can_pack() else ():
         if isinstance(module, PackedLinear):
             module.pack(dtype)
