@@ -1,4 +1,5 @@
 """What may happen to a clip before the server hears it: nothing, a telephone line, noise. Samples in, samples out.
+A conversation changes nothing in the clip, but what the session has heard before it: `source`.
 
 Clean: as the product reads the file. Telephone: 300 to 3400 Hz at 8 kHz through 8-bit µ-law (ITU-T G.711) and
 the product's own decoder. For the line the speech is brought to its nominal level, -26 dBov, and back afterwards,
@@ -25,7 +26,8 @@ from server.recognition.files import BLOCK_S, UnreadableFile
 from stream.codec import Decoder, Format, Resampler
 from stream.types import HOP, LABELS, SAMPLE_RATE, Floats
 
-CONDITIONS = ("clean", "telephone", "noise")
+CONVERSATION = "conversation"  # clean clips of one voice, one behind the other (`source.conversations`)
+CONDITIONS = ("clean", "telephone", "noise", CONVERSATION)
 LINE_RATE = SAMPLE_RATE // 2
 LINE_HZ = (300.0, 3400.0)
 LINE_LEVEL = 10 ** (-26 / 20)  # nominal speech level on a line, of full scale

@@ -1,13 +1,15 @@
 """Many clips through the product's own session and model at once: what it says of each, whole and live.
 
-Every clip is a `StreamSession` of its own, given all of its samples. Windows are cut as for a listener in real
-time, one per hop, so that the session's own smoothed state is what such a listener has seen. Those of many
-sessions that are alike are scored together, which is what makes it quick. The result is that of
-`stream.offline.run` to 1e-5. Nothing here knows of labels, files or corpora.
+Every task is a `StreamSession` of its own, given all of its samples: those of one clip, or of several that follow
+each other as utterances of a conversation do. Windows are cut as for a listener in real time, one per hop, so that
+the session's own smoothed state is what such a listener has seen. Those of many sessions that are alike are scored
+together, which is what makes it quick. The result is that of `stream.offline.run` to 1e-5. Nothing here knows of
+labels, files or corpora.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,17 +35,25 @@ from stream.utterance import Utterance
 COMPANY = 3  # sessions at once per window of a batch: enough for most batches to be full
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A clip to listen to: samples (n,) at 16 kHz.
+@dataclass(frozen=True)
+class Piece:
+    """One clip of a session. `first`: the frame from which on what is heard is its own.
 
-    `start`: the frame at which speech began, where that is known better than from these samples: in noise the
+    `start`: the frame at which its speech began, where that is known better than from these samples: in noise the
     gate may open on the noise. None: where it opens.
     """
 
     key: int
-    samples: Floats
+    first: int = 0
     start: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A session to listen to: samples (n,) at 16 kHz, and the clips in them, one behind the other."""
+
+    pieces: tuple[Piece, ...]
+    samples: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,52 +71,65 @@ class Heard:
 
 
 @dataclass(eq=False)
-class _Listener:
-    """One clip on its way through its session."""
+class _Notes:
+    """What has been said of one clip so far."""
 
     key: int
-    session: StreamSession
     start: int | None  # frame at which speech began
     whole: Utterance = field(default_factory=Utterance)
     scored: list[FramesScored] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)  # frames [start, end)
 
+
+class _Listener:
+    """One session on its way."""
+
+    def __init__(self, task: Task, session: StreamSession) -> None:
+        self.session = session
+        self.notes = [_Notes(piece.key, piece.start) for piece in task.pieces]
+        self._firsts = [piece.first for piece in task.pieces]
+
     def take(self, turn: Turn) -> Window | None:
         for event in turn.events:
-            if isinstance(event, SpeechStarted) and self.start is None:
-                self.start = event.frame
+            if isinstance(event, SpeechStarted):
+                notes = self._at(event.frame)
+                notes.start = event.frame if notes.start is None else notes.start
             elif isinstance(event, FramesScored):
-                self.whole.add(event.scores)
-                self.scored.append(event)
+                notes = self._at(event.first_frame)
+                notes.whole.add(event.scores)
+                notes.scored.append(event)
             elif isinstance(event, UtteranceScored):
-                self.spans.append((event.start, event.end))
+                self._at(event.start).spans.append((event.start, event.end))
         return turn.window
+
+    def _at(self, frame: int) -> _Notes:
+        return self.notes[bisect_right(self._firsts, frame) - 1]
 
 
 def listen(
-    clips: Iterable[Task],
+    tasks: Iterable[Task],
     model: EmotionModel,
     config: StreamConfig,
     times_s: Sequence[float] = (),
     max_batch: int = 32,
 ) -> Iterator[tuple[int, Heard]]:
-    """What is heard in each of `clips`, by its key; in no particular order.
+    """What is heard in each clip of `tasks`, by its key; in no particular order.
 
     `times_s`: seconds after speech began at which the live state is read. `max_batch`: windows.
     """
-    coming = iter(clips)
+    coming = iter(tasks)
     waiting: dict[Kind, list[tuple[_Listener, Window]]] = defaultdict(list)
     mixed = model.spec.mixed_frames
     n_waiting, exhausted = 0, False
     while not exhausted or n_waiting:
         while not exhausted and n_waiting < COMPANY * max_batch:
-            clip = next(coming, None)
-            if clip is None:
+            task = next(coming, None)
+            if task is None:
                 exhausted = True
                 break
-            listener, window = _begin(clip, config)
+            listener, window = _begin(task, config)
             if window is None:
-                yield listener.key, _conclude(listener, config, times_s)
+                yield from _conclude(listener, config, times_s)
             else:
                 waiting[Kind.of(window, mixed)].append((listener, window))
                 n_waiting += 1
@@ -120,7 +143,7 @@ def listen(
             following = listener.take(listener.session.absorb(window, answer))
             if following is None:
                 n_waiting -= 1
-                yield listener.key, _conclude(listener, config, times_s)
+                yield from _conclude(listener, config, times_s)
             else:
                 waiting[Kind.of(following, mixed)].append((listener, following))
 
@@ -133,38 +156,45 @@ def speech_start(samples: Floats, config: GateConfig) -> int | None:
     return edges[0].frame if edges else None
 
 
-def _begin(clip: Task, config: StreamConfig) -> tuple[_Listener, Window | None]:
+def _begin(task: Task, config: StreamConfig) -> tuple[_Listener, Window | None]:
     """Give a new session all the samples there are; its first window, None where there is no speech."""
-    capacity = max(1, len(clip.samples))
+    capacity = max(1, len(task.samples))
     session = StreamSession("clip", replace(config, max_hop=config.hop, ring=capacity))
-    listener = _Listener(clip.key, session, clip.start)
-    first = listener.take(session.push(clip.samples))
+    listener = _Listener(task, session)
+    first = listener.take(session.push(task.samples))
     return listener, listener.take(session.flush()) or first
 
 
-def _conclude(listener: _Listener, config: StreamConfig, times_s: Sequence[float]) -> Heard:
-    n_frames = listener.whole.n_frames
-    if not n_frames or listener.start is None:
+def _conclude(
+    listener: _Listener, config: StreamConfig, times_s: Sequence[float]
+) -> Iterator[tuple[int, Heard]]:
+    for notes in listener.notes:
+        yield notes.key, _heard(notes, config, times_s)
+
+
+def _heard(notes: _Notes, config: StreamConfig, times_s: Sequence[float]) -> Heard:
+    n_frames = notes.whole.n_frames
+    if not n_frames or notes.start is None:
         return Heard(None, (None,) * len(times_s), (False,) * len(times_s), 0)
-    limits = [listener.start * HOP + round(t * SAMPLE_RATE) for t in times_s]
-    last = _end_sample(listener.spans[-1][1])
+    limits = [notes.start * HOP + round(t * SAMPLE_RATE) for t in times_s]
+    last = _end_sample(notes.spans[-1][1])
     return Heard(
-        whole=listener.whole.probs(),
-        live=tuple(_seen(listener, config, limit) for limit in limits),
+        whole=notes.whole.probs(),
+        live=tuple(_seen(notes, config, limit) for limit in limits),
         ongoing=tuple(last >= limit for limit in limits),
         speech_frames=n_frames,
     )
 
 
-def _seen(listener: _Listener, config: StreamConfig, limit: int) -> Floats | None:
+def _seen(notes: _Notes, config: StreamConfig, limit: int) -> Floats | None:
     """The state of the last result that needs no audio from sample `limit` on.
 
     A result needs its frames, and as many after them, inside their span, as the model wants on its right.
     """
     seen = None
-    for event in listener.scored:
+    for event in notes.scored:
         scored_to = event.first_frame + len(event.probs)
-        span_end = next(end for _, end in listener.spans if scored_to <= end)
+        span_end = next(end for _, end in notes.spans if scored_to <= end)
         if _end_sample(min(scored_to + config.right, span_end)) <= limit:
             seen = event.smoothed
     return seen

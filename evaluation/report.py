@@ -8,6 +8,7 @@ from evaluation.about import About
 from evaluation.intervals import FEW, Assessment, Estimate
 from evaluation.known import FLOORS
 from evaluation.results import AIM_FALSE, AIM_FOUND, WHOLE, Results, UnknownCheck
+from evaluation.source import TURNS
 from evaluation.wording import caveats, interval, mark, mean_mark, number, percentage, table, time_name
 from stream.types import LABELS
 
@@ -176,7 +177,7 @@ def _unknown(results: Results, about: About) -> list[str]:
 
 
 def _reading(about: About) -> list[str]:
-    return [READING.format(few=FEW, noise_db=about.noise_db)]
+    return [READING.format(few=FEW, noise_db=about.noise_db, turns=TURNS)]
 
 
 READING = """\
@@ -191,7 +192,8 @@ READING = """\
 - A clip in which the gate finds no speech is a wrong answer in the restricted figures (whose ECE and Brier leave
   it out) and `unknown` in the nine-way ones. So is a live reading taken before there was any result.
 - telephone: 300 to 3400 Hz, 8 kHz, µ-law. noise: pink noise, or babble of other voices, {noise_db:g} dB below the
-  speech.
+  speech. conversation: clean, but up to {turns} clips of one speaker in one session, in random order, all counted;
+  in the other conditions each clip is a session of its own and nothing is known of the voice.
 - The intervals of calibration error are moved to undo the bootstrap's own upward bias; a share of none or all has
   the exact binomial bound.
 

@@ -1,16 +1,23 @@
-"""Clips, read once each and given in every condition. The only place where an evaluation reads audio."""
+"""Clips, read and given in every condition. The only place where an evaluation reads audio."""
 
 from __future__ import annotations
 
+import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from evaluation.conditions import Noise, read, telephone
+import numpy as np
+
+from evaluation.conditions import CONVERSATION, Noise, read, telephone
 from evaluation.dataset import Clip
-from evaluation.listen import Task, speech_start
+from evaluation.listen import Piece, Task, speech_start
 from server.recognition.files import UnreadableFile
 from stream.gate import GateConfig
-from stream.types import SAMPLE_RATE
+from stream.types import HOP, SAMPLE_RATE, Floats
+
+TURNS = 10  # clips of a conversation, at most
+PAUSE = 100  # frames of silence between them: the gate closes, the utterance ends
 
 
 @dataclass(eq=False)
@@ -25,25 +32,83 @@ class Source:
     noise_db: float
     seed: int
     gate: GateConfig
-    audio_s: float = 0.0  # read so far
+    seconds: dict[int, float] = field(default_factory=dict)  # of clips read so far
     unreadable: dict[int, str] = field(default_factory=dict)  # clip, why
 
+    @property
+    def audio_s(self) -> float:
+        """Of all clips read, once."""
+        return sum(self.seconds.values())
+
     def __iter__(self) -> Iterator[Task]:
+        if any(condition != CONVERSATION for condition in self.conditions):
+            yield from self._one_by_one()
+        if CONVERSATION in self.conditions:
+            yield from self._conversations(self.conditions.index(CONVERSATION))
+
+    def _one_by_one(self) -> Iterator[Task]:
         noise = Noise.of(self.clips, self.noise_db, self.seed) if "noise" in self.conditions else None
+        degraded = {"telephone", "noise"} & set(self.conditions)
         for i, clip in enumerate(self.clips):
-            try:
-                samples = read(clip.path)
-            except UnreadableFile as broken:
-                self.unreadable[i] = str(broken).removeprefix(f"{clip.path}: ")
+            samples = self._read(i)
+            if samples is None:
                 continue
-            self.audio_s += len(samples) / SAMPLE_RATE
-            degraded = any(condition != "clean" for condition in self.conditions)
             start = speech_start(samples, self.gate) if degraded else None
             for at, condition in enumerate(self.conditions):
+                if condition == CONVERSATION:
+                    continue
                 if condition == "telephone":
                     heard = telephone(samples)
                 elif condition == "noise" and noise is not None:
                     heard = noise.add(clip, samples)
                 else:
                     heard = samples
-                yield Task(i * len(self.conditions) + at, heard, start)
+                yield Task((Piece(self._key(i, at), start=start),), heard)
+
+    def _conversations(self, at: int) -> Iterator[Task]:
+        for turns in conversations(self.clips, self.seed):
+            pieces: list[Piece] = []
+            parts: list[Floats] = []
+            n_frames = 0  # before the last part
+            for i in turns:
+                samples = self._read(i)
+                if samples is None:
+                    continue
+                if parts:
+                    length = -(-len(parts[-1]) // HOP) + PAUSE
+                    parts[-1] = np.pad(parts[-1], (0, length * HOP - len(parts[-1])))
+                    n_frames += length
+                # What the gate lets through before a voice belongs to it: half of the pause is each side's.
+                pieces.append(Piece(self._key(i, at), max(0, n_frames - PAUSE // 2)))
+                parts.append(samples)
+            if pieces:
+                yield Task(tuple(pieces), np.concatenate(parts))
+
+    def _key(self, i: int, condition: int) -> int:
+        return i * len(self.conditions) + condition
+
+    def _read(self, i: int) -> Floats | None:
+        try:
+            samples = read(self.clips[i].path)
+        except UnreadableFile as broken:
+            self.unreadable[i] = str(broken).removeprefix(f"{self.clips[i].path}: ")
+            return None
+        self.seconds[i] = len(samples) / SAMPLE_RATE
+        return samples
+
+
+def conversations(clips: Sequence[Clip], seed: int) -> Iterator[list[int]]:
+    """Clips (their indices) that one voice says in one session: each speaker's in random order, TURNS at a time.
+
+    A clip without a named speaker is a session of its own.
+    """
+    voices: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, clip in enumerate(clips):
+        if clip.speaker:
+            voices[clip.corpus, clip.speaker].append(i)
+        else:
+            yield [i]
+    for (corpus, speaker), mine in voices.items():
+        rng = np.random.default_rng(zlib.crc32(f"{seed}/{corpus}/{speaker}".encode()))
+        order = rng.permutation(mine).tolist()
+        yield from (order[at : at + TURNS] for at in range(0, len(order), TURNS))

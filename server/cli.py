@@ -142,7 +142,9 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most N clips per corpus, evenly by label.")
     ] = None,
-    conditions: Annotated[str, typer.Option(help="What is done to the audio.")] = "clean,telephone,noise",
+    conditions: Annotated[
+        str, typer.Option(help="How clips are heard.")
+    ] = "clean,telephone,noise,conversation",
     noise_db: Annotated[float, typer.Option(help="Speech above noise, dB.")] = 10.0,
     live: Annotated[str, typer.Option(help="Seconds after speech began at which to look.")] = "0.5,1,2",
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
@@ -154,7 +156,7 @@ def evaluate(
     device: Device = None,
     config: ConfigFile = ROOT / "config.yaml",
 ) -> None:
-    """Measure a model on labelled recordings: whole and live, clean, by telephone and in noise."""
+    """Measure a model on labelled recordings: whole and live, clean, by telephone, in noise, in conversation."""
     from evaluation.run import Request
     from evaluation.run import main as run
 

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from evaluation.conditions import CONDITIONS
 from evaluation.run import Request, main
 from server import config as configuration
 from server.engine.inprocess import InProcessEngine
@@ -68,7 +69,7 @@ def rows(out: Path) -> list[dict[str, str]]:
 def test_all_files_are_there(out: Path, folder: Path) -> None:
     names = {path.name for path in out.iterdir()}
     expected = {"report.md", "metrics.json", "predictions.csv", "reliability.png"}
-    expected |= {f"confusion_all_{condition}.png" for condition in ("clean", "telephone", "noise")}
+    expected |= {f"confusion_all_{condition}.png" for condition in CONDITIONS}
     assert names == expected | {f"confusion_{folder.name}.png"}
     for path in out.glob("*.png"):
         with Image.open(path) as picture:
@@ -86,7 +87,7 @@ def test_the_report_says_what_a_reader_must_know(out: Path) -> None:
 
 
 def test_predictions_are_what_the_product_says(folder: Path, rows: list[dict[str, str]]) -> None:
-    assert len(rows) == 10 * 3 * 4, "ten clips that can be read, three conditions, whole and three times"
+    assert len(rows) == 10 * 4 * 4, "ten clips that can be read, four conditions, whole and three times"
     loaded = settings("compact")
     engine = InProcessEngine(load_model("compact", "cpu"), loaded.engine_settings)
     silent = 0
@@ -100,6 +101,27 @@ def test_predictions_are_what_the_product_says(folder: Path, rows: list[dict[str
         silent += row["speech"] == "0"
     engine.close()
     assert silent >= 1
+
+
+def test_a_conversation_knows_the_voice(rows: list[dict[str, str]]) -> None:
+    """Clips after the first are told a little otherwise than alone; of nobody's, nothing is known."""
+    said = {
+        condition: {
+            row["file"]: [float(row["speech"]), *(float(row[f"score_{label}"]) for label in LABELS)]
+            for row in rows
+            if (row["condition"], row["time"]) == (condition, "whole")
+        }
+        for condition in ("clean", "conversation")
+    }
+    alike = {
+        file: said["conversation"][file] == pytest.approx(told, abs=1e-4)
+        for file, told in said["clean"].items()
+    }
+    assert alike["unknown/hiss.wav"], "nobody: a session of its own"
+    for speaker in ("anna", "bert"):
+        mine = [same for file, same in alike.items() if f"/{speaker}/" in file and said["clean"][file][0]]
+        assert len(mine) == 4
+        assert sum(mine) <= 1
 
 
 def test_figures_follow_from_the_predictions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.listen import Heard, Task, listen, speech_start
+from evaluation.listen import Heard, Piece, Task, listen, speech_start
 from stream.models.fake import FakeModel
 from stream.offline import run
 from stream.session import StreamConfig, StreamSession
@@ -74,7 +74,7 @@ def model(request: pytest.FixtureRequest) -> EmotionModel:
 
 
 def tasks(clips: list[Floats]) -> list[Task]:
-    return [Task(i, clip) for i, clip in enumerate(clips)]
+    return [Task((Piece(i),), clip) for i, clip in enumerate(clips)]
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +161,10 @@ def test_speech_may_have_begun_before_or_after_the_gate_opens(pieces: list[Float
     opens = speech_start(piece, config.gate)
     assert opens is not None
     at_once, later, early = (
-        dict(listen([Task(0, piece, start)], model, config, (0.5, 1.0)))[0]
+        dict(listen([Task((Piece(0, start=start),), piece)], model, config, (0.5, 1.0)))[0]
         for start in (opens, opens + 50, opens - 100)
     )
-    own = dict(listen([Task(0, piece)], model, config, (0.5, 1.0)))[0]
+    own = dict(listen([Task((Piece(0),), piece)], model, config, (0.5, 1.0)))[0]
     assert [x.tolist() for x in at_once.live if x is not None] == [
         x.tolist() for x in own.live if x is not None
     ]
@@ -174,6 +174,29 @@ def test_speech_may_have_begun_before_or_after_the_gate_opens(pieces: list[Float
     assert early.live == (None, None), "nothing has been said yet"
     assert speech_start(np.zeros(SAMPLE_RATE, np.float32), config.gate) is None
     assert speech_start(np.zeros(0, np.float32), config.gate) is None
+
+
+def test_clips_of_one_session_are_heard_one_after_another(model: EmotionModel, pieces: list[Floats]) -> None:
+    """Each gets what the product says of its part of the recording, silence and all."""
+    gap = np.zeros(100 * HOP, np.float32)
+    parts = [np.pad(piece, (0, -len(piece) % HOP)) for piece in (*pieces[:3], pieces[8], pieces[3])]
+    firsts = [0, *np.cumsum([(len(part) + len(gap)) // HOP for part in parts])[:-1]]
+    samples = np.concatenate([x for part in parts for x in (part, gap)])
+    talk = tuple(Piece(i, max(0, int(first) - 50)) for i, first in enumerate(firsts))
+    found = dict(listen([Task(talk, samples)], model, config_for(model), (60.0,)))
+    whole = [Utterance() for _ in talk]
+    for event in run([samples], model, config_for(model)):
+        if isinstance(event, FramesScored):
+            whole[sum(event.first_frame >= piece.first for piece in talk) - 1].add(event.scores)
+    for i, one in enumerate(whole):
+        said, seen = found[i].whole, found[i].live[0]
+        assert found[i].speech_frames == one.n_frames
+        assert (said is None) == (seen is None) == (i == 3), "one of them is silence"
+        assert said is None or np.abs(said - one.probs()).max() < 1e-5
+    first = np.concatenate([parts[0], gap])
+    alone = dict(listen(tasks([first]), model, config_for(model)))[0].whole
+    assert alone is not None
+    assert found[0].whole == pytest.approx(alone, abs=1e-5), "nothing came before the first"
 
 
 def test_more_clips_than_sessions_and_any_order(pieces: list[Floats]) -> None:
