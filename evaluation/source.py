@@ -78,9 +78,11 @@ class Source:
                     length = -(-len(parts[-1]) // HOP) + PAUSE
                     parts[-1] = np.pad(parts[-1], (0, length * HOP - len(parts[-1])))
                     n_frames += length
-                # What the gate lets through before a voice belongs to it: half of the pause is each side's.
-                pieces.append(Piece(self._key(i, at), max(0, n_frames - PAUSE // 2)))
                 parts.append(samples)
+                # What the gate lets through before a voice belongs to it: half of the pause is each side's.
+                first = max(0, n_frames - PAUSE // 2)
+                opens = speech_start(samples, self.gate)
+                pieces.append(Piece(self._key(i, at), first, None if opens is None else n_frames + opens))
             if pieces:
                 yield Task(tuple(pieces), np.concatenate(parts))
 
