@@ -17,7 +17,32 @@ from stream.gate import GateConfig
 from stream.types import HOP, SAMPLE_RATE, Floats
 
 TURNS = 10  # clips of a conversation, at most
+LONGEST_S = 120  # of one with more than one clip: all of it is in memory
 PAUSE = 100  # frames of silence between them: the gate closes, the utterance ends
+
+
+@dataclass(eq=False)
+class _Talk:
+    """Clips that follow each other in one session."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    parts: list[Floats] = field(default_factory=list)
+    n_samples: int = 0
+
+    def add(self, key: int, samples: Floats, opens: int | None) -> None:
+        """`opens`: the frame at which the gate opens in samples (n,) alone."""
+        if self.parts:
+            silence = np.zeros(-self.n_samples % HOP + PAUSE * HOP, np.float32)
+            self.parts.append(silence)
+            self.n_samples += len(silence)
+        at = self.n_samples // HOP
+        # What the gate lets through before a voice belongs to it: half of the pause is each side's.
+        self.pieces.append(Piece(key, max(0, at - PAUSE // 2), None if opens is None else at + opens))
+        self.parts.append(samples)
+        self.n_samples += len(samples)
+
+    def task(self) -> Task:
+        return Task(tuple(self.pieces), np.concatenate(self.parts))
 
 
 @dataclass(eq=False)
@@ -67,24 +92,17 @@ class Source:
 
     def _conversations(self, at: int) -> Iterator[Task]:
         for turns in conversations(self.clips, self.seed):
-            pieces: list[Piece] = []
-            parts: list[Floats] = []
-            n_frames = 0  # before the last part
+            talk = _Talk()
             for i in turns:
                 samples = self._read(i)
                 if samples is None:
                     continue
-                if parts:
-                    length = -(-len(parts[-1]) // HOP) + PAUSE
-                    parts[-1] = np.pad(parts[-1], (0, length * HOP - len(parts[-1])))
-                    n_frames += length
-                parts.append(samples)
-                # What the gate lets through before a voice belongs to it: half of the pause is each side's.
-                first = max(0, n_frames - PAUSE // 2)
-                opens = speech_start(samples, self.gate)
-                pieces.append(Piece(self._key(i, at), first, None if opens is None else n_frames + opens))
-            if pieces:
-                yield Task(tuple(pieces), np.concatenate(parts))
+                if talk.pieces and talk.n_samples + len(samples) > LONGEST_S * SAMPLE_RATE:
+                    yield talk.task()
+                    talk = _Talk()
+                talk.add(self._key(i, at), samples, speech_start(samples, self.gate))
+            if talk.pieces:
+                yield talk.task()
 
     def _key(self, i: int, condition: int) -> int:
         return i * len(self.conditions) + condition

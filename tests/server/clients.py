@@ -137,6 +137,12 @@ class Client:
                 self._news.wait(left)
 
     def close(self) -> None:
+        """A client that polls may wait for 25 s: python-engineio sometimes forgets to say that it goes."""
+        going = threading.Thread(target=self._go, daemon=True)
+        going.start()
+        going.join(3)
+
+    def _go(self) -> None:
         with contextlib.suppress(Exception):
             self._io.disconnect()
 
