@@ -44,17 +44,17 @@ def test_where_clips_lie_in_a_conversation(
     made = Source(clips, (CONVERSATION,), 10.0, 0, GateConfig())
     (task,) = made
     assert set(made.unreadable) == {2}
-    assert sorted(piece.key for piece in task.pieces) == [0, 1, 3, 4]
+    assert sorted(one.key for one in task.pieces) == [0, 1, 3, 4]
     assert made.audio_s == pytest.approx(sum(len(piece) for piece in pieces[:4]) / SAMPLE_RATE)
-    for piece in task.pieces:
-        mine = pieces[piece.key - (piece.key > 2)]
-        at = (piece.first + PAUSE // 2) * HOP if piece.first else 0
+    for one in task.pieces:
+        mine = pieces[one.key - (one.key > 2)]
+        at = (one.first + PAUSE // 2) * HOP if one.first else 0
         assert np.array_equal(task.samples[at : at + len(mine)], mine)
         assert not task.samples[at - PAUSE * HOP : at].any()
-        assert piece.start is not None and piece.start >= at // HOP
+        assert one.start is not None and one.start >= at // HOP
 
     monkeypatch.setattr(source, "LONGEST_S", len(task.samples) / SAMPLE_RATE / 2)
     shorter = list(Source(clips, (CONVERSATION,), 10.0, 0, GateConfig()))
     assert 2 <= len(shorter) <= 4
-    assert sorted(piece.key for task in shorter for piece in task.pieces) == [0, 1, 3, 4]
+    assert sorted(one.key for task in shorter for one in task.pieces) == [0, 1, 3, 4]
     assert all(task.pieces[0].first == 0 for task in shorter)
