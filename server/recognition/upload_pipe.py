@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +63,11 @@ class Pipe:
             raise Broken(str(wrong)) from None
 
     def close(self) -> None:
-        self._reader.close()
+        """Whoever is receiving meanwhile is told that it has ended, and closes the reader by letting go of it."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(RuntimeError):  # eventlet: the reader is inside a read of another green thread
+            self._reader.close()
         self._socket.close()
 
     def _exactly(self, size: int) -> bytes:
