@@ -21,8 +21,9 @@ from rich.progress import Progress, TimeElapsedColumn
 from torch import Tensor
 
 from stream.models.compact_ear import CHUNK, GROUP, Ear
-from stream.models.compact_net import FLOOR, CompactNet
-from stream.models.packed import bf16_pays
+from stream.models.compact_features import FLOOR
+from stream.models.compact_net import CompactNet
+from stream.models.packed import bf16_is_faster
 from training.prepare import MEL_HZ, Version
 from training.resume import keep, restore
 from training.teacher import FRAMES, N_MELS, Teacher
@@ -175,7 +176,7 @@ def halves(net: CompactNet, mels: Tensor) -> Tensor:
     with torch.no_grad():
         _, _, usual = net.level(mels, torch.zeros(batch, 2))
     blank = torch.zeros(batch, sum(net.config.ear.cache_sizes))
-    cheap = bf16_pays(mels.device)
+    cheap = bf16_is_faster(mels.device)
     with torch.autocast(mels.device.type, torch.bfloat16, enabled=cheap):
         said: Tensor = net.ear(mels, usual, blank, HALVES)[0]
     return said.float().flatten(1, 2)

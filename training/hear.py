@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from stream.models.compact_ear import GROUP
 from stream.models.compact_net import CompactNet, NetConfig
-from stream.models.packed import lay_out
+from stream.models.invariance import pack_weights
 from training.corpus import Clip
 from training.distil import transplant
 from training.prepare import Version, bounds_of, chosen, mel_filters, open_version
@@ -47,7 +47,7 @@ class Heard:
 def untrained(config: NetConfig) -> CompactNet:
     """The network with its filters and the teacher's ear; the heads are random, nothing is standardised."""
     net = CompactNet(config)
-    net.mel.copy_(torch.from_numpy(mel_filters(config.n_mels)))
+    net.features.mel.copy_(torch.from_numpy(mel_filters(config.n_mels)))
     transplant(net.ear, Teacher())
     return net
 
@@ -79,7 +79,7 @@ def prepare_heard(net: CompactNet, clips: list[Clip], wanted: list[tuple[str, in
     """Write `heard-{name}-{version}.npz` from what `prepare` wrote. Files that exist are kept."""
     wanted = [at for at in wanted if not _file(*at, work).exists()]
     net = copy.deepcopy(net)
-    lay_out(net, "auto")  # as it will be served
+    pack_weights(net, "auto")  # as it will be served
     with Progress() as progress:
         for name, version in progress.track(wanted, description="what is heard"):
             found = hear(net, open_version(clips, name, version, work))

@@ -22,7 +22,8 @@ import torch
 import webrtcvad
 from rich.progress import Progress
 
-from stream.models.compact_net import N_FFT, CompactNet
+from stream.models.compact_features import N_FFT
+from stream.models.compact_net import CompactNet
 from stream.types import FRAME, HOP, LABELS, SAMPLE_RATE, Floats
 from training.augment import Surroundings, add_noise, augment, paced
 from training.corpus import JUDGED, Clip

@@ -40,7 +40,7 @@ class Compact:
         """`can_say`: the labels that had training data. `temperature` divides the logits; `gain`: FrameScores."""
         import torch
 
-        from stream.models.packed import lay_out
+        from stream.models.invariance import pack_weights
 
         self._torch = torch
         self._net = net.to(device).eval()
@@ -51,7 +51,7 @@ class Compact:
         self.spec = ModelSpec(
             name="compact",
             device=str(device),
-            dtype=lay_out(self._net, precision) if device.type == "cpu" else "float32",
+            dtype=pack_weights(self._net, precision),
             hop_frames=HOP_FRAMES,
             lookahead_frames=LOOKAHEAD_FRAMES,
             state_size=net.config.state_size,
@@ -125,9 +125,9 @@ def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
     card: JsonDict = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     net = CompactNet(NetConfig.of(card["net"]))
     with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-        net.load_state_dict(
-            {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
-        )
+        values = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
+    of_features = {name: f"features.{name}" for name, _ in net.features.named_buffers()}
+    net.load_state_dict({of_features.get(name, name): value for name, value in values.items()})
     return net, card
 
 
@@ -137,7 +137,9 @@ def save(
     """Write what `load` reads: `weights.npz` (plain arrays, no pickle; parameters in half precision, which moves
     no score by more than rounding) and `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
+    arrays: dict[str, Any] = {
+        name.removeprefix("features."): value.cpu().numpy() for name, value in net.state_dict().items()
+    }
     arrays |= {
         name: value.detach().cpu().numpy().astype(np.float16) for name, value in net.named_parameters()
     }

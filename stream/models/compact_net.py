@@ -1,9 +1,10 @@
 """The network of the `compact` model: samples to features, features to logits, all of it causal.
 
-Three parts. *Features*: log-mels and periodicity of every frame. *The ear* (`compact_ear`): the beginning of a
-speech recogniser's encoder, which has heard hundreds of thousands of hours of other people, taught to listen as
-speech comes in. *The heads*: a few small perceptrons that read running means and deviations of what the ear says,
-and how far these lie from what the session is used to. docs/decisions/0005 says what else was tried.
+Three parts. *Features* (`compact_features`): log-mels and periodicity of every frame. *The ear* (`compact_ear`):
+the beginning of a speech recogniser's encoder, which has heard hundreds of thousands of hours of other people,
+taught to listen as speech comes in. *The heads*: a few small perceptrons that read running means and deviations of
+what the ear says, and how far these lie from what the session is used to. docs/decisions/0005 says what else was
+tried.
 
 One `forward(features, state)` serves training and inference, whole files and windows of any length, so that their
 scores agree by construction. Nothing here knows of sessions, files or label names; `compact` (the adapter) and
@@ -22,14 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stream.models.compact_ear import CHUNK, GROUP, Ear, EarConfig
+from stream.models.compact_features import Features
 from stream.models.packed import PackedLinear
-from stream.types import FRAME, HOP, N_LABELS, SAMPLE_RATE
+from stream.types import HOP, N_LABELS, SAMPLE_RATE
 
-N_FFT = 512
 A_SECOND = SAMPLE_RATE // (HOP * GROUP)  # steps of the heads
-FLOOR = 1e-10  # mel power of digital silence: below the noise of 16-bit audio
 QUIET = -12.0  # nats: anything 52 dB below the running level counts as silence, whatever made it
-PITCH_HZ = (60.0, 450.0)
 LEVEL_BANDS = slice(5, 46)  # mels of 300 to 3,400 Hz: a telephone does not change what is measured there
 LEVEL_RATIO = 1.1065  # of speech: its mean mel power by that of LEVEL_BANDS
 OUTLYING = 5.0  # deviations: what lies beyond says no more, and its square would cost digits
@@ -40,7 +39,7 @@ SETTLED = 16.0  # steps after which a span's statistics count in full
 class NetConfig:
     """Sizes of the network. The state's size follows from them."""
 
-    n_lags: int = 40  # lags of the autocorrelation, spaced evenly in log frequency over PITCH_HZ
+    n_lags: int = 40  # lags of the autocorrelation (`compact_features`)
     ear: EarConfig = field(default_factory=EarConfig)
     n_heads: int = 4
     hidden: tuple[int, int] = (192, 128)  # of each head
@@ -134,10 +133,6 @@ class Heads(nn.Module):
 class CompactNet(nn.Module):
     """Features, the ear, the heads."""
 
-    window: Tensor
-    mel: Tensor
-    lag_cos: Tensor
-    lag_pitch: Tensor
     of_chunk: Tensor
     heard_mean: Tensor
     heard_scale: Tensor
@@ -147,44 +142,18 @@ class CompactNet(nn.Module):
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         self.config = c = config
-        n_bins = N_FFT // 2 + 1
-        low, high = (math.log(f) for f in PITCH_HZ)
-        log_f0 = torch.linspace(low, high, c.n_lags, dtype=torch.float64)
-        angle = (SAMPLE_RATE / log_f0.exp())[None, :] * torch.arange(n_bins)[:, None] * (2 * math.pi / N_FFT)
-        # Periodicity lives below 2 kHz; above it noise and formants only blur the peaks.
-        voiced = (torch.arange(n_bins) >= 2) & (torch.arange(n_bins) <= 2000 * N_FFT // SAMPLE_RATE)
-        self.register_buffer("window", torch.hann_window(FRAME))
-        self.register_buffer("mel", torch.zeros(n_bins, c.n_mels))
-        self.register_buffer("lag_cos", (torch.cos(angle) * voiced[:, None]).float())
-        self.register_buffer("lag_pitch", (log_f0 - log_f0.mean()).float())
         self.register_buffer("heard_mean", torch.zeros(c.n_heard))
         self.register_buffer("heard_scale", torch.ones(c.n_heard))
         self.register_buffer("stats_mean", torch.zeros(c.n_stats))
         self.register_buffer("stats_scale", torch.ones(c.n_stats))
         self.register_buffer("of_chunk", torch.full((1, CHUNK), 1 / CHUNK), persistent=False)
+        self.features = Features(c.n_mels, c.n_lags)
         self.ear = Ear(c.ear)
         self.heads = Heads(c)
 
-    def features(self, samples: Tensor) -> Tensor:
-        """samples float32 (B, N >= 400) at 16 kHz -> (B, T, n_raw): log mel power, then autocorrelation.
-
-        The mels are librosa's `melspectrogram(center=False)` of the same window and filters. The
-        autocorrelation is that of the magnitude spectrum (compression flattens the formants), normalised
-        to its value at lag 0.
-        """
-        frames = samples.unfold(1, FRAME, HOP) * self.window
-        spectrum = torch.view_as_real(torch.fft.rfft(frames, N_FFT))
-        power = spectrum[..., 0].square() + spectrum[..., 1].square()
-        mels = (power @ self.mel + FLOOR).log()
-        magnitude = power.sqrt()
-        first, last = 2, 2000 * N_FFT // SAMPLE_RATE + 1
-        magnitude = magnitude[..., first:last]
-        lags = magnitude @ self.lag_cos[first:last] / (magnitude.sum(-1, keepdim=True) + 1e-4)
-        return torch.cat([mels, lags], dim=-1)
-
     def initial_state(self, batch: int) -> Tensor:
         """The state of a session that has heard nothing: zeros, (batch, state_size)."""
-        return torch.zeros(batch, self.config.state_size, device=self.mel.device)
+        return torch.zeros(batch, self.config.state_size, device=self.heard_mean.device)
 
     def listen(self, raw: Tensor, level: Tensor, ear: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """What is heard at every step: raw (B, T, n_raw), T a multiple of GROUP, level (B, 2) and the ear's cache
@@ -197,7 +166,8 @@ class CompactNet(nn.Module):
         power, sums, usual = self.level(mels, level)
         spoken, after = self.ear(mels, usual, ear, self.of_chunk)
         voicing = lags.amax(-1, keepdim=True)
-        pitch = (torch.softmax(20.0 * lags, -1) @ self.lag_pitch)[..., None]
+        # Not `@`: with a vector that is rounded otherwise for other numbers of rows, on some processors.
+        pitch = (torch.softmax(20.0 * lags, -1) * self.features.lag_pitch).sum(-1, keepdim=True)
         loudness = (power.log() - usual).clamp(min=QUIET)
         prosody = torch.cat([voicing, pitch, loudness], -1).view(len(raw), -1, GROUP, 3).mean(2)
         heard = torch.cat([spoken[:, :, 0], prosody], -1)

@@ -1,22 +1,24 @@
-"""Products whose weights are laid out for the CPU they run on, once, when a model is loaded.
+"""Matrix products with constant weights, laid out for the CPU they run on, once, when a model is loaded.
 
 torch asks MKL for products in float32, which is slow on other makers' CPUs; oneDNN's packed layout is 2.3 times as
 fast there (batches of 500 rows). It is reached by the operators that torch's own compiler uses for frozen weights:
 torch's, but not public. Where they are missing, or their answer is not `F.linear`'s, the public function works.
+
+A product can be computed in three ways, which differ in speed and in whether a row's last digits depend on how
+many rows there are; `stream.models.invariance` chooses one.
 """
 
 from __future__ import annotations
 
-import logging
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-log = logging.getLogger("model")
-
-BATCHES = (1, 2, 5, 10, 12, 24, 60, 120, 250)  # rows that stand for all numbers of them
+BLOCK = 16  # rows that BlockedProduct computes at a time
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
@@ -26,7 +28,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) 
 
 
 def packed(weight: Tensor) -> Tensor:
-    """`weight` (n, k) as `packed_product` wants it."""
+    """`weight` (n, k) as `packed_product` wants it. Raises RuntimeError where the CPU has no such product."""
     laid: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
     return laid
 
@@ -38,102 +40,117 @@ def packed_product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = 
     return y
 
 
-class PackedLinear(nn.Linear):
-    """x (..., k) -> (..., n), then GELU where wanted. `pack` before use on a CPU; not for training after that."""
+Product = Callable[[Tensor], Tensor]  # x (..., k) -> (..., n), both in the weight's type
+
+
+class Way(Protocol):
+    """How to compute x @ weight.T + bias: makes the product of weight (n, k) and bias (n,)."""
+
+    def __call__(self, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Product: ...
+
+
+class PlainProduct:
+    """The public function."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> None:
+        self._weight, self._bias, self._gelu = weight, bias, gelu
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return product(x.to(self._weight.dtype), self._weight, self._bias, self._gelu)
+
+
+class PackedProduct:
+    """oneDNN's, of a packed weight: the fastest on a CPU."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> None:
+        self._dtype, self._bias, self._gelu = weight.dtype, bias, gelu
+        self._weight = packed(weight.contiguous())
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.to(self._dtype)
+        if x.numel() > x.shape[-1]:
+            return packed_product(x, self._weight, self._bias, self._gelu)
+        # A row by itself would go another way, and be rounded otherwise than among others.
+        return packed_product(x.expand(2, *x.shape), self._weight, self._bias, self._gelu)[0]
+
+
+class BlockedProduct(PlainProduct):
+    """The public function for BLOCK rows at a time, the last of them filled up: slower, and by construction the
+    same for a row whoever shares the batch, where a row's place in a block does not matter."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, -2)
+        filled = functional.pad(rows, (0, 0, 0, -len(rows) % BLOCK))
+        blocks = filled.view(-1, BLOCK, filled.shape[-1]).unbind()
+        y = torch.cat([super(BlockedProduct, self).__call__(block) for block in blocks])
+        return y[: len(rows)].view(*x.shape[:-1], -1)
+
+
+class Packable(nn.Module):
+    """A module that can be told how to compute its products, before serving; it is not for training after that."""
+
+    def pack(self, way: Way, dtype: torch.dtype) -> None:
+        """From now on products are computed in this way, and their answers given, in `dtype`."""
+        raise NotImplementedError
+
+
+def packable(net: nn.Module) -> list[Packable]:
+    """The parts of `net` that have products."""
+    return [module for module in net.modules() if isinstance(module, Packable)]
+
+
+class PackedLinear(nn.Linear, Packable):
+    """x (..., k) -> (..., n), then GELU where wanted."""
 
     def __init__(self, k: int, n: int, gelu: bool = False) -> None:
         super().__init__(k, n)
         self._gelu = gelu
-        self._packed: tuple[Tensor, Tensor] | None = None
+        self._product: Product | None = None
 
-    def pack(self, dtype: torch.dtype) -> None:
-        """From now on the product is computed, and its answer given, in `dtype`."""
-        self._packed = packed(self.weight.detach().to(dtype)), self.bias.detach().to(dtype)
+    def pack(self, way: Way, dtype: torch.dtype) -> None:
+        self._product = way(self.weight.detach().to(dtype), self.bias.detach().to(dtype), self._gelu)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._packed is None:
-            return product(x, self.weight, self.bias, self._gelu)
-        weight, bias = self._packed
-        x = x.to(bias.dtype)
-        if x.numel() > x.shape[-1]:
-            return packed_product(x, weight, bias, self._gelu)
-        # A row by itself would go another way, and be rounded otherwise than among others.
-        return packed_product(x.expand(2, *x.shape), weight, bias, self._gelu)[0]
+        return self._product(x) if self._product else product(x, self.weight, self.bias, self._gelu)
 
 
-def lay_out(net: nn.Module, precision: str) -> str:
-    """Pack the weights of `net`, which stays on the CPU from here on, to compute in `precision`: float32, bfloat16
-    or auto. Says which it is: bfloat16 only where rows stand alone in it, and for auto only where it is faster."""
-    wanted = precision == "bfloat16" or (precision == "auto" and bf16_pays(torch.device("cpu")))
-    if wanted and can_pack():
-        try:
-            pack(net, torch.bfloat16)
-            if rows_stand_alone(net):
-                return "bfloat16"
-            log.warning("bfloat16 on this CPU rounds a voice otherwise in company than alone: float32 it is")
-        except RuntimeError as unable:
-            log.warning("no bfloat16 on this CPU, float32 it is: %s", unable)
-    pack(net, torch.float32)
-    return "float32"
+@cache
+def unpackable(dtype: torch.dtype) -> str:
+    """Why this CPU can't compute packed products in `dtype` (float32 or bfloat16); empty where it can."""
+    try:
+        return "" if _packing_holds(dtype) else "torch's packed products are wrong on this processor"
+    except (AttributeError, RuntimeError, TypeError) as missing:
+        return str(missing).split("\n", 1)[0]
 
 
-def pack(net: nn.Module, dtype: torch.dtype) -> None:
-    """Pack every PackedLinear of `net`; or none, where it can't be done."""
-    for module in net.modules() if can_pack() else ():
-        if isinstance(module, PackedLinear):
-            module.pack(dtype)
-
-
-@torch.inference_mode()
-def rows_stand_alone(net: nn.Module) -> bool:
-    """Whether the packed products of `net` give a row the same bits whoever shares its batch. Where they do not,
-    what is rounded to bfloat16 after them would be rounded otherwise, and scores would depend on company."""
+def _packing_holds(dtype: torch.dtype) -> bool:
+    """Whether torch's operators for packed weights are there and compute what the public functions compute."""
     generator = torch.Generator().manual_seed(0)
-    for module in net.modules():
-        if isinstance(module, PackedLinear):
-            x = torch.randn(BATCHES[-1], module.in_features, generator=generator)
-            y = module(x)
-            if not all(torch.equal(module(x[:n]), y[:n]) for n in BATCHES):
-                return False
-    return True
-
-
-_can_pack: bool | None = None
-
-
-def can_pack() -> bool:
-    """Whether torch's operators for packed weights are there and compute what they should."""
-    global _can_pack
-    if _can_pack is None:
-        _can_pack = False
-        try:
-            _can_pack = _packing_holds()
-        except (AttributeError, RuntimeError, TypeError) as missing:
-            log.warning("no packed weights on this CPU, everything is slower: %s", missing)
-    return _can_pack
-
-
-def _packing_holds() -> bool:
-    generator = torch.Generator().manual_seed(0)
-    x, w, b = (torch.randn(*shape, generator=generator) for shape in ((5, 48), (32, 48), (32,)))
+    x, w, b = (torch.randn(*shape, generator=generator).to(dtype) for shape in ((5, 48), (32, 48), (32,)))
+    kernel, rows = (
+        torch.randn(*shape, generator=generator).to(dtype) for shape in ((32, 8, 1, 3), (1, 32, 1, 9))
+    )
+    around = ([0, 1], [1, 1], [1, 1], 4)
     with torch.inference_mode():
-        y, wanted = packed_product(x, packed(w), b, gelu=True), product(x, w, b, gelu=True)
-        kernel = torch.randn(32, 8, 1, 3, generator=generator)
-        around = ([0, 1], [1, 1], [1, 1], 4)
+        y = packed_product(x, packed(w), b, gelu=True)
         laid = torch.ops.mkldnn._reorder_convolution_weight(kernel, *around, [1, 32, 1, 9])
-        rows = torch.randn(1, 32, 1, 9, generator=generator)
         z = torch.ops.mkldnn._convolution_pointwise(rows, laid, b, *around, "none", [], "")
-        wanted_z = functional.conv2d(rows, kernel, b, padding=(0, 1), groups=4)
-    return bool(torch.allclose(y, wanted, atol=1e-4) and torch.allclose(z, wanted_z, atol=1e-4))
+        x, w, b, kernel, rows = (t.float() for t in (x, w, b, kernel, rows))
+        wanted, wanted_z = (
+            product(x, w, b, gelu=True),
+            functional.conv2d(rows, kernel, b, padding=(0, 1), groups=4),
+        )
+    near = 1e-4 if dtype == torch.float32 else 0.02
+    return all(torch.allclose(a.float(), b, atol=near, rtol=near) for a, b in ((y, wanted), (z, wanted_z)))
 
 
-def bf16_pays(device: torch.device) -> bool:
+def bf16_is_faster(device: torch.device) -> bool:
     """Whether this device multiplies bf16 faster than float32, in hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16"})
+    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16"}) and not unpackable(torch.bfloat16)
 
 
 def cpu_flags() -> set[str]:

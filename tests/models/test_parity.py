@@ -18,14 +18,16 @@ LENGTHS_S = (0.1, 0.1003, 0.137, 0.5, 1.0, 2.31, 7.0, 30.0)
 
 
 def loaded_in(precision: Any, folder: Any) -> Any:
-    """The same model; skips where this machine has no 8-bit products."""
+    """The same model; skips where this machine has no such products."""
     import torch
 
     from stream.models.emotion2vec import int8, load
     from stream.models.emotion2vec.adapter import Options
+    from stream.models.packed import unpackable
 
-    if precision == "int8" and (unfit := int8.unfit(torch.device("cpu"))):
-        pytest.skip(unfit)
+    why = int8.unfit(torch.device("cpu")) if precision == "int8" else unpackable(torch.bfloat16)
+    if why:
+        pytest.skip(f"{precision}: {why}")
     return load(str(folder), "cpu", Options(precision=precision))
 
 
@@ -144,23 +146,28 @@ def test_without_packed_weights_the_numbers_are_the_same(
     folder: Any, ours: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where torch's operators for packed weights are missing, its public ones do the work."""
-    from stream.models import packed
-    from stream.models.emotion2vec import load
+    import torch
 
-    if not packed.can_pack():
-        pytest.skip("this machine has no packed weights: everything here runs without them")
-    monkeypatch.setattr(packed, "_can_pack", False)
+    from stream.models import packed
+    from stream.models.emotion2vec import dense, load
+
+    if why := packed.unpackable(torch.float32):
+        pytest.skip(f"everything here runs without packed weights: {why}")
+    monkeypatch.setattr(dense, "unpackable", lambda dtype: "not here")
     plain = load(str(folder), "cpu")
     x = sound(1.7, 9)
     np.testing.assert_allclose(heard_by(plain, x)[1], heard_by(ours, x)[1], atol=CLOSE)
 
 
 def test_packing_that_computes_wrongly_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
     from stream.models import packed
 
-    monkeypatch.setattr(packed, "_can_pack", None)
-    monkeypatch.setattr(packed, "_packing_holds", lambda: False)
-    assert not packed.can_pack()
+    exact = packed.packed_product
+    monkeypatch.setattr(packed, "packed_product", lambda *args, **kwargs: exact(*args, **kwargs) * 1.1)
+    for dtype in (torch.float32, torch.bfloat16):
+        assert packed.unpackable.__wrapped__(dtype)  # as it judges without its memory
 
 
 @pytest.mark.parametrize("precision", REDUCED)

@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +14,10 @@ import pytest
 pytest.importorskip("torch", reason="the compact model needs torch")
 import torch
 
-from stream.models import compact, packed
+from stream.models import compact
 from stream.models.compact import FOLDER, Compact, load, read_weights
-from stream.models.compact_net import N_FFT, CompactNet, NetConfig
+from stream.models.compact_features import N_FFT
+from stream.models.compact_net import CompactNet, NetConfig
 from stream.types import (
     FRAME,
     HOP,
@@ -25,62 +25,17 @@ from stream.types import (
     LABELS,
     N_LABELS,
     SAMPLE_RATE,
-    Floats,
-    FrameScores,
-    Window,
     frames_in,
     samples_for,
     softmax,
 )
-
-N_FRAMES = 187  # neither a multiple of 10 nor of 5
+from tests.stream.voices import N_FRAMES, assert_same, play, random_cuts, voice, window
 
 
 @pytest.fixture(scope="module")
 def model() -> Compact:
     torch.set_num_threads(1)
     return load("cpu")
-
-
-def voice(seed: int, seconds: float = 3.0) -> Floats:
-    """Something like speech: a gliding buzz through changing resonances, syllables, pauses and hiss."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    f0 = rng.uniform(90, 260) * (1 + 0.2 * np.sin(2 * np.pi * rng.uniform(0.3, 1) * t))
-    phase = 2 * np.pi * np.cumsum(f0) / SAMPLE_RATE
-    buzz = sum(np.sin(k * phase) / k * (1 + np.sin(k * t * 3)) for k in range(1, 20))
-    syllables = np.clip(np.sin(2 * np.pi * rng.uniform(2, 5) * t + rng.uniform(0, 6)), 0, 1)
-    x = 0.05 * buzz * syllables + 0.002 * rng.standard_normal(len(t))
-    return np.asarray(x, np.float32)
-
-
-def window(x: Floats, first: int, n: int, state: Floats | None, start: bool) -> Window:
-    samples = np.ascontiguousarray(x[first * HOP : first * HOP + samples_for(n)])
-    return Window("test", first, n, start, samples, state)
-
-
-def play(model: Compact, x: Floats, cuts: list[int], state: Floats | None = None) -> FrameScores:
-    """Frames of x, cut as `cuts` says (lengths), as one span; the scores put together."""
-    first, logits, weights = 0, [], []
-    for n in cuts:
-        scores = model.score([window(x, first, n, state, first == 0)])[0]
-        state, first = scores.state, first + n
-        logits.append(scores.logits)
-        weights.append(scores.weights)
-    return FrameScores(np.concatenate(logits), np.concatenate(weights), state)
-
-
-def random_cuts(seed: int, n_frames: int = N_FRAMES) -> list[int]:
-    rng = np.random.default_rng(seed)
-    cuts: list[int] = []
-    while (left := n_frames - sum(cuts)) > 0:
-        cuts.append(min(left, int(rng.choice([10, 20, 40, 80]))))
-    return cuts
-
-
-def assert_same(one: FrameScores, other: FrameScores) -> None:
-    np.testing.assert_allclose(softmax(one.logits), softmax(other.logits), atol=1e-5)
-    np.testing.assert_allclose(one.weights, other.weights, atol=1e-5)
 
 
 def test_the_spec_is_what_the_answers_are(model: Compact) -> None:
@@ -235,18 +190,6 @@ def test_a_precision_that_is_not_there() -> None:
         ValueError, match=r"compact does not compute in int8 on cpu; set model\.precision to auto"
     ):
         load("cpu", precision="int8")
-
-
-def test_where_company_would_matter_it_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another CPU's products: rounded otherwise for one row than for two."""
-    exact = packed.packed_product
-
-    def careless(x: torch.Tensor, *args: Any) -> torch.Tensor:
-        y = exact(x, *args)
-        return y * 1.01 if x.dtype == torch.bfloat16 and x.shape[0] == packed.BATCHES[-1] else y
-
-    monkeypatch.setattr(packed, "packed_product", careless)
-    assert load("cpu", precision="bfloat16").spec.dtype == "float32"
 
 
 def test_impossible_labels_score_zero() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stream.models.packed import can_pack, packed, packed_product, product
+from stream.models.packed import packed, packed_product, product, unpackable
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Place:
 
     @property
     def packed(self) -> bool:
-        return self.device.type == "cpu" and can_pack()
+        return self.device.type == "cpu" and not unpackable(self.dtype)
 
 
 class Dense:

@@ -12,7 +12,7 @@ from stream.models.emotion2vec.adapter import Emotion2Vec, Options, Precision
 from stream.models.emotion2vec.dense import Place
 from stream.models.emotion2vec.encoder import Encoder, UnsupportedModel
 from stream.models.emotion2vec.folder import find, licence
-from stream.models.packed import bf16_pays
+from stream.models.packed import bf16_is_faster, unpackable
 from stream.types import SAMPLE_RATE
 
 log = logging.getLogger("model")
@@ -64,5 +64,8 @@ def _place(name: str, precision: Precision) -> Place:
         raise ValueError(f"device {name!r} is not there: this machine offers {present} of its kind")
     if precision == "int8" and (unfit := int8.unfit(device)):
         raise ValueError(f"precision int8: {unfit}; take bfloat16, float32 or auto")
-    reduced = precision == "bfloat16" or (precision in ("auto", "int8") and bf16_pays(device))
+    reduced = precision == "bfloat16" or (precision in ("auto", "int8") and bf16_is_faster(device))
+    if reduced and device.type == "cpu" and (why := unpackable(torch.bfloat16)):
+        log.warning("no bfloat16 on this processor (%s); using float32", why)
+        reduced = False
     return Place(device, torch.bfloat16 if reduced else torch.float32, precision == "int8")
