@@ -25,8 +25,8 @@ def loaded_in(precision: Any, folder: Any) -> Any:
     from stream.models.emotion2vec.adapter import Options
     from stream.models.packed import unpackable
 
-    why = int8.unfit(torch.device("cpu")) if precision == "int8" else unpackable(torch.bfloat16)
-    if why:
+    unfit = {"int8": lambda: int8.unfit(torch.device("cpu")), "bfloat16": lambda: unpackable(torch.bfloat16)}
+    if precision in unfit and (why := unfit[precision]()):
         pytest.skip(f"{precision}: {why}")
     return load(str(folder), "cpu", Options(precision=precision))
 
@@ -114,15 +114,51 @@ def test_odd_frames_are_what_generate_says_of_the_sound_160_samples_later(ours: 
         np.testing.assert_allclose(probs[phase], generate(theirs, x[phase * HOP :])[0], atol=CLOSE)
 
 
-def test_a_batch_gives_what_each_window_gives_alone(ours: Any) -> None:
+@pytest.mark.parametrize("precision", ["float32", *REDUCED])
+def test_a_batch_gives_what_each_window_gives_alone(folder: Any, precision: Any) -> None:
     import torch
 
+    ours = loaded_in(precision, folder)
+    assert ours.spec.dtype == precision
     batch = torch.from_numpy(np.stack([sound(1.2, seed) for seed in range(5)]))
     with torch.inference_mode():
         together = ours._encoder.features(batch, both_phases=True)
         for i in range(5):
             alone = ours._encoder.features(batch[i : i + 1], both_phases=True)[0]
             np.testing.assert_allclose(together[i], alone, atol=1e-5)
+
+
+def test_bfloat16_that_depends_on_its_batch_is_not_taken(
+    folder: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a CPU that rounds a row among many otherwise than among few."""
+    import torch
+
+    from stream.models.emotion2vec import dense
+
+    loaded_in("bfloat16", folder)  # skips where this processor has none
+    exact = dense.packed_product
+
+    def careless(x: torch.Tensor, *args: Any) -> torch.Tensor:
+        y = exact(x, *args)
+        return y * 1.01 if x.dtype == torch.bfloat16 and len(x) > 1 else y
+
+    monkeypatch.setattr(dense, "packed_product", careless)
+    with caplog.at_level("WARNING", "model"):
+        assert loaded_in("bfloat16", folder).spec.dtype == "float32"
+    assert "bfloat16 results depend on batch composition on this CPU; using float32" in caplog.text
+
+
+def test_a_processor_without_bfloat16_is_told_so_and_computes_in_float32(
+    folder: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from stream.models.emotion2vec import load, loading
+    from stream.models.emotion2vec.adapter import Options
+
+    monkeypatch.setattr(loading, "unpackable", lambda dtype: "no AVX-512")
+    with caplog.at_level("WARNING", "model"):
+        assert load(str(folder), "cpu", Options(precision="bfloat16")).spec.dtype == "float32"
+    assert "no bfloat16 on this processor (no AVX-512); using float32" in caplog.text
 
 
 @pytest.mark.parametrize("precision", REDUCED)

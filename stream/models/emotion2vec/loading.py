@@ -31,10 +31,36 @@ def load(name: str, device: str, options: Options) -> Emotion2Vec:
     encoder = Encoder(module, plain)
     _check_against(module, encoder)
     if place != plain:
-        encoder = Encoder(module, place)
+        encoder = _elsewhere(module, encoder, place)
     model = Emotion2Vec(folder.name, encoder, tokens, options, terms)
     model.warm_up()
     return model
+
+
+def _elsewhere(module: Any, plain: Encoder, place: Place) -> Encoder:
+    """The encoder in `place`; `plain` on a CPU whose products in that precision depend on batch mates."""
+    encoder = Encoder(module, place)
+    if place.device.type != "cpu":
+        if place.dtype == torch.bfloat16:
+            log.info(
+                "bfloat16 on a GPU: batch mates may move a score by 1e-3; model.precision: float32 avoids it"
+            )
+        return encoder
+    if is_batch_invariant(encoder):
+        return encoder
+    log.warning("%s results depend on batch composition on this CPU; using float32", place.name)
+    return plain
+
+
+def is_batch_invariant(encoder: Encoder) -> bool:
+    """Whether three moments of noise get the same logits together as alone, to 1e-5."""
+    noise = torch.randn(3, SAMPLE_RATE // 4, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        together, *alone = (
+            encoder.logits(encoder.features(some, both_phases=True))
+            for some in (noise, *(row[None] for row in noise))
+        )
+    return bool(torch.allclose(together, torch.cat(alone), rtol=0, atol=1e-5))
 
 
 def _check_against(module: Any, encoder: Encoder) -> None:
