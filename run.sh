@@ -51,42 +51,17 @@ emotion2vec() {
   printf '%s ' "$@" "${EMOTION_MODEL__NAME:-}" | grep -q emotion2vec || grep -Eq '^ *name: *[^#]*emotion2vec' config.yaml
 }
 
-# Programs that some tests need. Where they cannot be installed those tests are skipped, and say so.
-programs() {
-  local missing=()
-  command -v chromium >/dev/null || missing+=(chromium fonts-noto-cjk fonts-noto-color-emoji)
-  command -v prometheus >/dev/null || missing+=(prometheus)
-  [ ${#missing[@]} -eq 0 ] && return
-  if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    say "Installing ${missing[*]} for the tests …"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } \
-      >/dev/null 2>&1 || say "Could not install them: the tests that need them will be skipped."
-  else
-    say "For the browser and Prometheus tests: apt-get install ${missing[*]}"
-  fi
-}
-
-check() {
-  .venv/bin/ruff check .
-  .venv/bin/ruff format --check --quiet .
-  .venv/bin/mypy
-}
-
 case ${1:-} in
   -h | --help | help) usage ;;
   test)
     shift
     ensure requirements-dev.txt
     if [ $# -gt 0 ]; then exec .venv/bin/python -m pytest "$@"; fi
-    programs
-    check
-    # Two at a time, but those that measure time or drive a browser.
-    .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not e2e"
-    exec .venv/bin/python -m pytest -m "slow or e2e"
+    exec .venv/bin/python -m tests.everything
     ;;
   check)
     ensure requirements-dev.txt
-    check
+    exec .venv/bin/python -m tests.everything check
     ;;
   tools)
     ensure requirements.txt

@@ -6,7 +6,7 @@ import { io } from "./vendor/socket.io-client/socket.io.esm.min.js";
 import { Chart, clock } from "./chart.js";
 import { asRow } from "./emotions.js";
 import { watchStatus } from "./status.js";
-import { currentLanguage, percent, say, speak, toggleLanguage } from "./text.js";
+import { currentLanguage, messageOf, percent, say, speak, toggleLanguage } from "./text.js";
 import { Timeline } from "./timeline.js";
 import { askToken, keptToken } from "./token.js";
 import { Totals } from "./totals.js";
@@ -164,10 +164,10 @@ stream
     view.showTotals(totals);
     view.notifyError({ code }, "warn");
   })
-  .on("alert", ({ rule, level, state, at_ms: at, message }) => {
+  .on("alert", ({ rule, level, state, at_ms: at, ...alert }) => {
     const key = `alert-${rule}`;
     if (state === "cleared") view.clearNotice(key);
-    else view.notify(key, level === "info" ? "info" : "warn", "notice.alert", null, { time: clock(Math.floor((origin + at) / 1000)), message });
+    else view.notify(key, level === "info" ? "info" : "warn", "notice.alert", null, { time: clock(Math.floor((origin + at) / 1000)), ...messageOf(alert) });
   })
   .on("dropped", ({ ms }) => {
     totals.droppedMs += ms;

@@ -79,6 +79,11 @@ export function names(label) {
   return language === "zh" ? [zh, en] : [en, zh];
 }
 
+/** What an alert says, to fill a text with: in Chinese where that is chosen and its rule has it. */
+export function messageOf({ message, message_zh: chinese }) {
+  return { message: () => (language === "zh" ? (chinese ?? message) : message) };
+}
+
 export function percent(p) {
   return `${Math.round(100 * p)}%`;
 }

@@ -32,7 +32,16 @@ Labels = Annotated[
     Field(min_length=1),
 ]
 FRAMES_PER_S = 100
-MESSAGE_FIELDS = ("rule", "emotion", "emotion_zh", "percent", "channel")
+MESSAGE_FIELDS = (
+    "rule",
+    "emotion",
+    "emotion_zh",
+    "feeling",
+    "feeling_zh",
+    "percent",
+    "channel",
+    "channel_zh",
+)
 MEASURES = ("any_of", "all_of", "sum_of", "share_of", *rules.CROSSINGS)
 
 
@@ -89,10 +98,13 @@ class Rule(_Written):
     channel: Literal["any", "agent", "customer"] = "any"
     level: Level = "warning"
     message: str = Field("{emotion} {percent}%", max_length=300)
+    message_zh: str | None = Field(None, max_length=300)  # the same in Chinese; null: there is none
 
-    @field_validator("message")
+    @field_validator("message", "message_zh")
     @classmethod
-    def _fields_exist(cls, message: str) -> str:
+    def _fields_exist(cls, message: str | None) -> str | None:
+        if message is None:
+            return None
         try:
             fields = [name for _, name, _, _ in string.Formatter().parse(message) if name is not None]
         except ValueError as wrong:
@@ -190,7 +202,8 @@ READY: list[dict[str, Any]] = [
         "name": "critical",
         "when": {"any_of": ["angry", "fearful", "sad"], "above": 0.7},
         "level": "critical",
-        "message": "Strong {emotion} ({percent}%)",
+        "message": "Strong {feeling} ({percent}%)",
+        "message_zh": "强烈的{feeling_zh}（{percent}%）",
     },
     {
         "name": "low_engagement",
@@ -199,24 +212,28 @@ READY: list[dict[str, Any]] = [
         "cool_down_s": 300,
         "level": "info",
         "message": "Little engagement: {percent}% neutral within a minute",
+        "message_zh": "参与度低：一分钟内 {percent}% 为中立",
     },
     {
         "name": "potential_conflict",
         "when": {"all_of": NEGATIVE, "above": 0.15},
         "level": "warning",
         "message": "Possible conflict: anger, disgust, fear and sadness together",
+        "message_zh": "可能有冲突：愤怒、厌恶、恐惧与悲伤同时出现",
     },
     {
         "name": "both_raised",
         "when": {"both_raised": NEGATIVE, "above": 0.6, "clear_below": 0.4},
         "level": "critical",
-        "message": "Both are raised",
+        "message": "Both are upset",
+        "message_zh": "双方情绪都很激动",
     },
     {
         "name": "escalation",
         "when": {"escalation": NEGATIVE, "above": 0.6, "clear_below": 0.4},
         "level": "warning",
         "message": "The {channel} escalates while the other stays calm",
+        "message_zh": "{channel_zh}情绪升级，另一方保持平静",
     },
     {
         "name": "recovery",
@@ -224,6 +241,7 @@ READY: list[dict[str, Any]] = [
         "hold_s": 10,
         "level": "info",
         "message": "The {channel} has calmed down",
+        "message_zh": "{channel_zh}已平静下来",
     },
 ]
 

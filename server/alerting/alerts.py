@@ -19,6 +19,14 @@ log = logging.getLogger("alerts")
 # Never ERROR: somebody's anger is no fault of the server.
 _GRAVITY: dict[Level, int] = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.WARNING}
 
+# The labels as nouns: "strong anger" reads better than "strong angry".
+FEELINGS = (
+    *("anger", "disgust", "fear", "happiness", "neutrality", "other emotion", "sadness", "surprise"),
+    "unknown emotion",
+)
+FEELINGS_ZH = ("愤怒", "厌恶", "恐惧", "喜悦", "平静", "其他情绪", "悲伤", "惊讶", "未知情绪")
+CHANNELS_ZH = {"agent": "坐席", "customer": "客户", None: "来电者"}
+
 
 class Watch:
     """The rules over one session."""
@@ -45,13 +53,17 @@ class Watch:
 
 
 def alert_event(session_id: str, rule: Rule, alert: Alert) -> JsonDict:
-    message = rule.message.format(
-        rule=rule.name,
-        emotion=LABELS[alert.label],
-        emotion_zh=LABELS_ZH[alert.label],
-        percent=round(100 * alert.value),
-        channel=alert.channel or "caller",
-    )
+    words = {
+        "rule": rule.name,
+        "emotion": LABELS[alert.label],
+        "emotion_zh": LABELS_ZH[alert.label],
+        "feeling": FEELINGS[alert.label],
+        "feeling_zh": FEELINGS_ZH[alert.label],
+        "percent": round(100 * alert.value),
+        "channel": alert.channel or "caller",
+        "channel_zh": CHANNELS_ZH[alert.channel],
+    }
+    chinese = {} if rule.message_zh is None else {"message_zh": rule.message_zh.format(**words)}
     channel = {} if alert.channel is None else {"channel": alert.channel}
     return {
         "session_id": session_id,
@@ -59,7 +71,8 @@ def alert_event(session_id: str, rule: Rule, alert: Alert) -> JsonDict:
         "level": rule.level,
         "state": alert.state,
         "at_ms": alert.frame * wire.STEP_MS,
-        "message": message,
+        "message": rule.message.format(**words),
+        **chinese,
         **channel,
     }
 

@@ -187,7 +187,8 @@ def wecom_body(alert: JsonDict, session: SessionInfo) -> bytes:
         **session.tags,
         "时间 at": f"{at_s // 3600}:{at_s // 60 % 60:02}:{at_s % 60:02}",
     }
-    lines = [f'**<font color="{_COLOURS[alert["level"]]}">{_plain(alert["message"])}</font>**{over}']
+    said = alert.get("message_zh") or alert["message"]
+    lines = [f'**<font color="{_COLOURS[alert["level"]]}">{_plain(said)}</font>**{over}']
     lines += [f"> {_plain(name)}: {_plain(value)}" for name, value in facts.items()]
     lines.append(f'> <font color="comment">{alert["rule"]} · {alert["level"]}</font>')
     return orjson.dumps({"msgtype": "markdown", "markdown": {"content": "\n".join(lines)}})

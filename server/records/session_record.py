@@ -85,7 +85,7 @@ def finish(folder: Path, breathe: Callable[[], None]) -> JsonDict:
     when, scores = ["start_ms", "end_ms", "channel"], ["emotion", "confidence", *LABELS]
     _table(folder / TIMELINE, [*when, "frames", *scores], _facts(journal, "timeline", breathe))
     _table(folder / UTTERANCES, [*when, *scores], _facts(journal, "utterances", breathe))
-    columns = ["at_ms", "rule", "level", "state", "channel", "message"]
+    columns = ["at_ms", "rule", "level", "state", "channel", "message", "message_zh"]
     _table(folder / ALERTS, columns, _facts(journal, "alerts", breathe))
     for name in AUDIO:
         if (folder / name).exists():

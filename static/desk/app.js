@@ -3,7 +3,7 @@
 
 import { EMOTIONS } from "../emotions.js";
 import { $, clearNotice, make, notify, notifyError } from "../parts.js";
-import { addWords, currentLanguage, names, percent, say, speak, t, toggleLanguage } from "../text.js";
+import { addWords, currentLanguage, messageOf, names, percent, say, speak, t, toggleLanguage } from "../text.js";
 import { askToken, keptToken } from "../token.js";
 import { title } from "./cards.js";
 import { Feed } from "./feed.js";
@@ -75,8 +75,7 @@ function useToken(token) {
 
 function onCritical(session) {
   notifier.alert(session);
-  const { message } = session.alerts.last;
-  say($("announce"), "alert.said", { level: () => t("level.critical"), name: title(session), message });
+  say($("announce"), "alert.said", { level: () => t("level.critical"), name: title(session), ...messageOf(session.alerts.last) });
 }
 
 // -- drawing ---------------------------------------------------------------------------------------

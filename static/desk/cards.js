@@ -3,7 +3,7 @@
 
 import { emotionOf } from "../emotions.js";
 import { make } from "../parts.js";
-import { names, percent, say } from "../text.js";
+import { messageOf, names, percent, say } from "../text.js";
 import { drawSpark, slotOf } from "./spark.js";
 import { duration } from "./store.js";
 
@@ -149,7 +149,7 @@ export class Card {
     this.level.hidden = !alerts.open;
     if (alerts.open) say(this.level, `level.${alerts.open}`);
     say(this.count, "card.alerts", { n: total });
-    this.message.textContent = alerts.open ? alerts.last.message : "";
+    say(this.message, "alert.message", alerts.open ? messageOf(alerts.last) : { message: "" });
     this.lost.hidden = lost < 100;
     say(this.lost, "card.lost", { s: (lost / 1000).toFixed(1) });
   }

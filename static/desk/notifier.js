@@ -1,6 +1,6 @@
 /* Critical alerts by sound and by a notification of the desktop: both off until somebody chooses them here. */
 
-import { t } from "../text.js";
+import { messageOf, t } from "../text.js";
 import { title } from "./cards.js";
 
 const KEY = "emotion-stream.desk.notify";
@@ -37,7 +37,7 @@ export class Notifier {
     if (this.boxes.sound.checked) this.ring();
     if (!this.boxes.desktop.checked) return;
     const { session_id: id, alerts } = session;
-    const shown = new Notification(`${t("level.critical")}: ${title(session)}`, { body: alerts.last.message, tag: id });
+    const shown = new Notification(`${t("level.critical")}: ${title(session)}`, { body: t("alert.message", messageOf(alerts.last)), tag: id });
     shown.onclick = () => {
       focus();
       location.hash = `#session/${encodeURIComponent(id)}`;

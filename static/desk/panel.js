@@ -3,7 +3,7 @@
 
 import { EMOTIONS, LABELS, emotionOf } from "../emotions.js";
 import { $, bothNames, make } from "../parts.js";
-import { names, percent, say, seconds } from "../text.js";
+import { messageOf, names, percent, say, seconds } from "../text.js";
 import { clock, showTags, title } from "./cards.js";
 import { History } from "./history.js";
 import { Plot } from "./plot.js";
@@ -197,10 +197,12 @@ function utterance({ channel, start_ms: start, end_ms: end, emotion, confidence,
   return make("li", { "data-emotion": emotion }, when, emoji, make("span", { class: "what" }, bothNames(emotion), who), stack, long, sure);
 }
 
-function alert({ level, at_ms: at, message, rule, state, channel }) {
+function alert({ level, at_ms: at, rule, state, channel, ...told }) {
   const badge = make("span", { class: "badge", "data-level": state === "cleared" ? "none" : level });
   say(badge, state === "cleared" ? "alert.cleared" : `level.${level}`);
   const who = make("span", { class: "small" });
   if (channel) say(who, `card.${channel}`);
-  return make("li", { "data-state": state }, make("span", { class: "when" }, clock(at)), badge, make("span", { class: "what", title: rule }, message || rule), who);
+  const what = make("span", { class: "what", title: rule });
+  say(what, "alert.message", messageOf({ ...told, message: told.message || rule }));
+  return make("li", { "data-state": state }, make("span", { class: "when" }, clock(at)), badge, what, who);
 }

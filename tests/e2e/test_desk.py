@@ -39,6 +39,7 @@ EAGER = json.dumps(
             "level": "critical",
             "when": {"any_of": ["angry"], "above": 0.3},
             "message": "Strong anger",
+            "message_zh": "强烈的愤怒",
         }
     ]
 )
@@ -217,6 +218,9 @@ def test_fifty_calls_one_of_which_turns_angry(desk: Open, demo_pcm: bytes) -> No
         expect(page.locator("#announce")).to_contain_text("Strong anger")
         first.locator(".title").click()
         expect(page.locator("#panel-alerts")).to_contain_text("Strong anger")
+        page.get_by_role("button", name="中文").click()
+        expect(page.locator("#panel-alerts")).to_contain_text("强烈的愤怒")
+        expect(first.locator(".message")).to_have_text("强烈的愤怒")
         assert page.faults == []
         no_traceback(server.log())
 
@@ -245,6 +249,6 @@ def test_among_fifty_people_the_angry_one_stands_out(desk: Open) -> None:
         caller = page.locator("#cards .call", has_text="Caller 49")
         expect(caller).to_have_attribute("data-level", "critical")
         caller.locator(".title").click()
-        expect(page.locator("#panel-alerts")).to_contain_text("Strong angry")
+        expect(page.locator("#panel-alerts")).to_contain_text("Strong anger")
         assert page.faults == []
         no_traceback(server.log())

@@ -18,7 +18,7 @@ pytestmark = IN_A_BROWSER
 
 RULES = [
     {"name": "any", "when": {"sum_of": ["neutral", "sad", "angry", "happy"], "above": 0.3}, "window_s": 1,
-     "message": "Somebody speaks <b>", "level": "critical"},
+     "message": "Somebody speaks <b>", "message_zh": "有人在说话 <b>", "level": "critical"},
 ]  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def test_an_alert_is_shown_as_a_notice_and_goes_when_it_is_over(alerting: Server
     expect(notice).to_contain_text("Somebody speaks <b>")
     expect(notice).to_contain_text("Alert at 0:0")
     page.get_by_role("button", name="中文").click()
-    expect(notice).to_contain_text("警报")
+    expect(notice).to_contain_text("警报：有人在说话 <b>")
     expect(page.locator("#privacy")).to_contain_text("评分结果会被记录")
     page.locator("#toggle").click()
     assert page.faults == []

@@ -9,10 +9,13 @@ import pytest
 
 from server import config
 from server.alerting.alert_config import Alerts, Rule, Webhook
+from server.alerting.alerts import alert_event
 from server.config import Config, ConfigError
 from server.yaml_lines import line_of
 from stream import rules
+from stream.rules import Alert
 from stream.types import LABELS
+from tests.conftest import ROOT
 
 
 def load(folder: Path, text: str) -> Config:
@@ -170,3 +173,18 @@ def test_lines_are_those_of_the_file() -> None:
     assert found == {("a",): 2, ("a", "b"): 3, ("a", "c", 1, "z"): 8, ("a", "c", 1): 7, ("q",): None}
     assert line_of(text, ("a", "c", 5, "z")) == 5, "the last part that is there"
     assert line_of("{", ("a",)) is None
+
+
+def test_the_shipped_rules_speak_in_nouns_and_in_two_languages() -> None:
+    rules = {rule.name: rule for rule in config.load(ROOT / "config.yaml").alerts.rules}
+    anger = Alert("critical", "raised", 100, None, LABELS.index("angry"), 0.84)
+    told = alert_event("s", rules["critical"], anger)
+    assert told["message"] == "Strong anger (84%)" and told["message_zh"] == "强烈的愤怒（84%）"
+    assert all(rule.message_zh for rule in rules.values())
+    calmer = alert_event("s", rules["recovery"], Alert("recovery", "noted", 100, "customer", 0, 1.0))
+    assert calmer["message_zh"] == "客户已平静下来"
+
+
+def test_a_field_that_does_not_exist_is_found_in_the_chinese_message_too() -> None:
+    with pytest.raises(ValueError, match=r"there is no \{mood\}; a message may hold \{rule\}"):
+        rule(message_zh="{mood}")

@@ -18,7 +18,7 @@ Connect = Callable[..., Client]
 
 RULES = [
     {"name": "loud", "when": {"any_of": "angry", "above": 0.55, "clear_below": 0.54}, "level": "critical",
-     "message": "{emotion_zh} {percent}%"},
+     "message": "{emotion_zh} {percent}%", "message_zh": "{channel_zh}：{feeling_zh}"},
     {"name": "sliding", "when": {"any_of": "angry", "above": 0.5}, "window_s": 2, "level": "info"},
     {"name": "theirs", "when": {"any_of": "angry", "above": 0.5}, "window_s": 2, "channel": "customer"},
     {"name": "never", "when": {"any_of": "happy", "above": 0.5}},
@@ -74,6 +74,8 @@ def test_everybody_hears_of_an_alert(
     utterance = client.of("utterance_result", session_id)[0]
     assert first["at_ms"] == utterance["end_ms"] and first["level"] == "critical"
     assert first["message"] == f"生气 {round(100 * utterance['confidence'])}%"
+    assert first["message_zh"] == "来电者：愤怒"
+    assert all("message_zh" not in a for a in raised if a["rule"] != "loud"), "only what the rule has"
     order = [n for n, p in client.heard if p.get("session_id") == session_id]
     assert order.index("alert") < order.index("session_summary") == len(order) - 1
 

@@ -68,6 +68,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "state": str,
         "at_ms": int,
         "message": str,
+        "message_zh": str,
     },
     "session_summary": {
         "session_id": str,

@@ -27,7 +27,7 @@ ALERT: JsonDict = {
     "level": "critical",
     "state": "raised",
     "at_ms": 61_000,
-    "message": "Strong angry (82%)",
+    "message": "Strong anger (82%)",
     "channel": "customer",
 }
 SESSION = SessionInfo("s1", "2026-01-02T03:04:05.000+00:00", 0.0, "张三 <b>", {"queue": "a_[b](c)"})
@@ -192,6 +192,15 @@ def test_a_wechat_work_robot_gets_a_card_in_which_nobodys_words_are_markup(http:
     assert "<b>" not in text and "](" not in text
     assert len(text.encode()) < 4096, "as much as a robot takes"
     assert "X-Emotion-Signature" not in post.headers
+    sending.ends(sent=1)
+
+
+def test_a_robot_speaks_chinese_where_the_rule_does(http: Http_) -> None:
+    server = http(lambda n: OK)
+    sending = Sending(server.url, kind="wecom")
+    sending.offer(message="Strong anger (82%)", message_zh="强烈的愤怒（82%）")
+    (post,) = server.wait()
+    assert '<font color="warning">强烈的愤怒（82%）</font>' in post.json["markdown"]["content"]
     sending.ends(sent=1)
 
 

@@ -89,6 +89,7 @@ class Alert(Event):
     level: str
     at_ms: int
     message: str
+    message_zh: str | None = None  # the same in Chinese, where the rule has it
     state: str | None = None
 
 

@@ -1,0 +1,175 @@
+"""All checks and tests, one pass after the other: what `./run.sh test` runs, and with `check` `./run.sh check`.
+
+A pass that fails does not stop the next one. At the end stand the tests that were skipped and why, the programs
+that were missing, and one line that counts everything; the exit status is 0 only when nothing failed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+
+# What some tests drive, and the Debian packages that bring it.
+PROGRAMS = {
+    "chromium": ("chromium", "fonts-noto-cjk", "fonts-noto-color-emoji"),
+    "prometheus": ("prometheus",),
+    "promtool": ("prometheus",),
+}
+CHECKS = {
+    "lint": ("ruff", "check", "."),
+    "formatting": ("ruff", "format", "--check", "--quiet", "."),
+    "types": ("mypy",),
+}
+# A newer processor computes as one that has nothing newer than AVX2: the most common machine that can be rented.
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+ON_THE_PROCESSOR = (
+    "tests/stream/test_compact.py",
+    "tests/stream/test_invariance.py",
+    "tests/models",
+    "tests/engine",
+)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of pytest, with `environment` beside the present one."""
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+# Two at a time, but those that drive a browser or load the machine themselves.
+PASSES = (
+    Pass("fast tests", ("-n", "2", "--dist", "loadfile", "-m", "not slow and not e2e")),
+    Pass("slow and browser tests", ("-m", "slow or e2e")),
+    Pass("models and engine, held to AVX2", ("-n", "2", "--dist", "loadfile", *ON_THE_PROCESSOR), AVX2),
+)
+
+
+@dataclass
+class Outcome:
+    """What a pass came to. `reasons`: of the tests that were skipped."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+def main(only_checks: bool) -> int:
+    failed_checks = [name for name, command in CHECKS.items() if not check(name, command)]
+    if only_checks:
+        return 1 if failed_checks else 0
+    install()
+    outcomes = {}
+    for one in PASSES:
+        if one.environment and not newer_than_avx2():
+            say(f"{one.name}: left out, since this processor has nothing newer: the passes before were that")
+            continue
+        began = time.monotonic()
+        outcomes[one.name] = run(one)
+        say(f"{one.name}: {time.monotonic() - began:.0f} s")
+    return summary(failed_checks, outcomes)
+
+
+def install() -> None:
+    """The programs that are missing, where this may be done. Tests that find none are skipped, and say so."""
+    packages = [package for name in missing() for package in PROGRAMS[name]]
+    if not packages:
+        return
+    command = ["apt-get", "install", "-y", "-qq", *dict.fromkeys(packages)]
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        say(f"For all tests: {' '.join(command[:2])} {' '.join(command[4:])}")
+        return
+    say(f"Installing {' '.join(command[4:])} for the tests …")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in (["apt-get", "update", "-qq"], command):
+        if subprocess.run(step, env=environment, **quiet, check=False).returncode:
+            say(f"{' '.join(step[:2])} failed: the tests that need them will be skipped.")
+            return
+
+
+def missing() -> list[str]:
+    return [name for name in PROGRAMS if not shutil.which(name)]
+
+
+def check(name: str, command: tuple[str, ...]) -> bool:
+    say(f"{name}: {' '.join(command)}")
+    return (
+        subprocess.run([Path(PYTHON).parent / command[0], *command[1:]], cwd=ROOT, check=False).returncode
+        == 0
+    )
+
+
+def newer_than_avx2() -> bool:
+    code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    told = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=False).stdout
+    return told.strip().startswith("AVX512")
+
+
+def run(one: Pass) -> Outcome:
+    """Run it to its end. A run that breaks off counts as one failure more."""
+    say(f"{one.name}: pytest {' '.join(one.arguments)}")
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [PYTHON, "-m", "pytest", *one.arguments, f"--junitxml={report}"]
+        status = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **one.environment}, check=False
+        ).returncode
+        outcome = read(report) if report.exists() else Outcome()
+    if status not in (0, 1) or (status and not outcome.failed):
+        say(f"{one.name}: pytest ended with status {status}")
+        outcome.failed += 1
+    return outcome
+
+
+def read(report: Path) -> Outcome:
+    """The counts of pytest's JUnit report."""
+    outcome = Outcome()
+    for case in ElementTree.parse(report).iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            outcome.failed += 1
+        elif (skip := case.find("skipped")) is not None:
+            outcome.skipped += 1
+            outcome.reasons[skip.get("message", "no reason given")] += 1
+        else:
+            outcome.passed += 1
+    return outcome
+
+
+def summary(failed_checks: list[str], outcomes: dict[str, Outcome]) -> int:
+    print("\n== in all ==")
+    for name in CHECKS:
+        print(f"{name}: {'failed' if name in failed_checks else 'passed'}")
+    for name, outcome in outcomes.items():
+        print(f"{name}: {outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped")
+        for reason, n in outcome.reasons.most_common():
+            print(f"    {n} skipped: {reason}")
+    print(f"programs that were missing: {', '.join(missing()) or 'none'}")
+    failed = len(failed_checks) + sum(outcome.failed for outcome in outcomes.values())
+    passed = len(CHECKS) - len(failed_checks) + sum(outcome.passed for outcome in outcomes.values())
+    print(
+        f"{passed} passed, {failed} failed, {sum(outcome.skipped for outcome in outcomes.values())} skipped"
+    )
+    return 1 if failed else 0
+
+
+def say(text: str) -> None:
+    print(f"== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(only_checks=sys.argv[1:] == ["check"]))
