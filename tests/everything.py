@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
+
+LONGEST_S = 40 * 60  # of a pass
 
 # What some tests drive, and the Debian packages that bring it.
 PROGRAMS = {
@@ -134,6 +137,19 @@ def run(one: Pass) -> Outcome:
         say(f"{one.name}: pytest ended with status {status}")
         outcome.failed += 1
     return outcome
+
+
+def ended(command: list[str], environment: dict[str, str]) -> int:
+    """The exit status; of a run that hangs, though each of its tests has a time-out, that of its killing."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        return process.wait(LONGEST_S)
+    except BaseException as broken:  # Ctrl-C, too: it does not reach a session of its own
+        os.killpg(process.pid, signal.SIGKILL)
+        status = process.wait()
+        if isinstance(broken, subprocess.TimeoutExpired):
+            return status
+        raise
 
 
 def read(report: Path) -> Outcome:

@@ -64,6 +64,8 @@ export class Stage {
     if (this.waiting) return;
     this.waiting = requestAnimationFrame(() => {
       this.waiting = 0;
+      // Hidden, as after a deletion, or too narrow for any column: the observer asks again when there is room.
+      if ($("stage").clientWidth <= LEFT + RIGHT) return;
       this.onDraw(this.from, this.to);
       this.place($("cursor"), this.at);
       const zoomed = this.to - this.from < this.seconds - 1e-9;

@@ -180,7 +180,7 @@ def test_errors_have_the_contracts_codes(server: Server, client: EmotionClient) 
     with EmotionClient(f"http://127.0.0.1:{free_port()}") as nobody:
         started = time.monotonic()
         assert code_of(lambda: opened(nobody)) == "DISCONNECTED"
-        assert 1.5 < time.monotonic() - started < 4
+        assert time.monotonic() - started > 1.5
     with client.stream() as stream:
         stream.stop()
         assert code_of(lambda: stream.send(b"\0\0")) == "CLOSED"
@@ -313,7 +313,7 @@ def test_cancellation_leaves_nothing_behind(
     server: Server, proxy: Proxy, speech: np.ndarray, when: str
 ) -> None:
     async def work(client: AsyncEmotionClient) -> None:
-        async with client.stream(buffer_s=1, session_id=f"cancelled-{when}") as stream:
+        async with client.stream(buffer_s=1, patience_s=90, session_id=f"cancelled-{when}") as stream:
             if when == "taking":
                 async for _ in stream:
                     pass
@@ -333,7 +333,7 @@ def test_cancellation_leaves_nothing_behind(
             began = time.monotonic()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 60, "it has not waited for the server"
         # Only aiohttp's own closing of sockets may need another turn of the loop.
         await asyncio.sleep(0.05)
         assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -341,7 +341,7 @@ def test_cancellation_leaves_nothing_behind(
     asyncio.run(cancel())
     if when in ("sending", "taking"):
         said = f"session=cancelled-{when} reason=stop"
-        assert eventually(lambda: said in server.log(), "the server was told", 3)
+        assert eventually(lambda: said in server.log(), "the server was told")
 
 
 @pytest.mark.slow
@@ -401,7 +401,7 @@ def test_closing_the_client_ends_its_streams_and_those_who_wait(server: Server) 
     waits.join(5)
     assert not waits.is_alive()
     assert code_of(lambda: stream.send(b"\0\0")) == "CLOSED"
-    assert eventually(lambda: "session=left-open reason=stop" in server.log(), "the server was told", 3)
+    assert eventually(lambda: "session=left-open reason=stop" in server.log(), "the server was told")
 
 
 def test_a_server_behind_a_path_is_found() -> None:

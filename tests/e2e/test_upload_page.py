@@ -133,6 +133,15 @@ def test_one_file_gives_its_emotion_its_steps_and_its_files(
     assert bars == [f"{int(100 * p + 0.5)}%" for p in result["scores"].values()]
     expect(page.locator("#utterances .utterance")).to_have_count(len(result["utterances"]))
     assert np.load(io.BytesIO(fetched(f"{base}/embedding.npy")), allow_pickle=False).ndim == 1
+    for width in ("0", "30px", ""):  # no room for a single column, as while the page is being laid out anew
+        page.evaluate(
+            """width => new Promise(drawn => {
+                document.querySelector('#stage').style.width = width;
+                requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+            })""",
+            width,
+        )
+    assert page.faults == []
 
     page.get_by_role("button", name="Delete now").click()
     expect(page.locator("#details")).to_be_hidden()
@@ -412,16 +421,21 @@ def test_files_are_dropped_and_it_fits_a_phone(server: Server, open_page: Open, 
 
 def test_hours_are_drawn_in_time_and_the_means_are_right(server: Server, open_page: Open) -> None:
     page = open_page(server.url)
-    worst, drawn_ms, gap, listed = page.evaluate(
+    worst, drawn, gap, listed = page.evaluate(
         """async () => {
             const { Frames } = await import('/static/upload/frames.js');
             const count = 3 * 360_000;  // three hours of speech, with a gap of a minute
             const starts = Array.from({ length: count }, (_, i) => 10 * i + (i < 1000 ? 0 : 60_000));
             const rows = starts.map((_, i) => [i % 2, 0, 0, 0, (i + 1) % 2, 0, 0, 0, 0]);
             const frames = new Frames({ frame_scores: rows, frame_start_ms: starts });
-            const begun = performance.now();
+            const took = work => Math.min(...[1, 2, 3].map(() => {
+                const begun = performance.now();
+                work();
+                return performance.now() - begun;
+            }));
+            const read = took(() => rows.reduce((sum, row) => sum + row[0], 0));
+            const drawn = took(() => frames.lines(0, 10_860, 1100)) / read;
             const [times, angry] = frames.lines(0, 10_860, 1100);
-            const drawn = performance.now() - begun;
             let worst = 0;
             for (const mean of angry) if (mean !== null) worst = Math.max(worst, Math.abs(mean - 0.5));
             const near = frames.lines(9.9, 70.1, 6020);
@@ -431,7 +445,9 @@ def test_hours_are_drawn_in_time_and_the_means_are_right(server: Server, open_pa
         }"""
     )
     assert worst < 0.01
-    assert drawn_ms < 100
+    assert drawn < 1, (
+        "not all frames are looked at, or this would take longer than adding up one number of each"
+    )
     assert 5990 <= gap <= 6010  # a minute of frames that were not scored
     assert listed == [0, 1, None]
 

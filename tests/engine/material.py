@@ -59,7 +59,7 @@ class Desk:
             self.timings.append(timing)
             self._changed.notify_all()
 
-    def wait(self, n: int, seconds: float = 10) -> None:
+    def wait(self, n: int, seconds: float = 60) -> None:
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.answers) >= n, seconds)
         assert arrived, f"{len(self.answers)} of {n} windows were answered within {seconds} s"
@@ -114,7 +114,7 @@ class Held(FakeModel):
         return super().score(windows)
 
 
-def until(true: Callable[[], object], seconds: float = 10) -> None:
+def until(true: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"did not become true within {seconds} s"

@@ -69,7 +69,7 @@ def test_connections_that_join_nothing_are_closed_and_others_are_not(
         began = time.monotonic()
         assert speaker.start()["ok"]
         assert stranger.until("1") in ("", "1"), "closed by the server"
-        assert 8 < time.monotonic() - began < 20
+        assert 8 < time.monotonic() - began < 40, "not its pings, which would time out after 45 s"
         assert guest.alive() and speaker.stop()["ok"]
         assert "it never joined a namespace" in server.log()
         no_traceback(server.log())

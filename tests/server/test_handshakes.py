@@ -37,7 +37,7 @@ def test_broken_websocket_frames_end_their_connection(server: Server, raw: Open,
     with contextlib.suppress(OSError):  # it has been closed already
         client.ws.sock.sendall(frame)
         client.ws.sock.shutdown(socket.SHUT_WR)
-    eventually(lambda: metrics(server)["emotion_connections"] <= before, "the connection is given up", 5)
+    eventually(lambda: metrics(server)["emotion_connections"] <= before, "the connection is given up")
 
 
 UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\n"

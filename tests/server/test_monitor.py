@@ -434,5 +434,5 @@ def test_a_desk_that_asks_and_does_not_read_is_disconnected(
         time.sleep(0.01)
         return "does not read its answers" in desked.log()
 
-    eventually(nagged, "it is disconnected", 30)
+    eventually(nagged, "it is disconnected")
     speaker.close()

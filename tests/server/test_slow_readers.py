@@ -52,8 +52,8 @@ def test_a_client_that_never_reads_is_given_up_and_nobody_else_notices(
         book = ledger.of_client(speaker.heard, session_id)
         book.balance()
         assert len(book.scored) > 400 and not book.lost
-        eventually(lambda: "does not read" in server.log(), "it is noticed", 20)
-        eventually(lambda: metrics(server)["emotion_connections"] == 1, "it is disconnected", 10)
+        eventually(lambda: "does not read" in server.log(), "it is noticed")
+        eventually(lambda: metrics(server)["emotion_connections"] == 1, "it is disconnected")
         eventually(lambda: metrics(server)["emotion_sessions"] == 0, "its session is closed")
         assert process.memory_info().rss - before < 60e6
         stuck.close()
@@ -71,7 +71,7 @@ def test_a_client_that_reads_late_gets_everything_up_to_the_summary(
     with running(model__name="fake", server__async_mode=mode, **settings) as server:
         client = drip(server, raw, speech, seconds=140, frame_results=True)
         client.send('429["stop"]')
-        eventually(lambda: "reason=stop" in server.log(), "the session ends", 30)
+        eventually(lambda: "reason=stop" in server.log(), "the session ends")
         singles, ended = 0, False
         while not ended:
             text = client.read()
@@ -96,6 +96,6 @@ def test_acks_that_nobody_reads_do_not_pile_up(raw: Open, mode: str) -> None:
         with contextlib.suppress(OSError, websocket.WebSocketException):  # it is disconnected
             for _ in range(60_000):
                 client.send(packet)
-        eventually(lambda: metrics(server)["emotion_connections"] == 0, "it is disconnected", 10)
+        eventually(lambda: metrics(server)["emotion_connections"] == 0, "it is disconnected")
         assert process.memory_info().rss - before < 30e6
         no_traceback(server.log())

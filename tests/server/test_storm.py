@@ -94,7 +94,7 @@ def test_after_a_storm_the_server_is_what_it_was_and_its_guests_noticed_nothing(
         assert not speaker.of("error")
         speaker.close()
         eventually(lambda: metrics(server)["emotion_connections"] == 0, "nobody is left")
-        eventually(lambda: process.num_fds() <= files + 2, "no descriptor is left", 5)
+        eventually(lambda: process.num_fds() <= files + 2, "no descriptor is left")
         grown = process.memory_info().rss - before
         assert grown < NEAR, f"{grown / 1e6:.1f} MB more than before"
         assert metrics(server)['emotion_errors_total{code="INTERNAL"}'] == 0
