@@ -257,8 +257,8 @@ def test_windows_are_near_two_seconds_and_what_the_model_takes(hop: int) -> None
 
 
 LONG = """
-import io, resource, sys, time
-import numpy as np, soundfile, torch
+import resource, sys
+import torch
 torch.set_num_threads(1)
 from server.config import Config
 from server.engine import EngineSettings
@@ -269,10 +269,10 @@ from stream.models.registry import load_model
 engine = InProcessEngine(load_model("compact", "cpu"), EngineSettings(batching=BatchLimits(max_wait_s=0)))
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 for path in sys.argv[1:]:
-    before, began = peak(), time.process_time()
+    before = peak()
     with open(path, "rb") as file:
         found = recognise(file, engine, Config(), Wish())
-    print(found.head["duration_s"], time.process_time() - began, peak() - before, len(found.utterances))
+    print(found.head["duration_s"], peak() - before, len(found.utterances))
 """
 
 
@@ -289,10 +289,9 @@ def test_a_long_recording_takes_no_more_memory(demo_pcm: bytes, tmp_path: Path) 
         check=True,
         timeout=110,
     )
-    duration_s, spent_s, growth_mb, utterances = map(float, done.stdout.split("\n")[1].split())
+    duration_s, growth_mb, utterances = map(float, done.stdout.split("\n")[1].split())
     assert duration_s == 1200 and utterances > 200
     assert growth_mb < 40, done.stdout
-    assert duration_s / spent_s > 100, done.stdout
 
 
 class Whole(FakeModel):
