@@ -10,6 +10,7 @@ twice what is usual) ends the command with 1.
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -64,21 +65,28 @@ class Guard:
 @contextmanager
 def recording() -> Iterator[tuple[Work, Work]]:
     """A minute of speech through decoder, gate, session, engine, results; the model alone on all of its sound."""
+    minute = np.resize(soundfile.read(DEMO, dtype="float32")[0], 60 * SAMPLE_RATE)
+    with recognizer(minute) as (model, recognized):
+        yield recognized, lambda: alone(model, minute)
+
+
+@contextmanager
+def recognizer(samples: np.ndarray) -> Iterator[tuple[EmotionModel, Work]]:
+    """The embedded model on one thread, and the recognition of `samples` as a file in this process."""
     import torch
 
     torch.set_num_threads(1)
     model = compact.load("cpu")
     engine = InProcessEngine(model, EngineSettings(batching=BatchLimits(max_wait_s=0)))
-    minute = np.resize(soundfile.read(DEMO, dtype="float32")[0], 60 * SAMPLE_RATE)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "minute.wav"
-        soundfile.write(path, minute, SAMPLE_RATE)
+        path = Path(folder) / "a.wav"
+        soundfile.write(path, samples, SAMPLE_RATE)
 
-        def ours() -> None:
+        def recognized() -> None:
             with path.open("rb") as file:
                 recognise(file, engine, Config(), Wish())
 
-        yield ours, lambda: alone(model, minute)
+        yield model, recognized
     engine.close()
 
 
@@ -92,28 +100,21 @@ def alone(model: EmotionModel, samples: np.ndarray) -> None:
 
 @contextmanager
 def request() -> Iterator[tuple[Work, Work]]:
-    """Three seconds of a recording over REST; the same three seconds live, `stop` included."""
-    from emotion_stream_client import EmotionClient
+    """Three seconds of a recording over REST; its recognition in this process."""
+    samples = soundfile.read(DEMO, dtype="float32", stop=3 * SAMPLE_RATE)[0]
+    sound = io.BytesIO()
+    soundfile.write(sound, samples, SAMPLE_RATE, format="WAV")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        served(folder) as server,
+        recognizer(samples) as (_, recognized),
+    ):
 
-    samples = soundfile.read(DEMO, dtype="int16", stop=3 * SAMPLE_RATE)[0]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.wav"
-        soundfile.write(path, samples, SAMPLE_RATE)
-        with served(folder) as server, EmotionClient(server.url) as client:
+        def ours() -> None:
+            url, files = f"{server.url}/api/v1/emotion/recognize", {"audio_file": ("a.wav", sound.getvalue())}
+            requests.post(url, files=files, timeout=60).raise_for_status()
 
-            def ours() -> None:
-                with path.open("rb") as file:
-                    answer = requests.post(
-                        f"{server.url}/api/v1/emotion/recognize", files={"audio_file": file}, timeout=60
-                    )
-                answer.raise_for_status()
-
-            def live() -> None:
-                with client.stream() as stream:
-                    stream.send(samples.tobytes())
-                    stream.stop()
-
-            yield ours, live
+        yield ours, recognized
 
 
 @contextmanager
@@ -156,7 +157,7 @@ def desk() -> Iterator[tuple[Work, Work]]:
 
 @contextmanager
 def draws() -> Iterator[tuple[Work, Work]]:
-    """The intervals of an evaluation of 2,000 utterances; a hundredth of its draws by numpy, one by one."""
+    """The intervals of an evaluation of 2,000 utterances; as many draws of recalls, one by one."""
     rng = np.random.default_rng(0)
     truth, probs = rng.integers(0, 4, 2000), rng.dirichlet(np.ones(len(LABELS)), 2000).astype(np.float32)
     table = tabulate(truth, probs)
@@ -167,7 +168,7 @@ def draws() -> Iterator[tuple[Work, Work]]:
         intervals.assess(intervals.draw(table, intervals.voices([""] * 2000), 0))
 
     def bare() -> None:
-        for _ in range(intervals.DRAWS // 100):
+        for _ in range(intervals.DRAWS):
             some = rng.integers(0, 2000, 2000)
             [right[some][truth[some] == label].mean() for label in range(4)]
 
@@ -220,10 +221,10 @@ def _restarts(url: str) -> int:
 
 GUARDS = {
     "recording": Guard(recording, 3),
-    "request": Guard(request, 3, cpu=False),
+    "request": Guard(request, 8, cpu=False),
     "folder": Guard(folder, 12),
-    "desk": Guard(desk, 8),
-    "draws": Guard(draws, 15),
+    "desk": Guard(desk, 25),
+    "draws": Guard(draws, 4),
     "loading": Guard(loading, 8),
     "restart": Guard(restart, 2, cpu=False),
 }
