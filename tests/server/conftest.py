@@ -71,7 +71,7 @@ class held:
         self._engine.send_signal(signal.SIGCONT)
 
 
-@pytest.fixture(scope="session", params=MODES)
+@pytest.fixture(scope="session", params=EVENTLET_FIRST)
 def _fake(request: pytest.FixtureRequest) -> Iterator[Server]:
     with running(model__name="fake", server__async_mode=request.param, **ROOMY) as server:
         yield server

@@ -397,6 +397,7 @@ def test_stopping_the_server_ends_what_runs_with_words(tmp_path: Path, demo_pcm:
         assert len(list(tmp_path.iterdir())) == 1, "the first one's"
 
 
+@pytest.mark.slow
 def test_rest_file_and_command_line_agree_to_the_last_digit(tmp_path: Path, demo_samples: np.ndarray) -> None:
     """With the embedded model, in another rate and two channels: the same numbers everywhere."""
     path = tmp_path / "a.mp3"

@@ -206,6 +206,7 @@ def test_impossible_labels_score_zero() -> None:
             assert (softmax(scores.logits)[:, i] > 0).all()
 
 
+@pytest.mark.slow
 def test_mels_are_librosas(model: Compact) -> None:
     librosa = pytest.importorskip(
         "librosa", reason="librosa is the oracle for the features; training needs it"
