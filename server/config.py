@@ -33,6 +33,8 @@ from stream.types import SAMPLE_RATE, ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LogFormat = Literal["text", "json"]
 GridMs = Annotated[int, Field(multiple_of=10)]  # a time on the 10 ms grid
 
 
@@ -53,8 +55,8 @@ class Server(_Section):
     token: str = Field("", pattern=r"^[!-~]*$")  # when set, clients must present it; empty: no check
     cors_origins: str = ""  # other web origins that may connect, with commas between; "*" for any
     drain_s: float = Field(10, gt=0)  # at SIGTERM: how long sessions get to finish
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["text", "json"] = "text"
+    log_level: LogLevel = "INFO"
+    log_format: LogFormat = "text"
 
 
 class Model(_Section):
@@ -194,6 +196,21 @@ class Recording(_Section):
         return self
 
 
+class FileSettings(_Section):
+    """What the process that reads strangers' files is told: how to hear them, and nothing that is secret."""
+
+    log_level: LogLevel
+    log_format: LogFormat
+    model: Model
+    speech: Speech
+    stream: Stream
+    files: Files
+
+    def stream_config(self, spec: ModelSpec) -> StreamConfig:
+        """As `Config.stream_config`."""
+        return _stream_config(self.model, self.speech, self.stream, spec)
+
+
 class Config(BaseSettings):
     """All settings, frozen."""
 
@@ -240,33 +257,46 @@ class Config(BaseSettings):
             hang_s=e.hang_s,
         )
 
+    @property
+    def for_files(self) -> FileSettings:
+        """The part of it that the process that reads strangers' files needs."""
+        return FileSettings(
+            log_level=self.server.log_level,
+            log_format=self.server.log_format,
+            model=self.model,
+            speech=self.speech,
+            stream=self.stream,
+            files=self.files,
+        )
+
     def stream_config(self, spec: ModelSpec) -> StreamConfig:
         """How sessions listen for this model. Raises ConfigError."""
-        hop = spec.hop_frames if self.stream.hop_ms is None else self.stream.hop_ms // 10
-        if hop % spec.hop_frames:
-            wanted = f"use a multiple of {10 * spec.hop_frames}"
-            raise ConfigError(f"stream.hop_ms: {self.stream.hop_ms} does not suit {spec.name}; {wanted}")
-        if self.stream.ring_s * 100 < spec.left_frames + hop + spec.right_frames + 100:
-            raise ConfigError(
-                f"stream.ring_s: {self.stream.ring_s:g} is too short for the windows of {spec.name}"
-            )
-        s = self.speech
-        return StreamConfig(
-            gate=GateConfig(
-                aggressiveness=s.aggressiveness,
-                onset=s.onset_ms // 10,
-                pre_roll=s.pre_roll_ms // 10,
-                hang_over=s.hang_over_ms // 10,
-                max_span=round(s.max_utterance_s * 100),
-            ),
-            hop=hop,
-            max_hop=hop if spec.fixed_hop else max(hop, self.stream.max_hop_ms // 10),
-            left=spec.left_frames,
-            right=spec.right_frames,
-            ring=round(self.stream.ring_s * SAMPLE_RATE),
-            smoothing=self.stream.smoothing_ms / 10,
-            embed=bool(self.model.taught),
-        )
+        return _stream_config(self.model, self.speech, self.stream, spec)
+
+
+def _stream_config(model: Model, s: Speech, stream: Stream, spec: ModelSpec) -> StreamConfig:
+    hop = spec.hop_frames if stream.hop_ms is None else stream.hop_ms // 10
+    if hop % spec.hop_frames:
+        wanted = f"use a multiple of {10 * spec.hop_frames}"
+        raise ConfigError(f"stream.hop_ms: {stream.hop_ms} does not suit {spec.name}; {wanted}")
+    if stream.ring_s * 100 < spec.left_frames + hop + spec.right_frames + 100:
+        raise ConfigError(f"stream.ring_s: {stream.ring_s:g} is too short for the windows of {spec.name}")
+    return StreamConfig(
+        gate=GateConfig(
+            aggressiveness=s.aggressiveness,
+            onset=s.onset_ms // 10,
+            pre_roll=s.pre_roll_ms // 10,
+            hang_over=s.hang_over_ms // 10,
+            max_span=round(s.max_utterance_s * 100),
+        ),
+        hop=hop,
+        max_hop=hop if spec.fixed_hop else max(hop, stream.max_hop_ms // 10),
+        left=spec.left_frames,
+        right=spec.right_frames,
+        ring=round(stream.ring_s * SAMPLE_RATE),
+        smoothing=stream.smoothing_ms / 10,
+        embed=bool(model.taught),
+    )
 
 
 def load(path: Path | None, options: dict[str, Any] | None = None) -> Config:

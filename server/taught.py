@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from server.config import ROOT, Config, ConfigError
+from server.config import ROOT, Config, ConfigError, FileSettings
 from server.engine import Busy, Engine, Timing
 from stream import probe, taught
 from stream.taught import Taught
 from stream.types import Answer, EmotionModel, Floats, FrameScores, Window
 
 
-def load(config: Config) -> Taught | None:
+def load(config: Config | FileSettings) -> Taught | None:
     """The labels that `model.taught` names, if any. Raises ConfigError."""
     if not config.model.taught:
         return None

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from server.config import Config
+from server.config import Config, FileSettings
 from server.engine import Busy, Engine, Timing
 from server.errors import ClientError
 from server.recognition import decode
@@ -70,7 +70,11 @@ class Wish:
 
 
 def recognise(
-    file: BinaryIO, engine: Engine, config: Config, wish: Wish, tell: Tell = lambda said: None
+    file: BinaryIO,
+    engine: Engine,
+    config: Config | FileSettings,
+    wish: Wish,
+    tell: Tell = lambda said: None,
 ) -> Recording:
     """Recognise an open, seekable file. `tell` hears of steps and progress, and may raise to end it.
 
@@ -106,7 +110,7 @@ def recognise(
     return found
 
 
-def listening(config: Config, spec: ModelSpec, embed: bool) -> StreamConfig:
+def listening(config: Config | FileSettings, spec: ModelSpec, embed: bool) -> StreamConfig:
     """How a file is heard: as the settings say of a live stream, in longer windows where the model allows."""
     live = config.stream_config(spec)
     hop = live.hop if spec.fixed_hop else max(spec.hop_frames, WINDOW - WINDOW % spec.hop_frames)

@@ -31,6 +31,7 @@ from stream.types import Answer, Failed, JsonDict, Window
 SILENCE_S = 120.0  # without a word, and waiting for no scores, it is stuck
 LOOK_S = 0.5  # how often to look whether anybody still wants the answer
 LAST_WORDS_S = 2.0  # for those who wait to be told that the server stops
+ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 IDLE_S = 300.0  # a process without work for so long is ended
 
 log = logging.getLogger("upload")
@@ -197,14 +198,14 @@ class _Worker:
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env=_environment(),
             )
         self._pipe = Pipe(ours)
         self._inbox: queue.Queue[Said | None] = queue.Queue()
         self.last_word = time.monotonic()
         self._waits_for = 0  # windows that it has asked scores for
         threading.Thread(target=self._listen, name="upload", daemon=True).start()
-        self._pipe.send("config", {"config": config.model_dump(mode="json")})
+        self._pipe.send("settings", config.for_files.model_dump(mode="json"))
 
     @property
     def ended(self) -> bool:
@@ -269,6 +270,13 @@ class _Worker:
             self._engine.submit(window, reply)
         except Busy:
             reply(window, Failed("OVERLOADED", "the model has too much to do"), Timing())
+
+
+def _environment() -> dict[str, str]:
+    """What the process needs of ours: where Python and its libraries are, the language, the time zone. Tokens and
+    secrets stay here."""
+    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _stopping() -> ClientError:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from server import logs, taught
-from server.config import Config
+from server.config import FileSettings
 from server.engine import Health, Reply
 from server.engine.messages import Answers, pack_window, unpack
 from server.errors import ClientError
@@ -83,21 +83,20 @@ def main(fd: int) -> None:
     end = socket.socket(fileno=fd)
     end.setblocking(True)  # a parent under eventlet has made it otherwise
     pipe = Pipe(end)
-    orders = pipe.receive().fields
-    config = Config.model_validate(orders["config"])
-    logs.configure(config.server.log_level, config.server.log_format)
-    labels = taught.load(config)
+    settings = FileSettings.model_validate(pipe.receive().fields)
+    logs.configure(settings.log_level, settings.log_format)
+    labels = taught.load(settings)
     engine, jobs = _ParentsEngine(pipe), queue.SimpleQueue[Said]()
     threading.Thread(target=_listen, args=(pipe, engine, jobs), daemon=True).start()
     while True:
         said = jobs.get().fields
         engine.serve(ModelSpec(**dict(said["spec"], can_say=tuple(said["spec"]["can_say"]))))
         wish = Wish(
-            said["granularity"], said["embed"], Path(said["folder"]), labels, config.files.max_audio_s
+            said["granularity"], said["embed"], Path(said["folder"]), labels, settings.files.max_audio_s
         )
         try:
             with Path(said["file"]).open("rb") as file:
-                found = recognise(file, engine, config, wish, lambda told: pipe.send("told", told))
+                found = recognise(file, engine, settings, wish, lambda told: pipe.send("told", told))
         except ClientError as refused:
             pipe.send("failed", {"code": refused.code, "message": refused.message})
         except MemoryError:
