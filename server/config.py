@@ -135,6 +135,7 @@ class Files(_Section):
     max_upload_mb: float = Field(500, gt=0, le=100_000)
     max_audio_s: float = Field(14_400, ge=1)  # length of a recording
     max_channels: int = Field(32, ge=1, le=64)
+    cpu_s: float = Field(600, ge=1, le=86_400)  # of a processor, to decode one file; else it is BAD_AUDIO
     concurrent: int = Field(2, ge=1, le=64)  # recognised at a time, each in a process of its own
     max_waiting: int = Field(16, ge=0)  # received, or waiting for their turn; more are refused as BUSY
     wait_s: float = Field(10, ge=0)  # for its turn; then it is refused as BUSY

@@ -23,6 +23,7 @@ from server.config import ROOT, Config
 from server.errors import ClientError
 from server.logs import REQUEST
 from server.metrics import Metrics
+from server.recognition import sandbox
 from server.recognition.outputs import OutputStore, StoreError, id_of
 from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
 from server.recognition.upload_form import Form, receive
@@ -58,9 +59,11 @@ class Uploads:
         metrics.files_running.set_function(lambda: float(recognisers.running))
 
     def start(self) -> None:
-        """Begin the upkeep; warns of a folder that cannot be written."""
+        """Begin the upkeep; warns of a folder that cannot be written, and of a system that protects less."""
         if why := self.store.why_not():
             log.error("files cannot be recognised: %s", why)
+        if lacks := sandbox.missing():
+            log.warning("strangers' files are read with less protection: this system lacks %s", lacks)
         threading.Thread(target=self._keep_up, name="upkeep", daemon=True).start()
 
     def close(self) -> None:
@@ -113,6 +116,8 @@ class Uploads:
                 yield {"step": steps[0]}
                 summary = yield from self._followed(upload, draft, form, gone, steps)
                 upload.unlink()
+                if not summary["embedding_saved"]:
+                    (draft / EMBEDDING).unlink()
             self._metrics.file_seconds.inc(summary["duration_s"])
             return Answer(
                 self._head(id_of(draft), form, steps, summary), self.store.root / id_of(draft) / RESULT
