@@ -90,6 +90,18 @@ def test_every_format_is_read_with_all_that_is_secret_switched_on(
     assert said.json()["embedding_saved"]
 
 
+@pytest.mark.parametrize(
+    ("name", "at", "size"), [("a.w64", 55, b"\x7f" + 7 * b"\xff"), ("a.caf", 55, bytes(7) + b"\x80")]
+)
+def test_a_header_that_names_a_place_before_the_beginning_is_a_damaged_recording(
+    files: Server, demo_samples: np.ndarray, name: str, at: int, size: bytes
+) -> None:
+    data = made(name, demo_samples[:24_000])
+    said = post(files, data[:at] + size + data[at + 8 :])
+    assert (said.status_code, said.json()["error"]["code"]) == (422, "BAD_AUDIO")
+    assert "damaged" in said.json()["error"]["message"]
+
+
 def test_its_environment_is_a_handful_of_names_and_no_secret(worker: psutil.Process) -> None:
     environment = Path(f"/proc/{worker.pid}/environ").read_bytes().decode()
     assert not [secret for secret in SECRETS.values() if secret in environment]
