@@ -137,7 +137,10 @@ class Files(_Section):
     max_channels: int = Field(32, ge=1, le=64)
     cpu_s: float = Field(600, ge=1, le=86_400)  # of a processor, to decode one file; else it is BAD_AUDIO
     concurrent: int = Field(2, ge=1, le=64)  # recognised at a time, each in a process of its own
-    max_waiting: int = Field(16, ge=0)  # received, or waiting for their turn; more are refused as BUSY
+    max_waiting: int = Field(16, ge=0)  # received and waiting for their turn; more are refused as BUSY
+    max_receiving: int = Field(64, ge=1)  # uploads on their way in; more are refused as BUSY
+    max_receiving_per_peer: int = Field(32, ge=1)  # of one address
+    receive_s: float = Field(3600, gt=0)  # how long an upload may take, at 10 KB per second or more
     wait_s: float = Field(10, ge=0)  # for its turn; then it is refused as BUSY
 
     @property

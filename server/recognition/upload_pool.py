@@ -54,16 +54,20 @@ class Recognisers:
         """Files that are being recognised now."""
         return len(self._busy)
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """For the time in which a file is received and recognised. Raises ClientError BUSY or NOT_READY."""
+    def check_room(self) -> None:
+        """Whether a file would be admitted now. Raises ClientError BUSY or NOT_READY."""
         if self._closing:
             raise _stopping()
         if self._engine.spec is None:
             raise ClientError("NOT_READY", self._engine.health().error or "the model is loading")
+        if self._admitted >= self._config.files.concurrent + self._config.files.max_waiting:
+            raise _busy()
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """For the time in which a file, which has been received, is recognised. Raises as `check_room` does."""
         with self._lock:
-            if self._admitted >= self._config.files.concurrent + self._config.files.max_waiting:
-                raise _busy()
+            self.check_room()
             self._admitted += 1
         try:
             yield

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO, cast
+from typing import cast
 
 from server import wire
 from server.config import ROOT, Config
@@ -25,6 +25,7 @@ from server.logs import REQUEST
 from server.metrics import Metrics
 from server.recognition import sandbox
 from server.recognition.outputs import OutputStore, StoreError, id_of
+from server.recognition.reception import Reception
 from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
 from server.recognition.upload_form import Form, receive
 from server.recognition.upload_pool import Gone, Recognisers
@@ -45,6 +46,18 @@ class Answer:
     result: Path
 
 
+@dataclass(frozen=True)
+class Incoming:
+    """A request that carries a form with a recording."""
+
+    read: Callable[[int], bytes]  # what has come of its body: at most so many bytes, none at the end
+    content_type: str
+    length: int | None  # bytes of the body, where that is told beforehand
+    peer: str  # whose it is, by address
+    gone: Callable[[], bool]  # whether nobody waits for the answer any more
+    break_off: Callable[[], None]  # ends the body
+
+
 Told = Generator[JsonDict, None, Answer]
 
 
@@ -55,7 +68,9 @@ class Uploads:
         self._files = config.files
         self._recognisers, self._metrics = recognisers, metrics
         self.store = OutputStore(config.files.folder, config.files.keep_days, config.files.keep_gb)
+        self._reception = Reception(config.files)
         self._stop = threading.Event()
+        metrics.files_receiving.set_function(lambda: float(len(self._reception)))
         metrics.files_running.set_function(lambda: float(recognisers.running))
 
     def start(self) -> None:
@@ -64,22 +79,22 @@ class Uploads:
             log.error("files cannot be recognised: %s", why)
         if lacks := sandbox.missing():
             log.warning("strangers' files are read with less protection: this system lacks %s", lacks)
+        self._reception.start()
         threading.Thread(target=self._keep_up, name="upkeep", daemon=True).start()
 
     def close(self) -> None:
         self._stop.set()
+        self._reception.close()
         self._recognisers.close()
 
-    def recognise(
-        self, body: BinaryIO, content_type: str, length: int | None, gone: Callable[[], bool]
-    ) -> Told:
+    def recognise(self, incoming: Incoming) -> Told:
         """Recognise the recording in a request's body: yields `{"step": …}` and `{"progress": …}`, returns the
         answer. The first is yielded when all has been received. Raises ClientError, and Gone.
         """
         request = {"request": asked} if (asked := REQUEST.get()) else {}  # forgotten while an answer streams
         ended, said = "INTERNAL", {}
         try:
-            answer = yield from self._recognise(body, content_type, length, gone)
+            answer = yield from self._recognise(incoming)
             ended, said = "ok", {"result": answer.head["id"]}
             return answer
         except ClientError as refused:
@@ -103,25 +118,31 @@ class Uploads:
             words = "file recognised" if ended == "ok" else "file not recognised"
             log.log(level, words, extra={**request, "code": ended, **said})
 
-    def _recognise(
-        self, body: BinaryIO, content_type: str, length: int | None, gone: Callable[[], bool]
-    ) -> Told:
-        with self._recognisers.admitted():
-            # The random part keeps a result for those who were told its name.
-            with self.store.folder("outputs", token_hex(8)) as draft:
-                began, upload = time.monotonic(), draft / "upload"
-                form = receive(body, content_type, length, upload, self._files.max_upload_bytes)
-                ms = round(1000 * (time.monotonic() - began), 1)
-                steps: list[JsonDict] = [{"step": "receive", "ms": ms, "detail": f"{form.size} bytes"}]
+    def _recognise(self, incoming: Incoming) -> Told:
+        self._recognisers.check_room()  # else the upload would be for nothing
+        # The random part keeps a result for those who were told its name.
+        with self.store.folder("outputs", token_hex(8)) as draft:
+            began, upload = time.monotonic(), draft / "upload"
+            form = self._received(incoming, upload)
+            ms = round(1000 * (time.monotonic() - began), 1)
+            steps: list[JsonDict] = [{"step": "receive", "ms": ms, "detail": f"{form.size} bytes"}]
+            with self._recognisers.admitted():
                 yield {"step": steps[0]}
-                summary = yield from self._followed(upload, draft, form, gone, steps)
-                upload.unlink()
-                if not summary["embedding_saved"]:
-                    (draft / EMBEDDING).unlink()
-            self._metrics.file_seconds.inc(summary["duration_s"])
-            return Answer(
-                self._head(id_of(draft), form, steps, summary), self.store.root / id_of(draft) / RESULT
-            )
+                summary = yield from self._followed(upload, draft, form, incoming.gone, steps)
+            upload.unlink()
+            if not summary["embedding_saved"]:
+                (draft / EMBEDDING).unlink()
+        self._metrics.file_seconds.inc(summary["duration_s"])
+        return Answer(self._head(id_of(draft), form, steps, summary), self.store.root / id_of(draft) / RESULT)
+
+    def _received(self, incoming: Incoming, upload: Path) -> Form:
+        with self._reception.admitted(incoming.peer, incoming.break_off) as receipt:
+
+            def count(n: int) -> None:
+                receipt.received += n
+
+            most = self._files.max_upload_bytes
+            return receive(incoming.read, incoming.content_type, incoming.length, upload, most, count)
 
     def _followed(
         self, upload: Path, draft: Path, form: Form, gone: Callable[[], bool], steps: list[JsonDict]
