@@ -47,6 +47,7 @@ FILE_RESULTS = (
     "BAD_AUDIO",
     "NO_AUDIO",
     "BUSY",
+    "NO_ROOM",
     "INTERNAL",
 )
 RECORD_RESULTS = ("saved", "incomplete", "failed")

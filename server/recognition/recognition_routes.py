@@ -69,7 +69,7 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
     @app.delete(f"{PREFIX}/<result>")
     def remove(result: str) -> Response:
         allowed()
-        if not (result.startswith("outputs_") and uploads.store.delete(result)):
+        if not (result.startswith("outputs_") and uploads.remove(result)):
             raise _no_such_result()
         return jsonify(success=True)
 
