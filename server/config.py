@@ -131,12 +131,17 @@ class Files(_Section):
 
     outputs: str = Field("outputs", min_length=1)  # folder of the results; seen from the project's folder
     keep_days: float = Field(1, gt=0)  # results of uploads older than this are removed
-    keep_gb: float = Field(10, gt=0)  # and the oldest while all together take more
+    keep_gb: float = Field(10, gt=0)  # of uploads and their results; the oldest make room for others
+    fresh_s: float = Field(600, ge=0, le=86_400)  # younger results do not: who finds no room is told NO_ROOM
     max_upload_mb: float = Field(500, gt=0, le=100_000)
     max_audio_s: float = Field(14_400, ge=1)  # length of a recording
     max_channels: int = Field(32, ge=1, le=64)
+    cpu_s: float = Field(600, ge=1, le=86_400)  # of a processor, to decode one file; else it is BAD_AUDIO
     concurrent: int = Field(2, ge=1, le=64)  # recognised at a time, each in a process of its own
-    max_waiting: int = Field(16, ge=0)  # received, or waiting for their turn; more are refused as BUSY
+    max_waiting: int = Field(16, ge=0)  # received and waiting for their turn; more are refused as BUSY
+    max_receiving: int = Field(64, ge=1)  # uploads on their way in; more are refused as BUSY
+    max_receiving_per_peer: int = Field(32, ge=1)  # of one address
+    receive_s: float = Field(3600, gt=0)  # how long an upload may take, at 10 KB per second or more
     wait_s: float = Field(10, ge=0)  # for its turn; then it is refused as BUSY
 
     @property

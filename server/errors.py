@@ -22,12 +22,13 @@ CODES = {
     "UNSUPPORTED_MEDIA": 415,
     "NO_AUDIO": 422,
     "BUSY": 429,
+    "NO_ROOM": 507,
     "NOT_FOUND": 404,
     "INTERNAL": 500,
 }
 
 
-RETRY_AFTER_S = {"BUSY": 5, "NOT_READY": 5}  # what a client that is told so may wait for
+RETRY_AFTER_S = {"BUSY": 5, "NOT_READY": 5, "NO_ROOM": 60}  # what a client that is told so may wait for
 
 
 class ClientError(Exception):

@@ -6,6 +6,7 @@ standard library before anything else is imported; under `threading` they are wh
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -144,10 +145,66 @@ class _Threading:
         self._server.shutdown()
 
 
+def _connection(environ: Mapping[str, Any]) -> Any:
+    """The socket of a request; None where there is none (a test's). A green one has the system's as `fd`."""
+    body = environ.get("eventlet.input")
+    return body.get_socket() if body is not None else environ.get("werkzeug.socket")
+
+
+def body_reader(environ: Mapping[str, Any]) -> Callable[[int], bytes]:
+    """Reads a request's body as it comes: at most so many bytes and, until its end, at least one.
+
+    A server's own `read(n)` waits until there are n, for as long as the sender likes. Raises OSError or ValueError
+    where it breaks off.
+    """
+    body, length = environ["wsgi.input"], environ.get("CONTENT_LENGTH")
+    if "eventlet.input" in environ:
+        return lambda n: _eventlet_read(body, n)
+    if "wsgi.input_terminated" in environ:
+        read: Callable[[int], bytes] = body.read
+        return read
+    left = int(length or 0)
+
+    def read_some(n: int) -> bytes:
+        nonlocal left
+        data = bytes(body.read1(min(n, left)))
+        left -= len(data)
+        return _whole(data, left)
+
+    return read_some
+
+
+def _eventlet_read(body: Any, n: int) -> bytes:
+    """As `body_reader`, of eventlet's `Input`, which counts in `position`: in the chunk, or in the body."""
+    if not body.chunked_input:
+        body.read(0)  # says "100 Continue" to those who wait for it
+        left = (body.content_length or 0) - body.position
+    else:
+        left = body.chunk_length - body.position - 1  # behind a chunk's last byte comes more than audio
+        if left <= 0:
+            return bytes(body.read(1))
+    data = bytes(body.rfile.read1(min(n, left)))
+    body.position += len(data)
+    return _whole(data, left - len(data))
+
+
+def _whole(data: bytes, left: int) -> bytes:
+    if not data and left:
+        raise ConnectionError("the body broke off")
+    return data
+
+
+def stop_reading(environ: Mapping[str, Any]) -> None:
+    """End a request's body here and now: whoever waits for more of it is told that it broke off."""
+    connection = _connection(environ)
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RD)
+
+
 def has_left(environ: Mapping[str, Any]) -> bool:
     """Whether the client of a request, which has been read, has closed its connection since."""
-    body = environ.get("eventlet.input")
-    connection = body.get_socket() if body is not None else environ.get("werkzeug.socket")
+    connection = _connection(environ)
     if connection is None:
         return False
     try:  # on the socket underneath: a green one would wait

@@ -47,6 +47,7 @@ FILE_RESULTS = (
     "BAD_AUDIO",
     "NO_AUDIO",
     "BUSY",
+    "NO_ROOM",
     "INTERNAL",
 )
 RECORD_RESULTS = ("saved", "incomplete", "failed")
@@ -100,6 +101,7 @@ class Metrics:
         for result in FILE_RESULTS:
             self.files.labels(result)
         self.file_seconds = Counter("emotion_file_seconds", "Audio of recognised files", registry=r)
+        self.files_receiving = Gauge("emotion_files_receiving", "Files being received now", registry=r)
         self.files_running = Gauge("emotion_files_running", "Files being recognised now", registry=r)
         self.alerts = Counter("emotion_alerts", "Alerts raised", ["rule", "level"], registry=r)
         self.webhooks = Counter(

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from server.spreadsheet import cell
+
 
 def place(out: Path | None, tool: str) -> Path:
     """The folder to write into: `out`, or a new one of its own; made when it is not there."""
@@ -38,11 +40,11 @@ def write(path: Path, data: bytes | str) -> Path:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """CSV."""
+    """CSV, whose cells no spreadsheet runs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows(map(cell, row) for row in rows)
     return text.getvalue()
 
 

@@ -39,7 +39,7 @@ from server.engine import Engine
 from server.errors import ClientError
 from server.recognition import files
 from server.recognition.recognise import Wish
-from server.recognition.results import AUDIO, RESULT
+from server.recognition.results import AUDIO, RESULT, into
 from stream.taught import Taught
 from stream.types import JsonDict
 
@@ -257,7 +257,7 @@ class _Crew:
             home.parent.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(dir=self._order.out, prefix=".draft."))
             try:
-                wish = replace(self._wish, folder=draft)
+                wish = replace(self._wish, create=into(draft))
                 found = files.analyze(path, self._engine, self._config, wish, self._look_up)
                 draft.chmod(0o755)
                 if home.exists():

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from server.analysis.analyze_journal import Entry, shown
+from server.spreadsheet import cell
 from stream.types import LABELS
 
 HEADER = (
@@ -87,7 +88,7 @@ def write(entries: Iterable[Entry], out: Path, kind: str) -> Path:
             with draft.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(HEADER)
-                writer.writerows(told)
+                writer.writerows(map(cell, row) for row in told)
         draft.chmod(0o644)
         draft.replace(path)
     except BaseException:

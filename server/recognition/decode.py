@@ -7,6 +7,7 @@ within limits. A recording that breaks off before its declared end is refused, n
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -148,6 +149,24 @@ class Audio:
             )
 
 
+class _Readable:
+    """A file as FFmpeg is given it: a place that cannot be, as headers name them, is an answer and no exception.
+
+    PyAV keeps an exception for later, where it is a fault of the disk like any other, or writes it to the log.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.tell, self.seekable = file.read, file.tell, file.seekable
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """The new place; a negative number, which FFmpeg takes for an error's, where there is no such place."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # a disk has no part in this
+            return -errno.EINVAL
+
+
 @contextmanager
 def opened(file: BinaryIO, bounds: Bounds) -> Iterator[Audio]:
     """The recording in `file`, which is seekable. Raises ClientError."""
@@ -166,7 +185,7 @@ def opened(file: BinaryIO, bounds: Bounds) -> Iterator[Audio]:
     }
     try:
         container = av.open(
-            file,
+            _Readable(file),
             "r",
             container_options=rules,
             io_open=_refuse,
@@ -252,9 +271,8 @@ def _floats(samples: np.ndarray) -> Floats:
         return (samples.astype(np.float32) - 128) * np.float32(1 / 128)
     if kind.kind == "i":
         return samples.astype(np.float32) * np.float32(1 / (1 << (8 * kind.itemsize - 1)))
-    with np.errstate(
-        over="ignore"
-    ):  # what float64 holds and float32 does not becomes infinite, and is refused
+    # What float64 holds and float32 does not becomes infinite, and is refused, as what is no number is.
+    with np.errstate(over="ignore", invalid="ignore"):
         heard = np.array(samples, np.float32)
     if not np.isfinite(heard).all():
         raise _broken("it holds samples that are not finite numbers")

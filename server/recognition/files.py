@@ -36,7 +36,7 @@ def find(paths: list[Path]) -> list[Path]:
 def analyze(
     path: Path, engine: Engine, config: Config, wish: Wish, tell: Tell = lambda said: None
 ) -> Recording:
-    """`recognise` for a file by its name. Raises ClientError, and OSError when `wish.folder` cannot be written."""
+    """`recognise` for a file by its name. Raises ClientError, and OSError when `wish.create` or writing fails."""
     try:
         file = path.open("rb")
     except OSError as broken:

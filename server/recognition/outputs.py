@@ -45,6 +45,7 @@ class OutputStore:
         """Results older than `keep_days` are swept, and the oldest while all take more than `keep_gb`."""
         self.root = root
         self._keep_s, self._keep_bytes = keep_days * 86_400, keep_gb * 1e9
+        self.kept_bytes = 0  # of results, as the last sweep found it
         self._held: set[str] = set()  # hidden folders that this process is writing
         self._lock = threading.Lock()
 
@@ -90,8 +91,11 @@ class OutputStore:
         except OSError as broken:
             return str(broken)
 
-    def sweep(self, kinds: tuple[Kind, ...] = KINDS, now: float | None = None) -> int:
-        """Remove what is too old, then the oldest while there is too much; the number of results removed."""
+    def sweep(self, kinds: tuple[Kind, ...] = KINDS, now: float | None = None, fresh_s: float = 0) -> int:
+        """Remove what is too old, then the oldest while there is too much; the number of results removed.
+
+        Results younger than `fresh_s` stay, however many. `kept_bytes` says what all that stayed takes.
+        """
         now = time.time() if now is None else now
         found: list[tuple[float, int, Path]] = []
         for path in self._folders():
@@ -99,17 +103,19 @@ class OutputStore:
             if name.startswith(_DOOMED):
                 shutil.rmtree(path, ignore_errors=True)
             elif _ID.fullmatch(name) and name.startswith(kinds):
-                found.append((_mtime(path), _size(path), path))
+                found.append((_mtime(path), size_of(path), path))
             elif self._is_leftover(path, now):
                 log.info("removing %s, left by a process that ended in the middle of it", path)
                 self._remove(path)
         removed = 0
         total = sum(size for _, size, _ in found)
         for written, size, path in sorted(found):
-            if now - written <= self._keep_s and total <= self._keep_bytes:
+            age = now - written
+            if age <= self._keep_s and (total <= self._keep_bytes or age < fresh_s):
                 break
             removed += self._remove(path)
             total -= size
+        self.kept_bytes = total
         return removed
 
     def _claim(self, stem: str, suffix: str) -> Path:
@@ -182,7 +188,8 @@ def _mtime(path: Path) -> float:
     return 0.0
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """Bytes of the files in it."""
     total = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):
@@ -190,11 +197,16 @@ def _size(folder: Path) -> int:
     return total
 
 
-def main(root: str, keep_days: str, keep_gb: str, *kinds: str) -> None:
-    """`python -m server.recognition.outputs ROOT DAYS GB KIND…`: one sweep; a server has no time for it."""
+def main(root: str, keep_days: str, keep_gb: str, fresh_s: str, *kinds: str) -> None:
+    """`python -m server.recognition.outputs ROOT DAYS GB SECONDS KIND…`: one sweep; a server has no time for it.
+
+    Prints how many bytes the results take that stayed.
+    """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     os.nice(10)
-    OutputStore(Path(root), float(keep_days), float(keep_gb)).sweep(tuple(k for k in KINDS if k in kinds))
+    store = OutputStore(Path(root), float(keep_days), float(keep_gb))
+    store.sweep(tuple(kind for kind in KINDS if kind in kinds), fresh_s=float(fresh_s))
+    print(store.kept_bytes)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import wave
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -24,7 +23,7 @@ from server.config import Config, FileSettings
 from server.engine import Busy, Engine, Timing
 from server.errors import ClientError
 from server.recognition import decode
-from server.recognition.results import AUDIO, Recording
+from server.recognition.results import AUDIO, Create, Recording
 from stream.codec import Resampler
 from stream.session import StreamConfig, StreamSession
 from stream.taught import Taught
@@ -64,7 +63,7 @@ class Wish:
 
     granularity: str = "utterance"  # or frame
     embed: bool = False
-    folder: Path | None = None  # where to write the result's files
+    create: Create | None = None  # how to write the result's files
     taught: Taught | None = None
     max_s: float = float("inf")  # a longer recording is refused
 
@@ -78,7 +77,7 @@ def recognise(
 ) -> Recording:
     """Recognise an open, seekable file. `tell` hears of steps and progress, and may raise to end it.
 
-    Raises ClientError, and OSError when the folder cannot be written.
+    Raises ClientError, and OSError when the files cannot be written.
     """
     spec = engine.spec
     if spec is None:
@@ -90,7 +89,7 @@ def recognise(
             engine, listening(config, spec, wish.embed or wish.taught is not None), found, wish.taught
         )
         with ExitStack() as stack:
-            writer = stack.enter_context(_wav(wish.folder / AUDIO)) if wish.folder else None
+            writer = _wav(stack.enter_context(wish.create(AUDIO)), stack) if wish.create else None
             next_word = time.monotonic() + TELL_S
             for samples in work.resampled(audio):
                 if writer:
@@ -103,7 +102,7 @@ def recognise(
         found.finish(audio.read_s)
     found.taught = judged(wish.taught, found.whole.embedding)
     began = time.perf_counter()
-    names = [*found.save(wish.folder), AUDIO] if wish.folder else []
+    names = [*found.save(wish.create), AUDIO] if wish.create else []
     work.spent["save"] += time.perf_counter() - began
     for step in work.steps(audio, names):
         tell({"step": step})
@@ -260,9 +259,9 @@ class _Asked:
                 time.sleep(PAUSE_S)
 
 
-def _wav(path: Path) -> wave.Wave_write:
+def _wav(file: BinaryIO, stack: ExitStack) -> wave.Wave_write:
     """16 kHz mono PCM16: what the model heard."""
-    writer = wave.open(str(path), "wb")  # noqa: SIM115  # the caller's `with`
+    writer = stack.enter_context(wave.open(file, "wb"))  # noqa: SIM115
     writer.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "NONE"))
     return writer
 

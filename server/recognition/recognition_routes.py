@@ -16,7 +16,7 @@ from server.errors import CODES, ClientError
 from server.metrics import Metrics
 from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
 from server.recognition.upload_pool import Gone
-from server.recognition.uploads import PREFIX, Answer, Told, Uploads
+from server.recognition.uploads import PREFIX, Answer, Incoming, Told, Uploads
 from stream.types import JsonDict
 
 NDJSON = "application/x-ndjson"
@@ -42,7 +42,14 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
         allowed()
         environ = request.environ
         work = uploads.recognise(
-            _body(), request.content_type or "", request.content_length, lambda: hub.has_left(environ)
+            Incoming(
+                read=hub.body_reader(environ),
+                content_type=request.content_type or "",
+                length=request.content_length,
+                peer=request.remote_addr or "",
+                gone=lambda: hub.has_left(environ),
+                break_off=lambda: hub.stop_reading(environ),
+            )
         )
         if NDJSON not in request.headers.get("Accept", ""):
             size, body = _json(_exhausted(work))
@@ -62,19 +69,13 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
     @app.delete(f"{PREFIX}/<result>")
     def remove(result: str) -> Response:
         allowed()
-        if not (result.startswith("outputs_") and uploads.store.delete(result)):
+        if not (result.startswith("outputs_") and uploads.remove(result)):
             raise _no_such_result()
         return jsonify(success=True)
 
     @app.get("/openapi.json")
     def description() -> Response:
         return jsonify(openapi.document())
-
-
-def _body() -> BinaryIO:
-    """The request's body, also where its length is not told beforehand."""
-    chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-    return cast(BinaryIO, request.environ["wsgi.input"] if chunked else request.stream)
 
 
 def _exhausted(work: Told) -> Answer:

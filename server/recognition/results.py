@@ -6,9 +6,10 @@ Frames of a long recording are many: they are written row by row, never as one t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import orjson
@@ -20,6 +21,13 @@ from stream.utterance import Utterance
 GRANULARITIES = ("utterance", "frame")
 RESULT, CSV, EMBEDDING, AUDIO = "result.json", "result.csv", "embedding.npy", "processed_audio.wav"
 _ROWS = 4096  # frames written at a time
+
+Create = Callable[[str], BinaryIO]  # opens a file of the result for writing, by its name
+
+
+def into(folder: Path) -> Create:
+    """Files of a result in this folder."""
+    return lambda name: (folder / name).open("wb")
 
 
 @dataclass
@@ -89,16 +97,16 @@ class Recording:
         taught = {} if self.taught is None else {"taught": self.taught}
         return {**found, **taught, "utterances": self.utterances}
 
-    def save(self, folder: Path) -> list[str]:
+    def save(self, create: Create) -> list[str]:
         """Write result.json, result.csv and, where there is one, embedding.npy; their names."""
-        with (folder / RESULT).open("wb") as file:
-            for text in self._json():
-                file.write(text)
-        with (folder / CSV).open("w", encoding="utf-8", newline="") as table:
-            table.writelines(self._table())
+        with create(RESULT) as file:
+            file.writelines(self._json())
+        with create(CSV) as file:
+            file.writelines(line.encode() for line in self._table())
         if self.embedding is None:
             return [RESULT, CSV]
-        np.save(folder / EMBEDDING, self.embedding, allow_pickle=False)
+        with create(EMBEDDING) as file:
+            np.save(file, self.embedding, allow_pickle=False)
         return [RESULT, CSV, EMBEDDING]
 
     def _starts(self) -> list[int]:

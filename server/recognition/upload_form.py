@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
@@ -18,7 +17,6 @@ from server.recognition.results import GRANULARITIES
 PIECE = 1 << 16
 HEAD_ROOM = 1 << 20  # what a form may take beside its file, and what of it may wait in memory
 VALUE_ROOM = 100  # bytes of a field's value
-SLOW_S, SLOW_RATE = 30.0, 10_000.0  # after so many seconds, an upload of fewer bytes per second is given up
 FIELDS = ("audio_file", "granularity", "extract_embedding")
 _YES_NO = {"true": True, "false": False}
 
@@ -32,8 +30,19 @@ class Form:
     size: int  # bytes of the file
 
 
-def receive(stream: BinaryIO, content_type: str, length: int | None, into: Path, max_bytes: int) -> Form:
-    """Read a request's body, its file into the path `into`. Raises ClientError, and OSError of the disk."""
+def receive(
+    read: Callable[[int], bytes],
+    content_type: str,
+    length: int | None,
+    into: Path,
+    max_bytes: int,
+    count: Callable[[int], None],
+) -> Form:
+    """Read a request's body as it comes, its file into the path `into`; `count` is told of every piece's bytes.
+
+    `read(n)` gives at most n bytes, and none at the end. Others get their turn after each piece: a sender who is
+    as fast as this loop would else have the whole server. Raises ClientError, and OSError of the disk.
+    """
     kind, options = parse_options_header(content_type)
     boundary = options.get("boundary", "")
     if kind != "multipart/form-data" or not 0 < len(boundary) <= 200 or not boundary.isascii():
@@ -44,18 +53,15 @@ def receive(stream: BinaryIO, content_type: str, length: int | None, into: Path,
         raise too_large(max_bytes)
     reader = _Reader(into, max_bytes)
     decoder = MultipartDecoder(boundary.encode(), HEAD_ROOM, max_parts=2 * len(FIELDS))
-    began, received = time.monotonic(), 0
+    received = 0
     try:
         with into.open("wb") as file:
-            while piece := _read(stream):
+            while piece := _read(read):
                 received += len(piece)
                 if received > max_bytes + HEAD_ROOM:
                     raise too_large(max_bytes)
-                spent = time.monotonic() - began
-                if spent > SLOW_S and received < spent * SLOW_RATE:
-                    raise ClientError(
-                        "BAD_REQUEST", f"the upload is too slow: {received} bytes in {spent:.0f} s"
-                    )
+                count(len(piece))
+                time.sleep(0)
                 decoder.receive_data(piece)
                 reader.take(decoder, file.write)
             decoder.receive_data(None)
@@ -128,10 +134,10 @@ class _Reader:
         return text
 
 
-def _read(stream: BinaryIO) -> bytes:
+def _read(read: Callable[[int], bytes]) -> bytes:
     try:
-        return stream.read(PIECE)
-    except (ClientDisconnected, OSError):
+        return read(PIECE)
+    except (OSError, ValueError):
         raise ClientError("BAD_REQUEST", "the upload broke off") from None
 
 

@@ -8,11 +8,6 @@ a second.
 from __future__ import annotations
 
 import logging
-import os
-import queue
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -20,18 +15,17 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from server.config import ROOT, Config
-from server.engine import Busy, Engine, Timing
-from server.engine.messages import Answers, pack, unpack_window
+from server.config import Config
+from server.engine import Engine
 from server.errors import ClientError
 from server.recognition.upload_form import Form
-from server.recognition.upload_pipe import Broken, Pipe, Said
-from stream.types import Answer, Failed, JsonDict, Window
+from server.recognition.upload_pipe import Broken, Said
+from server.recognition.upload_process import FileProcess
+from stream.types import JsonDict
 
 SILENCE_S = 120.0  # without a word, and waiting for no scores, it is stuck
 LOOK_S = 0.5  # how often to look whether anybody still wants the answer
 LAST_WORDS_S = 2.0  # for those who wait to be told that the server stops
-ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 IDLE_S = 300.0  # a process without work for so long is ended
 
 log = logging.getLogger("upload")
@@ -50,8 +44,8 @@ class Recognisers:
         self._config, self._engine = config, engine
         self._slots = threading.BoundedSemaphore(config.files.concurrent)
         self._lock = threading.Lock()
-        self._idle: list[_Worker] = []
-        self._busy: list[_Worker] = []
+        self._idle: list[FileProcess] = []
+        self._busy: list[FileProcess] = []
         self._admitted = 0
         self._closing = False
 
@@ -60,16 +54,20 @@ class Recognisers:
         """Files that are being recognised now."""
         return len(self._busy)
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """For the time in which a file is received and recognised. Raises ClientError BUSY or NOT_READY."""
+    def check_room(self) -> None:
+        """Whether a file would be admitted now. Raises ClientError BUSY or NOT_READY."""
         if self._closing:
             raise _stopping()
         if self._engine.spec is None:
             raise ClientError("NOT_READY", self._engine.health().error or "the model is loading")
+        if self._admitted >= self._config.files.concurrent + self._config.files.max_waiting:
+            raise _busy()
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """For the time in which a file, which has been received, is recognised. Raises as `check_room` does."""
         with self._lock:
-            if self._admitted >= self._config.files.concurrent + self._config.files.max_waiting:
-                raise _busy()
+            self.check_room()
             self._admitted += 1
         try:
             yield
@@ -127,14 +125,14 @@ class Recognisers:
             if time.monotonic() >= end:
                 raise _busy()
 
-    def _take(self) -> _Worker:
+    def _take(self) -> FileProcess:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         if worker is not None and worker.ended:
             worker.kill()
             worker = None
         if worker is None:
-            worker = _Worker(self._config, self._engine)
+            worker = FileProcess(self._config, self._engine)
         with self._lock:
             self._busy.append(worker)
         if self._closing:
@@ -142,33 +140,26 @@ class Recognisers:
             raise _stopping()
         return worker
 
-    def _give_back(self, worker: _Worker) -> None:
+    def _give_back(self, worker: FileProcess) -> None:
         with self._lock:
             self._busy.remove(worker)
             if not self._closing:
                 self._idle.append(worker)
 
-    def _drop(self, worker: _Worker) -> None:
+    def _drop(self, worker: FileProcess) -> None:
         with self._lock:
             self._busy.remove(worker)
         worker.kill()
 
     def _follow(
-        self, worker: _Worker, file: Path, folder: Path, form: Form, gone: Callable[[], bool]
+        self, worker: FileProcess, file: Path, folder: Path, form: Form, gone: Callable[[], bool]
     ) -> Generator[JsonDict, None, Said]:
         """What the worker tells of a file; its last word is returned."""
         spec = self._engine.spec
         assert spec is not None, "admitted"
         try:
-            worker.begin(
-                {
-                    "spec": asdict(spec),
-                    "file": str(file),
-                    "folder": str(folder),
-                    "granularity": form.granularity,
-                    "embed": form.embed,
-                }
-            )
+            job = {"spec": asdict(spec), "granularity": form.granularity, "embed": form.embed}
+            worker.begin(job, file, folder)
             while True:
                 said = worker.heard(LOOK_S)
                 if said is not None and said.kind == "told":
@@ -182,101 +173,13 @@ class Recognisers:
         except Broken as why:
             if self._closing:
                 raise _stopping() from None
-            log.error("the process that read a file has ended (%s): %s", why, worker.kill(1.0))
+            ended = worker.kill(1.0)
+            log.error("the process that read a file has ended (%s): %s", why, ended)
+            if worker.took_too_long:
+                raise ClientError(
+                    "BAD_AUDIO", f"it takes more than {self._config.files.cpu_s:g} s of computing to read"
+                ) from None
             raise ClientError("INTERNAL", "the process that read the file has ended; see the log") from None
-
-
-class _Worker:
-    """One process: what it says of its file waits in `heard`, windows go straight to the engine."""
-
-    def __init__(self, config: Config, engine: Engine) -> None:
-        self._engine = engine
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "server.recognition.upload_worker", str(theirs.fileno())],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=_environment(),
-            )
-        self._pipe = Pipe(ours)
-        self._inbox: queue.Queue[Said | None] = queue.Queue()
-        self.last_word = time.monotonic()
-        self._waits_for = 0  # windows that it has asked scores for
-        threading.Thread(target=self._listen, name="upload", daemon=True).start()
-        self._pipe.send("settings", config.for_files.model_dump(mode="json"))
-
-    @property
-    def ended(self) -> bool:
-        return self._process.poll() is not None
-
-    @property
-    def silent_s(self) -> float:
-        """For how long it has had no reason to say nothing."""
-        return 0.0 if self._waits_for else time.monotonic() - self.last_word
-
-    def begin(self, job: JsonDict) -> None:
-        """Give it a file. Raises Broken."""
-        self.last_word = time.monotonic()
-        self._pipe.send("job", job)
-
-    def heard(self, timeout_s: float) -> Said | None:
-        """What it says next of its file; None when nothing came. Raises Broken when it has ended."""
-        try:
-            said = self._inbox.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-        if said is None:
-            raise Broken("it ended")
-        return said
-
-    def kill(self, patience_s: float = 0.0) -> str:
-        """End it, at once unless it is about to do so by itself; how it ended, in words."""
-        try:
-            code = self._process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        self._pipe.close()
-        return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-
-    def _listen(self) -> None:
-        """Runs until it is gone."""
-        try:
-            while True:
-                said = self._pipe.receive()
-                self.last_word = time.monotonic()
-                if said.kind == "window":
-                    self._submit(said)
-                else:
-                    self._inbox.put(said)
-        except Broken:
-            self._inbox.put(None)
-
-    def _submit(self, said: Said) -> None:
-        ticket, window, _ = unpack_window(said.frames)
-
-        def reply(window: Window, answer: Answer, timing: Timing) -> None:
-            self._waits_for -= 1
-            self.last_word = time.monotonic()
-            try:
-                self._pipe.send("answers", {}, pack(Answers([(ticket, answer, timing)])))
-            except Broken:
-                log.debug("an answer came too late for the process that had asked")
-
-        self._waits_for += 1
-        try:
-            self._engine.submit(window, reply)
-        except Busy:
-            reply(window, Failed("OVERLOADED", "the model has too much to do"), Timing())
-
-
-def _environment() -> dict[str, str]:
-    """What the process needs of ours: where Python and its libraries are, the language, the time zone. Tokens and
-    secrets stay here."""
-    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _stopping() -> ClientError:

@@ -1,8 +1,8 @@
 """The process that reads what strangers send: decodes, listens, writes results. It asks its parent for scores.
 
-Run by `upload_pool` as `python -m server.recognition.upload_worker FD` and by nobody else, and kept from one file
-to the next. A decoder that crashes, or asks for a machine's memory, ends this process and nothing more. It ends
-when its parent does.
+Run by `upload_process` as `python -m server.recognition.upload_worker FD FD` and by nobody else, and kept from one
+file to the next. Once it has what it needs it is shut in (`sandbox`), and files come to it open. A decoder that
+crashes, or asks for a machine's memory, ends this process and nothing more. It ends when its parent does.
 """
 
 from __future__ import annotations
@@ -11,27 +11,29 @@ import itertools
 import logging
 import os
 import queue
-import resource
 import signal
 import socket
 import sys
 import threading
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, BinaryIO
 
 from server import logs, taught
 from server.config import FileSettings
 from server.engine import Health, Reply
 from server.engine.messages import Answers, pack_window, unpack
 from server.errors import ClientError
+from server.recognition import sandbox
 from server.recognition.recognise import Wish, recognise
 from server.recognition.results import Recording
 from server.recognition.upload_pipe import Broken, Pipe, Said
+from server.recognition.upload_process import HANDED
 from stream.types import JsonDict, ModelSpec, Window
 
-MEMORY = 2 << 30  # bytes of address space: what a decoder may ask for; a recording needs a tenth of it
 NICE = 5  # whoever speaks goes first
-
+# Bytes of one file of a result: sound at 32,000 a second; frames as JSON at 20,000, as CSV at 9,000.
+MOST_PER_S, MOST_BESIDE = 40_000, 1 << 20
 
 log = logging.getLogger("upload")
 
@@ -75,39 +77,60 @@ class _ParentsEngine:
         self._waiting.clear()
 
 
-def main(fd: int) -> None:
+def main(fd: int, hand_fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(NICE)
-    end = socket.socket(fileno=fd)
-    end.setblocking(True)  # a parent under eventlet has made it otherwise
+    end, hand = socket.socket(fileno=fd), socket.socket(fileno=hand_fd)
+    for one in (end, hand):
+        one.setblocking(True)  # a parent under eventlet has made it otherwise
     pipe = Pipe(end)
     settings = FileSettings.model_validate(pipe.receive().fields)
     logs.configure(settings.log_level, settings.log_format)
     labels = taught.load(settings)
     engine, jobs = _ParentsEngine(pipe), queue.SimpleQueue[Said]()
+    sandbox.limit(round(MOST_PER_S * settings.files.max_audio_s) + MOST_BESIDE)
+    sandbox.enter()
     threading.Thread(target=_listen, args=(pipe, engine, jobs), daemon=True).start()
+    sandbox.no_more_threads()
     while True:
         said = jobs.get().fields
         engine.serve(ModelSpec(**dict(said["spec"], can_say=tuple(said["spec"]["can_say"]))))
-        wish = Wish(
-            said["granularity"], said["embed"], Path(said["folder"]), labels, settings.files.max_audio_s
-        )
-        try:
-            with Path(said["file"]).open("rb") as file:
-                found = recognise(file, engine, settings, wish, lambda told: pipe.send("told", told))
-        except ClientError as refused:
-            pipe.send("failed", {"code": refused.code, "message": refused.message})
-        except MemoryError:
-            pipe.send(
-                "failed", {"code": "BAD_AUDIO", "message": "the recording takes more memory than any should"}
+        sandbox.allow_cpu(settings.files.cpu_s)
+        with ExitStack() as stack:
+            file, *others = (stack.enter_context(one) for one in _handed(hand))
+            wish = Wish(
+                granularity=said["granularity"],
+                embed=said["embed"],
+                create=dict(zip(HANDED, others, strict=True)).__getitem__,
+                taught=labels,
+                max_s=settings.files.max_audio_s,
             )
-        except OSError as broken:
-            why = f"the result cannot be saved: {broken.strerror or broken}"
-            pipe.send("failed", {"code": "INTERNAL", "message": why})
-        else:
-            pipe.send("done", _summary(found))
+            kind, fields = _recognized(file, engine, settings, wish, pipe)
+        pipe.send(kind, fields)
+
+
+def _handed(hand: socket.socket) -> Iterator[BinaryIO]:
+    """The recording, and the files of its result, as the parent opened them."""
+    _, fds, _, _ = socket.recv_fds(hand, 1, 1 + len(HANDED))
+    yield os.fdopen(fds[0], "rb")
+    for fd in fds[1:]:
+        yield os.fdopen(fd, "wb")
+
+
+def _recognized(
+    file: BinaryIO, engine: _ParentsEngine, settings: FileSettings, wish: Wish, pipe: Pipe
+) -> tuple[str, JsonDict]:
+    """The last word about a file: its kind and fields."""
+    try:
+        found = recognise(file, engine, settings, wish, lambda told: pipe.send("told", told))
+    except ClientError as refused:
+        return "failed", {"code": refused.code, "message": refused.message}
+    except MemoryError:
+        return "failed", {"code": "BAD_AUDIO", "message": "the recording takes more memory than any should"}
+    except OSError as broken:
+        why = f"the result cannot be saved: {broken.strerror or broken}"
+        return "failed", {"code": "INTERNAL", "message": why}
+    return "done", _summary(found)
 
 
 def _summary(found: Recording) -> JsonDict:
@@ -137,4 +160,4 @@ def _listen(pipe: Pipe, engine: _ParentsEngine, jobs: queue.SimpleQueue[Said]) -
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

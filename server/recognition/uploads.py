@@ -7,8 +7,6 @@ it there (`upload_pool`). Whatever breaks, or a client that goes away, leaves no
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -16,14 +14,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO, cast
+from typing import cast
 
 from server import wire
-from server.config import ROOT, Config
+from server.config import Config
 from server.errors import ClientError
 from server.logs import REQUEST
 from server.metrics import Metrics
-from server.recognition.outputs import OutputStore, StoreError, id_of
+from server.recognition import sandbox
+from server.recognition.disk_room import DiskRoom, Hold
+from server.recognition.outputs import OutputStore, StoreError, id_of, size_of
+from server.recognition.reception import Reception
 from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
 from server.recognition.upload_form import Form, receive
 from server.recognition.upload_pool import Gone, Recognisers
@@ -31,7 +32,7 @@ from stream.types import JsonDict
 
 PREFIX = "/api/v1/results"
 UPKEEP_S = 60.0
-SWEEP_S = 600.0
+LOOK_BYTES = 1 << 20  # after so many of an upload it is looked whether there is room for it
 
 log = logging.getLogger("upload")
 
@@ -44,6 +45,18 @@ class Answer:
     result: Path
 
 
+@dataclass(frozen=True)
+class Incoming:
+    """A request that carries a form with a recording."""
+
+    read: Callable[[int], bytes]  # what has come of its body: at most so many bytes, none at the end
+    content_type: str
+    length: int | None  # bytes of the body, where that is told beforehand
+    peer: str  # whose it is, by address
+    gone: Callable[[], bool]  # whether nobody waits for the answer any more
+    break_off: Callable[[], None]  # ends the body
+
+
 Told = Generator[JsonDict, None, Answer]
 
 
@@ -54,29 +67,34 @@ class Uploads:
         self._files = config.files
         self._recognisers, self._metrics = recognisers, metrics
         self.store = OutputStore(config.files.folder, config.files.keep_days, config.files.keep_gb)
+        self._room = DiskRoom(self.store.root, config.files)
+        self._reception = Reception(config.files)
         self._stop = threading.Event()
+        metrics.files_receiving.set_function(lambda: float(len(self._reception)))
         metrics.files_running.set_function(lambda: float(recognisers.running))
 
     def start(self) -> None:
-        """Begin the upkeep; warns of a folder that cannot be written."""
+        """Begin the upkeep; warns of a folder that cannot be written, and of a system that protects less."""
         if why := self.store.why_not():
             log.error("files cannot be recognised: %s", why)
+        if lacks := sandbox.missing():
+            log.warning("strangers' files are read with less protection: this system lacks %s", lacks)
+        self._reception.start()
         threading.Thread(target=self._keep_up, name="upkeep", daemon=True).start()
 
     def close(self) -> None:
         self._stop.set()
+        self._reception.close()
         self._recognisers.close()
 
-    def recognise(
-        self, body: BinaryIO, content_type: str, length: int | None, gone: Callable[[], bool]
-    ) -> Told:
+    def recognise(self, incoming: Incoming) -> Told:
         """Recognise the recording in a request's body: yields `{"step": …}` and `{"progress": …}`, returns the
         answer. The first is yielded when all has been received. Raises ClientError, and Gone.
         """
         request = {"request": asked} if (asked := REQUEST.get()) else {}  # forgotten while an answer streams
         ended, said = "INTERNAL", {}
         try:
-            answer = yield from self._recognise(body, content_type, length, gone)
+            answer = yield from self._recognise(incoming)
             ended, said = "ok", {"result": answer.head["id"]}
             return answer
         except ClientError as refused:
@@ -100,23 +118,42 @@ class Uploads:
             words = "file recognised" if ended == "ok" else "file not recognised"
             log.log(level, words, extra={**request, "code": ended, **said})
 
-    def _recognise(
-        self, body: BinaryIO, content_type: str, length: int | None, gone: Callable[[], bool]
-    ) -> Told:
-        with self._recognisers.admitted():
-            # The random part keeps a result for those who were told its name.
+    def _recognise(self, incoming: Incoming) -> Told:
+        self._recognisers.check_room()  # else the upload would be for nothing
+        # The random part keeps a result for those who were told its name.
+        with self._room.held(incoming.peer) as hold:
             with self.store.folder("outputs", token_hex(8)) as draft:
                 began, upload = time.monotonic(), draft / "upload"
-                form = receive(body, content_type, length, upload, self._files.max_upload_bytes)
+                form = self._received(incoming, upload, hold)
+                hold.grow(form.size)
+
+                def look() -> bool:
+                    hold.grow(size_of(draft))
+                    return incoming.gone()
+
                 ms = round(1000 * (time.monotonic() - began), 1)
                 steps: list[JsonDict] = [{"step": "receive", "ms": ms, "detail": f"{form.size} bytes"}]
-                yield {"step": steps[0]}
-                summary = yield from self._followed(upload, draft, form, gone, steps)
+                with self._recognisers.admitted():
+                    yield {"step": steps[0]}
+                    summary = yield from self._followed(upload, draft, form, look, steps)
                 upload.unlink()
-            self._metrics.file_seconds.inc(summary["duration_s"])
-            return Answer(
-                self._head(id_of(draft), form, steps, summary), self.store.root / id_of(draft) / RESULT
-            )
+                if not summary["embedding_saved"]:
+                    (draft / EMBEDDING).unlink()
+                hold.grow(size_of(draft))
+            self._room.keep(id_of(draft), hold)
+        self._metrics.file_seconds.inc(summary["duration_s"])
+        return Answer(self._head(id_of(draft), form, steps, summary), self.store.root / id_of(draft) / RESULT)
+
+    def _received(self, incoming: Incoming, upload: Path, hold: Hold) -> Form:
+        with self._reception.admitted(incoming.peer, incoming.break_off) as receipt:
+
+            def count(n: int) -> None:
+                receipt.received += n
+                if receipt.received > hold.bytes + LOOK_BYTES:
+                    hold.grow(receipt.received)
+
+            most = self._files.max_upload_bytes
+            return receive(incoming.read, incoming.content_type, incoming.length, upload, most, count)
 
     def _followed(
         self, upload: Path, draft: Path, form: Form, gone: Callable[[], bool], steps: list[JsonDict]
@@ -153,24 +190,16 @@ class Uploads:
             head |= {**summary["verdict"], "frame_ms": wire.FRAME_MS, "step_ms": wire.STEP_MS}
         return head
 
+    def remove(self, name: str) -> bool:
+        """Remove a result; False when there is none of that name."""
+        gone = self.store.delete(name)
+        if gone:
+            self._room.removed(name)
+        return gone
+
     def _keep_up(self) -> None:
-        next_sweep = 0.0
         while True:
-            if time.monotonic() >= next_sweep:
-                next_sweep = time.monotonic() + SWEEP_S
-                self._sweep()
+            self._room.sweep_if_due()
             if self._stop.wait(UPKEEP_S):
                 return
             self._recognisers.tidy()
-
-    def _sweep(self) -> None:
-        """In a process of its own: looking at thousands of folders would hold up everybody who speaks."""
-        limits = [str(self.store.root), str(self._files.keep_days), str(self._files.keep_gb)]
-        try:
-            subprocess.run(
-                [sys.executable, "-m", "server.recognition.outputs", *limits, "outputs"],
-                cwd=ROOT,
-                check=False,
-            )
-        except OSError as broken:
-            log.error("old results cannot be swept: %s", broken)

@@ -176,7 +176,8 @@ class Recorder:
         """In a process of its own: looking at thousands of folders would hold up everybody who speaks."""
         try:
             subprocess.run(
-                [sys.executable, "-m", "server.recognition.outputs", *self._limits, "session"],
+                [sys.executable, "-m", "server.recognition.outputs", *self._limits, "0", "session"],
+                stdout=subprocess.DEVNULL,
                 cwd=ROOT,
                 check=False,
             )

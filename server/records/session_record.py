@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from server.spreadsheet import cell
 from stream.types import LABELS, SAMPLE_RATE, Floats, JsonDict
 
 JOURNAL = "journal"
@@ -111,7 +112,7 @@ def _table(path: Path, columns: list[str], facts: Iterator[bytes]) -> None:
         for fact in facts:
             values = orjson.loads(fact)
             values.update(values.pop("scores", {}))
-            table.writerow([values.get(column, "") for column in columns])
+            table.writerow([cell(values.get(column, "")) for column in columns])
 
 
 def _cut_to_lines(journal: Path) -> None:

@@ -192,6 +192,25 @@ def hostile(samples: np.ndarray) -> Iterator[Hostile]:
         yield Hostile(f"noise {number} after {start[:4]!r}", start + noise, NOISE)
 
 
+_EXTREMES = (b"\0", b"\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80")
+
+
+def mutated(whole: bytes, chance: random.Random) -> bytes:
+    """A recording with a few bytes changed or left out, mostly in its header: extreme sizes, places and counts."""
+    data = bytearray(whole)
+    for _ in range(chance.choice((1, 1, 2, 4, 16))):
+        at = chance.randrange(min(len(data), chance.choice((64, 256, len(data)))))
+        size, extreme = chance.choice((1, 4, 8)), chance.choice(_EXTREMES)
+        match chance.randrange(3):
+            case 0:
+                data[at] = chance.randrange(256)
+            case 1:
+                data[at : at + size] = (extreme[:1] + extreme[1:] * 8)[: size - 1] + extreme[-1:]
+            case 2:
+                del data[at : at + size]
+    return bytes(data)
+
+
 def _playlists() -> list[tuple[str, str]]:
     """Formats that make FFmpeg open other files or addresses."""
     path = os.path.abspath(__file__)  # noqa: PTH100

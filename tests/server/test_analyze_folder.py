@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from server.analysis.analyze_folder import look
+from server.spreadsheet import cell
 from tests.conftest import ROOT
 
 COMMAND = [sys.executable, "-m", "server", "analyze", "--model", "fake"]
@@ -57,7 +58,7 @@ def test_one_table_of_all_and_errors_at_the_end(calls: Path):
     done = analyze(calls, "--out", calls / "out", "--embeddings")
     assert done.returncode == 1
     rows = table(calls / "out")
-    assert {row["file"] for row in rows} == {"a.wav", "deep/b.wav", "=c\\n\\xff.wav", "quiet.wav"}
+    assert {row["file"] for row in rows} == {"a.wav", "deep/b.wav", "'=c\\n\\xff.wav", "quiet.wav"}
     (quiet,) = [row for row in rows if row["file"] == "quiet.wav"]
     assert (quiet["start_s"], quiet["emotion"], quiet["model"]) == ("", "unknown", "fake")
     for name in ("broken.wav", "link.wav: No such file", "pipe.wav: not a file"):
@@ -98,7 +99,8 @@ def test_parquet_holds_the_same(calls: Path, tmp_path: Path):
         analyze(calls, "--out", tmp_path / "out", "--table", kind)
     held = parquet.read_table(tmp_path / "out" / "results.parquet").to_pylist()
     rows = table(tmp_path / "out")
-    assert [one["file"] for one in held] == [row["file"] for row in rows]
+    assert [cell(one["file"]) for one in held] == [row["file"] for row in rows]
+    assert "=c\\n\\xff.wav" in {one["file"] for one in held}, "Parquet is no spreadsheet's"
     assert [one["angry"] for one in held] == [float(row["angry"]) for row in rows]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import soxr
 from server.errors import ClientError
 from server.recognition.decode import SUFFIXES, Audio, Bounds, opened
 from tests.server import recordings
-from tests.server.recordings import FORMATS, Hostile, encoded, hostile, made, wav
+from tests.server.recordings import FORMATS, NOISE, Hostile, encoded, hostile, made, mutated, wav
 
 LOSSLESS = ("pcm16.wav", "a.mka", "a.aiff", "a.au", "a.caf", "a.w64")
 
@@ -90,6 +91,24 @@ def test_the_name_says_nothing_and_the_content_all(demo_samples: np.ndarray, tmp
 )
 def test_what_is_no_recording_is_refused_with_words(case: Hostile) -> None:
     assert refusal(case.data) in case.codes
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_damaged_recording_is_heard_or_refused_with_words(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From the disk, where a place before the beginning is an error of the system's."""
+    chance, path = random.Random(name), tmp_path / name
+    whole = made(name, np.sin(np.arange(24_000) / 20).astype(np.float32))
+    for number in range(60):
+        path.write_bytes(mutated(whole, chance))
+        with path.open("rb") as file:
+            try:
+                with opened(file, Bounds(max_s=600)) as audio:
+                    assert sum(len(block.samples) for block in audio.blocks())
+            except ClientError as refused:
+                assert refused.code in NOISE and refused.message.strip(), number
+    assert not capfd.readouterr().err, "nothing is written into the server's log"
 
 
 def test_a_format_that_could_open_other_files_is_not_even_tried(tmp_path: Path, demo_wav: Path) -> None:

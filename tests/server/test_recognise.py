@@ -25,7 +25,7 @@ from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
 from server.recognition.decode import Bounds
 from server.recognition.recognise import Wish, listening, recognise
-from server.recognition.results import Recording
+from server.recognition.results import Recording, into
 from stream.models.fake import FakeModel
 from stream.offline import run
 from stream.types import (
@@ -147,7 +147,7 @@ def test_without_a_model_it_is_not_ready(engine: InProcessEngine, demo_pcm: byte
 def test_what_is_kept_agrees_with_what_is_said(
     engine: InProcessEngine, demo_pcm: bytes, tmp_path: Path
 ) -> None:
-    found = heard(wav(demo_pcm), engine, Wish("utterance", embed=True, folder=tmp_path))
+    found = heard(wav(demo_pcm), engine, Wish("utterance", embed=True, create=into(tmp_path)))
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     assert result == found.result()
     assert list(result["scores"]) == list(LABELS)
@@ -166,7 +166,7 @@ def test_frames_are_kept_as_they_are_said(
     engine: InProcessEngine, demo_pcm: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.recognition.results._ROWS", 300)  # several blocks
-    found = heard(wav(demo_pcm), engine, Wish("frame", folder=tmp_path))
+    found = heard(wav(demo_pcm), engine, Wish("frame", create=into(tmp_path)))
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     said = found.result()
     assert result.keys() == said.keys()
@@ -186,7 +186,7 @@ def test_frames_are_kept_as_they_are_said(
 
 def test_silence_is_unknown_and_has_no_embedding(engine: InProcessEngine, tmp_path: Path) -> None:
     for granularity in ("utterance", "frame"):
-        found = heard(wav(bytes(64_000)), engine, Wish(granularity, embed=True, folder=tmp_path))
+        found = heard(wav(bytes(64_000)), engine, Wish(granularity, embed=True, create=into(tmp_path)))
         assert found.verdict["emotion"] == "unknown" and found.verdict["confidence"] == 1
         assert found.embedding is None and "no speech" in (found.no_embedding or "")
         assert json.loads((tmp_path / "result.json").read_text())["utterances"] == []
@@ -220,7 +220,7 @@ def test_steps_and_progress_are_told_in_order(
             time.sleep(0.03)
             self._engine.submit(window, reply)
 
-    recognise(io.BytesIO(data), Slow(engine, 0), Config(), Wish(folder=tmp_path), told.append)
+    recognise(io.BytesIO(data), Slow(engine, 0), Config(), Wish(create=into(tmp_path)), told.append)
     done = [said["progress"]["done_s"] for said in told if "progress" in said]
     assert done == sorted(done) and len(done) > 2
     assert told[0]["progress"]["total_s"] == pytest.approx(20.7, abs=0.2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +14,13 @@ import pytest
 import requests
 
 from server.config import Config
+from server.recognition import sandbox
 from server.taught import ask_model
 from stream.models.fake import FakeModel
 from stream.taught import Taught
-from tests.conftest import Server
+from tests.conftest import ROOT, Server
 from tests.server.conftest import EVENTLET_FIRST, children_of, running
-from tests.server.recordings import FORMATS, made
+from tests.server.recordings import FORMATS, long_silence, made, wav
 from tests.server.test_recognize_rest import PATH
 
 SECRETS = {
@@ -26,6 +30,9 @@ SECRETS = {
 }
 HEADERS = {"Authorization": f"Bearer {SECRETS['server__token']}"}
 WEBHOOKS = '[{"name": "crm", "url": "http://127.0.0.1:9/x", "secret": "secret-of-a-receiver"}]'
+
+
+protected = pytest.mark.skipif(bool(sandbox.missing()), reason=f"this system lacks {sandbox.missing()}")
 
 
 def labels(folder: Path) -> Path:
@@ -83,12 +90,95 @@ def test_every_format_is_read_with_all_that_is_secret_switched_on(
     assert said.json()["embedding_saved"]
 
 
+@pytest.mark.parametrize(
+    ("name", "at", "size"), [("a.w64", 55, b"\x7f" + 7 * b"\xff"), ("a.caf", 55, bytes(7) + b"\x80")]
+)
+def test_a_header_that_names_a_place_before_the_beginning_is_a_damaged_recording(
+    files: Server, demo_samples: np.ndarray, name: str, at: int, size: bytes
+) -> None:
+    data = made(name, demo_samples[:24_000])
+    said = post(files, data[:at] + size + data[at + 8 :])
+    assert (said.status_code, said.json()["error"]["code"]) == (422, "BAD_AUDIO")
+    assert "damaged" in said.json()["error"]["message"]
+
+
 def test_its_environment_is_a_handful_of_names_and_no_secret(worker: psutil.Process) -> None:
     environment = Path(f"/proc/{worker.pid}/environ").read_bytes().decode()
     assert not [secret for secret in SECRETS.values() if secret in environment]
     names = {line.partition("=")[0] for line in environment.split("\0") if line}
     assert "OMP_NUM_THREADS" in names and len(names) <= 10
     assert not [name for name in names if name.startswith("EMOTION_")]
+
+
+@protected
+def test_it_has_no_new_privileges_a_filter_and_limits(worker: psutil.Process) -> None:
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
+    lines = Path(f"/proc/{worker.pid}/limits").read_text().splitlines()
+    limits = {line[:26].strip(): line[26:].split() for line in lines}
+    most = {
+        name: int(limits[name][1]) for name in ("Max address space", "Max open files", "Max core file size")
+    }
+    assert most == {"Max address space": sandbox.MEMORY, "Max open files": 64, "Max core file size": 0}
+    assert int(limits["Max processes"][1]) == 0
+    assert limits["Max file size"][1].isdigit() and limits["Max cpu time"][0].isdigit()
+
+
+TRIED = {
+    "a socket": "import socket; socket.socket()",
+    "a socket of UDP": "import socket; socket.socket(type=socket.SOCK_DGRAM)",
+    "the settings": f"open({str(ROOT / 'config.yaml')!r})",
+    "users": "open('/etc/passwd')",
+    "the parent's secrets": "import os; open(f'/proc/{os.getppid()}/environ')",
+    "a list of what is there": "import os; os.listdir('/')",
+    "a new file": "open(tempfile, 'w')",
+    "a file of ours": f"open({str(ROOT / 'server' / 'hub.py')!r}, 'a')",
+    "removal": "import os; os.unlink(existing)",
+    "a program": "import os; os.execv('/bin/true', ['true'])",
+    "a process": "import os; os.fork()",
+    "a child": "import subprocess; subprocess.run(['/bin/true'])",
+    "a signal to others": "import os; os.kill(os.getppid(), 0)",
+}
+
+
+@protected
+def test_shut_in_it_reaches_nothing(tmp_path: Path) -> None:
+    """The same two calls, in a process that then tries what a decoder that was taken over would."""
+    (tmp_path / "existing").write_text("x")
+    code = f"""
+import json, threading
+from server.recognition import sandbox
+tempfile, existing = {str(tmp_path / "new")!r}, {str(tmp_path / "existing")!r}
+handed = open({str(tmp_path / "handed")!r}, "w")
+sandbox.limit(1_000_000)
+sandbox.enter()
+done = []
+for what, how in {TRIED!r}.items():
+    try:
+        exec(how)
+    except PermissionError:
+        continue
+    done.append(what)
+thread = threading.Thread(target=handed.write, args=("threads run, and what was handed over can be written",))
+thread.start(), thread.join(), handed.close()
+import wave, ctypes.util, uuid  # what is imported late
+print(json.dumps(done))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == []
+    assert (tmp_path / "handed").read_text() and (tmp_path / "existing").exists()
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_a_file_that_takes_too_much_computing_is_told_so_and_leaves_nothing(tmp_path: Path) -> None:
+    with running(model__name="fake", files__outputs=tmp_path, files__cpu_s=1) as server:
+        said = post(server, long_silence(7200))
+        assert (said.status_code, said.json()["error"]["code"]) == (422, "BAD_AUDIO"), said.text
+        assert "1 s of computing" in said.json()["error"]["message"]
+        assert post(server, wav(bytes(64_000))).status_code == 200, "the next one has a process of its own"
+        assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_its_settings_hold_no_secret_and_hear_as_the_server_does() -> None:

@@ -114,6 +114,7 @@ def test_a_result_of_frames_is_judged_with_its_windows(
 ) -> None:
     from server.recognition import files
     from server.recognition.recognise import Wish
+    from server.recognition.results import into
 
     path = tmp_path / "call.wav"
     soundfile.write(path, call[:, 0], 16_000, "PCM_16")
@@ -123,7 +124,7 @@ def test_a_result_of_frames_is_judged_with_its_windows(
             folder = tmp_path / granularity
             folder.mkdir()
             found = files.analyze(path, engine, settings, Wish(granularity))
-            found.save(folder)
+            found.save(into(folder))
     finally:
         engine.close()
     rules = settings.alerts.rules
