@@ -35,6 +35,7 @@ from stream.taught import Taught
 log = logging.getLogger("server")
 
 REAP_S = 1.0
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last one: its terminal was closed
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
 
 
 def serve(config: Config) -> int:
-    """Serve until SIGTERM or Ctrl-C. The exit status: 0 after a clean end, 1 when it could not start."""
+    """Serve until SIGTERM, Ctrl-C or the end of its terminal. The exit status: 0 after a clean end, 1 when it could not start."""
     logs.configure(config.server.log_level, config.server.log_format)
     _allow_files(config.limits.max_connections)
     try:
@@ -105,8 +106,9 @@ def serve(config: Config) -> int:
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:  # nohup asks to stay
+            signal.signal(number, on_signal)
     engine.start()
     app.uploads.start()
     app.recorder.start()
@@ -193,5 +195,5 @@ def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.Http
     engine.close()
     log.info("stopped")
     # From here on the interpreter would give an impatient second Ctrl-C its default meaning: an exit status not 0.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

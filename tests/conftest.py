@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import urllib.error
 import urllib.request
@@ -30,13 +32,17 @@ def free_port() -> int:
 
 
 class Server:
-    """`python -m server serve` as an operator runs it. `settings`: EMOTION_ variables without the prefix."""
+    """`python -m server serve` as an operator runs it. `settings`: EMOTION_ variables without the prefix.
 
-    def __init__(self, **settings: object) -> None:
+    `of_terminal`: the descriptor of a terminal that it is started from; `stderr`: of what takes its log.
+    """
+
+    def __init__(self, of_terminal: int | None = None, stderr: int | None = None, **settings: object) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**os.environ, **{f"EMOTION_{k.upper()}": str(v) for k, v in settings.items()}}
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._terminal, self._stderr = of_terminal, stderr
         self.process = self._launch()
 
     def _launch(self) -> subprocess.Popen[bytes]:
@@ -44,8 +50,11 @@ class Server:
             [sys.executable, "-m", "server", "serve", "--port", str(self.port)],
             cwd=ROOT,
             env=self._env,
+            stdin=self._terminal,
             stdout=self._log,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if self._stderr is None else self._stderr,
+            start_new_session=self._terminal is not None,
+            preexec_fn=None if self._terminal is None else _take_terminal,
         )
         end = time.monotonic() + 60
         while time.monotonic() < end:
@@ -85,6 +94,11 @@ class Server:
         """On the same port."""
         self.stop()
         self.process = self._launch()
+
+
+def _take_terminal() -> None:
+    """Make standard input, a terminal, the one that controls this process."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @pytest.fixture(scope="module")
