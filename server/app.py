@@ -15,17 +15,19 @@ from server import hub, logs, taught
 from server.alerting.alerts import Announcer, announce
 from server.client_files import add_client_routes
 from server.config import Config, ConfigError
-from server.cors import allow_origins
+from server.cors import Origins, allow_origins
 from server.desk.board import Board
 from server.desk.monitor import Monitor
 from server.engine import Engine
 from server.engine.process import ProcessEngine
+from server.hosts import guard
 from server.metrics import Metrics
 from server.recognition.recognition_routes import add_recognition_routes
 from server.recognition.upload_pool import Recognisers
 from server.recognition.uploads import Uploads
 from server.records.record_routes import add_record_routes
 from server.records.recording import Recorder
+from server.refusals import Refusals
 from server.request_log import add_request_log
 from server.rest import STATIC, add_routes
 from server.sessions import Sessions
@@ -49,6 +51,7 @@ class Application:
     uploads: Uploads
     recorder: Recorder
     announcer: Announcer
+    refusals: Refusals
 
 
 def build(config: Config, engine: Engine, labels: Taught | None = None) -> Application:
@@ -70,20 +73,26 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
         recorder if keeps.audio else None,
         labels,
     )
-    sockets = Sockets(flask, config, sessions, metrics)
-    monitor = Monitor(sockets.io.server, config, board, metrics)
+    origins, refusals = Origins(config.server.cors_origins), Refusals()
+    sockets = Sockets(flask, config, sessions, metrics, origins, refusals)
+    monitor = Monitor(sockets.io.server, config, board, metrics, refusals)
     add_request_log(flask)
     add_client_routes(flask)
-    allow_origins(flask, config.server.cors_origins)
-    add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections)
+    allow_origins(flask, origins)
+    add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections, refusals)
     uploads = Uploads(config, Recognisers(config, engine), metrics)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
-    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer)
+    guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
+    flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
+    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer, refusals)
 
 
 def serve(config: Config) -> int:
-    """Serve until SIGTERM, Ctrl-C or the end of its terminal. The exit status: 0 after a clean end, 1 when it could not start."""
+    """Serve until SIGTERM, Ctrl-C or the end of the terminal.
+
+    The exit status: 0 after a clean end, 1 when it could not start.
+    """
     logs.configure(config.server.log_level, config.server.log_format)
     _allow_files(config.limits.max_connections)
     try:
@@ -169,6 +178,7 @@ def _run(
         if announced:
             app.sessions.reap()
             app.sockets.reap()
+            app.refusals.reap()
     return False
 
 

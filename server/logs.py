@@ -2,7 +2,8 @@
 
 What an event is about goes into fields, not into the sentence: `log.info("session opened", extra={"session": …})`.
 Text shows them as `session=…` behind the message, JSON as keys. Lines written while an HTTP request is served
-carry its `request` id, which the answer carries too (`X-Request-ID`). Audio and scores are never logged.
+carry its `request` id, which the answer carries too (`X-Request-ID`), and the `peer` that sent it. Audio and
+scores are never logged.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pythonjsonlogger.json import JsonFormatter
 Format = Literal["text", "json"]
 
 REQUEST: ContextVar[str] = ContextVar("request", default="")  # the HTTP request that is being served
+PEER: ContextVar[str] = ContextVar("peer", default="")  # the address that it came from
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -32,8 +34,9 @@ def configure(level: str, format: Format) -> None:
 
 
 def _with_request(record: logging.LogRecord) -> bool:
-    if (request := REQUEST.get()) and not hasattr(record, "request"):
-        record.request = request
+    for name, value in (("request", REQUEST.get()), ("peer", PEER.get())):
+        if value and not hasattr(record, name):
+            setattr(record, name, value)
     return True
 
 

@@ -71,6 +71,8 @@ CODES = {
     "UNAUTHORIZED",
     "NOT_YOUR_SESSION",
     "CLOSED",
+    "UNKNOWN_HOST",
+    "CROSS_SITE",
     "TOO_MANY_SESSIONS",
     "RATE_LIMITED",
     "NOT_READY",
