@@ -93,7 +93,7 @@ def serve(config: Config) -> int:
 
     The exit status: 0 after a clean end, 1 when it could not start.
     """
-    logs.configure(config.server.log_level, config.server.log_format)
+    logs.configure(config.server.log_level, config.server.log_format, hub.os_thread)
     _allow_files(config.limits.max_connections)
     try:
         labels = taught.load(config)
@@ -185,12 +185,11 @@ def _run(
 def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
     spec = engine.spec
     assert spec is not None
-    print(
+    logs.say(
         f"\n  emotion-stream is ready:  http://{config.server.host}:{port}\n"
         f"  model:  {spec.name} on {spec.device} ({spec.dtype})\n"
         f"  choose another with --model and --device, or under `model:` in config.yaml;"
-        f" `./run.sh models` lists them.  Ctrl-C stops.\n",
-        flush=True,
+        f" `./run.sh models` lists them.  Ctrl-C stops.\n"
     )
 
 

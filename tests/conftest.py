@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 import urllib.error
 import urllib.request
@@ -46,15 +44,14 @@ class Server:
         self.process = self._launch()
 
     def _launch(self) -> subprocess.Popen[bytes]:
+        of_it = [] if self._terminal is None else ["setsid", "--ctty"]  # util-linux
         process = subprocess.Popen(
-            [sys.executable, "-m", "server", "serve", "--port", str(self.port)],
+            [*of_it, sys.executable, "-m", "server", "serve", "--port", str(self.port)],
             cwd=ROOT,
             env=self._env,
             stdin=self._terminal,
             stdout=self._log,
             stderr=subprocess.STDOUT if self._stderr is None else self._stderr,
-            start_new_session=self._terminal is not None,
-            preexec_fn=None if self._terminal is None else _take_terminal,
         )
         end = time.monotonic() + 60
         while time.monotonic() < end:
@@ -94,11 +91,6 @@ class Server:
         """On the same port."""
         self.stop()
         self.process = self._launch()
-
-
-def _take_terminal() -> None:
-    """Make standard input, a terminal, the one that controls this process."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @pytest.fixture(scope="module")

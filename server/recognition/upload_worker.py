@@ -135,6 +135,7 @@ def _listen(pipe: Pipe, engine: _ParentsEngine, jobs: queue.SimpleQueue[Said]) -
         os._exit(0)
     except BaseException:
         log.exception("this process cannot hear its parent any more")
+        logs.flush()
         os._exit(1)
 
 

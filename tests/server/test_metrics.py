@@ -38,6 +38,7 @@ NAMES = {
     "emotion_files": "counter",
     "emotion_file_seconds": "counter",
     "emotion_files_running": "gauge",
+    "emotion_log_lines_dropped": "counter",
     "emotion_engine_up": "gauge",
     "emotion_engine_restarts": "counter",
     "emotion_engine_fallbacks": "counter",
