@@ -170,7 +170,7 @@ def _run(
             try:
                 config.stream_config(engine.spec)
                 if labels:
-                    taught.check(labels, engine, config.engine.hang_s)
+                    taught.check(labels, engine, config.engine.hang_s or engine.spec.hang_s)
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True

@@ -105,7 +105,9 @@ class Engine(_Section):
     background_deadline_s: float = Field(
         120, gt=0
     )  # files are given up when live streams leave no room so long
-    hang_s: float = Field(20, gt=1)  # a model process silent for this long is replaced
+    # A model process silent for so long is replaced; null: the model's own, 5 s for compact, 20 s for emotion2vec.
+    hang_s: float | None = Field(None, gt=1, le=3600)
+    spare: bool = False  # a second model process waits to take over: twice the memory
 
 
 class Speech(_Section):
@@ -257,6 +259,7 @@ class Config(BaseSettings):
             deadline_s=e.deadline_ms / 1000,
             background_deadline_s=e.background_deadline_s,
             hang_s=e.hang_s,
+            spare=e.spare,
         )
 
     def stream_config(self, spec: ModelSpec) -> StreamConfig:
