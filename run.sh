@@ -56,13 +56,14 @@ programs() {
   local missing=()
   command -v chromium >/dev/null || missing+=(chromium fonts-noto-cjk fonts-noto-color-emoji)
   command -v prometheus >/dev/null || missing+=(prometheus)
+  PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx-light)
   [ ${#missing[@]} -eq 0 ] && return
   if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     say "Installing ${missing[*]} for the tests …"
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } \
       >/dev/null 2>&1 || say "Could not install them: the tests that need them will be skipped."
   else
-    say "For the browser and Prometheus tests: apt-get install ${missing[*]}"
+    say "For the browser, Prometheus and nginx tests: apt-get install ${missing[*]}"
   fi
 }
 
