@@ -29,11 +29,8 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 EVERYWHERE = frozenset({"", "0.0.0.0", "::"})
-PROBES = (
-    "/healthz",
-    "/readyz",
-    "/metrics",
-)  # asked by whatever address a machine has; they tell nobody's secrets
+# Probes and scrapes call a machine by whatever address it has at the moment; these pages tell nobody's secrets.
+PROBES = ("/healthz", "/readyz", "/metrics")
 _HOST = re.compile(r"(\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.-]+))(:\d*)?")
 CHANGING = ("POST", "DELETE", "PUT", "PATCH")
 
@@ -57,7 +54,7 @@ class Hosts:
     def __init__(self, server: Server) -> None:
         listed = {name.strip().lower() for name in server.hosts.split(",") if name.strip()}
         self._any = "*" in listed
-        self._names = LOOPBACK | {server.host.lower()} | listed
+        self._names = LOOPBACK | ({server.host.lower()} - EVERYWHERE) | listed
         # Who listens on all addresses goes by each of them: rebinding needs a name.
         self._addresses = server.host in EVERYWHERE
 

@@ -233,6 +233,10 @@ def test_one_that_listens_everywhere_goes_by_its_addresses_and_by_no_name() -> N
         everywhere.know(name) for name in ("10.0.0.7:7860", "[fe80::1]:7860", "box.example", "BOX.example:1")
     )
     assert not any(everywhere.know(name) for name in ("evil.example", "10.0.0.7.evil.example", ""))
+    for host in ("", "::", "0.0.0.0"):
+        assert not any(
+            Hosts(Config(server={"host": host}).server).know(name) for name in ("", "[", "a b", "x")
+        )
     assert not Hosts(Config(server={"host": "10.0.0.7"}).server).know("10.0.0.8")
     assert Hosts(Config(server={"host": "10.0.0.7"}).server).know("10.0.0.7:80")
     assert Hosts(Config(server={"hosts": "*"}).server).know("evil.example")
