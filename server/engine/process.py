@@ -153,6 +153,7 @@ class ProcessEngine:
         finally:
             with self._lock:
                 self._child = None
+                self._error = self._error or "the model process is being replaced"
             if child:
                 child.kill()
 
