@@ -147,6 +147,7 @@ def test_the_log_has_the_clients_address_and_what_it_claims_is_not_believed(
             "X-Forwarded-For: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\n\r\n".encode()
         )
         assert plain.recv(4096).startswith(b"HTTP/1.1 401")
+    eventually(lambda: "request refused" in behind.log()[before:], "it is in the log")
     (line,) = [x for x in behind.log()[before:].splitlines() if "request refused" in x]
     assert json.loads(line)["peer"] == "127.0.0.5"
 

@@ -22,7 +22,7 @@ from server.log_writer import LineWriter
 from tests.conftest import ROOT, Server, free_port
 from tests.server import ledger
 from tests.server.clients import Client, eventually
-from tests.server.conftest import MODES, running
+from tests.server.conftest import EVENTLET_FIRST, MODES, running
 
 Connect = Callable[..., Client]
 
@@ -134,7 +134,7 @@ def test_ten_who_speak_do_not_notice_that_nobody_reads_the_log(
         os.close(reads)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", EVENTLET_FIRST)
 @pytest.mark.parametrize("how", ["its reader is gone", "closed"])
 def test_it_serves_without_standard_output_and_error(mode: str, how: str) -> None:
     """It died at "ready" of a pipe that was closed."""
@@ -172,7 +172,7 @@ def test_it_serves_without_standard_output_and_error(mode: str, how: str) -> Non
 
 
 @pytest.mark.parametrize("format", ["text", "json"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", EVENTLET_FIRST)
 def test_what_strangers_and_libraries_write_is_lines_like_all_others(mode: str, format: str) -> None:
     """Raw ESC and CR reached the log; libraries' own lines were no JSON, one had no end."""
     with running(

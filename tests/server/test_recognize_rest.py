@@ -319,7 +319,7 @@ def test_a_process_that_dies_is_replaced(files: Server, demo_pcm: bytes) -> None
     assert error(answers[0]) == (500, "INTERNAL")
     assert outputs(files) == before
     assert post(files, data).status_code == 200
-    assert "killed by signal 9" in files.log()
+    eventually(lambda: "killed by signal 9" in files.log(), "it is in the log")
 
 
 def test_files_are_counted(files: Server, demo_pcm: bytes) -> None:
