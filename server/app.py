@@ -15,17 +15,19 @@ from server import hub, logs, taught
 from server.alerting.alerts import Announcer, announce
 from server.client_files import add_client_routes
 from server.config import Config, ConfigError
-from server.cors import allow_origins
+from server.cors import Origins, allow_origins
 from server.desk.board import Board
 from server.desk.monitor import Monitor
 from server.engine import Engine
 from server.engine.process import ProcessEngine
+from server.hosts import guard
 from server.metrics import Metrics
 from server.recognition.recognition_routes import add_recognition_routes
 from server.recognition.upload_pool import Recognisers
 from server.recognition.uploads import Uploads
 from server.records.record_routes import add_record_routes
 from server.records.recording import Recorder
+from server.refusals import Refusals
 from server.request_log import add_request_log
 from server.rest import STATIC, add_routes
 from server.sessions import Sessions
@@ -35,6 +37,7 @@ from stream.taught import Taught
 log = logging.getLogger("server")
 
 REAP_S = 1.0
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last one: its terminal was closed
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Application:
     uploads: Uploads
     recorder: Recorder
     announcer: Announcer
+    refusals: Refusals
 
 
 def build(config: Config, engine: Engine, labels: Taught | None = None) -> Application:
@@ -69,21 +73,27 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
         recorder if keeps.audio else None,
         labels,
     )
-    sockets = Sockets(flask, config, sessions, metrics)
-    monitor = Monitor(sockets.io.server, config, board, metrics)
+    origins, refusals = Origins(config.server.cors_origins), Refusals()
+    sockets = Sockets(flask, config, sessions, metrics, origins, refusals)
+    monitor = Monitor(sockets.io.server, config, board, metrics, refusals)
     add_request_log(flask)
     add_client_routes(flask)
-    allow_origins(flask, config.server.cors_origins)
-    add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections)
+    allow_origins(flask, origins)
+    add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections, refusals)
     uploads = Uploads(config, Recognisers(config, engine), metrics)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
-    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer)
+    guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
+    flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
+    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer, refusals)
 
 
 def serve(config: Config) -> int:
-    """Serve until SIGTERM or Ctrl-C. The exit status: 0 after a clean end, 1 when it could not start."""
-    logs.configure(config.server.log_level, config.server.log_format)
+    """Serve until SIGTERM, Ctrl-C or the end of the terminal.
+
+    The exit status: 0 after a clean end, 1 when it could not start.
+    """
+    logs.configure(config.server.log_level, config.server.log_format, hub.os_thread)
     _allow_files(config.limits.max_connections)
     try:
         labels = taught.load(config)
@@ -105,8 +115,9 @@ def serve(config: Config) -> int:
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:  # nohup asks to stay
+            signal.signal(number, on_signal)
     engine.start()
     app.uploads.start()
     app.recorder.start()
@@ -159,7 +170,7 @@ def _run(
             try:
                 config.stream_config(engine.spec)
                 if labels:
-                    taught.check(labels, engine, config.engine.hang_s)
+                    taught.check(labels, engine, config.engine.hang_s or engine.spec.hang_s)
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True
@@ -167,18 +178,18 @@ def _run(
         if announced:
             app.sessions.reap()
             app.sockets.reap()
+            app.refusals.reap()
     return False
 
 
 def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
     spec = engine.spec
     assert spec is not None
-    print(
+    logs.say(
         f"\n  emotion-stream is ready:  http://{config.server.host}:{port}\n"
         f"  model:  {spec.name} on {spec.device} ({spec.dtype})\n"
         f"  choose another with --model and --device, or under `model:` in config.yaml;"
-        f" `./run.sh models` lists them.  Ctrl-C stops.\n",
-        flush=True,
+        f" `./run.sh models` lists them.  Ctrl-C stops.\n"
     )
 
 
@@ -193,5 +204,5 @@ def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.Http
     engine.close()
     log.info("stopped")
     # From here on the interpreter would give an impatient second Ctrl-C its default meaning: an exit status not 0.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

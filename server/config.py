@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from server.alerting.alert_config import Alerts
 from server.engine import EngineSettings
+from server.peer import Proxies
 from server.yaml_lines import line_of, nearest
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
@@ -53,10 +54,28 @@ class Server(_Section):
     port: int = Field(7860, ge=0, le=65535)
     async_mode: Literal["eventlet", "threading"] = "eventlet"
     token: str = Field("", pattern=r"^[!-~]*$")  # when set, clients must present it; empty: no check
+    open: bool = False  # let everybody in who can reach host, without a token
+    # Names, with commas between, by which clients may call this server, beside loopback's and host; "*" for any.
+    hosts: str = Field("", max_length=4000)
+    trusted_proxies: str = Field("", max_length=4000)  # whose X-Forwarded-* is believed: addresses, networks
     cors_origins: str = ""  # other web origins that may connect, with commas between; "*" for any
     drain_s: float = Field(10, gt=0)  # at SIGTERM: how long sessions get to finish
     log_level: LogLevel = "INFO"
     log_format: LogFormat = "text"
+
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, hosts: str) -> str:
+        for name in (part.strip() for part in hosts.split(",")):
+            if name and name != "*" and not re.fullmatch(r"[\w.-]+|[0-9a-fA-F:]+", name):
+                raise ValueError(f"{name!r} is no host name: give names alone, without scheme, port and path")
+        return hosts
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, trusted_proxies: str) -> str:
+        Proxies(trusted_proxies)
+        return trusted_proxies
 
 
 class Model(_Section):
@@ -88,7 +107,9 @@ class Engine(_Section):
     background_deadline_s: float = Field(
         120, gt=0
     )  # files are given up when live streams leave no room so long
-    hang_s: float = Field(20, gt=1)  # a model process silent for this long is replaced
+    # A model process silent for so long is replaced; null: the model's own, 5 s for compact, 20 s for emotion2vec.
+    hang_s: float | None = Field(None, gt=1, le=3600)
+    spare: bool = False  # a second model process waits to take over: twice the memory
 
 
 class Speech(_Section):
@@ -260,6 +281,7 @@ class Config(BaseSettings):
             deadline_s=e.deadline_ms / 1000,
             background_deadline_s=e.background_deadline_s,
             hang_s=e.hang_s,
+            spare=e.spare,
         )
 
     @property

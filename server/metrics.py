@@ -14,6 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from server import logs
 from server.engine import Health, Timing
 from server.errors import CODES
 from server.gpu import Gpus
@@ -112,6 +113,10 @@ class Metrics:
         )
         for result in RECORD_RESULTS:
             self.records.labels(result)
+        self._log_dropped = Counter(
+            "emotion_log_lines_dropped", "Log lines that nobody took in time", registry=r
+        )
+        self._log_dropped_seen = logs.dropped()
         self._up = Gauge("emotion_engine_up", "1 while the model answers", registry=r)
         self._restarts = Counter("emotion_engine_restarts", "Restarts of the model process", registry=r)
         self._fallbacks = Counter(
@@ -165,6 +170,9 @@ class Metrics:
 
     def render(self) -> bytes:
         health = self._health()
+        log_dropped = logs.dropped()
+        self._log_dropped.inc(log_dropped - self._log_dropped_seen)
+        self._log_dropped_seen = log_dropped
         self._restarts.inc(health.restarts - self._restarts_seen)
         self._restarts_seen = health.restarts
         for remedy, n in health.fallbacks.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,11 @@ from server.config import Config
 from server.engine import Engine
 from server.errors import CODES, ClientError
 from server.metrics import Metrics
+from server.peer import peer
+from server.refusals import Refusals
 from server.sessions import Sessions
+
+log = logging.getLogger("http")
 
 # Pages load nothing from elsewhere, are framed by nobody, and are what they say.
 SAFETY = {
@@ -34,6 +39,7 @@ def add_routes(
     metrics: Metrics,
     sessions: Sessions,
     connections: Callable[[], int],
+    refusals: Refusals,
 ) -> None:
     """`connections` gives the number of open ones."""
     started = time.monotonic()
@@ -101,6 +107,8 @@ def add_routes(
     @app.errorhandler(ClientError)
     def refused(wrong: ClientError) -> Response:
         metrics.error(wrong.code)
+        if wrong.code in ("UNAUTHORIZED", "CLOSED"):
+            refusals.tell(log, "request refused", peer(request.environ), code=wrong.code)
         response = jsonify(success=False, error=wrong.to_wire())
         response.status_code = CODES[wrong.code]
         if wrong.retry_after_s:

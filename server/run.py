@@ -6,12 +6,19 @@ settings that say whether to use it need imports to be read.
 
 from __future__ import annotations
 
+import os
 import sys
 
-if __name__ == "__main__" and sys.argv[1] == "eventlet":
-    from server import hub
+if __name__ == "__main__":
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:  # it was closed; before a connection gets its number, and our log
+            os.open(os.devnull, os.O_RDWR)
+    if sys.argv[1] == "eventlet":
+        from server import hub
 
-    hub.patch()
+        hub.patch()
 
 import json
 from pathlib import Path

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Flask
 from flask_socketio import SocketIO
@@ -19,10 +18,13 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 
 from server import auth, wire
 from server.config import Config
+from server.cors import Origins
 from server.errors import ClientError
 from server.limits import TokenBucket
 from server.live import LiveSession
 from server.metrics import Metrics
+from server.peer import peer
+from server.refusals import Refusals
 from server.sessions import Sessions
 from server.transport import Strangers, TextPacket, harden, require_websocket_13
 from stream.types import LABELS, JsonDict
@@ -35,19 +37,6 @@ MESSAGE_ROOM = 2 * 8_000_000  # above any chunk limit, so that a chunk too large
 UNREAD = 256  # packets waiting in a connection, answers to its own messages included, before it is closed
 STRANGE_S = 10  # how long a connection may take to join a namespace
 BACKLOG = 64  # packets waiting in a connection before its client counts as slow
-
-
-def _origins(listed: str) -> Any:
-    """As engineio wants them. None: only pages of this server; a list of others would shut those out."""
-    others = {origin.strip().rstrip("/") for origin in listed.split(",") if origin.strip()}
-    if not others or others == {"*"}:
-        return "*" if others else None
-
-    def allowed(origin: str | None, environ: dict[str, Any]) -> bool:
-        own = {environ.get("HTTP_HOST"), environ.get("HTTP_X_FORWARDED_HOST")}
-        return origin is not None and (origin in others or urlsplit(origin).netloc in own)
-
-    return allowed
 
 
 Handler = Callable[..., Any]
@@ -91,15 +80,24 @@ class _Connection:
 class Sockets:
     """The namespace `/`."""
 
-    def __init__(self, app: Flask, config: Config, sessions: Sessions, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        config: Config,
+        sessions: Sessions,
+        metrics: Metrics,
+        origins: Origins,
+        refusals: Refusals,
+    ) -> None:
         self._config, self._sessions, self._metrics = config, sessions, metrics
+        self._refusals = refusals
         self._connections: dict[str, _Connection] = {}
         self.io = SocketIO(
             app,
             async_mode=config.server.async_mode,
             # One client's events one after the other: python-socketio's default lets chunks overtake each other.
             async_handlers=False,
-            cors_allowed_origins=_origins(config.server.cors_origins),
+            cors_allowed_origins="*" if origins.all else origins.allow,
             max_http_buffer_size=MESSAGE_ROOM,
             http_compression=False,
             # Loggers of ours: the libraries' own print each error a second time.
@@ -147,6 +145,7 @@ class Sockets:
             auth.check(self._config.server.token, given or auth.bearer(environ.get("HTTP_AUTHORIZATION")))
         except ClientError as no:
             self._metrics.error(no.code)
+            self._refusals.tell(log, "connection refused", peer(environ), code=no.code)
             raise Refused(no.message, no.to_wire()) from None
         self._connections[sid] = _Connection(self._server, sid, self._config.limits.messages_per_s)
 

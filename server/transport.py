@@ -18,6 +18,8 @@ from engineio.payload import Payload
 from engineio.socket import Socket
 from socketio.packet import ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT, Packet
 
+from server.peer import peer
+
 log = logging.getLogger("sockets")
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -64,7 +66,8 @@ def harden(server: Any, on_refused: Callable[[], None]) -> None:
             server._handle_eio_message(eio_sid, data)
         except Exception as wrong:
             server._binary_packet.pop(eio_sid, None)
-            log.info("connection closed: not a Socket.IO packet: %s", str(wrong)[:80])
+            said = {"peer": peer(server.environ.get(eio_sid, {}))}
+            log.info("connection closed: not a Socket.IO packet: %s", str(wrong)[:80], extra=said)
             on_refused()
             transport.close(wait=False)
 
@@ -88,7 +91,8 @@ class Strangers:
         for sid, since in strange.items():
             transport = self._server.eio.sockets.get(sid)
             if now - since > self._patience_s and transport is not None:
-                log.info("connection closed: it never joined a namespace", extra={"connection": sid})
+                said = {"connection": sid, "peer": peer(self._server.environ.get(sid, {}))}
+                log.info("connection closed: it never joined a namespace", extra=said)
                 transport.close(wait=False)
         self._since = strange
 

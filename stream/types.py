@@ -149,6 +149,9 @@ class ModelSpec:
     embedding_size: int = 0  # 0: it gives none
     whole_frames: int = 0
     mixed_frames: int = 0  # windows of up to as many frames may share a batch, however many each has
+    hang_s: float = (
+        20.0  # a process that says nothing for so long is not at work any more, however slow the machine
+    )
 
 
 class EmotionModel(Protocol):

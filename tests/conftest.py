@@ -30,22 +30,28 @@ def free_port() -> int:
 
 
 class Server:
-    """`python -m server serve` as an operator runs it. `settings`: EMOTION_ variables without the prefix."""
+    """`python -m server serve` as an operator runs it. `settings`: EMOTION_ variables without the prefix.
 
-    def __init__(self, **settings: object) -> None:
+    `of_terminal`: the descriptor of a terminal that it is started from; `stderr`: of what takes its log.
+    """
+
+    def __init__(self, of_terminal: int | None = None, stderr: int | None = None, **settings: object) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**os.environ, **{f"EMOTION_{k.upper()}": str(v) for k, v in settings.items()}}
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._terminal, self._stderr = of_terminal, stderr
         self.process = self._launch()
 
     def _launch(self) -> subprocess.Popen[bytes]:
+        of_it = [] if self._terminal is None else ["setsid", "--ctty"]  # util-linux
         process = subprocess.Popen(
-            [sys.executable, "-m", "server", "serve", "--port", str(self.port)],
+            [*of_it, sys.executable, "-m", "server", "serve", "--port", str(self.port)],
             cwd=ROOT,
             env=self._env,
+            stdin=self._terminal,
             stdout=self._log,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if self._stderr is None else self._stderr,
         )
         end = time.monotonic() + 60
         while time.monotonic() < end:

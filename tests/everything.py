@@ -28,6 +28,7 @@ PROGRAMS = {
     "chromium": ("chromium", "fonts-noto-cjk", "fonts-noto-color-emoji"),
     "prometheus": ("prometheus",),
     "promtool": ("prometheus",),
+    "nginx": ("nginx-light",),
 }
 CHECKS = {
     "lint": ("ruff", "check", "."),
@@ -106,7 +107,10 @@ def install() -> None:
 
 
 def missing() -> list[str]:
-    return [name for name in PROGRAMS if not shutil.which(name)]
+    path = (
+        f"{os.environ.get('PATH', '')}:/usr/sbin"  # where Debian has nginx, and who is not root does not look
+    )
+    return [name for name in PROGRAMS if not shutil.which(name, path=path)]
 
 
 def check(name: str, command: tuple[str, ...]) -> bool:

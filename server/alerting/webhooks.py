@@ -3,6 +3,7 @@
 Nothing here is waited for: an alert is put into a bounded queue, or counted as dropped. A receiver that is down or
 answers with an error is tried again, with growing pauses, a bounded number of times; what is too old is given up.
 Order is kept, so that nobody reads that an alert is over before it was raised. URLs and secrets are never logged.
+Nothing that a receiver answers ends its thread: a fault of ours is logged and counted, and the next has its turn.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ import hashlib
 import hmac
 import logging
 import random
+import re
 import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 import orjson
 import urllib3
 
 from server import __version__
 from server.alerting.alert_config import Webhook
+from server.alerting.deadline import TimedHttp
 from server.listeners import SessionInfo
 from stream.types import JsonDict
 
@@ -33,7 +38,7 @@ LEVELS = ("info", "warning", "critical")
 QUEUE = 1000  # alerts waiting for one receiver
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 ANSWER_BYTES = 16_384  # as much of an answer as is read
-RESULTS = ("sent", "retried", "refused", "gave_up", "dropped")
+RESULTS = ("sent", "retried", "refused", "gave_up", "dropped", "failed")
 PASSING = (408, 425, 429)  # of the client errors, those that another try may mend
 WECOM_BUSY = (-1, 45009, 45033)  # errcode: busy, or more messages than the robot may send
 _COLOURS = {"info": "info", "warning": "warning", "critical": "warning"}
@@ -62,7 +67,7 @@ class Receiver:
         self._hook, self._count = hook, count
         self._queue: deque[_Delivery] = deque()
         self._wake = threading.Condition()
-        self._http = urllib3.PoolManager(num_pools=1, maxsize=1, retries=False)
+        self._http = TimedHttp()
         self._complained = False
 
     @property
@@ -95,7 +100,11 @@ class Receiver:
                 while not self._queue:
                     self._wake.wait()
                 delivery = self._queue.popleft()
-            self._deliver(delivery)
+            try:
+                self._deliver(delivery)
+            except Exception:  # a thread that ended would take all later alerts with it, in silence
+                log.exception("an alert was not delivered", extra={"webhook": self.name})
+                self._count("failed")
 
     def _deliver(self, delivery: _Delivery) -> None:
         hook = self._hook
@@ -139,26 +148,18 @@ class Receiver:
         if hook.kind == "json":
             headers["X-Emotion-Delivery"] = delivery.ident
             headers.update(signature(hook.secret.get_secret_value(), delivery.body, int(time.time())))
+        url = hook.url.get_secret_value()
         try:
-            answer = self._http.request(
-                "POST",
-                hook.url.get_secret_value(),
-                body=delivery.body,
-                headers=headers,
-                timeout=urllib3.Timeout(total=hook.timeout_s),
-                redirect=False,
-                preload_content=False,
-            )
-            try:
+            with self._http.post(url, delivery.body, headers, hook.timeout_s) as answer:
                 said = answer.read(ANSWER_BYTES, decode_content=False) if hook.kind == "wecom" else b""
-            finally:
-                answer.close()
         except urllib3.exceptions.HTTPError as broken:
             # Not its text: that holds the URL.
-            raise _Failed(f"no answer ({type(broken).__name__})", again=True) from None
+            why = f"within {hook.timeout_s:g} s" if self._http.expired else f"({type(broken).__name__})"
+            raise _Failed(f"no answer {why}", again=True) from None
         if not 200 <= answer.status < 300:
             again = answer.status >= 500 or answer.status in PASSING
-            raise _Failed(f"it answered {answer.status}", again, _seconds(answer.headers.get("Retry-After")))
+            wished_s = retry_after_s(answer.headers.get("Retry-After"), time.time())
+            raise _Failed(f"it answered {answer.status}", again, wished_s)
         if hook.kind == "wecom":
             _check_wecom(said)
 
@@ -223,9 +224,21 @@ def _pause_s(tries: int, wished_s: float) -> float:
     """Before the next try: twice as long each time, not all receivers at once."""
     pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (tries - 1))
     jittered: float = pause_s * random.uniform(0.5, 1.0)
-    return max(min(wished_s, LONGEST_PAUSE_S), jittered)
+    return max(wished_s, jittered)
 
 
-def _seconds(text: str | None) -> float:
-    """Of a Retry-After header; one that names a date is passed over."""
-    return float(text) if text and text.isdigit() else 0.0
+def retry_after_s(text: str | None, now_s: float) -> float:
+    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3), from 0 to LONGEST_PAUSE_S.
+
+    It holds seconds or a date; one that is neither is passed over. `now_s`: seconds since 1970.
+    """
+    text = (text or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        wished_s = float(text)
+    else:
+        try:
+            date = parsedate_to_datetime(text)
+            wished_s = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now_s
+        except (ValueError, OverflowError):  # what it raises for text that is no date
+            return 0.0
+    return min(max(wished_s, 0.0), LONGEST_PAUSE_S)

@@ -20,6 +20,8 @@ from server.desk.board import Board, Card
 from server.desk.desks import MESSAGES_PER_S, NAMESPACE, TICK_S, Desk, Desks
 from server.errors import ClientError
 from server.metrics import Metrics
+from server.peer import peer
+from server.refusals import Refusals
 from stream.types import LABELS, JsonDict
 
 log = logging.getLogger("monitor")
@@ -33,8 +35,11 @@ Handler = Callable[[Desk, object], JsonDict]
 class Monitor:
     """The namespace `/monitor` of the Socket.IO server that serves `/` as well."""
 
-    def __init__(self, server: Any, config: Config, board: Board, metrics: Metrics) -> None:
+    def __init__(
+        self, server: Any, config: Config, board: Board, metrics: Metrics, refusals: Refusals
+    ) -> None:
         self._server, self._config, self._board, self._metrics = server, config, board, metrics
+        self._refusals = refusals
         self._desks = Desks(server.packet_class, board)
         metrics.desks.set_function(lambda: float(len(self._desks)))
         handlers: dict[str, Handler] = {
@@ -70,6 +75,7 @@ class Monitor:
                 )
         except ClientError as no:
             self._metrics.error(no.code)
+            self._refusals.tell(log, "desk refused", peer(environ), code=no.code)
             raise Refused(no.message, no.to_wire()) from None
         self._desks.add(Desk(self._server, sid))
         log.info("desk opened", extra={"desk": sid})

@@ -4,6 +4,7 @@ drops no connection.
 Windows live here until they are answered, with everything needed to score them: when the child dies, a new one
 gets what the old one held. Any of these may have been what killed it, so they are suspects: each is tried again
 alone, before all others. A suspect whose child dies too is answered as failed, and nobody else with it.
+A child that has stopped without dying is known by its silence, and by live windows that it has had for too long.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from server.engine import EngineSettings, Health, Reply, Timing
 from server.engine.child import Child, NoPlace
 from server.engine.messages import Answers, Fatal, Ready
 from server.engine.scoring import Bounds
+from server.engine.spare import Spare
 from stream.types import Answer, Failed, ModelSpec, Window
 
 log = logging.getLogger("engine")
@@ -26,6 +28,8 @@ log = logging.getLogger("engine")
 TICK_S = 0.1  # how often deadlines and the child's health are looked at
 LOAD_S = 60.0  # while it loads its model, a child says about once a second that it is alive
 MAX_BACKOFF_S = 5.0
+LATE_S = 2.0  # no sooner than this is a child late: when it is idle it speaks once a second
+LAPSE_S = 0.5  # silence that one look may add: more, and this process stood still
 
 
 @dataclass(eq=False)
@@ -34,6 +38,7 @@ class _Held:
     reply: Reply
     submitted_s: float
     sent: bool = False  # in the hands of the child that runs now
+    sent_s: float = 0.0  # since when
 
 
 class ProcessEngine:
@@ -57,6 +62,8 @@ class ProcessEngine:
         self._error: str | None = "the model is loading"
         self._fatal = False
         self._closing = False
+        self._silent_s = 0.0  # for how long the child has said nothing while we listened
+        self._spare = Spare(settings.spare, lambda: Child(settings, self._logging))
         self._supervisor = threading.Thread(target=self._supervise, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -84,9 +91,26 @@ class ProcessEngine:
         reply(window, self._gone(), Timing())
 
     def health(self) -> Health:
-        up = self._child is not None
-        error = None if up else self._error
+        with self._lock:
+            up = self._child is not None
+            error = (self._late() if up else None) or self._error
+        up = up and error is None
         return Health(up, len(self._held), self._restarts, error, self._fatal, dict(self._fallbacks))
+
+    def _late(self) -> str | None:
+        """That the child gives no answers, in words: half as long as would have it replaced. Needs the lock."""
+        held = self._held.values()
+        oldest_s = next((h.sent_s for h in held if h.sent and not h.window.background), float("inf"))
+        waited_s = max(time.monotonic() - oldest_s, self._silent_s)
+        return (
+            f"the model has not answered for {waited_s:.1f} s"
+            if waited_s > max(self._hang_s / 2, LATE_S)
+            else None
+        )
+
+    @property
+    def _hang_s(self) -> float:
+        return self._settings.hang_s or (self._spec.hang_s if self._spec else LOAD_S)
 
     def close(self) -> None:
         self._closing = True
@@ -108,16 +132,18 @@ class ProcessEngine:
             log.error("%s (restart %d, %d windows held)", self._error, self._restarts, len(self._held))
             self._suspect()
             # At once after a long life; ever slower when it dies at the start.
-            backoff_s = 0.0 if time.monotonic() - began > 10 else min(MAX_BACKOFF_S, 2 * backoff_s + 0.1)
+            lasted = time.monotonic() - began > 10 or self._spare.ready
+            backoff_s = 0.0 if lasted else min(MAX_BACKOFF_S, 2 * backoff_s + 0.1)
             self._sleep(backoff_s)
+        self._spare.close()
         self._answer_all()
 
     def _one_life(self) -> str:
-        """Start a child and serve with it until it has ended; says why it has."""
-        child = None
+        """Serve with the spare, or else with a new child, until it has ended; says why it has."""
+        child, spec = None, None
         try:
-            child = Child(self._settings, self._logging)
-            return self._serve(child)
+            child, spec = self._spare.take() or (Child(self._settings, self._logging), None)
+            return self._serve(child, spec)
         except NoPlace as hopeless:
             self._error, self._fatal = str(hopeless), True
             return str(hopeless)
@@ -127,25 +153,25 @@ class ProcessEngine:
         finally:
             with self._lock:
                 self._child = None
+                self._error = self._error or "the model process is being replaced"
             if child:
                 child.kill()
 
-    def _serve(self, child: Child) -> str:
-        """Receive until the child ends or has to be ended; says why."""
-        patience_s = LOAD_S
-        last_word = time.monotonic()
-        next_tick = 0.0
+    def _serve(self, child: Child, spec: ModelSpec | None) -> str:
+        """Receive until the child ends or has to be ended; says why. `spec`: it has loaded its model already."""
+        self._silent_s, listened_s, next_tick = 0.0, time.monotonic(), 0.0
+        if spec is not None:
+            self._welcome(child, spec)
         while not self._closing:
             message = child.receive(TICK_S)
             now = time.monotonic()
-            if message is not None:
-                last_word = now
+            self._silent_s = 0.0 if message else self._silent_s + min(now - listened_s, LAPSE_S)
+            listened_s = now
             if isinstance(message, Answers):
                 self._count_fallbacks(message.fallbacks)
                 for ticket, answer, timing in message.items:
                     self._answer(ticket, answer, timing)
             elif isinstance(message, Ready):
-                patience_s = self._settings.hang_s
                 self._welcome(child, message.spec)
             elif isinstance(message, Fatal):
                 self._error, self._fatal = message.message, True
@@ -156,8 +182,11 @@ class ProcessEngine:
             self._answer_overdue(now)
             if (status := child.ended()) is not None:
                 return status
-            if now - last_word > patience_s:
-                return f"no word for {patience_s:g} s"
+            limit_s = self._hang_s if self._child else LOAD_S
+            if self._silent_s > limit_s:
+                return f"no word for {limit_s:g} s"
+            if self._child:
+                self._spare.look(now)
         return "closed"
 
     def _count_fallbacks(self, counts: dict[str, int]) -> None:
@@ -174,7 +203,7 @@ class ProcessEngine:
         log.info("model %s on %s (%s), process %d", spec.name, spec.device, spec.dtype, child.pid)
 
     def _send(self, child: Child, ticket: int, held: _Held) -> None:
-        held.sent = True
+        held.sent, held.sent_s = True, time.monotonic()
         child.send(ticket, held.window, held.submitted_s)
 
     def _send_waiting(self) -> None:

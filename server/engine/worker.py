@@ -39,7 +39,8 @@ log = logging.getLogger("engine")
 
 
 def main(settings: dict[str, Any]) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, a closed terminal: the parent ends this process
+        signal.signal(number, signal.SIG_IGN)
     logs.configure(settings["log_level"], settings["log_format"])
     context = zmq.Context()
     windows, answers = context.socket(zmq.PULL), context.socket(zmq.PUSH)

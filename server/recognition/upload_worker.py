@@ -78,7 +78,8 @@ class _ParentsEngine:
 
 
 def main(fd: int, hand_fd: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, a closed terminal: the parent ends this process
+        signal.signal(number, signal.SIG_IGN)
     os.nice(NICE)
     end, hand = socket.socket(fileno=fd), socket.socket(fileno=hand_fd)
     for one in (end, hand):
@@ -156,6 +157,7 @@ def _listen(pipe: Pipe, engine: _ParentsEngine, jobs: queue.SimpleQueue[Said]) -
         os._exit(0)
     except BaseException:
         log.exception("this process cannot hear its parent any more")
+        logs.flush()
         os._exit(1)
 
 

@@ -58,6 +58,7 @@ class Compact:
             can_say=can_say,
             embedding_size=net.config.embedding_size,
             mixed_frames=HOP_FRAMES,
+            hang_s=5.0,  # a full batch takes a tenth of a second
         )
 
     def score(self, windows: list[Window]) -> list[FrameScores]:

@@ -27,6 +27,7 @@ class FakeModel:
             state_size=1,
             can_say=("angry", "neutral"),
             embedding_size=2,
+            hang_s=5.0,
         )
 
     def score(self, windows: list[Window]) -> list[FrameScores]:

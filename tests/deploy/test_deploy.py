@@ -87,6 +87,18 @@ def test_containers_fit_together() -> None:
     assert given | set(re.findall(r"\bEMOTION_\w+(?==)", dockerfile)) <= sections
 
 
+def test_nothing_is_published_with_a_password_that_everybody_knows() -> None:
+    """Grafana was, with admin/admin, to whoever reached EMOTION_BIND."""
+    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    grafana = yaml.safe_load(text)["services"]["grafana"]["environment"]
+    assert grafana["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_PASSWORD:?"), "compose ends without it"
+    server = yaml.safe_load(text)["services"]["server"]["environment"]
+    assert server["EMOTION_SERVER__OPEN"] == "${EMOTION_OPEN:-false}"
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    for name in set(re.findall(r"\$\{(\w+)", text)):
+        assert f"`{name}`" in page, f"{name} is explained"
+
+
 def _keys(section: str) -> list[str]:
     annotation: Any = Config.model_fields[section].annotation
     return list(annotation.model_fields)

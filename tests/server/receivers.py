@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +28,7 @@ class Post:
         return orjson.loads(self.body)
 
 
-Reply = tuple[int, bytes]  # status, body
+Reply = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]  # status, body, headers
 
 
 class Receiver:
@@ -42,8 +44,10 @@ class Receiver:
                 receiver.posts.append(Post(time.monotonic(), self.path, dict(self.headers), body))
                 number = len(receiver.posts) - 1
                 time.sleep(delay_s)
-                status, said = answer(number)
+                status, said, *more = answer(number)
                 self.send_response(status)
+                for name, value in (more[0] if more else {}).items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(said)))
                 if status == 302:
                     self.send_header("Location", f"{receiver.url}/elsewhere")
@@ -65,3 +69,30 @@ class Receiver:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class Trickle:
+    """Takes a connection and answers with one byte of a header at a time, for ever."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                self.taken += 1
+                threading.Thread(target=self._drip, args=(connection,), daemon=True).start()
+
+    def _drip(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while True:
+                connection.sendall(b"a")
+                time.sleep(0.05)
+
+    def close(self) -> None:
+        self._listening.close()

@@ -88,7 +88,7 @@ def test_everybody_hears_of_an_alert(
     counted = metrics(alerting)
     assert counted['emotion_alerts_total{level="critical",rule="loud"}'] >= 1
     assert counted['emotion_alerts_total{level="warning",rule="never"}'] == 0
-    assert f"session={session_id} rule=loud state=raised" in alerting.log()
+    eventually(lambda: f"session={session_id} rule=loud state=raised" in alerting.log(), "it is in the log")
     assert first["message"] not in alerting.log(), "it holds a score"
 
 

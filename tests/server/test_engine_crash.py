@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import pytest
 from tests.conftest import Server
 from tests.server import ledger
 from tests.server.clients import Client, eventually
-from tests.server.conftest import MODES, engine_of, metrics, no_traceback, running
+from tests.server.conftest import MODES, children_of, engine_of, metrics, no_traceback, running
 from tests.server.test_scores import from_file
 
 Connect = Callable[..., Client]
@@ -64,6 +65,50 @@ def test_a_model_that_hangs_is_replaced(connect: Connect, demo_pcm: bytes) -> No
         assert client.stop()["lost_ms"] == 0
         ledger.of_client(client.heard, session_id).balance()
         assert not engine.is_running() and engine_of(server).pid != engine.pid
+        no_traceback(server.log())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("spare", [False, True])
+@pytest.mark.parametrize("ending", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_model_that_freezes_or_dies_under_streams_costs_no_frame(
+    mode: str, spare: bool, ending: signal.Signals, connect: Connect, demo_pcm: bytes
+) -> None:
+    """A frozen one was not noticed for 20 s, in which a fifth of the speech was lost and /readyz said 200."""
+    with running(model__name="fake", server__async_mode=mode, engine__spare=spare) as server:
+        if spare:
+            eventually(lambda: "a spare process has loaded" in server.log(), "there is a spare")
+        before = children_of(server, "server.engine.worker")
+        assert len(before) == 1 + spare
+        clients = [connect(server) for _ in range(10)]
+        ids = [client.start()["session_id"] for client in clients]
+        with ThreadPoolExecutor(10) as pool:
+            speaking = [pool.submit(c.speak, demo_pcm[: 12 * 32_000], 3_200, 1) for c in clients]
+            for client in clients:
+                client.wait_for("emotion_result")
+            first = min(before, key=lambda child: child.create_time())
+            first.send_signal(ending)
+            if ending == signal.SIGSTOP:
+                eventually(lambda: server.get("/readyz")[0] == 503, "it is noticed", 4.5)
+                assert first.is_running() and metrics(server)["emotion_engine_up"] == 0
+            eventually(lambda: not first.is_running() or first.status() == "zombie", "it is replaced")
+            eventually(lambda: server.get("/readyz")[0] == 200, "the model answers again")
+            for done in speaking:
+                done.result()
+        for client, session_id in zip(clients, ids, strict=True):
+            summary = client.stop(session_id=session_id)
+            book = ledger.of_client(client.heard, session_id)
+            book.balance()
+            assert summary["lost_ms"] == 0 and not book.lost and len(book.scored) == summary["frames"] > 500
+        found = metrics(server)
+        assert found["emotion_engine_restarts_total"] == 1 and found["emotion_engine_up"] == 1
+        if spare:
+            (second,) = [child for child in before if child.pid != first.pid]
+            assert second.is_running(), "the spare took over"
+            eventually(
+                lambda: len(children_of(server, "server.engine.worker")) == 2, "there is a new spare", 60
+            )
         no_traceback(server.log())
 
 

@@ -67,6 +67,34 @@ def test_five_who_are_speaking_get_everything_and_their_summaries(
     no_traceback(server.log())
 
 
+def test_a_closed_terminal_ends_it_in_order(connect: Connect, demo_pcm: bytes) -> None:
+    """The kernel then sends SIGHUP to all of its processes, the model's too."""
+    ours, theirs = os.openpty()
+    server = Server(model__name="fake", of_terminal=theirs)
+    os.close(theirs)
+    client = connect(server)
+    session_id = client.start()["session_id"]
+    client.speak(demo_pcm[:64_000])
+    os.close(ours)
+    assert client.wait_for("session_summary")["reason"] == "shutdown"
+    assert server.process.wait(15) == 0
+    book = ledger.of_client(client.heard, session_id)
+    book.balance()
+    assert book.scored and not book.lost
+
+
+def test_one_that_was_told_to_outlive_its_terminal_does(connect: Connect) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        server = Server(model__name="fake")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    server.process.send_signal(signal.SIGHUP)
+    client = connect(server)
+    assert client.start()["ok"] and client.stop()["reason"] == "stop"
+    assert server.stop() == 0
+
+
 def test_while_it_shuts_down_nobody_new_is_let_in(mode: str, connect: Connect, demo_pcm: bytes) -> None:
     server = Server(model__name="fake", server__async_mode=mode, server__drain_s=4)
     speaking, late, resuming = connect(server), connect(server), connect(server)

@@ -20,6 +20,7 @@ from stream.types import JsonDict
 from tests.conftest import ROOT, free_port
 from tests.server.clients import eventually
 from tests.server.receivers import Receiver as Http
+from tests.server.receivers import Trickle
 
 ALERT: JsonDict = {
     "session_id": "s1",
@@ -160,6 +161,50 @@ def test_too_many_waiting_are_dropped_oldest_first(monkeypatch: pytest.MonkeyPat
     server.wait(6)
     sending.ends(sent=6, dropped=7)
     assert [post.json["at_ms"] for post in server.posts][1:] == [7, 8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("wish", ["\xb2", "-5", "1e9", "9" * 400, "nan", "Wed, 99 Foo", "soon", ""])
+def test_no_retry_after_ends_the_thread(http: Http_, wish: str) -> None:
+    """ "²" is a digit to Python and no number: its thread died of it, and nobody counted."""
+    server = http(lambda n: (503, b"", {"Retry-After": wish}) if n == 0 else (200, b"{}"))
+    sending = Sending(server.url)
+    sending.offer()
+    sending.ends(retried=1, sent=1)
+    sending.offer()
+    sending.ends(retried=1, sent=2)
+
+
+def test_retry_after_holds_seconds_or_a_date_within_bounds() -> None:
+    read = webhooks.retry_after_s
+    now_s = 1_800_000_000.0
+    assert read("7", now_s) == 7 and read(" 0 ", now_s) == 0
+    assert read("Fri, 15 Jan 2027 08:00:20 GMT", now_s) == 20
+    assert read("Fri, 15 Jan 2027 07:00:00 GMT", now_s) == 0, "a moment that has passed"
+    assert read("86400", now_s) == read("Fri, 15 Jan 2038 08:00:00 GMT", now_s) == webhooks.LONGEST_PAUSE_S
+    assert read("٣", now_s) == read("1.5", now_s) == read(None, now_s) == 0
+
+
+def test_the_time_for_a_try_is_total_however_the_answer_drips() -> None:
+    server = Trickle()
+    sending = Sending(server.url, attempts=2, timeout_s=0.4)
+    began = time.monotonic()
+    sending.offer()
+    sending.ends(retried=1, gave_up=1)
+    assert time.monotonic() - began >= 0.8 and server.taken == 2
+    server.close()
+
+
+def test_a_fault_of_ours_is_counted_and_the_next_alert_has_its_turn(
+    http: Http_, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = http(lambda n: (503 if n == 0 else 200, b""))
+    sending = Sending(server.url)
+    monkeypatch.setattr(webhooks, "FIRST_PAUSE_S", None)  # as a mistake in computing the pause would
+    sending.offer()
+    sending.ends(retried=1, failed=1)
+    sending.offer()
+    sending.ends(retried=1, failed=1, sent=1)
+    assert "TypeError" in caplog.text
 
 
 def test_receivers_choose_rules_levels_and_ends(http: Http_) -> None:
