@@ -82,6 +82,7 @@ CODES = {
     "UNSUPPORTED_MEDIA",
     "NO_AUDIO",
     "BUSY",
+    "NO_ROOM",
     "NOT_FOUND",
     "INTERNAL",
 }
