@@ -85,6 +85,7 @@ CODES = {
     "UNSUPPORTED_MEDIA",
     "NO_AUDIO",
     "BUSY",
+    "NO_ROOM",
     "NOT_FOUND",
     "INTERNAL",
 }
