@@ -48,6 +48,7 @@ class Application:
     uploads: Uploads
     recorder: Recorder
     announcer: Announcer
+    metrics: Metrics
 
 
 def build(config: Config, engine: Engine, labels: Taught | None = None) -> Application:
@@ -78,7 +79,7 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
     uploads = Uploads(config, Recognisers(config, engine), metrics)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
-    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer)
+    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer, metrics)
 
 
 def serve(config: Config) -> int:
@@ -94,12 +95,13 @@ def serve(config: Config) -> int:
     app = build(config, engine, labels)
     where = config.server
     try:
-        http, port = hub.http_server(
-            where.async_mode, where.host, where.port, app.flask, 4 * config.limits.max_connections + 1000
+        http, port, connections = hub.http_server(
+            where.async_mode, where.host, where.port, app.flask, _floor(config), app.metrics.cut
         )
     except OSError as taken:
         log.error("cannot listen on %s:%d: %s (choose another with --port)", where.host, where.port, taken)
         return 1
+    app.metrics.sockets.set_function(lambda: float(len(connections)))
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -126,6 +128,20 @@ def serve(config: Config) -> int:
     fatal = _run(config, engine, app, labels, stop, port)
     _end(config, app, engine, http)
     return 1 if fatal or broken else 0
+
+
+def _floor(config: Config) -> hub.Floor:
+    """What connections may take below any message."""
+    limits = config.limits
+    return hub.Floor(
+        connections=limits.sockets,
+        per_peer=limits.sockets_per_peer or limits.sockets // 2,
+        half_open=limits.max_connections,
+        head_s=limits.head_timeout_s,
+        body_s=limits.body_timeout_s,
+        body_rate=limits.body_bytes_per_s,
+        excess_per_s=limits.excess_per_s,
+    )
 
 
 def _allow_files(connections: int) -> None:

@@ -17,6 +17,8 @@ Connect = Callable[..., Client]
 DTYPES = ("float32", "bfloat16")  # as the processor likes
 NAMES = {
     "emotion_connections": "gauge",
+    "emotion_connections_cut": "counter",
+    "emotion_sockets": "gauge",
     "emotion_sessions": "gauge",
     "emotion_desks": "gauge",
     "emotion_audio_seconds": "counter",
