@@ -168,16 +168,20 @@ class Connections:
                 return
             self._whole(me)
             me.gone = True
-            now, key = time.monotonic(), (me.peer, why)
-            tell = now - self._told.get(key, -math.inf) > TELL_S
-            if tell:
-                if len(self._told) > 1000:
-                    self._told.clear()
-                self._told[key] = now
         self._on_cut(why)
-        if tell:  # a crowd of the same is one line; the metric counts them all
-            log.warning("connection closed: %s", why.replace("_", " "), extra={"peer": me.peer})
+        self.tell(me.peer, f"connection closed: {why.replace('_', ' ')}")
         me.shut()
+
+    def tell(self, peer: str, what: str) -> None:
+        """A line in the log; of the same again and again one in ten seconds, since metrics count them all."""
+        now, key = time.monotonic(), (peer, what)
+        with self._lock:
+            if now - self._told.get(key, -math.inf) < TELL_S:
+                return
+            if len(self._told) > 1000:
+                self._told.clear()
+            self._told[key] = now
+        log.warning("%s", what, extra={"peer": peer})
 
     def watch(self) -> None:
         """Keep the deadlines, from a thread of its own."""

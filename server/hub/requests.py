@@ -6,7 +6,6 @@ may look like; what is read in two ways by two servers (request smuggling) is re
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Iterator
@@ -20,8 +19,6 @@ from typing import Any
 
 from server.hub.connections import LINGER_S, OPS, Connection, Connections
 from server.limits import Turn
-
-log = logging.getLogger("server")
 
 LINE = 4096  # bytes of a chunk's size, its extensions included, and of a trailer
 TRAILERS = 64  # lines
@@ -196,7 +193,10 @@ class Guarded:
             self.close_connection = True
             return
         self._me.limit(self.connections.floor.head_s, "slow")
-        super().handle_one_request()  # type: ignore[misc]
+        try:
+            super().handle_one_request()  # type: ignore[misc]
+        except OSError:  # it has gone, or was cut off
+            self.close_connection = True
         self._give_way()
 
     def parse_request(self) -> bool:
@@ -231,4 +231,5 @@ class Guarded:
 
     def log_message(self, format: str, *args: object) -> None:
         """What is no HTTP at all."""
-        log.info("not served: %s", (format % args)[:100], extra={"peer": self._me.peer})
+        if not self._me.gone:
+            self.connections.tell(self._me.peer, f"not served: {(format % args)[:100]}")

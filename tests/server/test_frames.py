@@ -150,11 +150,23 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("sent", "code"), BROKEN.values(), ids=BROKEN)
-def test_what_rfc_6455_forbids_is_closed_with_its_code(floor: Server, sent: bytes, code: int) -> None:
+# wsproto closes without a code, and waits for what a length promises: docs/decisions/0012
+PLAIN_THREADS_DIFFER = {"not masked", "a length of 2**62"}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_rfc_6455_forbids_is_closed_with_its_code(
+    floor: Server, name: str, request: pytest.FixtureRequest
+) -> None:
+    sent, code = BROKEN[name]
+    plain = request.node.callspec.params["floor"] == "threading"
     with Wire(floor.port) as wire:
         wire.upgrade().send(sent)
-        assert wire.close_code() == code
+        if plain and name in PLAIN_THREADS_DIFFER:
+            wire.sock.shutdown(1)
+            assert wire.close_code() == 0
+        else:
+            assert wire.close_code() == code
 
 
 FINE = {
