@@ -1,8 +1,8 @@
 """Strangers beside ten who speak: what each attack does to a server, as one table.
 
 For every attack a fresh server, ten live streams at the pace of speech, and somebody who asks /healthz four times
-a second. Shown are the longest wait for /healthz, the worst latency of a live result, whether the ten sets of books
-are right, the memory and the descriptors of the server process. `--tree` names another checkout, such as the code
+a second. Shown are the longest wait for /healthz, the worst latency of a live result, whether the ten sets of
+books are right, the memory and the descriptors of the process. `--tree` names another checkout, such as the code
 as it was.
 """
 

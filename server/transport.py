@@ -227,9 +227,9 @@ def _take_post(self: Socket, environ: dict[str, Any]) -> None:
                 return
             self.receive(packet)
             turn.over()
-    except EngineIOError:
-        raise
-    except Exception as wrong:
+    except (
+        Exception
+    ) as wrong:  # closed by us: engineio's way waits until all that was to be sent has been polled
         bounds.cut(self, "malformed", f"not Engine.IO packets: {str(wrong)[:80]}")
         raise EngineIOError() from None
 

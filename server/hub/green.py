@@ -10,6 +10,7 @@ import logging
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import eventlet
@@ -103,6 +104,16 @@ class _Handler(Guarded, wsgi.HttpProtocol):  # type: ignore[misc]
     def _give_way() -> None:
         eventlet.sleep(0)
 
+    _input: _Input | None = None  # of the request that is being served
+
+    def handle_one_request(self) -> None:
+        self._input = None
+        super().handle_one_request()
+        if self.close_connection and self._input is not None and not self._me.gone:
+            # Closing with something unread would reset the connection, and the answer might never be read.
+            with suppress(OSError):
+                self._input.discard()
+
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
         theirs = environ["eventlet.input"]
@@ -115,6 +126,7 @@ class _Handler(Guarded, wsgi.HttpProtocol):  # type: ignore[misc]
             theirs.chunked_input,
         )
         ours.body = self._body()
+        self._input = ours
         environ["wsgi.input"] = environ["eventlet.input"] = ours
         environ[CONNECTION] = (self.connections, self._me)
         return environ

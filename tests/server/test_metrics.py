@@ -50,6 +50,7 @@ NAMES = {
     "emotion_model_info": "gauge",
 }
 LABELS = {
+    "emotion_connections_cut_total": {"reason"},
     "emotion_files_total": {"result"},
     "emotion_frames_total": {"emotion"},
     "emotion_requests_total": {"endpoint", "status"},
