@@ -51,7 +51,7 @@ class Row:
 
 
 class Prober(threading.Thread):
-    """Asks /healthz again and again, and looks at the process meanwhile."""
+    """Asks /healthz again and again; another thread looks at the process meanwhile."""
 
     def __init__(self, port: int, pid: int) -> None:
         super().__init__(daemon=True)
@@ -61,9 +61,13 @@ class Prober(threading.Thread):
         self.failed = 0
         self.most = 0  # bytes
 
-    def run(self) -> None:
-        while not self.over.wait(0.25):
+    def _weigh(self) -> None:
+        while not self.over.wait(0.1):
             self.most = max(self.most, self._process.memory_info().rss)
+
+    def run(self) -> None:
+        threading.Thread(target=self._weigh, daemon=True).start()
+        while not self.over.wait(0.25):
             began = time.monotonic()
             if not asked(self._port, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
                 self.failed += 1

@@ -88,6 +88,8 @@ class PlainWebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
         self.environ = environ
         self.ws = _WebSocket(environ, max_message_size=BEFORE_JOINING)
         self.app(self)
+        connection_of(environ)[1].close_soon()
+        self.ws.thread.join(LINGER_S + 1)  # it may be about to say why it closes
         raise ConnectionError  # tells werkzeug that this was no HTTP
 
     @property
