@@ -146,8 +146,12 @@ class Bounds:
     def cut(self, transport: Any, why: str, words: str) -> None:
         if transport.closed or transport.closing:
             return
-        log.info("connection closed: %s", words, extra={"peer": self.peer})
-        self.on_cut(why)
+        if why == "flood" and self.ws is not None:  # no last words, and nothing more is read
+            connections, me = hub.connection_of(self.ws.environ)
+            connections.cut(me, why)
+        else:
+            log.info("connection closed: %s", words, extra={"peer": self.peer})
+            self.on_cut(why)
         transport.close(wait=False)
 
 

@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import math
 import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -65,10 +66,15 @@ class Connection:
         """It is over: what we said last may still be read."""
         self.due, self.why = min(self.due, time.monotonic() + LINGER_S), ""
 
-    def shut(self) -> None:
-        """Both directions, at once: whoever waits for this socket wakes up, and what still comes is refused."""
+    def shut(self, reset: bool = False) -> None:
+        """Both directions, at once: whoever waits for this socket wakes up, and what still comes is refused.
+
+        `reset`: nor does the kernel go on waiting for a peer that does not end its side.
+        """
         self.gone = True
         with suppress(OSError):  # the peer was faster
+            if reset:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.sock.shutdown(socket.SHUT_RDWR)
 
 
@@ -170,7 +176,7 @@ class Connections:
             me.gone = True
         self._on_cut(why)
         self.tell(me.peer, f"connection closed: {why.replace('_', ' ')}")
-        me.shut()
+        me.shut(reset=True)
 
     def tell(self, peer: str, what: str) -> None:
         """A line in the log; of the same again and again one in ten seconds, since metrics count them all."""
@@ -198,7 +204,7 @@ class Connections:
                     else:
                         with self._lock:
                             self._whole(me)
-                        me.shut()
+                        me.shut(reset=True)
                 elif me.sock.fileno() < 0:  # no handler was ever started for it
                     self.forget(me.sock)
 
