@@ -201,7 +201,7 @@ class _WebSocket(websocket.RFC6455WebSocket):  # type: ignore[misc]
 
     def _recv_frame(self, message: Any = None) -> Any:
         """One frame of RFC 6455, 5.2; `message`: what it goes on, if it is a fragment."""
-        if self.websocket_closed:
+        if self.websocket_closed or self._me.gone:
             raise websocket.ConnectionClosedError()
         if time.monotonic() - self._turn > TURN_S:  # its turn is over: the others
             eventlet.sleep(0)
