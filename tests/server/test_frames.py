@@ -11,13 +11,13 @@ import pytest
 
 from tests.conftest import Server
 from tests.server.clients import Client, base64_of, eventually
-from tests.server.conftest import MODES, metrics, no_traceback, running
+from tests.server.conftest import EVENTLET_FIRST, metrics, no_traceback, running
 from tests.server.wires import BINARY, CLOSE, HANDSHAKE, PING, PONG, TEXT, Wire, fragments, frame
 
 MB = 1_000_000
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=EVENTLET_FIRST)
 def floor(request: pytest.FixtureRequest) -> Iterator[Server]:
     """As shipped, with the model of the tests."""
     with running(model__name="fake", server__async_mode=request.param) as server:
@@ -25,7 +25,7 @@ def floor(request: pytest.FixtureRequest) -> Iterator[Server]:
         no_traceback(server.log())
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=EVENTLET_FIRST)
 def patient(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Closes nobody for what comes too often: whoever floods it goes on."""
     with running(

@@ -12,13 +12,13 @@ import pytest
 
 from tests.conftest import Server
 from tests.server.clients import eventually
-from tests.server.conftest import MODES, metrics, no_traceback, running
+from tests.server.conftest import EVENTLET_FIRST, metrics, no_traceback, running
 from tests.server.wires import Wire
 
 MB = 1_000_000
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=EVENTLET_FIRST)
 def hasty(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A second for a head and for a body, 40 half requests, 60 connections of one address."""
     with running(
