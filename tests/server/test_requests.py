@@ -130,7 +130,9 @@ def test_a_body_has_a_least_speed(hasty: Server) -> None:
         assert wire.dribble(b"--b\r\n"), "given up"
 
 
-def test_pipelined_requests_without_a_pause_do_not_keep_others_waiting(hasty: Server) -> None:
+def test_pipelined_requests_without_a_pause_do_not_keep_others_waiting(
+    hasty: Server, request: pytest.FixtureRequest
+) -> None:
     over = threading.Event()
     with Wire(hasty.port) as wire:
 
@@ -149,7 +151,8 @@ def test_pipelined_requests_without_a_pause_do_not_keep_others_waiting(hasty: Se
         with contextlib.suppress(OSError):
             wire.sock.shutdown(2)
         pouring.join()
-        assert not over_early or "threading" in hasty.log(), "answered while it goes on"
+        plain = request.node.callspec.params["hasty"] == "threading"  # closes after one request
+        assert plain or not over_early, "answered while it goes on"
 
 
 def _drain(sock: socket.socket) -> None:
