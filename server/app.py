@@ -22,6 +22,7 @@ from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.hosts import guard
 from server.metrics import Metrics
+from server.peer import Proxies
 from server.recognition.recognition_routes import add_recognition_routes
 from server.recognition.upload_pool import Recognisers
 from server.recognition.uploads import Uploads
@@ -52,6 +53,7 @@ class Application:
     recorder: Recorder
     announcer: Announcer
     refusals: Refusals
+    metrics: Metrics
 
 
 def build(config: Config, engine: Engine, labels: Taught | None = None) -> Application:
@@ -85,7 +87,7 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
-    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer, refusals)
+    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer, refusals, metrics)
 
 
 def serve(config: Config) -> int:
@@ -104,12 +106,13 @@ def serve(config: Config) -> int:
     app = build(config, engine, labels)
     where = config.server
     try:
-        http, port = hub.http_server(
-            where.async_mode, where.host, where.port, app.flask, 4 * config.limits.max_connections + 1000
+        http, port, connections = hub.http_server(
+            where.async_mode, where.host, where.port, app.flask, _floor(config), app.metrics.cut
         )
     except OSError as taken:
         log.error("cannot listen on %s:%d: %s (choose another with --port)", where.host, where.port, taken)
         return 1
+    app.metrics.sockets.set_function(lambda: float(len(connections)))
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -137,6 +140,21 @@ def serve(config: Config) -> int:
     fatal = _run(config, engine, app, labels, stop, port)
     _end(config, app, engine, http)
     return 1 if fatal or broken else 0
+
+
+def _floor(config: Config) -> hub.Floor:
+    """What connections may take below any message."""
+    limits = config.limits
+    return hub.Floor(
+        connections=limits.sockets,
+        per_peer=limits.sockets_per_peer or limits.sockets // 2,
+        half_open=limits.max_connections,
+        head_s=limits.head_timeout_s,
+        body_s=limits.body_timeout_s,
+        body_rate=limits.body_bytes_per_s,
+        excess_per_s=limits.excess_per_s,
+        shared=Proxies(config.server.trusted_proxies).trust,
+    )
 
 
 def _allow_files(connections: int) -> None:

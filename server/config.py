@@ -142,9 +142,19 @@ class Limits(_Section):
     ahead_s: float = Field(12, gt=0)  # audio a client may send ahead of real time
     catch_up: float = Field(1.5, ge=1, le=100)  # times real time at which that allowance comes back
     messages_per_s: float = Field(500, gt=0)  # per connection
+    excess_per_s: float = Field(20, gt=0)  # pings, no-ops, refused events, per connection; a flood closes it
+    sockets_per_peer: int | None = Field(None, ge=8)  # TCP connections of one address; null: half of all
+    head_timeout_s: float = Field(10, gt=0)  # for a request's line and headers, a WebSocket's handshake
+    body_timeout_s: float = Field(20, gt=0)  # for a request's body, plus what body_bytes_per_s allows
+    body_bytes_per_s: float = Field(500, gt=0)  # slower bodies are given up
     idle_timeout_s: float = Field(60, gt=0)  # a session without audio for this long is closed
     resume_s: float = Field(10, ge=0)  # a session whose connection broke waits this long for it
     outbox_events: int = Field(1000, ge=10)  # results kept for a client that is slow or away
+
+    @property
+    def sockets(self) -> int:
+        """TCP connections, in all: of clients, of pages and of those who have not said yet what they want."""
+        return 4 * self.max_connections + 1000
 
 
 class Files(_Section):

@@ -52,6 +52,7 @@ FILE_RESULTS = (
     "INTERNAL",
 )
 RECORD_RESULTS = ("saved", "incomplete", "failed")
+CUTS = ("flood", "too_long", "malformed", "slow", "crowded")  # why a connection was closed
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -63,6 +64,12 @@ class Metrics:
         self.registry = r = CollectorRegistry()
         r.register(Gpus())
         self.connections = Gauge("emotion_connections", "Open client connections", registry=r)
+        self.sockets = Gauge("emotion_sockets", "Open TCP connections, whatever they are for", registry=r)
+        self._cuts = Counter(
+            "emotion_connections_cut", "Connections closed for what they did", ["reason"], registry=r
+        )
+        for reason in CUTS:
+            self._cuts.labels(reason)
         self.sessions = Gauge("emotion_sessions", "Open sessions", registry=r)
         self.desks = Gauge("emotion_desks", "Call-centre desks that watch", registry=r)
         self.channels = Gauge("emotion_channels", "Channels of open sessions that are scored", registry=r)
@@ -150,6 +157,9 @@ class Metrics:
 
     def error(self, code: str) -> None:
         self._errors.labels(code).inc()
+
+    def cut(self, reason: str) -> None:
+        self._cuts.labels(reason).inc()
 
     def lost(self, code: str, seconds: float) -> None:
         self._lost.labels(code).inc(seconds)

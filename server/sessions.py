@@ -41,6 +41,7 @@ class Sessions:
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
         self._current: dict[str, str] = {}  # sid → the session meant when none is named
+        self._deprived: set[str] = set()  # sids whose session ended, or went to another, without their doing
         self._reaped: set[str] = set()  # sessions that are being closed by `reap`
         self.draining = False
         metrics.sessions.set_function(lambda: float(len(self._open)))
@@ -62,6 +63,7 @@ class Sessions:
                 old = self._owner[session.session_id]
                 if old is not None and old != sid and self._current.get(old) == session.session_id:
                     del self._current[old]
+                    self._deprived.add(old)
                 self._own(sid, session, client, request.received)
                 return session, True, spec
             if request.session_id in self._open:
@@ -90,6 +92,18 @@ class Sessions:
         log.info("session opened", extra={"session": session_id})
         return session, False, spec
 
+    def start_unasked(self, sid: str, client: Client) -> LiveSession:
+        """Open a session with the defaults for a connection that speaks without a start.
+
+        Not where it had one that is gone: it may have declared another encoding. Raises NOT_YOUR_SESSION then.
+        """
+        if sid in self._deprived:
+            raise ClientError(
+                "NOT_YOUR_SESSION",
+                "this connection's session has ended or was taken up by another; send start to open one",
+            )
+        return self.start(sid, client, wire.parse_start(None))[0]
+
     def find(self, sid: str, session_id: str | None) -> LiveSession | None:
         """The session that `sid` means; None when it names none and has none. Raises NOT_YOUR_SESSION."""
         with self._lock:
@@ -113,6 +127,8 @@ class Sessions:
             owner = self._owner.pop(session.session_id)
             if owner is not None and self._current.get(owner) == session.session_id:
                 del self._current[owner]
+                if reason != "stop":
+                    self._deprived.add(owner)
         summary = session.close(reason)
         spoken = {
             "reason": reason,
@@ -127,6 +143,7 @@ class Sessions:
         """Keep what `sid` owned for a while: connections break, and people come back."""
         with self._lock:
             self._current.pop(sid, None)
+            self._deprived.discard(sid)
             for session_id in [s for s, owner in self._owner.items() if owner == sid]:
                 self._owner[session_id] = None
                 self._open[session_id].detach()
@@ -199,4 +216,5 @@ class Sessions:
     def _own(self, sid: str, session: LiveSession, client: Client, received: int | None = None) -> None:
         self._owner[session.session_id] = sid
         self._current[sid] = session.session_id
+        self._deprived.discard(sid)
         session.attach(client, received)

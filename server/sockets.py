@@ -26,14 +26,13 @@ from server.metrics import Metrics
 from server.peer import peer
 from server.refusals import Refusals
 from server.sessions import Sessions
-from server.transport import Strangers, TextPacket, harden, require_websocket_13
+from server.transport import Strangers, TextPacket, bounds_of, harden, message_room, require_websocket_13
 from stream.types import LABELS, JsonDict
 
 log = logging.getLogger("sockets")
 for _name in ("sockets.socketio", "sockets.engineio"):
     logging.getLogger(_name).setLevel(logging.ERROR)  # below it they tell of every packet
 
-MESSAGE_ROOM = 2 * 8_000_000  # above any chunk limit, so that a chunk too large is refused with words, by us
 UNREAD = 256  # packets waiting in a connection, answers to its own messages included, before it is closed
 STRANGE_S = 10  # how long a connection may take to join a namespace
 BACKLOG = 64  # packets waiting in a connection before its client counts as slow
@@ -65,6 +64,11 @@ class _Connection:
     def keeps_up(self) -> bool:
         return self.unsent() < BACKLOG
 
+    def too_many_mistakes(self) -> bool:
+        """Count one; True when they are so many that the connection is closed."""
+        found = bounds_of(self._server, self._server.manager.eio_sid_from_sid(self.sid, "/"))
+        return found is not None and found[1].over(found[0])
+
     def drop(self) -> None:
         """Disconnect it, in the background: the caller may hold locks that a disconnect needs too."""
         self._server.start_background_task(self._disconnect)
@@ -92,13 +96,15 @@ class Sockets:
         self._config, self._sessions, self._metrics = config, sessions, metrics
         self._refusals = refusals
         self._connections: dict[str, _Connection] = {}
+        limits = config.limits
+        room = message_room(limits.max_chunk_bytes)
         self.io = SocketIO(
             app,
             async_mode=config.server.async_mode,
             # One client's events one after the other: python-socketio's default lets chunks overtake each other.
             async_handlers=False,
             cors_allowed_origins="*" if origins.all else origins.allow,
-            max_http_buffer_size=MESSAGE_ROOM,
+            max_http_buffer_size=room,
             http_compression=False,
             # Loggers of ours: the libraries' own print each error a second time.
             logger=logging.getLogger("sockets.socketio"),
@@ -109,7 +115,7 @@ class Sockets:
         app.wsgi_app = require_websocket_13(app.wsgi_app)  # type: ignore[method-assign, assignment]
         self._server = server = self.io.server
         metrics.connections.set_function(lambda: float(len(self._connections)))
-        harden(server, lambda: metrics.error("BAD_REQUEST"))
+        harden(server, room, limits.messages_per_s, limits.excess_per_s, self._on_cut)
         self._strangers = Strangers(server, STRANGE_S)
         server.on("connect", self.on_connect)
         server.on("disconnect", self.on_disconnect)
@@ -149,6 +155,10 @@ class Sockets:
             raise Refused(no.message, no.to_wire()) from None
         self._connections[sid] = _Connection(self._server, sid, self._config.limits.messages_per_s)
 
+    def _on_cut(self, why: str) -> None:
+        self._metrics.cut(why)
+        self._metrics.error("RATE_LIMITED" if why == "flood" else "BAD_REQUEST")
+
     def on_disconnect(self, sid: str, reason: object = None) -> None:
         if self._connections.pop(sid, None):
             self._sessions.disconnected(sid)
@@ -181,7 +191,7 @@ class Sockets:
         message = wire.parse_audio(payload)
         session = self._sessions.find(me.sid, message.session_id)
         if session is None:  # no start: a session with the defaults
-            session, _, _ = self._sessions.start(me.sid, me, wire.parse_start(None))
+            session = self._sessions.start_unasked(me.sid, me)
         return session.feed(message)
 
     def on_flush(self, me: _Connection, payload: object) -> JsonDict:
@@ -238,6 +248,8 @@ class Sockets:
 
     def _refuse(self, me: _Connection, wrong: ClientError) -> JsonDict:
         self._metrics.error(wrong.code)
+        if wrong.code == "BAD_REQUEST" and wrong.next_seq is None and me.too_many_mistakes():
+            return {"ok": False, "error": wrong.to_wire()}
         if me.keeps_up():
             me.send("error", wrong.to_wire())
         hint = {} if wrong.next_seq is None else {"next_seq": wrong.next_seq}

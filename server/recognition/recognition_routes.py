@@ -43,7 +43,7 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
         environ = request.environ
         work = uploads.recognise(
             Incoming(
-                read=hub.body_reader(environ),
+                read=environ["wsgi.input"].read1,
                 content_type=request.content_type or "",
                 length=request.content_length,
                 peer=request.remote_addr or "",

@@ -17,6 +17,8 @@ Connect = Callable[..., Client]
 DTYPES = ("float32", "bfloat16")  # as the processor likes
 NAMES = {
     "emotion_connections": "gauge",
+    "emotion_connections_cut": "counter",
+    "emotion_sockets": "gauge",
     "emotion_sessions": "gauge",
     "emotion_desks": "gauge",
     "emotion_audio_seconds": "counter",
@@ -50,6 +52,7 @@ NAMES = {
     "emotion_model_info": "gauge",
 }
 LABELS = {
+    "emotion_connections_cut_total": {"reason"},
     "emotion_files_total": {"result"},
     "emotion_frames_total": {"emotion"},
     "emotion_requests_total": {"endpoint", "status"},

@@ -43,6 +43,23 @@ def scored_frames(server: Server) -> float:
     return sum(n for name, n in metrics(server).items() if name.startswith("emotion_frames_total"))
 
 
+def test_after_a_take_over_audio_without_a_start_is_refused(server: Server, connect: Connect) -> None:
+    """A session of the defaults would read its mu-law as PCM16, and say that all is well."""
+    first, second = connect(server), connect(server)
+    opened = first.start(encoding="mulaw", sample_rate=8000)
+    assert second.start(resume_token=opened["resume_token"])["resumed"]
+    assert code(first.call("audio_stream", {"chunk": b"\xff" * 800})) == "NOT_YOUR_SESSION"
+    first.start(encoding="mulaw", sample_rate=8000)
+    assert first.call("audio_stream", {"chunk": b"\xff" * 800})["received_ms"] == 100
+
+
+def test_after_its_own_stop_audio_without_a_start_opens_a_session(server: Server, connect: Connect) -> None:
+    client = connect(server)
+    client.start()
+    client.stop()
+    assert client.call("audio_stream", {"chunk": b"\0" * 3_200})["received_ms"] == 100
+
+
 @pytest.mark.parametrize("event", ["audio_stream", "flush", "stop"])
 def test_naming_a_strangers_session_is_refused(
     server: Server, connect: Connect, demo_pcm: bytes, event: str

@@ -102,6 +102,9 @@ def test_a_session_without_audio_is_closed_with_its_summary_and_audio_keeps_one_
     assert client.connected
     gone = client.call("audio_stream", {"session_id": session_id, "chunk": b"\0\0"})
     assert gone["error"]["code"] == "NOT_YOUR_SESSION"
+    unnamed = client.call("audio_stream", {"chunk": b"\0\0"})
+    assert unnamed["error"]["code"] == "NOT_YOUR_SESSION", "nobody knows that it would be PCM16"
+    client.start()
     assert client.call("audio_stream", {"chunk": b"\0\0"})["received_ms"] == 0, "a new one opens"
 
 

@@ -1,0 +1,155 @@
+"""The lower floor: sockets, HTTP and WebSockets, in both async modes, bounded against whoever connects.
+
+Everything else uses plain threads, locks and `select`. Under eventlet these become cooperative by patching the
+standard library before anything else is imported; under `threading` they are what they say. `green` is the only
+file that names eventlet, `plain` is its counterpart, `connections` and `requests` are below both.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from server.hub.connections import Connections, Floor
+from server.hub.frames import connection_of, unmask
+
+__all__ = [
+    "Floor",
+    "HttpServer",
+    "connection_of",
+    "has_left",
+    "http_server",
+    "os_thread",
+    "patch",
+    "stop_reading",
+    "unmask",
+]
+
+log = logging.getLogger("server")
+
+_patched = False  # whether threads of the standard library are green
+
+
+def patch() -> None:
+    """Make the standard library cooperative. To be called before sockets, locks or Flask are imported."""
+    # eventlet says that it is in maintenance; we know, and keep it in one file (docs/decisions).
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    from server.hub import green
+
+    global _patched
+    _patched = True
+    green.patch()
+
+
+def os_thread(run: Callable[[], None]) -> None:
+    """Run on a daemon thread of the operating system, which may wait without keeping others waiting.
+
+    It must use nothing that is cooperative under eventlet: no locks, no logging, no sockets.
+    """
+    real: Any = threading
+    if _patched:
+        from server.hub import green
+
+        real = green.original("threading")
+    real.Thread(target=run, name="os", daemon=True).start()
+
+
+class HttpServer(Protocol):
+    """`serve` runs until `shutdown` is called from elsewhere."""
+
+    def serve(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket; green under eventlet, since the module is patched then. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Not SO_REUSEPORT, eventlet's default: a second server would take half of the clients, in silence.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Results are small and follow each other: each would wait 40 ms for the one before to be acknowledged.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.bind((host, port))
+        bound.listen(1024)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _admitting(accept: Callable[[], Any], connections: Connections) -> Callable[[], Any]:
+    """The next connection that may come in, and its address.
+
+    Out of file descriptors or buffers: wait for some to come free. eventlet would stop accepting for ever.
+    """
+
+    def admitted() -> Any:
+        while True:
+            try:
+                sock, address = accept()
+            except OSError as short:
+                if short.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                log.error("a connection cannot be accepted now: %s", short.strerror)
+                time.sleep(0.5)
+                continue
+            time.sleep(0)  # a crowd at the door does not keep those inside waiting
+            if connections.admit(sock, address):
+                return sock, address
+
+    return admitted
+
+
+def _connection(environ: Mapping[str, Any]) -> Any:
+    """The socket of a request; None where there is none (a test's). A green one has the system's as `fd`."""
+    body = environ.get("eventlet.input")
+    return body.get_socket() if body is not None else environ.get("werkzeug.socket")
+
+
+def stop_reading(environ: Mapping[str, Any]) -> None:
+    """End a request's body here and now: whoever waits for more of it is told that it broke off."""
+    connection = _connection(environ)
+    if connection is not None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RD)
+
+
+def has_left(environ: Mapping[str, Any]) -> bool:
+    """Whether the client of a request, which has been read, has closed its connection since."""
+    connection = _connection(environ)
+    if connection is None:
+        return False
+    try:  # on the socket underneath: a green one would wait
+        return not getattr(connection, "fd", connection).recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def http_server(
+    mode: str, host: str, port: int, app: Any, floor: Floor, on_cut: Callable[[str], None]
+) -> tuple[HttpServer, int, Connections]:
+    """A server that is bound and not yet serving, its port, and what it has open.
+
+    `on_cut` is told why a connection was cut off (`Connections.cut`). Raises OSError when the address is taken.
+    """
+    bound = _listen(host, port)
+    port = bound.getsockname()[1]
+    connections = Connections(floor, on_cut)
+    if mode == "eventlet":
+        from server.hub.green import GreenServer as Serving
+    else:
+        from server.hub.plain import PlainServer as Serving  # type: ignore[assignment]
+    server: HttpServer = Serving(bound, app, connections, lambda accept: _admitting(accept, connections))
+    connections.watch()
+    return server, port, connections
