@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 
 HANDSHAKE = (
-    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
     b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\n\r\n"
 )
 TEXT, CONTINUED, PING, PONG = 1, 0, 9, 10
@@ -99,7 +99,7 @@ def _frames(opcode: int, data: bytes) -> Callable[[int, float], Outcome]:
 
 
 def pipeline(port: int, seconds: float) -> Outcome:
-    return _pour(plain(port), _again(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 100), seconds)
+    return _pour(plain(port), _again(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100), seconds)
 
 
 def fragments(port: int, seconds: float) -> Outcome:
@@ -111,7 +111,7 @@ def fragments(port: int, seconds: float) -> Outcome:
 
 
 def _line(begin: bytes) -> Callable[[int, float], Outcome]:
-    head = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     def attack(port: int, seconds: float) -> Outcome:
         def parts() -> Iterator[bytes]:
@@ -151,7 +151,8 @@ def half_requests(port: int, seconds: float) -> Outcome:
 
 def dribbling_uploads(port: int, seconds: float) -> Outcome:
     head = (
-        b"POST /api/v1/emotion/recognize HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        b"POST /api/v1/emotion/recognize HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n"
         b"Content-Length: 1000000\r\n\r\n"
     )
     return _trickle([plain(port) for _ in range(18)], [head, *[b"-"] * 1000], seconds, 5.0)

@@ -69,7 +69,7 @@ class Prober(threading.Thread):
         threading.Thread(target=self._weigh, daemon=True).start()
         while not self.over.wait(0.25):
             began = time.monotonic()
-            if not asked(self._port, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
+            if not asked(self._port, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"):
                 self.failed += 1
             self.waits.append(time.monotonic() - began)
 
@@ -118,7 +118,7 @@ def _attack(row: Row, name: str, port: int, seconds: float) -> None:
             time.sleep(seconds - 8)
             row.outcome["another upload"] = asked(
                 port,
-                "POST /api/v1/emotion/recognize HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                "POST /api/v1/emotion/recognize HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                 "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 7\r\n\r\n--b--\r\n",
             )
         try:

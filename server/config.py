@@ -145,7 +145,8 @@ class Limits(_Section):
     excess_per_s: float = Field(20, gt=0)  # pings, no-ops, refused events, per connection; a flood closes it
     sockets_per_peer: int | None = Field(None, ge=8)  # TCP connections of one address; null: half of all
     head_timeout_s: float = Field(10, gt=0)  # for a request's line and headers, a WebSocket's handshake
-    body_timeout_s: float = Field(20, gt=0)  # for a request's body, plus what body_bytes_per_s allows
+    # For a request's body, plus what body_bytes_per_s allows; longer than a slow upload gets, which is told so.
+    body_timeout_s: float = Field(30, gt=0)
     body_bytes_per_s: float = Field(500, gt=0)  # slower bodies are given up
     idle_timeout_s: float = Field(60, gt=0)  # a session without audio for this long is closed
     resume_s: float = Field(10, ge=0)  # a session whose connection broke waits this long for it

@@ -41,7 +41,7 @@ class Floor:
     per_peer: int = 2000
     half_open: int = 1000  # without a complete request head, in all; one peer may have half of them
     head_s: float = 10  # for request line and headers, in all
-    body_s: float = 20  # a body may take this long, and a second more for every `body_rate` bytes
+    body_s: float = 30  # a body may take this long, and a second more for every `body_rate` bytes
     body_rate: float = 500
     excess_per_s: float = 20  # control frames of a WebSocket
     shared: Callable[[str], bool] = lambda address: False  # whether many come from it: a trusted proxy

@@ -34,26 +34,26 @@ def hasty(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 REFUSED = {
-    "two Content-Lengths": "Host: x\r\nContent-Length: 2\r\nContent-Length: 2",
-    "two that differ": "Host: x\r\nContent-Length: 2\r\nContent-Length: 3",
-    "a list of lengths": "Host: x\r\nContent-Length: 2, 2",
-    "a plus sign": "Host: x\r\nContent-Length: +2",
-    "an underscore": "Host: x\r\nContent-Length: 0_2",
-    "a minus sign": "Host: x\r\nContent-Length: -2",
-    "hexadecimal": "Host: x\r\nContent-Length: 0x2",
-    "no number": "Host: x\r\nContent-Length: two",
-    "an empty length": "Host: x\r\nContent-Length:",
-    "a length and chunks": "Host: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked",
-    "an unknown encoding": "Host: x\r\nTransfer-Encoding: gzip",
-    "two encodings": "Host: x\r\nTransfer-Encoding: gzip, chunked",
-    "chunked twice": "Host: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-    "identity": "Host: x\r\nTransfer-Encoding: identity",
-    "chunked with a tab inside": "Host: x\r\nTransfer-Encoding: chun\tked",
-    "a space before the colon": "Host: x\r\nContent-Length : 2",
-    "no name": "Host: x\r\n: 2",
-    "a folded line": "Host: x\r\nX-A: 1\r\n  2",
+    "two Content-Lengths": "Host: localhost\r\nContent-Length: 2\r\nContent-Length: 2",
+    "two that differ": "Host: localhost\r\nContent-Length: 2\r\nContent-Length: 3",
+    "a list of lengths": "Host: localhost\r\nContent-Length: 2, 2",
+    "a plus sign": "Host: localhost\r\nContent-Length: +2",
+    "an underscore": "Host: localhost\r\nContent-Length: 0_2",
+    "a minus sign": "Host: localhost\r\nContent-Length: -2",
+    "hexadecimal": "Host: localhost\r\nContent-Length: 0x2",
+    "no number": "Host: localhost\r\nContent-Length: two",
+    "an empty length": "Host: localhost\r\nContent-Length:",
+    "a length and chunks": "Host: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked",
+    "an unknown encoding": "Host: localhost\r\nTransfer-Encoding: gzip",
+    "two encodings": "Host: localhost\r\nTransfer-Encoding: gzip, chunked",
+    "chunked twice": "Host: localhost\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    "identity": "Host: localhost\r\nTransfer-Encoding: identity",
+    "chunked with a tab inside": "Host: localhost\r\nTransfer-Encoding: chun\tked",
+    "a space before the colon": "Host: localhost\r\nContent-Length : 2",
+    "no name": "Host: localhost\r\n: 2",
+    "a folded line": "Host: localhost\r\nX-A: 1\r\n  2",
     "no Host": "X-A: 1",
-    "two Hosts": "Host: x\r\nHost: y",
+    "two Hosts": "Host: localhost\r\nHost: y",
 }
 
 
@@ -61,7 +61,7 @@ REFUSED = {
 def test_a_head_that_can_be_read_in_two_ways_is_refused(hasty: Server, headers: str) -> None:
     with Wire(hasty.port) as wire:
         wire.send(
-            f"POST /healthz HTTP/1.1\r\n{headers}\r\n\r\nGET /readyz HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            f"POST /healthz HTTP/1.1\r\n{headers}\r\n\r\nGET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
         )
         assert wire.status() == 400
         assert b"HTTP/1." not in wire.rest(), "and nothing behind it is read"
@@ -74,7 +74,8 @@ def test_http_0_9_is_refused(hasty: Server) -> None:
 
 
 UPLOAD = (
-    "POST /api/v1/emotion/recognize HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    "POST /api/v1/emotion/recognize HTTP/1.1\r\nHost: localhost\r\n"
+    "Content-Type: multipart/form-data; boundary=b\r\n"
 )
 CHUNKED = (UPLOAD + "Transfer-Encoding: chunked\r\n\r\n").encode()
 
@@ -82,7 +83,7 @@ CHUNKED = (UPLOAD + "Transfer-Encoding: chunked\r\n\r\n").encode()
 @pytest.mark.parametrize("size", [b"0x5", b"0_5", b"+5", b"-5", b" ", b"", b"5g", b"5" * 40])
 def test_the_size_of_a_chunk_is_hexadecimal(hasty: Server, size: bytes) -> None:
     with Wire(hasty.port) as wire:
-        wire.send(CHUNKED + size + b"\r\nhello\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        wire.send(CHUNKED + size + b"\r\nhello\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert wire.status() in (0, 400)
         assert b"HTTP/1." not in wire.rest(), "and nothing behind it is read"
 
@@ -91,7 +92,7 @@ def test_chunks_with_extensions_and_trailers_are_read(hasty: Server) -> None:
     form = b'--b\r\nContent-Disposition: form-data; name="nope"\r\n\r\nx\r\n--b--\r\n'
     with Wire(hasty.port) as wire:
         wire.send(
-            CHUNKED.replace(b"Host: x", b"Host: x\r\nConnection: close")
+            CHUNKED.replace(b"Host: localhost", b"Host: localhost\r\nConnection: close")
             + b"%x;a=b\r\n" % len(form)
             + form
             + b"\r\n0\r\nX-Trailer: 1\r\n\r\n"
@@ -108,7 +109,7 @@ def memory(server: Server) -> int:
 def test_a_line_without_an_end_ends_its_connection(hasty: Server, begin: bytes) -> None:
     before = memory(hasty)
     with Wire(hasty.port) as wire:
-        wire.send(b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + begin)
+        wire.send(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + begin)
         assert wire.pour(b"1" * 100_000, 10), "closed"
     assert memory(hasty) - before < 20 * MB
 
@@ -116,7 +117,7 @@ def test_a_line_without_an_end_ends_its_connection(hasty: Server, begin: bytes) 
 def test_a_head_has_a_deadline_however_it_dribbles(hasty: Server) -> None:
     for begin in (
         b"",
-        b"GET / HTTP/1.1\r\nHost: x\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n",
         b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n",
     ):
         with Wire(hasty.port) as wire:
@@ -140,7 +141,7 @@ def test_pipelined_requests_without_a_pause_do_not_keep_others_waiting(
             with contextlib.suppress(OSError):
                 reading = threading.Thread(target=_drain, args=(wire.sock,), daemon=True)
                 reading.start()
-                wire.pour(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 200, 6)
+                wire.pour(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200, 6)
             over.set()
 
         pouring = threading.Thread(target=pour)
@@ -184,7 +185,7 @@ def test_whoever_has_all_connections_of_an_address_leaves_room_for_the_probes(ha
         for path in ("/healthz", "/readyz", "/metrics"):
             assert hasty.get(path)[0] == 200
         with Wire(hasty.port) as wire:
-            wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            wire.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert wire.status() == 503
         wires.pop().sock.close()
         eventually(lambda: hasty.get("/")[0] == 200, "there is room again")
@@ -196,7 +197,7 @@ def test_whoever_has_all_connections_of_an_address_leaves_room_for_the_probes(ha
 def test_a_connection_serves_many_requests(hasty: Server) -> None:
     with Wire(hasty.port) as wire:
         for _ in range(3):
-            wire.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            wire.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             head = wire.head()
             assert head.startswith(b"HTTP/1.1 200") and wire.take(3) == b"ok\n"
             if b"onnection: close" in head:

@@ -47,7 +47,8 @@ def post(server: Server, data: bytes, address: str = OTHER) -> requests.Response
 def began(server: Server, address: str = STRANGER, length: int = 1_000_000) -> socket.socket:
     """An upload of which the first bytes have been sent."""
     connection = socket.create_connection(("127.0.0.1", server.port), source_address=(address, 0))
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {MULTIPART}\r\nContent-Length: {length}\r\n\r\n"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {MULTIPART}\r\n"
+    head += f"Content-Length: {length}\r\n\r\n"
     connection.sendall(head.encode() + form((FILE, b""), end=b""))
     return connection
 

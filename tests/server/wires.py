@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 KEY = base64.b64encode(bytes(range(16))).decode()
 HANDSHAKE = (
-    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
     "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
 )
 PING, PONG, TEXT, BINARY, CLOSE = 9, 10, 1, 2, 8
