@@ -131,6 +131,7 @@ def test_only_the_command_line_knows_the_toolbox() -> None:
     assert users == {"server.cli"}
 
 
+@cache
 def heavy_modules() -> set[str]:
     """Modules whose import brings torch or funasr, by themselves or through others of ours."""
     at_import = {n: {i.module for i in imports(n, tree) if not i.inside} for n, tree in ours().items()}

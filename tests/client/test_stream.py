@@ -106,6 +106,7 @@ def test_frame_results_name_and_tags_are_passed_through(client: EmotionClient, s
     assert sum(event.kind == "frame_result" for event in stream) == summary.frames > 0
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_and_nothing_comes_twice_when_the_network_breaks(
     proxy: Proxy, speech: np.ndarray, plain: Ledger
 ) -> None:

@@ -207,6 +207,7 @@ def test_the_package_alone_imports_neither_torch_nor_funasr() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_loading_leaves_stdout_and_logging_alone(folder: Path) -> None:
     """funasr prints on import and opens the root logger; `analyze --json` writes JSON lines to stdout."""
     code = (

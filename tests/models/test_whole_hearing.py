@@ -79,6 +79,7 @@ def test_pieces_are_the_same_through_every_engine(engine: Engine, ours: Any) -> 
     np.testing.assert_allclose(through.embedding, direct.embedding, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_those_who_speak_do_not_wait_for_a_long_recording(folder: Path, ours: Any) -> None:
     """Between the blocks of the model's work on it, live windows are scored; neither's scores change."""
     engine = ProcessEngine(EngineSettings(model=str(folder), device="cpu"), "CRITICAL")

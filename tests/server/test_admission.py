@@ -126,6 +126,7 @@ def test_pages_of_allowed_origins_connect_too(allowed: str, strangers: bool) -> 
         no_traceback(server.log())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", EVENTLET_FIRST)
 def test_while_the_model_loads_clients_may_connect_but_not_start(mode: str, connect: Connect) -> None:
     """Before anything answers there is only the process; `readyz` says 503 until the model does."""

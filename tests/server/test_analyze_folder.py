@@ -83,6 +83,7 @@ def test_one_table_of_all_and_errors_at_the_end(calls: Path):
     assert not [p.name for p in (calls / "out").iterdir() if p.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_other_options_are_done_again_and_lost_outputs_made_again(calls: Path, tmp_path: Path):
     out = tmp_path / "out"
     assert "done before" not in analyze(calls, "--out", out).stdout
@@ -136,6 +137,7 @@ def test_what_is_interrupted_goes_on(number: int, tmp_path: Path, demo_samples: 
     assert len(list((out / "files").iterdir())) == n
 
 
+@pytest.mark.slow
 def test_ten_thousand_files_are_looked_at(tmp_path: Path):
     for i in range(100):
         (tmp_path / f"{i:02}").mkdir()

@@ -72,6 +72,7 @@ def test_each_channel_equals_a_recording_of_its_own(
     assert all("channel" in p for n, p in client.heard if n not in ("session_summary", "alert"))
 
 
+@pytest.mark.slow
 def test_any_cutting_gives_the_same(server: Server, connect: Connect, call: np.ndarray) -> None:
     wanted = expected(call, FakeModel())
     client = connect(server)
@@ -203,6 +204,7 @@ def tight(request: pytest.FixtureRequest) -> Iterator[Server]:
         no_traceback(server.log())
 
 
+@pytest.mark.slow
 def test_what_is_lost_is_lost_on_its_channel(tight: Server, connect: Connect, call: np.ndarray) -> None:
     audio, dice = call.tobytes(), random.Random(3)
     clients = [connect(tight) for _ in range(3)]

@@ -236,6 +236,7 @@ def test_an_error_comes_as_the_ack_and_as_an_event(server: Server, connect: Conn
     assert answer["error"]["code"] == "UNSUPPORTED_ENCODING" and "pcm_s16le" in answer["error"]["message"]
 
 
+@pytest.mark.slow
 def test_polling_hears_what_websockets_hear(server: Server, connect: Connect, demo_pcm: bytes) -> None:
     client = connect(server, transport="polling")
     session_id = client.start()["session_id"]

@@ -25,6 +25,7 @@ def short(tmp_path_factory: pytest.TempPathFactory, demo_samples) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_demo_plays_at_real_time_and_ends_with_a_line_per_utterance_and_a_summary(
     live_server: Server, short: Path
 ):
@@ -44,6 +45,7 @@ def test_a_file_that_is_no_recording_is_refused_in_words():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_said_so(short: Path):
     done = demo(short, "--url", "http://127.0.0.1:9")
     assert done.returncode == 1

@@ -29,6 +29,7 @@ def code(answer: requests.Response) -> str:
     return "ok" if answer.status_code == 200 else str(answer.json()["error"]["code"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", EVENTLET_FIRST)
 def test_fresh_results_stay_and_one_address_takes_half(mode: str, tmp_path: Path) -> None:
     with running(

@@ -17,7 +17,7 @@ from server.hosts import Hosts, exposed
 from server.peer import Proxies, address_of
 from tests.conftest import Server
 from tests.server.clients import eventually
-from tests.server.conftest import MODES, metrics, no_traceback, running
+from tests.server.conftest import EVENTLET_FIRST, metrics, no_traceback, running
 from tests.server.test_admission import refusal
 from tests.server.test_startup import refused, run
 
@@ -25,7 +25,7 @@ EVIL = "http://evil.example"
 POLL = "/socket.io/?EIO=4&transport=polling"
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=EVENTLET_FIRST)
 def local(request: pytest.FixtureRequest) -> Iterator[Server]:
     """As it is out of the box: on loopback, without tokens."""
     with running(model__name="fake", server__async_mode=request.param) as server:
@@ -33,7 +33,7 @@ def local(request: pytest.FixtureRequest) -> Iterator[Server]:
         no_traceback(server.log())
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=EVENTLET_FIRST)
 def proxied(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Behind a proxy at 127.0.0.2, known by a name, with a token."""
     settings = {"server__hosts": "emotion.example", "server__trusted_proxies": "127.0.0.2, 10.0.0.0/8"}

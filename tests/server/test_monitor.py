@@ -94,6 +94,7 @@ def session_of(desk: Client, session_id: str) -> dict[str, Any]:
 # -- what a desk sees ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_session_appears_is_told_of_ends_and_vanishes(
     desked: Server, desk: Callable[..., Client], connect: Connect, demo_pcm: bytes
 ) -> None:
@@ -133,6 +134,7 @@ def test_list_gives_everything_once(
         speaker.stop(session_id=session_id)
 
 
+@pytest.mark.slow
 def test_summaries_come_at_most_twice_a_second_and_five_desks_get_the_same(
     desked: Server, desk: Callable[..., Client], connect: Connect, demo_pcm: bytes
 ) -> None:
@@ -157,6 +159,7 @@ def test_summaries_come_at_most_twice_a_second_and_five_desks_get_the_same(
     speaker.stop(session_id=session_id)
 
 
+@pytest.mark.slow
 def test_a_desk_may_choose_its_sessions(
     desked: Server, desk: Callable[..., Client], connect: Connect, demo_pcm: bytes
 ) -> None:
@@ -337,6 +340,7 @@ def test_the_desk_has_a_token_of_its_own(
         assert server.get("/desk")[0] == 200, "the page itself holds nothing"
 
 
+@pytest.mark.slow
 def test_whoever_was_refused_is_not_listened_to(connect: Connect, raw: Open) -> None:
     with running(model__name="fake", monitor__token="for-supervisors") as server:
         stranger = raw(server, greet=False)

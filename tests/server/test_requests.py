@@ -114,6 +114,7 @@ def test_a_line_without_an_end_ends_its_connection(hasty: Server, begin: bytes) 
     assert memory(hasty) - before < 20 * MB
 
 
+@pytest.mark.slow
 def test_a_head_has_a_deadline_however_it_dribbles(hasty: Server) -> None:
     for begin in (
         b"",

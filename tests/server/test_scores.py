@@ -66,6 +66,7 @@ def test_utterances_equal_the_files(
         assert list(one["scores"].values()) == pytest.approx(other.probs.tolist(), abs=ledger.TOLERANCE)
 
 
+@pytest.mark.slow
 def test_twenty_random_cuttings_give_the_same_scores(
     compact: Server, connect: Connect, demo_pcm: bytes, demo_samples: np.ndarray, model: EmotionModel
 ) -> None:
@@ -86,6 +87,7 @@ def test_one_byte_at_a_time_gives_the_same_scores(
     ledger.same(streamed(client, audio, cut=1), streamed(client, audio, cut=len(audio)))
 
 
+@pytest.mark.slow
 def test_who_else_is_being_served_changes_nothing(compact: Server, connect: Connect, demo_pcm: bytes) -> None:
     stretches = [demo_pcm[at : at + 4 * 32_000] for at in range(0, 16 * 32_000, 64_000)]
     clients = [connect(compact) for _ in stretches]
@@ -132,6 +134,7 @@ def test_the_wav_file_itself_equals_its_samples(
     ledger.same(streamed(connect(compact), whole, cut=33_333, encoding="wav"), file_book)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_the_socket_says(
     compact: Server, connect: Connect, demo_pcm: bytes, demo_wav: Path
 ) -> None:

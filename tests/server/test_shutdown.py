@@ -83,6 +83,7 @@ def test_a_closed_terminal_ends_it_in_order(connect: Connect, demo_pcm: bytes) -
     assert book.scored and not book.lost
 
 
+@pytest.mark.slow
 def test_one_that_was_told_to_outlive_its_terminal_does(connect: Connect) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:

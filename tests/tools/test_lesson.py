@@ -32,6 +32,7 @@ def test_what_differs_is_learnt_and_the_interval_stays_modest():
     np.testing.assert_allclose(probs.sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_noise_is_no_better_than_chance():
     called = [
         lesson.cross_validate(of(noise(20, seed=s), [0, 1] * 10, ("a", "b"))).better_than_chance

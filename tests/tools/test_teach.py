@@ -71,6 +71,7 @@ def test_nothing_is_overwritten_unasked(made: Path, lesson_folder: Path):
     assert done.returncode == 2 and "is there already" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_judges_by_them_and_other_models_refuse_them(made: Path):
     (said,) = map(json.loads, shell("analyze", "demo", "--json", "--taught", made).stdout.splitlines())
     assert said["taught"]["name"] == "line" and set(said["taught"]["scores"]) == {"direct", "重"}
