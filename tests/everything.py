@@ -54,9 +54,9 @@ class Pass:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-# Two at a time, but those that drive a browser or load the machine themselves.
+# Three at a time on two cores, since most of them wait for their servers most of the time.
 PASSES = (
-    Pass("fast tests", ("-n", "2", "--dist", "loadfile", "-m", "not slow and not e2e")),
+    Pass("fast tests", ("-n", "3", "--dist", "loadfile", "-m", "not slow and not e2e")),
     Pass("slow and browser tests", ("-m", "slow or e2e")),
     Pass("models and engine, held to AVX2", ("-n", "2", "--dist", "loadfile", *ON_THE_PROCESSOR), AVX2),
 )

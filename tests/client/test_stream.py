@@ -172,6 +172,7 @@ def test_a_pace_that_the_server_does_not_like_is_slowed_down(speech: np.ndarray,
     assert summary.audio_ms == 1000 * len(speech) / RATE
 
 
+@pytest.mark.slow
 def test_errors_have_the_contracts_codes(server: Server, client: EmotionClient) -> None:
     assert code_of(lambda: opened(client, sampel_rate=8000)) == "BAD_REQUEST"
     assert code_of(lambda: opened(client, sample_rate=1000)) == "UNSUPPORTED_ENCODING"
@@ -274,6 +275,7 @@ def test_an_exception_in_the_block_ends_the_session_at_once(server: Server, clie
     assert eventually(lambda: "session=doomed reason=stop" in server.log(), "closed", 3)
 
 
+@pytest.mark.slow
 def test_with_asyncio(server: Server, speech: np.ndarray, plain: Ledger) -> None:
     async def listen() -> list[Event]:
         events = []

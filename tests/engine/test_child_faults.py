@@ -170,6 +170,7 @@ def test_killing_a_child_twice_from_outside_costs_one_window_at_most() -> None:
     assert desk.codes()["INFERENCE_FAILED"] <= 1
 
 
+@pytest.mark.slow
 def test_a_child_that_hangs_is_replaced_and_what_it_held_is_scored() -> None:
     engine, desk = started(hang_s=1.3), Desk()
     hung = stop_child(engine)
@@ -182,6 +183,7 @@ def test_a_child_that_hangs_is_replaced_and_what_it_held_is_scored() -> None:
     check_scores([window(i) for i in range(10)], desk)
 
 
+@pytest.mark.slow
 def test_a_child_that_has_nothing_to_do_is_not_taken_for_hung() -> None:
     engine = started(hang_s=1.3)
     time.sleep(1.8)

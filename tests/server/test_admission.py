@@ -60,6 +60,7 @@ def test_a_connection_may_hold_so_many_sessions(small: Server, connect: Connect)
     assert client.start()["ok"]
 
 
+@pytest.mark.slow
 def test_all_connections_together_may_hold_so_many_sessions(small: Server, connect: Connect) -> None:
     eventually(lambda: metrics(small)["emotion_sessions"] == 0, "sessions of those who left are given up")
     full, waiting = connect(small), connect(small)

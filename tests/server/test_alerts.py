@@ -133,6 +133,7 @@ def test_a_rule_of_one_channel_hears_that_channel(alerting: Server, connect: Con
         assert {a["rule"] for a in alerts if a["state"] == "raised"} == wanted
 
 
+@pytest.mark.slow
 def test_any_cutting_gives_the_same_alerts(alerting: Server, connect: Connect, loud: bytes) -> None:
     client = connect(alerting)
     told = []

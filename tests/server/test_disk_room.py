@@ -50,6 +50,7 @@ def test_fresh_results_stay_and_one_address_takes_half(mode: str, tmp_path: Path
         assert metrics(server)['emotion_files_total{result="NO_ROOM"}'] == 2
 
 
+@pytest.mark.slow
 def test_a_small_file_that_becomes_a_large_result_is_stopped_while_it_is_written(tmp_path: Path) -> None:
     most = []
 

@@ -190,6 +190,7 @@ def test_a_proxy_cannot_be_talked_into_a_name_that_is_not_ours(proxied: Server) 
     assert ask(proxied, "GET", "/", evil, "127.0.0.2")[0] == 400
 
 
+@pytest.mark.slow
 def test_each_refused_stranger_has_a_line_with_his_address_and_a_flood_has_some(proxied: Server) -> None:
     assert refusal(proxied, auth={"token": "wrong"})["data"]["code"] == "UNAUTHORIZED"
     for _ in range(60):

@@ -134,6 +134,7 @@ def test_ten_who_speak_do_not_notice_that_nobody_reads_the_log(
         os.close(reads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", EVENTLET_FIRST)
 @pytest.mark.parametrize("how", ["its reader is gone", "closed"])
 def test_it_serves_without_standard_output_and_error(mode: str, how: str) -> None:

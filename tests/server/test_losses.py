@@ -42,6 +42,7 @@ def hasty(request: pytest.FixtureRequest) -> Iterator[Server]:
         no_traceback(server.log())
 
 
+@pytest.mark.slow
 def test_speech_that_the_model_does_not_answer_for_is_lost_as_a_timeout(
     hasty: Server, connect: Connect, demo_pcm: bytes
 ) -> None:

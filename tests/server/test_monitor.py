@@ -119,6 +119,7 @@ def test_a_session_appears_is_told_of_ends_and_vanishes(
     eventually(lambda: session_id not in summaries(watcher), "it vanishes")
 
 
+@pytest.mark.slow
 def test_list_gives_everything_once(
     desked: Server, desk: Callable[..., Client], connect: Connect, demo_pcm: bytes
 ) -> None:
@@ -183,6 +184,7 @@ def test_a_desk_may_choose_its_sessions(
         speaker.stop(session_id=session_id)
 
 
+@pytest.mark.slow
 def test_an_opened_session_comes_whole_and_then_by_and_by(
     desked: Server, desk: Callable[..., Client], connect: Connect, demo_pcm: bytes
 ) -> None:

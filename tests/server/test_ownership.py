@@ -172,6 +172,7 @@ def test_a_wrong_token_does_not_open_the_door(forgetful: Server, connect: Connec
     assert not fresh["resumed"] and fresh["session_id"] != opened["session_id"]
 
 
+@pytest.mark.slow
 def test_after_resume_s_the_session_is_gone_and_a_new_one_opens(
     forgetful: Server, connect: Connect, demo_pcm: bytes
 ) -> None:

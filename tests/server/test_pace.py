@@ -47,6 +47,7 @@ def test_packets_do_not_wait_for_one_another(server: Server, raw: Open) -> None:
     assert min(gaps) < 0.03
 
 
+@pytest.mark.slow
 def test_audio_faster_than_real_time_is_refused_until_it_slows_and_nothing_is_lost(
     strict: Server, connect: Connect, demo_pcm: bytes
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_session_without_audio_is_closed_with_its_summary_and_audio_keeps_one_
     assert client.call("audio_stream", {"chunk": b"\0\0"})["received_ms"] == 0, "a new one opens"
 
 
+@pytest.mark.slow
 def test_a_client_that_vanishes_inside_a_message_leaves_nothing_behind(
     strict: Server, raw: Open, demo_pcm: bytes
 ) -> None:

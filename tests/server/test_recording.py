@@ -141,6 +141,7 @@ def test_audio_is_what_was_scored_channel_by_channel(spoken: tuple[Client, Paylo
     assert not (folder / "audio.wav").exists() and not (folder / session_record.JOURNAL).exists()
 
 
+@pytest.mark.slow
 def test_rest_lists_reads_and_removes(keeping: Server, connect: Connect, root: Path, demo_pcm: bytes) -> None:
     client = connect(keeping)
     ids = []

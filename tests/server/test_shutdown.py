@@ -67,6 +67,7 @@ def test_five_who_are_speaking_get_everything_and_their_summaries(
     no_traceback(server.log())
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_ends_it_in_order(connect: Connect, demo_pcm: bytes) -> None:
     """The kernel then sends SIGHUP to all of its processes, the model's too."""
     ours, theirs = os.openpty()
@@ -96,6 +97,7 @@ def test_one_that_was_told_to_outlive_its_terminal_does(connect: Connect) -> Non
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_while_it_shuts_down_nobody_new_is_let_in(mode: str, connect: Connect, demo_pcm: bytes) -> None:
     server = Server(model__name="fake", server__async_mode=mode, server__drain_s=4)
     speaking, late, resuming = connect(server), connect(server), connect(server)

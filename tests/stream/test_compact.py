@@ -258,6 +258,7 @@ def test_the_module_alone_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=folder, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_voices_it_never_heard(model: Compact) -> None:
     """Held-out speakers of one corpus, by way of `score`: far better than length and level alone (0.39)."""
     corpus = pytest.importorskip("training.corpus", reason="the training modules read the corpora")

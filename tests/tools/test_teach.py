@@ -26,6 +26,8 @@ from tests.server.conftest import ROOMY, running
 from tools import teach
 from tools.lesson import BadLesson
 
+pytestmark = pytest.mark.slow
+
 
 def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "server", *map(str, arguments)]
@@ -71,7 +73,6 @@ def test_nothing_is_overwritten_unasked(made: Path, lesson_folder: Path):
     assert done.returncode == 2 and "is there already" in done.stderr
 
 
-@pytest.mark.slow
 def test_the_command_line_judges_by_them_and_other_models_refuse_them(made: Path):
     (said,) = map(json.loads, shell("analyze", "demo", "--json", "--taught", made).stdout.splitlines())
     assert said["taught"]["name"] == "line" and set(said["taught"]["scores"]) == {"direct", "重"}
@@ -80,7 +81,6 @@ def test_the_command_line_judges_by_them_and_other_models_refuse_them(made: Path
     assert refused.returncode == 2 and "not to fake" in refused.stderr
 
 
-@pytest.mark.slow
 def test_the_server_judges_live_and_over_rest_as_the_command_line_does(
     made: Path, demo_pcm: bytes, tmp_path: Path
 ):
@@ -154,7 +154,6 @@ PAIRS: dict[str, tuple[Chosen, Chosen]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS)
 def test_ten_clips_of_each_label_do_on_unseen_clips_what_they_promised(pair: str, tmp_path: Path):
     manifest = DATA / "manifest.csv"
