@@ -57,8 +57,8 @@ class Pass:
 # Three at a time on two cores, since most of them wait for their servers most of the time.
 PASSES = (
     Pass("fast tests", ("-n", "3", "--dist", "loadfile", "-m", "not slow and not e2e")),
-    Pass("slow and browser tests", ("-m", "slow or e2e")),
-    Pass("models and engine, held to AVX2", ("-n", "2", "--dist", "loadfile", *ON_THE_PROCESSOR), AVX2),
+    Pass("slow and browser tests", ("-n", "3", "--dist", "loadfile", "-m", "slow or e2e")),
+    Pass("models and engine, held to AVX2", ("-n", "3", "--dist", "loadfile", *ON_THE_PROCESSOR), AVX2),
 )
 
 
