@@ -122,8 +122,10 @@ class Bounds:
     room = messages_per_s = excess_per_s = 0.0  # the server's
     on_cut: Callable[[str], None]
 
-    def __init__(self) -> None:
+    def __init__(self, ended: Any) -> None:
+        """`ended`: an event of the server's kind, set when the connection is closed."""
         now = time.monotonic()
+        self.ended = ended
         # Too many are refused with words; twice as many, for longer than a moment, are a flood.
         self.messages = TokenBucket(2 * self.messages_per_s, 10 * self.messages_per_s, now)
         self.excess = TokenBucket(self.excess_per_s, 25 * self.excess_per_s, now)
@@ -158,7 +160,7 @@ class Bounds:
 def _bounds(transport: Any) -> Bounds:
     found: Bounds | None = getattr(transport, "bounds", None)
     if found is None:
-        found = transport.bounds = Bounds()
+        found = transport.bounds = Bounds(transport.server.create_event())
     return found
 
 
@@ -272,12 +274,24 @@ def _forget_at_once(original: Callable[..., None]) -> Callable[..., None]:
     def close(self: Socket, wait: bool = True, abort: bool = False, reason: Any = None) -> None:
         original(self, wait=wait, abort=abort, reason=reason)
         self.server.sockets.pop(self.sid, None)
-        if (ws := _bounds(self).ws) is not None:
+        bounds = _bounds(self)
+        bounds.ended.set()
+        ws, bounds.ws = bounds.ws, None
+        if ws is not None:
             hub.connection_of(ws.environ)[1].close_soon()
 
     return close
 
 
+def _ping_while_open(self: Socket) -> None:
+    """As engineio's, which sleeps on when its connection has gone: a thread, and all that it knows, for 25 s."""
+    if _bounds(self).ended.wait(self.server.ping_interval) or self.closing or self.closed:
+        return
+    self.last_ping = time.time()
+    self.send(engineio_packet.Packet(engineio_packet.PING))
+
+
+Socket._send_ping = _ping_while_open
 Socket._websocket_handler = _serve_frames(Socket._websocket_handler)
 Socket.handle_post_request = _take_post
 Socket.receive = _count_what_is_no_message(Socket.receive)

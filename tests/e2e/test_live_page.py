@@ -21,6 +21,7 @@ from tests.e2e.browser import (
     sync_api,
     watched_page,
 )
+from tests.server.conftest import running
 
 pytestmark = IN_A_BROWSER
 
@@ -168,12 +169,13 @@ def test_a_denied_microphone_is_told_in_words(live_server: Server, open_page: Op
     assert page.faults == []
 
 
-def test_an_insecure_page_says_why_there_is_no_microphone(live_server: Server, open_page: Open) -> None:
-    page = open_page(f"http://plain.test:{live_server.port}")  # neither https nor localhost
-    expect(page.locator("#state")).to_have_text("Connected")
-    page.get_by_role("button", name="Start listening").click()
-    expect(page.locator(".notice.error")).to_contain_text("Open this page through https")
-    assert page.faults == []
+def test_an_insecure_page_says_why_there_is_no_microphone(open_page: Open) -> None:
+    with running(model__name="fake", server__hosts="plain.test") as server:
+        page = open_page(f"http://plain.test:{server.port}")  # neither https nor localhost
+        expect(page.locator("#state")).to_have_text("Connected")
+        page.get_by_role("button", name="Start listening").click()
+        expect(page.locator(".notice.error")).to_contain_text("Open this page through https")
+        assert page.faults == []
 
 
 def test_the_whole_page_changes_language(live_server: Server, open_page: Open) -> None:

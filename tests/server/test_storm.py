@@ -89,8 +89,6 @@ def test_after_a_storm_the_server_is_what_it_was_and_its_guests_noticed_nothing(
             speaking.result()
         assert speaker.stop()["lost_ms"] == 0
         ledger.of_client(speaker.heard, session_id).balance()
-        latencies = sorted(result["latency_ms"] for result in speaker.of("emotion_result"))
-        assert latencies[len(latencies) // 2] < 200
         assert not speaker.of("error")
         speaker.close()
         eventually(lambda: metrics(server)["emotion_connections"] == 0, "nobody is left")
