@@ -126,7 +126,7 @@ def anything() -> st.SearchStrategy[bytes]:
 
 
 def is_right(answer: Any) -> bool:
-    """Whether the form that was sent is one that must be taken: what makes it wrong may get lost on the way into it."""
+    """Whether the form that was sent has to be taken: what makes one wrong may get lost on the way into it."""
     sent = answer.request
     kind = sent.headers.get("Content-Type", "")
     if not kind.startswith("multipart/form-data") or not isinstance(sent.body, bytes):
