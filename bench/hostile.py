@@ -9,6 +9,7 @@ as it was.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Annotated
 
 import psutil
+import requests
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -85,6 +87,17 @@ def asked(port: int, request: str, timeout_s: float = 30) -> str:
         return ""
 
 
+def uploaded(port: int, timeout_s: float = 30) -> int:
+    """The status of somebody else's upload; 0 when there is none in time."""
+    with (
+        (speech.ROOT / "demo" / "conversation.wav").open("rb") as file,
+        contextlib.suppress(requests.RequestException),
+    ):
+        url = f"http://127.0.0.1:{port}/api/v1/emotion/recognize"
+        return requests.post(url, files={"audio_file": file}, timeout=timeout_s).status_code
+    return 0
+
+
 def measure(name: str, tree: Path, mode: str, seconds: float, said: speech.Speech) -> Row:
     """One attack on a server of its own."""
     row, port = Row(name), osproc.free_port()
@@ -116,11 +129,7 @@ def _attack(row: Row, name: str, port: int, seconds: float) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=speech.ROOT) as attacker:
         if name == "dribbling uploads":  # somebody else's, while they last
             time.sleep(seconds - 8)
-            row.outcome["another upload"] = asked(
-                port,
-                "POST /api/v1/emotion/recognize HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-                "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 7\r\n\r\n--b--\r\n",
-            )
+            row.outcome["another upload"] = uploaded(port)
         try:
             told = attacker.communicate(timeout=seconds + 60)[0]
             row.outcome |= json.loads(told or "{}")
