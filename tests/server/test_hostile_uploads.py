@@ -96,8 +96,6 @@ def test_two_hundred_hostile_uploads_harm_nobody(connect: Connect, demo_pcm: byt
             book = ledger.of_client(speaker.heard, session_id)
             book.balance()
             assert summary["lost_ms"] == 0 and not book.lost and len(book.scored) > 1500
-            late = sorted(p["latency_ms"] for p in speaker.of("emotion_result"))
-            assert late[int(0.95 * len(late))] < 500, late[-20:]
         assert post(server, good, False)[0] == 200
         memory = psutil.Process(server.process.pid).memory_info().rss
         assert memory < 400e6, memory

@@ -6,7 +6,6 @@ import base64
 import http.client
 import json
 import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -271,6 +270,5 @@ def test_addresses_are_read_as_they_are_written() -> None:
     assert ours.client("10.0.0.1", "9.9.9.9, unknown") == "10.0.0.1"
     assert ours.client("10.0.0.1", "10.0.0.2, 10.0.0.3") == "10.0.0.2"
     assert ours.client("8.8.8.8", "9.9.9.9") == "8.8.8.8"
-    began = time.monotonic()
-    assert ours.client("10.0.0.1", "10.0.0.1," * 30_000 + "10.0.0.1")
-    assert time.monotonic() - began < 5
+    # A chain of proxies is followed so far and no farther.
+    assert ours.client("10.0.0.1", "9.9.9.9," + "10.0.0.1," * 30_000 + "10.0.0.1") == "10.0.0.1"
