@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -64,15 +63,7 @@ class Hosts:
             return True
         written = _HOST.fullmatch(host)
         name = (written["address"] or written["name"]).lower().removesuffix(".") if written else ""
-        return name in self._names or (self._addresses and _is_address(name))
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+        return name in self._names or (self._addresses and address_of(name) is not None)
 
 
 def guard(wsgi: Wsgi, server: Server, origins: Origins, metrics: Metrics, refusals: Refusals) -> Wsgi:

@@ -23,6 +23,7 @@ from socketio.packet import ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT, Packe
 from server import hub
 from server.hub.frames import BEFORE_JOINING
 from server.limits import TokenBucket, Turn
+from server.peer import peer
 
 log = logging.getLogger("sockets")
 
@@ -221,7 +222,7 @@ def _take_post(self: Socket, environ: dict[str, Any]) -> None:
     Raises EngineIOError, after which engineio answers 400.
     """
     bounds = _bounds(self)
-    bounds.peer = bounds.peer or environ.get("REMOTE_ADDR", "")
+    bounds.peer = bounds.peer or peer(environ)
     length = int(environ.get("CONTENT_LENGTH") or 0)
     if length > (bounds.room if bounds.joined else BEFORE_JOINING):
         bounds.cut(self, "too_long", f"a body of {length} bytes")
@@ -254,7 +255,7 @@ def _serve_frames(original: Callable[[Socket, Any], list[Any]]) -> Callable[[Soc
 
     def handler(self: Socket, ws: Any) -> list[Any]:
         bounds = _bounds(self)
-        bounds.ws, bounds.peer = ws, ws.environ.get("REMOTE_ADDR", "")
+        bounds.ws, bounds.peer = ws, peer(ws.environ)
         if bounds.joined:  # by polling
             bounds.join()
         try:

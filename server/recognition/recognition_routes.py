@@ -14,6 +14,7 @@ from server import auth, hub, openapi
 from server.config import Config
 from server.errors import CODES, ClientError
 from server.metrics import Metrics
+from server.peer import peer
 from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
 from server.recognition.upload_pool import Gone
 from server.recognition.uploads import PREFIX, Answer, Incoming, Told, Uploads
@@ -46,7 +47,7 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
                 read=environ["wsgi.input"].read1,
                 content_type=request.content_type or "",
                 length=request.content_length,
-                peer=request.remote_addr or "",
+                peer=peer(environ),
                 gone=lambda: hub.has_left(environ),
                 break_off=lambda: hub.stop_reading(environ),
             )
