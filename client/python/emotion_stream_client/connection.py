@@ -15,8 +15,10 @@ import socketio
 from emotion_stream_client.errors import EmotionError
 from emotion_stream_client.events import Json
 
-ATTEMPT_S = 4.0  # for a connection: a network that swallows packets must not eat up the time to resume
-GOODBYE_S = 1.0
+CONNECT_TIMEOUT_S = (
+    4.0  # for a connection: a network that swallows packets must not eat up the time to resume
+)
+CLOSE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Address:
         return f"{urlsplit(self.url).path.strip('/')}/socket.io".lstrip("/")
 
 
-class Link:
+class Connection:
     """`on_message(event, payload)`: from the server, in order. `on_lost()`: the connection is gone."""
 
     def __init__(
@@ -56,19 +58,19 @@ class Link:
     async def connect(self, http: aiohttp.ClientSession) -> None:
         """Raises EmotionError: the server's refusal, or DISCONNECTED."""
         self._io = io = socketio.AsyncClient(
-            reconnection=False, http_session=http, handle_sigint=False, request_timeout=ATTEMPT_S
+            reconnection=False, http_session=http, handle_sigint=False, request_timeout=CONNECT_TIMEOUT_S
         )
         io.on("*", lambda event, *args: self._on_message(event, args[0] if args else None))
         io.on("connect_error", self._refused)
         io.on("disconnect", lambda *_: self._gone())
         try:
-            async with asyncio.timeout(ATTEMPT_S):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await io.connect(
                     self._address.origin,
                     auth={"token": self._address.token} if self._address.token else None,
                     transports=["websocket"],
                     socketio_path=self._address.socket_path,
-                    wait_timeout=ATTEMPT_S,
+                    wait_timeout=CONNECT_TIMEOUT_S,
                 )
         except (socketio.exceptions.SocketIOError, TimeoutError, OSError, aiohttp.ClientError) as wrong:
             raise self._refusal or EmotionError("DISCONNECTED", f"no connection: {wrong}") from None
@@ -76,7 +78,7 @@ class Link:
     def _refused(self, said: Any = None) -> None:
         told = said.get("data") if isinstance(said, dict) else None
         if isinstance(told, dict) and "code" in told:
-            self._refusal = EmotionError(str(told["code"]), str(told.get("message", "")))
+            self._refusal = EmotionError.of(told)
 
     def _gone(self) -> None:
         self.lost.set()
@@ -104,11 +106,11 @@ class Link:
     async def close(self, stop: Json | None = None) -> None:
         """Hang up; `stop`: what to send as such before, without waiting for a summary."""
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 if stop is not None and not self.lost.is_set():
                     await self._io.emit("stop", stop)
                     await self._io.eio.queue.join()  # else the words would be thrown away with the connection
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._io.disconnect()
         self._gone()
