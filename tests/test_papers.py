@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
@@ -38,6 +39,8 @@ def test_there_is_one_version() -> None:
         assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": source}
     newest = re.search(r"^## (\S+) \(\d{4}-\d\d-\d\d\)$", text("CHANGELOG.md"), re.M)
     assert newest is not None and newest[1] == version
+    package = json.loads(text("package.json")) if (ROOT / "package.json").exists() else {}
+    assert package.get("version", version) == version
     assert f"| {version.rpartition('.')[0]} | yes |" in text("SECURITY.md")
 
 
@@ -81,6 +84,7 @@ def test_the_license_of_the_weights_is_on_the_first_screen() -> None:
     for name, words in (("README.md", "non-commercial"), ("README.zh.md", "非商业")):
         screen = "\n".join(text(name).splitlines()[:12])
         assert words in screen and "Apache-2.0" in screen and "(NOTICE)" in screen and "(LICENSE)" in screen
+    assert text("LICENSE") == text("client/python/LICENSE")
     assert "Apache License" in text("LICENSE") and "END OF TERMS AND CONDITIONS" in text("LICENSE")
     notice = text("NOTICE")
     vendored = re.findall(r"^\| ([\w. ]+) \| ([\d.]+) \|", text("static/vendor/README.md"), re.M)

@@ -157,7 +157,8 @@ class AsyncEmotionClient:
     async def download(self, result: Recognition | str, name: str, to: str | Path = ".") -> Path:
         """Save one of a result's files (result.json, embedding.npy, processed_audio.wav, result.csv); its path.
 
-        `result`: or its id. `to`: a folder, or the path of the file.
+        `result`: or its id. `to`: a folder, or the path of the file. Raises EmotionError, and OSError when it
+        cannot be written.
         """
         target = Path(to) / name if Path(to).is_dir() else Path(to)
         async with self._request("GET", _file(result, name)) as response:
@@ -167,17 +168,20 @@ class AsyncEmotionClient:
         return target
 
     async def embedding(self, result: Recognition | str) -> Any:
-        """The embedding of a recording that was recognized with `embedding=True`: a NumPy array."""
+        """The embedding of a recording that was recognized with `embedding=True`: a NumPy array (n,), float32.
+
+        Raises EmotionError NOT_FOUND when there is none.
+        """
         async with self._request("GET", _file(result, "embedding.npy")) as response:
             return array_of(await response.read())
 
     async def delete(self, result: Recognition | str) -> None:
-        """Have the server forget a result and its files."""
+        """Have the server forget a result and its files. Raises EmotionError NOT_FOUND when there is none."""
         async with self._request("DELETE", f"api/v1/results/{quote(_id(result), safe='')}"):
             pass
 
     async def status(self) -> Json:
-        """How the server is: ready, model, device, sessions …"""
+        """How the server is: ready, model, device, sessions … (docs/protocol.md). Raises EmotionError."""
         async with self._request("GET", "api/v1/status") as response:
             return parsed(await response.read(), response.status)
 
@@ -191,8 +195,8 @@ class AsyncEmotionClient:
         try:
             async with http.request(method, self._address.at(path), data=data, headers=headers) as response:
                 if response.status >= 400:
-                    told = parsed(await response.read(), response.status)
-                    raise failure(told, response.status, response.headers.get("Retry-After"))
+                    answer = parsed(await response.read(), response.status)
+                    raise failure(answer, response.status, response.headers.get("Retry-After"))
                 yield response
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as wrong:
             raise EmotionError("DISCONNECTED", f"no answer from {self._address.url}: {wrong!r}") from None

@@ -61,8 +61,8 @@ class Connection:
             reconnection=False, http_session=http, handle_sigint=False, request_timeout=CONNECT_TIMEOUT_S
         )
         io.on("*", lambda event, *args: self._on_message(event, args[0] if args else None))
-        io.on("connect_error", self._refused)
-        io.on("disconnect", lambda *_: self._gone())
+        io.on("connect_error", self._on_refusal)
+        io.on("disconnect", lambda *_: self._on_disconnect())
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await io.connect(
@@ -75,12 +75,12 @@ class Connection:
         except (socketio.exceptions.SocketIOError, TimeoutError, OSError, aiohttp.ClientError) as wrong:
             raise self._refusal or EmotionError("DISCONNECTED", f"no connection: {wrong}") from None
 
-    def _refused(self, said: Any = None) -> None:
-        told = said.get("data") if isinstance(said, dict) else None
-        if isinstance(told, dict) and "code" in told:
-            self._refusal = EmotionError.of(told)
+    def _on_refusal(self, answer: Any = None) -> None:
+        error = answer.get("data") if isinstance(answer, dict) else None
+        if isinstance(error, dict) and "code" in error:
+            self._refusal = EmotionError.of(error)
 
-    def _gone(self) -> None:
+    def _on_disconnect(self) -> None:
         self.lost.set()
         self._on_lost()
 
@@ -88,11 +88,11 @@ class Connection:
         with contextlib.suppress(socketio.exceptions.SocketIOError):  # it is being lost: `lost` says so
             await self._io.emit(event, payload, callback=lambda answer=None, *_: answered(answer or {}))
 
-    async def ask(self, event: str, payload: Json, timeout_s: float) -> Json:
+    async def call(self, event: str, payload: Json, timeout_s: float) -> Json:
         """The answer; with `ok: False` and DISCONNECTED when none comes in time."""
         answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
         if not self.lost.is_set():
-            await self.emit(event, payload, lambda said: None if answer.done() else answer.set_result(said))
+            await self.emit(event, payload, lambda value: None if answer.done() else answer.set_result(value))
             lost = asyncio.ensure_future(self.lost.wait())
             either: set[asyncio.Future[Any]] = {answer, lost}
             try:
@@ -113,4 +113,4 @@ class Connection:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._io.disconnect()
-        self._gone()
+        self._on_disconnect()

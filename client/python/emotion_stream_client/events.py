@@ -25,7 +25,11 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Event):
-    """The emotion of some frames, one `step_ms` apart; `emotion` … `scores` are the current, smoothed state."""
+    """The emotion of some frames, one `step_ms` apart; `emotion` … `scores` are the current, smoothed state.
+
+    `frame_scores`: (frames, 9), probabilities in the order of the session's `labels`. `queue_ms`, `infer_ms`: the
+    wait for the batch, and its scoring; `latency_ms`: since the last audio that these frames needed had arrived.
+    """
 
     start_ms: int
     step_ms: int

@@ -26,8 +26,8 @@ NDJSON = "application/x-ndjson"
 class Recognition(CustomLabels):
     """What the server says of a recording; `raw` is its whole answer.
 
-    `frame_scores` (granularity "frame"): an array (frames, 9) where NumPy is installed, else lists; the frames
-    begin at `frame_start_ms`, since silence is not scored.
+    `frame_scores` (granularity "frame"): an array (frames, 9), float64, where NumPy is installed, else lists; the
+    frames begin at `frame_start_ms` (frames,), int64, since silence is not scored.
     """
 
     raw: Json = field(repr=False)

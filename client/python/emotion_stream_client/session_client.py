@@ -87,7 +87,7 @@ class SessionClient:
             try:
                 await connection.connect(await self._http())
                 self.connection, delay = connection, RECONNECT_DELAY_S[0]
-                self._emit(State(kind="state", raw={}, state="online"))
+                self._put(State(kind="state", raw={}, state="online"))
                 await self._serve(connection)
                 away_since = loop.time()
             except EmotionError as wrong:
@@ -104,7 +104,7 @@ class SessionClient:
                 self._starting = False
                 self.outbox.rewind()
                 await connection.close(stop)
-            self._emit(State(kind="state", raw={}, state="offline"))
+            self._put(State(kind="state", raw={}, state="offline"))
             await asyncio.sleep(delay)
             delay = min(longest, 2 * delay)
 
@@ -132,7 +132,7 @@ class SessionClient:
             token = self._resume_token
             resume = {"resume_token": token, "received": self._last_received[1]} if token else {}
             self._starting = True
-            answer = await connection.ask("start", {**self._start_payload, **resume}, ANSWER_TIMEOUT_S)
+            answer = await connection.call("start", {**self._start_payload, **resume}, ANSWER_TIMEOUT_S)
             self._starting = False
             if answer.get("ok"):
                 return self._begin(answer)
@@ -149,7 +149,7 @@ class SessionClient:
         """No session yet, and it is tried again. What nobody can reach says nothing: that is a `State`."""
         self._last_refusal = refusal
         if refusal.code != "DISCONNECTED":
-            self._emit(Waiting(kind="waiting", raw={}, code=refusal.code, message=refusal.message))
+            self._put(Waiting(kind="waiting", raw={}, code=refusal.code, message=refusal.message))
 
     def _begin(self, answer: Json) -> None:
         resumed = bool(answer.get("resumed"))
@@ -161,7 +161,7 @@ class SessionClient:
         replaced = self._opened and not resumed
         self._opened, self.summary, self._last_refusal = True, None, None
         self._sender.begin(resumed, answer["next_seq"])
-        self._emit(
+        self._put(
             Opened(
                 kind="session",
                 raw=answer,
@@ -200,14 +200,14 @@ class SessionClient:
             return
         refusal = self._sender.answered(message, answer, asyncio.get_running_loop().time())
         if refusal is not None:
-            told = {"code": refusal.code, "message": refusal.message}
+            words = {"code": refusal.code, "message": refusal.message}
             if refusal.code == SESSION_LOST:
                 self.session = None
             elif refusal.retryable and not self._backlog:
                 self._backlog = True
-                self._emit(Waiting(kind="waiting", raw={}, **told))
+                self._put(Waiting(kind="waiting", raw={}, **words))
             elif not refusal.retryable and "next_seq" not in answer:
-                self._emit(Refused(kind="refused", raw=answer, **told))
+                self._put(Refused(kind="refused", raw=answer, **words))
         self._backlog = self._backlog and bool(self.outbox)
         self.wake()
 
@@ -225,7 +225,7 @@ class SessionClient:
             if event.reason != "stop":
                 self.session = self._resume_token = None
                 self.outbox.rewind()
-        self._emit(event)
+        self._put(event)
 
     # -- waiting ---------------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class SessionClient:
         self.inbox.end(failure)
         self.wake()
 
-    def _emit(self, event: Event) -> None:
+    def _put(self, event: Event) -> None:
         self.inbox.put(event)
 
     def wake(self) -> None:
@@ -244,7 +244,7 @@ class SessionClient:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def until(
+    async def wait_until(
         self, holds: Callable[[], bool], timeout_s: float | None, even_after: bool = False
     ) -> None:
         """Wait until `holds()`. Raises EmotionError when the stream fails or ends, or after `timeout_s`,

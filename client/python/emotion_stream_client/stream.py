@@ -1,5 +1,5 @@
 """A live stream with asyncio, as programs see it: they put audio in, take events out, and wait for `flush` and
-`stop`. What keeps its session going is in `keeper`."""
+`stop`. What keeps its session going is in `session_client`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AsyncStream:
         """Connect and open the session. Raises EmotionError: refused, or not within `connect_timeout_s`."""
         self._client.start()
         try:
-            await self._client.until(lambda: self._client.session is not None, self._connect_timeout_s)
+            await self._client.wait_until(lambda: self._client.session is not None, self._connect_timeout_s)
         except BaseException:
             await self.close()
             raise
@@ -80,7 +80,7 @@ class AsyncStream:
             if not self._outbox.has_room(ms):
                 if not wait:
                     return False
-                await self._client.until(lambda ms=ms: self._outbox.has_room(ms), None)  # type: ignore[misc]
+                await self._client.wait_until(lambda ms=ms: self._outbox.has_room(ms), None)  # type: ignore[misc]
             self._client.accepted_ms += ms
             self._outbox.push(piece, ms)
             self._client.wake()
@@ -120,7 +120,7 @@ class AsyncStream:
     async def __aiter__(self) -> AsyncIterator[Event]:
         """All events, up to the end of the stream. Raises EmotionError if that is a failure."""
         while True:
-            await self._client.until(lambda: self._inbox.ready, None, even_after=True)
+            await self._client.wait_until(lambda: self._inbox.ready, None, even_after=True)
             event = self._inbox.take()
             if event is None:
                 return
@@ -155,13 +155,13 @@ class AsyncStream:
                 broke = "the connection broke at the end: everything was scored, the summary is lost"
                 raise EmotionError("DISCONNECTED", broke)
             asked = True
-            answer = await connection.ask(event, {"session_id": session["session_id"]}, FLUSH_TIMEOUT_S)
+            answer = await connection.call(event, {"session_id": session["session_id"]}, FLUSH_TIMEOUT_S)
             if answer.get("ok") and event == "flush":
                 return
             if answer.get("ok"):
                 # It comes as an event too, after all results, which may be behind the answer.
                 with contextlib.suppress(EmotionError):
-                    await self._client.until(lambda: self._client.summary is not None, ANSWER_TIMEOUT_S)
+                    await self._client.wait_until(lambda: self._client.summary is not None, ANSWER_TIMEOUT_S)
                 self._client.session = None
                 self._client.summary = self._client.summary or event_of("session_summary", answer)  # type: ignore[assignment]
                 return
@@ -179,7 +179,7 @@ class AsyncStream:
         while True:
             before = self._outbox.ms
             try:
-                return await self._client.until(holds, self._connect_timeout_s)
+                return await self._client.wait_until(holds, self._connect_timeout_s)
             except EmotionError as wrong:
                 if not wrong.retryable or self._client.failure or self._outbox.ms >= before:
                     raise
