@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from stream.models.compact_net import CompactNet
 
-FOLDER = Path(__file__).parents[2] / "models" / "compact"
+FOLDER = Path(__file__).parents[2] / "weights" / "compact"
 PRECISIONS = ("auto", "float32", "bfloat16")
 HOP_FRAMES = 10
 LOOKAHEAD_FRAMES = 9  # ten frames are heard at once, and the first of them waits for the last

@@ -11,7 +11,7 @@ from stream.types import EmotionModel
 
 _FETCHED = "emotion2vec+ through funasr, its weights fetched from a hub (docs/emotion2vec.md)"
 ABOUT = {
-    "compact": "the embedded model: small, causal, runs anywhere (models/compact/CARD.md)",
+    "compact": "the embedded model: small, causal, runs anywhere (weights/compact/CARD.md)",
     **dict.fromkeys(emotion2vec.NAMES, _FETCHED),
     "fake": "computable by hand, for tests: its scores mean nothing",
 }
