@@ -211,7 +211,7 @@ def restart() -> Iterator[tuple[Work, Work]]:
 def served(outputs: str) -> AbstractContextManager[osproc.Server]:
     """A server of this checkout whose results go to `outputs`."""
     port = osproc.free_port()
-    command = ["env", f"EMOTION_FILES__OUTPUTS={outputs}", sys.executable, "-m", "server", "serve"]
+    command = ["env", f"EMOTION_FILES__OUTPUTS={outputs}", sys.executable, "-m", "cli", "serve"]
     return osproc.running([*command, "--port", str(port)], f"http://127.0.0.1:{port}", "/readyz", cwd=ROOT)
 
 

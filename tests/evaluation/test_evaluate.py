@@ -169,7 +169,7 @@ def test_a_model_that_can_say_little_and_one_label(
 
 
 def evaluate(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "server", "evaluate", *map(str, arguments)]
+    command = [sys.executable, "-m", "cli", "evaluate", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 

@@ -133,7 +133,7 @@ def test_while_the_model_loads_clients_may_connect_but_not_start(mode: str, conn
     """Before anything answers there is only the process; `readyz` says 503 until the model does."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "server", "serve", "--port", str(port), "--model", "compact"],
+        [sys.executable, "-m", "cli", "serve", "--port", str(port), "--model", "compact"],
         cwd=ROOT,
         env={**os.environ, "EMOTION_SERVER__ASYNC_MODE": mode},
         stdout=subprocess.DEVNULL,

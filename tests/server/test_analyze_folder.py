@@ -19,7 +19,7 @@ from server.analysis.analyze_folder import look
 from server.spreadsheet import cell
 from tests.conftest import ROOT
 
-COMMAND = [sys.executable, "-m", "server", "analyze", "--model", "fake"]
+COMMAND = [sys.executable, "-m", "cli", "analyze", "--model", "fake"]
 
 
 def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "server", "analyze", *map(str, arguments)]
+    command = [sys.executable, "-m", "cli", "analyze", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
 

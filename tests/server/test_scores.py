@@ -138,7 +138,7 @@ def test_the_wav_file_itself_equals_its_samples(
 def test_the_command_line_says_what_the_socket_says(
     compact: Server, connect: Connect, demo_pcm: bytes, demo_wav: Path
 ) -> None:
-    command = [sys.executable, "-m", "server", "analyze", "--granularity", "frame", str(demo_wav)]
+    command = [sys.executable, "-m", "cli", "analyze", "--granularity", "frame", str(demo_wav)]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     result = json.loads(said.stdout)
     book = streamed(connect(compact), demo_pcm, cut=64_000)

@@ -170,7 +170,7 @@ def analyzed(path: Path, offered: dict[str, Any]) -> None:
     settings = {f"EMOTION_{name.upper()}": value for name, value in offered.items()}
     environment = {**os.environ, **settings, "EMOTION_CONFIG": str(path), "CRM_SECRET": "s"}
     environment["WECOM_ROBOT_URL"] = "http://127.0.0.1:9/"
-    command = [sys.executable, "-m", "server", "analyze", str(sound), "--json"]
+    command = [sys.executable, "-m", "cli", "analyze", str(sound), "--json"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False
     )

@@ -1,4 +1,4 @@
-"""`./run.sh tools …`: a thin command line around the toolbox. Imported by `server.cli` when it runs."""
+"""`./run.sh tools …`: a thin command line around the toolbox. Imported by `cli.main` when it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from server.cli import ROOT, ConfigFile, Device, ModelName, found, given, settings
+from cli.options import ROOT, ConfigFile, Device, ModelName, found, given, settings
 
 app = typer.Typer(
     no_args_is_help=True,

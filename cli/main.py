@@ -7,13 +7,11 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from server import config as configuration
-
-ROOT = Path(__file__).resolve().parent.parent
+from cli.options import ROOT, ConfigFile, Device, ModelName, Taught, found, given, settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,17 +19,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="emotion-stream: the emotion of speech, while it is being spoken.",
 )
-
-ConfigFile = Annotated[
-    Path, typer.Option("--config", envvar="EMOTION_CONFIG", help="Settings file.", resolve_path=True)
-]
-ModelName = Annotated[str | None, typer.Option("--model", help="A model's name; `models` lists them.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-
-
-Taught = Annotated[
-    str | None, typer.Option("--taught", help="A folder made by `tools teach`: labels of your own.")
-]
 
 
 class Table(StrEnum):
@@ -42,26 +29,6 @@ class Table(StrEnum):
 class Granularity(StrEnum):
     utterance = "utterance"
     frame = "frame"
-
-
-def settings(file: Path, options: dict[str, Any]) -> configuration.Config:
-    """Load the settings, or end with what is wrong with them."""
-    try:
-        return configuration.load(file, options)
-    except configuration.ConfigError as wrong:
-        typer.echo(f"These settings cannot be used:\n{wrong}", err=True)
-        raise typer.Exit(2) from None
-
-
-def found(model: str | None) -> str | None:
-    """A model's folder as seen from here: the server runs elsewhere."""
-    return str(Path(model).resolve()) if model and Path(model).is_dir() else model
-
-
-def given(**sections: dict[str, Any]) -> dict[str, Any]:
-    """Only those options that were given on the command line."""
-    kept = {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
-    return {name: values for name, values in kept.items() if values}
 
 
 @app.command()
@@ -198,7 +165,7 @@ def demo(
     config: ConfigFile = ROOT / "config.yaml",
 ) -> None:
     """Stream a recording through the real socket, at real-time pace, and draw what comes back."""
-    from server.demo import main as run
+    from cli.demo import main as run
 
     raise typer.Exit(run(file, url, token, config))
 
@@ -234,8 +201,8 @@ def models() -> None:
 
 
 def main() -> None:
-    """Entry point of `python -m server`."""
-    from tools.cli import app as toolbox  # here, since it takes its options from this module
+    """Entry point of `python -m cli`."""
+    from cli.tools import app as toolbox  # here, since it takes its options from this module
 
     app.add_typer(toolbox, name="tools")
     # A pipe that closes early (| head) is no error of ours.

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, Server
 
 
 def demo(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "server", "demo", *map(str, arguments)]
+    command = [sys.executable, "-m", "cli", "demo", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
 

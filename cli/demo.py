@@ -157,7 +157,7 @@ def _own_server(config: Path, console: Console) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "server", "serve", "--port", str(port), "--config", str(config)]
+    command = [sys.executable, "-m", "cli", "serve", "--port", str(port), "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
         try:
             with console.status("starting a server …"):
