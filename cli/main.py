@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ROOT, ConfigFile, Device, ModelName, Taught, found, given, settings
+from cli.options import ConfigFile, Device, ModelName, Taught, found, given, settings
+from server.paths import ROOT
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -9,8 +9,6 @@ import typer
 
 from server import config as configuration
 
-ROOT = Path(__file__).resolve().parent.parent
-
 ConfigFile = Annotated[
     Path, typer.Option("--config", envvar="EMOTION_CONFIG", help="Settings file.", resolve_path=True)
 ]

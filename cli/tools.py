@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import ROOT, ConfigFile, Device, ModelName, found, given, settings
+from cli.options import ConfigFile, Device, ModelName, found, given, settings
+from server.paths import ROOT
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -22,6 +22,7 @@ from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.hosts import guard
 from server.metrics import Metrics
+from server.paths import STATIC
 from server.peer import Proxies
 from server.recognition.recognition_routes import add_recognition_routes
 from server.recognition.upload_pool import Recognisers
@@ -30,7 +31,7 @@ from server.records.record_routes import add_record_routes
 from server.records.recording import Recorder
 from server.refusals import Refusals
 from server.request_log import add_request_log
-from server.rest import STATIC, add_routes
+from server.rest import add_routes
 from server.sessions import Sessions
 from server.sockets import Sockets
 from stream.taught import Taught

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flask import Flask, Response, send_from_directory
 
-ROOT = Path(__file__).resolve().parent.parent
-MODULES = ROOT / "client" / "js"
-SOCKET_IO = ROOT / "static" / "vendor" / "socket.io-client"
+from server.paths import BROWSER_CLIENT, STATIC
+
+SOCKET_IO = STATIC / "vendor" / "socket.io-client"
 BESIDE = "socket.io.esm.min.js"  # where the client looks for Socket.IO when the page brings none
 
 
@@ -18,7 +16,7 @@ def add_client_routes(app: Flask) -> None:
     @app.get("/client/<name>.js")
     def client_module(name: str) -> Response:
         file = f"{name}.js"
-        answer = send_from_directory(SOCKET_IO if file == BESIDE else MODULES, file)
+        answer = send_from_directory(SOCKET_IO if file == BESIDE else BROWSER_CLIENT, file)
         # Public code: pages of other sites may import it. What they may then do, server.cors_origins says.
         answer.headers["Access-Control-Allow-Origin"] = "*"
         return answer

@@ -17,9 +17,9 @@ from functools import partial
 import numpy as np
 
 from server import wire
-from server.alerting.alert_config import Rule
 from server.alerting.alerts import Watch
 from server.config import Limits
+from server.config.alerts import Rule
 from server.engine import Busy, Engine, Timing
 from server.errors import ClientError
 from server.limits import TokenBucket

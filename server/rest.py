@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from flask import Flask, Response, jsonify, request, send_from_directory
 from werkzeug.exceptions import HTTPException
@@ -15,6 +14,7 @@ from server.config import Config
 from server.engine import Engine
 from server.errors import CODES, ClientError
 from server.metrics import Metrics
+from server.paths import STATIC
 from server.peer import peer
 from server.refusals import Refusals
 from server.sessions import Sessions
@@ -29,7 +29,6 @@ SAFETY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-STATIC = Path(__file__).resolve().parent.parent / "static"
 
 
 def add_routes(

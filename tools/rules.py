@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from server import wire
-from server.alerting.alert_config import Rule
 from server.alerting.alerts import alert_event
+from server.config.alerts import Rule
 from server.recognition.results import RESULT
 from server.records.session_record import RECORD
 from stream.rules import CROSSINGS, Alert, Judge

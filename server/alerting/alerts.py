@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from server import wire
-from server.alerting.alert_config import Alerts, Level, Rule
 from server.alerting.webhooks import RESULTS, Receiver
+from server.config.alerts import Alerts, Level, Rule
 from server.listeners import SessionInfo
 from server.metrics import Metrics
 from stream.rules import Alert, Judge

@@ -26,8 +26,8 @@ import orjson
 import urllib3
 
 from server import __version__
-from server.alerting.alert_config import Webhook
 from server.alerting.deadline import TimedHttp
+from server.config.alerts import Webhook
 from server.listeners import SessionInfo
 from stream.types import JsonDict
 

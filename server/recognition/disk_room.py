@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from server.config import ROOT, Files
+from server.config import Files
 from server.errors import ClientError
+from server.paths import ROOT
 
 SWEEP_S = 600.0  # between two sweeps when nothing is written
 AGAIN_S = 1.0  # between two when there is no room

@@ -16,7 +16,7 @@ import struct
 import sys
 from pathlib import Path
 
-from server.config import ROOT
+from server.paths import ROOT
 
 MEMORY = 2 << 30  # bytes of address space: what a decoder may ask for; a recording needs a tenth of it
 OPEN_FILES = 64

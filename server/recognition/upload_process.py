@@ -18,9 +18,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from server.config import ROOT, Config
+from server.config import Config
 from server.engine import Busy, Engine, Timing
 from server.engine.messages import Answers, pack, unpack_window
+from server.paths import ROOT
 from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
 from server.recognition.upload_pipe import Broken, Pipe, Said
 from stream.types import Answer, Failed, JsonDict, Window

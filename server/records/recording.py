@@ -26,9 +26,10 @@ from typing import IO, Any
 import numpy as np
 
 from server import wire
-from server.config import ROOT, Config
+from server.config import Config
 from server.listeners import SessionInfo
 from server.metrics import Metrics
+from server.paths import ROOT
 from server.recognition.outputs import OutputStore, id_of
 from server.records import session_record as files
 from stream.tally import GRID, Tally, pieces

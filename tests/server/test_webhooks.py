@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from server.alerting import webhooks
-from server.alerting.alert_config import Webhook
 from server.alerting.webhooks import Receiver
+from server.config.alerts import Webhook
 from server.listeners import SessionInfo
 from stream.types import JsonDict
 from tests.conftest import ROOT, free_port

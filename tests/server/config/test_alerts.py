@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from server import config
-from server.alerting.alert_config import Alerts, Rule, Webhook
 from server.alerting.alerts import alert_event
 from server.config import Config, ConfigError
-from server.yaml_lines import line_of
+from server.config.alerts import Alerts, Rule, Webhook
+from server.config.yaml_lines import line_of
 from stream import rules
 from stream.rules import Alert
 from stream.types import LABELS
