@@ -44,7 +44,7 @@ def serve(
     config: ConfigFile = ROOT / "config.yaml",
 ) -> None:
     """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
-    from server.hosts import exposed
+    from server.access.hosts import exposed
 
     where = {"host": host, "port": port, "log_format": log_format}
     options = given(server=where, model={"name": found(model), "device": device})

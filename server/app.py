@@ -12,15 +12,17 @@ from types import FrameType
 from flask import Flask
 
 from server import hub, logs, taught
+from server.access.hosts import guard
+from server.access.origins import Origins
+from server.access.refusals import Refusals
 from server.alerting.alerts import Announcer, announce
 from server.client_files import add_client_routes
 from server.config import Config, ConfigError
-from server.cors import Origins, allow_origins
+from server.cors import allow_origins
 from server.desk.board import Board
 from server.desk.monitor import Monitor
 from server.engine import Engine
 from server.engine.process import ProcessEngine
-from server.hosts import guard
 from server.metrics import Metrics
 from server.paths import STATIC
 from server.peer import Proxies
@@ -29,7 +31,6 @@ from server.recognition.upload_pool import Recognisers
 from server.recognition.uploads import Uploads
 from server.records.record_routes import add_record_routes
 from server.records.recording import Recorder
-from server.refusals import Refusals
 from server.request_log import add_request_log
 from server.rest import add_routes
 from server.sessions import Sessions

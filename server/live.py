@@ -22,11 +22,11 @@ from server.config import Limits
 from server.config.alerts import Rule
 from server.engine import Busy, Engine, Timing
 from server.errors import ClientError
-from server.limits import TokenBucket
 from server.listeners import AudioListener, Listener, SessionInfo
 from server.metrics import Metrics
 from server.outbox import Client, Outbox
 from server.policy import Hearing
+from server.rate_limit import TokenBucket
 from server.track import Track, totals
 from stream.codec import BadAudio, Decoder, UnsupportedEncoding
 from stream.session import StreamConfig

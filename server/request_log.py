@@ -34,7 +34,7 @@ def add_request_log(app: Flask) -> None:
         told_already = response.status_code in (
             401,
             403,
-        )  # server.refusals, which no flood can fill the log with
+        )  # server.access.refusals, which no flood can fill the log with
         quiet = told_already or not route.startswith("/api/") or route == "/api/v1/status"
         level = logging.DEBUG if quiet else logging.INFO
         method, began_s = request.method, g.began_s

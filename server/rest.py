@@ -9,14 +9,15 @@ from collections.abc import Callable
 from flask import Flask, Response, jsonify, request, send_from_directory
 from werkzeug.exceptions import HTTPException
 
-from server import __version__, auth
+from server import __version__
+from server.access import auth
+from server.access.refusals import Refusals
 from server.config import Config
 from server.engine import Engine
 from server.errors import CODES, ClientError
 from server.metrics import Metrics
 from server.paths import STATIC
 from server.peer import peer
-from server.refusals import Refusals
 from server.sessions import Sessions
 
 log = logging.getLogger("http")

@@ -16,15 +16,16 @@ from flask import Flask
 from flask_socketio import SocketIO
 from socketio.exceptions import ConnectionRefusedError as Refused
 
-from server import auth, wire
+from server import wire
+from server.access import auth
+from server.access.origins import Origins
+from server.access.refusals import Refusals
 from server.config import Config
-from server.cors import Origins
 from server.errors import ClientError
-from server.limits import TokenBucket
 from server.live import LiveSession
 from server.metrics import Metrics
 from server.peer import peer
-from server.refusals import Refusals
+from server.rate_limit import TokenBucket
 from server.sessions import Sessions
 from server.transport import Strangers, TextPacket, bounds_of, harden, message_room, require_websocket_13
 from stream.types import LABELS, JsonDict

@@ -22,8 +22,8 @@ from socketio.packet import ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT, Packe
 
 from server import hub
 from server.hub.frames import BEFORE_JOINING
-from server.limits import TokenBucket, Turn
 from server.peer import peer
+from server.rate_limit import TokenBucket, Turn
 
 log = logging.getLogger("sockets")
 

@@ -18,7 +18,7 @@ from engineio import packet as engineio_packet
 from socketio.packet import EVENT
 
 from server.desk.board import Board, Card
-from server.limits import TokenBucket
+from server.rate_limit import TokenBucket
 from stream.types import JsonDict
 
 log = logging.getLogger("monitor")

@@ -14,14 +14,15 @@ from typing import Any
 
 from socketio.exceptions import ConnectionRefusedError as Refused
 
-from server import auth, wire
+from server import wire
+from server.access import auth
+from server.access.refusals import Refusals
 from server.config import Config
 from server.desk.board import Board, Card
 from server.desk.desks import MESSAGES_PER_S, NAMESPACE, TICK_S, Desk, Desks
 from server.errors import ClientError
 from server.metrics import Metrics
 from server.peer import peer
-from server.refusals import Refusals
 from stream.types import LABELS, JsonDict
 
 log = logging.getLogger("monitor")

@@ -10,7 +10,8 @@ from typing import BinaryIO, cast
 import orjson
 from flask import Flask, Response, jsonify, request, send_file
 
-from server import auth, hub, openapi
+from server import hub, openapi
+from server.access import auth
 from server.config import Config
 from server.errors import CODES, ClientError
 from server.metrics import Metrics

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 from flask import Flask, Response, jsonify, request, send_file
 
-from server import auth
+from server.access import auth
 from server.config import Config
 from server.errors import ClientError
 from server.recognition.outputs import OutputStore

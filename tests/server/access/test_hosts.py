@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from server.access.hosts import Hosts, exposed
 from server.config import Config, ConfigError, load
-from server.hosts import Hosts, exposed
 from server.peer import Proxies, address_of
 from tests.conftest import Server
 from tests.server.clients import eventually

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from server.limits import TokenBucket
+from server.rate_limit import TokenBucket
 
 PER_S = 0.5  # lines, in the long run
 BURST = 20  # lines at once, after a quiet time

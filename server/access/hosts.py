@@ -16,13 +16,13 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from server.access.origins import Origins
+from server.access.refusals import Refusals
 from server.config import Server
-from server.cors import Origins
 from server.errors import CODES, ClientError
 from server.logs import PEER
 from server.metrics import Metrics
 from server.peer import Proxies, address_of, peer
-from server.refusals import Refusals
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.limits import TokenBucket
+from server.rate_limit import TokenBucket
 
 takes = st.lists(st.tuples(st.floats(0, 3), st.floats(0, 5)), max_size=60)  # (seconds later, amount)
 
