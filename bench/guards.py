@@ -41,7 +41,7 @@ from server.config import Config
 from server.desk.board import Board
 from server.engine import EngineSettings
 from server.engine.inprocess import InProcessEngine
-from server.listeners import SessionInfo
+from server.observers import SessionInfo
 from server.recognition.recognise import Wish, recognise
 from stream.batching import BatchLimits
 from stream.models import compact

@@ -23,6 +23,8 @@ from server.desk.board import Board
 from server.desk.monitor import Monitor
 from server.engine import Engine
 from server.engine.process import ProcessEngine
+from server.live.namespace import Sockets
+from server.live.registry import Sessions
 from server.metrics import Metrics
 from server.paths import STATIC
 from server.peer import Proxies
@@ -33,8 +35,6 @@ from server.records.record_routes import add_record_routes
 from server.records.recording import Recorder
 from server.request_log import add_request_log
 from server.rest import add_routes
-from server.sessions import Sessions
-from server.sockets import Sockets
 from stream.taught import Taught
 
 log = logging.getLogger("server")

@@ -15,10 +15,10 @@ from server.access.refusals import Refusals
 from server.config import Config
 from server.engine import Engine
 from server.errors import CODES, ClientError
+from server.live.registry import Sessions
 from server.metrics import Metrics
 from server.paths import STATIC
 from server.peer import peer
-from server.sessions import Sessions
 
 log = logging.getLogger("http")
 

@@ -170,7 +170,7 @@ for name in {LIGHT!r}:
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert {"server.app", "server.sockets", "server.engine.worker", "stream.offline"} <= set(LIGHT)
+    assert {"server.app", "server.live.namespace", "server.engine.worker", "stream.offline"} <= set(LIGHT)
 
 
 def test_the_model_process_of_the_fake_needs_neither_flask_nor_torch() -> None:

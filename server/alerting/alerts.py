@@ -9,8 +9,8 @@ from functools import partial
 from server import wire
 from server.alerting.webhooks import RESULTS, Receiver
 from server.config.alerts import Alerts, Level, Rule
-from server.listeners import SessionInfo
 from server.metrics import Metrics
+from server.observers import SessionInfo
 from stream.rules import Alert, Judge
 from stream.types import LABELS, LABELS_ZH, FramesScored, JsonDict, StreamEvent, UtteranceScored
 

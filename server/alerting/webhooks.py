@@ -28,7 +28,7 @@ import urllib3
 from server import __version__
 from server.alerting.deadline import TimedHttp
 from server.config.alerts import Webhook
-from server.listeners import SessionInfo
+from server.observers import SessionInfo
 from stream.types import JsonDict
 
 log = logging.getLogger("webhooks")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from server.listeners import SessionInfo
+from server.observers import SessionInfo
 from server.records.history import Heat, History, Recent
 from server.wire import STEP_MS
 from stream.types import LABELS, JsonDict

@@ -27,8 +27,8 @@ import numpy as np
 
 from server import wire
 from server.config import Config
-from server.listeners import SessionInfo
 from server.metrics import Metrics
+from server.observers import SessionInfo
 from server.paths import ROOT
 from server.recognition.outputs import OutputStore, id_of
 from server.records import session_record as files

@@ -14,7 +14,7 @@ from tests.conftest import Server
 from tests.server import ledger
 from tests.server.clients import Client, cuttings
 from tests.server.conftest import ROOMY, engine_of, no_traceback, running
-from tests.server.test_scores import from_file, streamed
+from tests.server.live.test_scores import from_file, streamed
 
 pytestmark = pytest.mark.slow
 

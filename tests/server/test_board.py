@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from server.desk.board import MAX_ALERTS, MAX_UTTERANCES, Board, trouble
-from server.listeners import SessionInfo
+from server.observers import SessionInfo
 from server.records.history import BINS, FIRST_BIN, POINT_S, POINTS, Heat, History, Recent
 from stream.types import LABELS, N_LABELS, JsonDict
 

@@ -10,8 +10,8 @@ import orjson
 
 from server.desk.board import Board
 from server.desk.desks import BEHIND, Desk, Desks
-from server.listeners import SessionInfo
-from server.transport import TextPacket
+from server.live.transport import TextPacket
+from server.observers import SessionInfo
 from server.wire import Json
 
 

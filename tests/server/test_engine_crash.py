@@ -13,7 +13,7 @@ from tests.conftest import Server
 from tests.server import ledger
 from tests.server.clients import Client, eventually
 from tests.server.conftest import MODES, children_of, engine_of, metrics, no_traceback, running
-from tests.server.test_scores import from_file
+from tests.server.live.test_scores import from_file
 
 Connect = Callable[..., Client]
 

@@ -19,7 +19,7 @@ from tests.conftest import Server
 from tests.server import ledger
 from tests.server.clients import Client, Raw, eventually
 from tests.server.conftest import EVENTLET_FIRST, MODES, ROOMY, metrics, no_traceback, running
-from tests.server.test_admission import code
+from tests.server.live.test_admission import code
 
 Connect = Callable[..., Client]
 Open = Callable[..., Raw]

@@ -15,7 +15,7 @@ import pytest
 from server.alerting import webhooks
 from server.alerting.webhooks import Receiver
 from server.config.alerts import Webhook
-from server.listeners import SessionInfo
+from server.observers import SessionInfo
 from stream.types import JsonDict
 from tests.conftest import ROOT, free_port
 from tests.server.clients import eventually

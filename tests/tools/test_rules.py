@@ -13,11 +13,11 @@ import soundfile
 from server import config, wire
 from server.config import Config
 from server.engine.inprocess import InProcessEngine
+from server.live.registry import Sessions
 from server.metrics import Metrics
 from server.records.recording import Recorder
-from server.sessions import Sessions
 from stream.models.fake import FakeModel
-from tests.server.test_policy import Everything
+from tests.server.live.test_policy import Everything
 from tools import try_rules
 from tools.rules import Unusable, clock, judge, read
 

@@ -15,7 +15,7 @@ import websocket
 from tests.conftest import Server
 from tests.server.clients import Client, Raw
 from tests.server.conftest import metrics, no_traceback, running
-from tests.server.test_admission import refusal
+from tests.server.live.test_admission import refusal
 
 Connect = Callable[..., Client]
 Open = Callable[..., Raw]

@@ -17,7 +17,7 @@ from server.peer import Proxies, address_of
 from tests.conftest import Server
 from tests.server.clients import eventually
 from tests.server.conftest import EVENTLET_FIRST, metrics, no_traceback, running
-from tests.server.test_admission import refusal
+from tests.server.live.test_admission import refusal
 from tests.server.test_startup import refused, run
 
 EVIL = "http://evil.example"

@@ -15,10 +15,10 @@ import soundfile
 
 from server import config, wire
 from server.engine import Health, Reply, Timing
-from server.listeners import SessionInfo
+from server.live.registry import Sessions
 from server.metrics import Metrics
+from server.observers import SessionInfo
 from server.records.recording import Recorder
-from server.sessions import Sessions
 from stream.models.fake import FakeModel
 from stream.types import HOP, ModelSpec, Window
 from tests.conftest import Server

@@ -17,7 +17,7 @@ from tests.server import ledger
 from tests.server.clients import Client, Payload, cuttings
 from tests.server.conftest import EVENTLET_FIRST, ROOMY, held, metrics, no_traceback, running
 from tests.server.ledger import Ledger
-from tests.server.test_scores import from_file
+from tests.server.live.test_scores import from_file
 
 Connect = Callable[..., Client]
 PEOPLE = ("agent", "customer")

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.outbox import EXPENDABLE, Outbox
+from server.live.outbox import EXPENDABLE, Outbox
 from tests.server.clients import eventually
 
 RESULT, VERDICT = "emotion_result", "utterance_result"

@@ -17,7 +17,7 @@ from tests.conftest import Server
 from tests.server import ledger
 from tests.server.clients import Client, Raw, base64_of, eventually
 from tests.server.conftest import MODES, metrics, no_traceback, running
-from tests.server.test_packets import CLOSED_OR_IGNORED
+from tests.server.live.test_packets import CLOSED_OR_IGNORED
 
 Connect = Callable[..., Client]
 

@@ -22,12 +22,12 @@ from server.config import Limits
 from server.config.alerts import Rule
 from server.engine import Busy, Engine, Timing
 from server.errors import ClientError
-from server.listeners import AudioListener, Listener, SessionInfo
+from server.live.channel import Track, totals
+from server.live.outbox import Client, Outbox
+from server.live.policy import Hearing
 from server.metrics import Metrics
-from server.outbox import Client, Outbox
-from server.policy import Hearing
+from server.observers import AudioListener, Listener, SessionInfo
 from server.rate_limit import TokenBucket
-from server.track import Track, totals
 from stream.codec import BadAudio, Decoder, UnsupportedEncoding
 from stream.session import StreamConfig
 from stream.taught import Taught

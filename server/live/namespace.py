@@ -22,12 +22,12 @@ from server.access.origins import Origins
 from server.access.refusals import Refusals
 from server.config import Config
 from server.errors import ClientError
-from server.live import LiveSession
+from server.live.registry import Sessions
+from server.live.session import LiveSession
+from server.live.transport import Strangers, TextPacket, bounds_of, harden, message_room, require_websocket_13
 from server.metrics import Metrics
 from server.peer import peer
 from server.rate_limit import TokenBucket
-from server.sessions import Sessions
-from server.transport import Strangers, TextPacket, bounds_of, harden, message_room, require_websocket_13
 from stream.types import LABELS, JsonDict
 
 log = logging.getLogger("sockets")

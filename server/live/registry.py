@@ -12,11 +12,11 @@ from server import wire
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
-from server.listeners import AudioListener, Listener
-from server.live import LiveSession, Surroundings
+from server.live.outbox import LOOK_S, Client
+from server.live.policy import hearing
+from server.live.session import LiveSession, Surroundings
 from server.metrics import Metrics
-from server.outbox import LOOK_S, Client
-from server.policy import hearing
+from server.observers import AudioListener, Listener
 from stream.taught import Taught
 from stream.types import JsonDict, ModelSpec
 

@@ -15,7 +15,7 @@ from stream.types import EmotionModel
 from tests.conftest import Server
 from tests.server import ledger
 from tests.server.clients import Client, base64_of
-from tests.server.test_scores import from_file, streamed
+from tests.server.live.test_scores import from_file, streamed
 
 Connect = Callable[..., Client]
 
