@@ -16,13 +16,15 @@ from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
 from server.alerting.alerts import Announcer, announce
-from server.client_files import add_client_routes
 from server.config import Config, ConfigError
-from server.cors import allow_origins
 from server.desk.board import Board
 from server.desk.monitor import Monitor
 from server.engine import Engine
 from server.engine.process import ProcessEngine
+from server.http.client_files import add_client_routes
+from server.http.cors import allow_origins
+from server.http.pages import add_routes
+from server.http.request_log import add_request_log
 from server.live.namespace import Sockets
 from server.live.registry import Sessions
 from server.metrics import Metrics
@@ -33,8 +35,6 @@ from server.recognition.upload_pool import Recognisers
 from server.recognition.uploads import Uploads
 from server.records.record_routes import add_record_routes
 from server.records.recording import Recorder
-from server.request_log import add_request_log
-from server.rest import add_routes
 from stream.taught import Taught
 
 log = logging.getLogger("server")

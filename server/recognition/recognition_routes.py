@@ -10,10 +10,11 @@ from typing import BinaryIO, cast
 import orjson
 from flask import Flask, Response, jsonify, request, send_file
 
-from server import hub, openapi
+from server import hub
 from server.access import auth
 from server.config import Config
 from server.errors import CODES, ClientError
+from server.http import openapi
 from server.metrics import Metrics
 from server.peer import peer
 from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT

@@ -23,7 +23,7 @@ from server.config import Config
 from server.engine import EngineSettings
 from server.engine.inprocess import InProcessEngine
 from server.errors import CODES
-from server.openapi import document
+from server.http.openapi import document
 from stream.models.fake import FakeModel
 from stream.types import LABELS
 from tests.conftest import Server
