@@ -41,8 +41,8 @@ from server.config import Config
 from server.desk.board import Board
 from server.engine import EngineSettings
 from server.engine.inprocess import InProcessEngine
+from server.files.recognize import Wish, recognise
 from server.observers import SessionInfo
-from server.recognition.recognise import Wish, recognise
 from stream.batching import BatchLimits
 from stream.models import compact
 from stream.types import HOP, LABELS, SAMPLE_RATE, EmotionModel, Window, samples_for

@@ -18,7 +18,7 @@ import numpy as np
 from server import wire
 from server.alerting.alerts import alert_event
 from server.config.alerts import Rule
-from server.recognition.results import RESULT
+from server.files.result import RESULT
 from server.records.session_record import RECORD
 from stream.rules import CROSSINGS, Alert, Judge
 from stream.types import LABELS, N_LABELS, Floats, JsonDict, UtteranceScored

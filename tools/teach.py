@@ -22,8 +22,8 @@ from server.analysis.analyze_journal import shown
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
-from server.recognition import files
-from server.recognition.recognise import Wish
+from server.files import find
+from server.files.recognize import Wish
 from stream.taught import MAX_LABELS, Taught
 from stream.types import Floats
 from tools import folder, lesson
@@ -167,7 +167,7 @@ def _clips(
 
 def heard(path: Path, engine: Engine, config: Config) -> Floats | None:
     """The embedding of a recording; None where nobody speaks. Raises ClientError."""
-    return files.analyze(path, engine, config, Wish(embed=True)).embedding
+    return find.analyze(path, engine, config, Wish(embed=True)).embedding
 
 
 def default_folder(name: str) -> Path:

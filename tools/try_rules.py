@@ -14,8 +14,8 @@ import soundfile
 
 from server.config import Config
 from server.errors import ClientError
-from server.recognition import decode, files
-from server.recognition.results import RESULT
+from server.files import decode, find
+from server.files.result import RESULT
 from server.records.session_record import RECORD
 from stream.codec import Resampler
 from stream.offline import run
@@ -50,7 +50,7 @@ def _expanded(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     kept = sorted(found.parent for name in (RECORD, RESULT) for found in path.rglob(name))
-    heard = [found for found in files.find([path]) if found.parent not in kept]
+    heard = [found for found in find.find([path]) if found.parent not in kept]
     return [*kept, *heard] or [path]
 
 

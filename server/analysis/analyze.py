@@ -23,8 +23,8 @@ from server.analysis.analyze_folder import Order
 from server.config import Config, ConfigError
 from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
-from server.recognition import files
-from server.recognition.recognise import Wish
+from server.files import find
+from server.files.recognize import Wish
 from stream.batching import BatchLimits
 from stream.models.registry import load_model
 from stream.types import JsonDict
@@ -39,7 +39,7 @@ def main(
     """
     errors = Console(stderr=True)
     try:
-        recordings = files.find(paths) if order is None else []
+        recordings = find.find(paths) if order is None else []
         labels = taught.load(config)
         engine = local_engine(config)
         if labels:
@@ -50,7 +50,7 @@ def main(
     if order is not None:
         return analyze_folder.main(order, engine, config, labels, errors)
     if not recordings:
-        errors.print("No recordings there. Read are: " + " ".join(sorted(files.SUFFIXES)), highlight=False)
+        errors.print("No recordings there. Read are: " + " ".join(sorted(find.SUFFIXES)), highlight=False)
         return 2
     spec = engine.spec
     assert spec is not None
@@ -73,7 +73,7 @@ def main(
 
 def _one(path: Path, wish: Wish, engine: InProcessEngine, config: Config) -> JsonDict:
     try:
-        return {"file": str(path), **files.analyze(path, engine, config, wish).result()}
+        return {"file": str(path), **find.analyze(path, engine, config, wish).result()}
     except ClientError as refused:
         return {"file": str(path), "error": {"code": refused.code, "message": f"{path}: {refused.message}"}}
 

@@ -37,9 +37,9 @@ from server.analysis.analyze_journal import EACH, Entry, Journal, Stamp, shown
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
-from server.recognition import files
-from server.recognition.recognise import Wish
-from server.recognition.results import AUDIO, RESULT, into
+from server.files import find
+from server.files.recognize import Wish
+from server.files.result import AUDIO, RESULT, into
 from stream.taught import Taught
 from stream.types import JsonDict
 
@@ -96,7 +96,7 @@ def main(order: Order, engine: Engine, config: Config, labels: Taught | None, er
         order.out.mkdir(parents=True, exist_ok=True)
         found = look(order.folder, order.out)
         if not found.sizes and not found.errors:
-            tell("No recordings there. Read are: " + " ".join(sorted(files.SUFFIXES)))
+            tell("No recordings there. Read are: " + " ".join(sorted(find.SUFFIXES)))
             return 2
         with Journal(order.out) as journal:
             return _run(order, found, journal, engine, config, labels, errors)
@@ -118,7 +118,7 @@ def look(top: Path, out: Path) -> Found:
         folders[:] = sorted(n for n in folders if not n.startswith(".") and (here / n).resolve() != own)
         for name in sorted(names):
             # `._x.wav` is what macOS leaves beside x.wav on other systems' disks: no audio.
-            if Path(name).suffix.lower() not in files.SUFFIXES or name.startswith("._"):
+            if Path(name).suffix.lower() not in find.SUFFIXES or name.startswith("._"):
                 continue
             if name == AUDIO and RESULT in names:
                 continue
@@ -252,13 +252,13 @@ class _Crew:
     def _one(self, name: str) -> JsonDict:
         path, home = self._order.folder / name, self._order.out / EACH / name
         if not self._order.each:
-            found = files.analyze(path, self._engine, self._config, self._wish, self._look_up)
+            found = find.analyze(path, self._engine, self._config, self._wish, self._look_up)
         else:
             home.parent.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(dir=self._order.out, prefix=".draft."))
             try:
                 wish = replace(self._wish, create=into(draft))
-                found = files.analyze(path, self._engine, self._config, wish, self._look_up)
+                found = find.analyze(path, self._engine, self._config, wish, self._look_up)
                 draft.chmod(0o755)
                 if home.exists():
                     shutil.rmtree(home)

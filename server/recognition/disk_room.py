@@ -125,7 +125,7 @@ class DiskRoom:
 def _swept(arguments: list[str]) -> int | None:
     """Bytes of the results that a sweep has left; None where it could not be made."""
     ours, theirs = socket.socketpair()  # a pipe would hold up all green threads
-    command = [sys.executable, "-m", "server.recognition.outputs", *arguments]
+    command = [sys.executable, "-m", "server.storage", *arguments]
     with ours:
         ours.settimeout(PATIENCE_S)
         try:

@@ -14,10 +14,10 @@ from server import hub
 from server.access import auth
 from server.config import Config
 from server.errors import CODES, ClientError
+from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
 from server.http import openapi
 from server.metrics import Metrics
 from server.peer import peer
-from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
 from server.recognition.upload_pool import Gone
 from server.recognition.uploads import PREFIX, Answer, Incoming, Told, Uploads
 from stream.types import JsonDict

@@ -12,7 +12,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from server.errors import ClientError
-from server.recognition.results import GRANULARITIES
+from server.files.result import GRANULARITIES
 
 PIECE = 1 << 16
 HEAD_ROOM = 1 << 20  # what a form may take beside its file, and what of it may wait in memory

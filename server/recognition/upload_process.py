@@ -21,8 +21,8 @@ from pathlib import Path
 from server.config import Config
 from server.engine import Busy, Engine, Timing
 from server.engine.messages import Answers, pack, unpack_window
+from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
 from server.paths import ROOT
-from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
 from server.recognition.upload_pipe import Broken, Pipe, Said
 from stream.types import Answer, Failed, JsonDict, Window
 

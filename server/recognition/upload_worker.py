@@ -24,9 +24,9 @@ from server.config import FileSettings
 from server.engine import Health, Reply
 from server.engine.messages import Answers, pack_window, unpack
 from server.errors import ClientError
+from server.files.recognize import Wish, recognise
+from server.files.result import Recording
 from server.recognition import sandbox
-from server.recognition.recognise import Wish, recognise
-from server.recognition.results import Recording
 from server.recognition.upload_pipe import Broken, Pipe, Said
 from server.recognition.upload_process import HANDED
 from stream.types import JsonDict, ModelSpec, Window

@@ -18,16 +18,16 @@ from typing import cast
 
 from server import wire
 from server.config import Config
+from server.recognition.disk_room import DiskRoom, Hold
 from server.errors import ClientError
+from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
 from server.logs import REQUEST
 from server.metrics import Metrics
 from server.recognition import sandbox
-from server.recognition.disk_room import DiskRoom, Hold
-from server.recognition.outputs import OutputStore, StoreError, id_of, size_of
 from server.recognition.reception import Reception
-from server.recognition.results import AUDIO, CSV, EMBEDDING, RESULT
 from server.recognition.upload_form import Form, receive
 from server.recognition.upload_pool import Gone, Recognisers
+from server.storage import OutputStore, StoreError, id_of, size_of
 from stream.types import JsonDict
 
 PREFIX = "/api/v1/results"

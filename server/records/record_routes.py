@@ -11,8 +11,8 @@ from flask import Flask, Response, jsonify, request, send_file
 from server.access import auth
 from server.config import Config
 from server.errors import ClientError
-from server.recognition.outputs import OutputStore
 from server.records.session_record import HEAD, TYPES
+from server.storage import OutputStore
 from stream.types import JsonDict
 
 PREFIX = "/api/v1/sessions"

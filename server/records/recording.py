@@ -30,8 +30,8 @@ from server.config import Config
 from server.metrics import Metrics
 from server.observers import SessionInfo
 from server.paths import ROOT
-from server.recognition.outputs import OutputStore, id_of
 from server.records import session_record as files
+from server.storage import OutputStore, id_of
 from stream.tally import GRID, Tally, pieces
 from stream.types import LABELS, N_LABELS, Floats, JsonDict
 
@@ -177,7 +177,7 @@ class Recorder:
         """In a process of its own: looking at thousands of folders would hold up everybody who speaks."""
         try:
             subprocess.run(
-                [sys.executable, "-m", "server.recognition.outputs", *self._limits, "0", "session"],
+                [sys.executable, "-m", "server.storage", *self._limits, "0", "session"],
                 stdout=subprocess.DEVNULL,
                 cwd=ROOT,
                 check=False,

@@ -18,8 +18,8 @@ from evaluation.conditions import CONDITIONS
 from evaluation.run import Request, main
 from server import config as configuration
 from server.engine.inprocess import InProcessEngine
-from server.recognition.files import analyze
-from server.recognition.recognise import Wish
+from server.files.find import analyze
+from server.files.recognize import Wish
 from stream.models.registry import load_model
 from stream.types import LABELS, SAMPLE_RATE, Floats
 

@@ -105,8 +105,8 @@ def test_those_who_speak_do_not_wait_for_a_long_recording(folder: Path, ours: An
 def test_a_files_verdict_and_embedding_are_funasrs(ours: Any, theirs: Any) -> None:
     """Through the whole file path, from a WAV file on."""
     from server.config import Config
-    from server.recognition.files import analyze
-    from server.recognition.recognise import Wish
+    from server.files.find import analyze
+    from server.files.recognize import Wish
 
     path = Path(__file__).parents[2] / "demo" / "conversation.wav"
     scores, embedding = generate(theirs, str(path))  # type: ignore[arg-type]

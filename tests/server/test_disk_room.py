@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from server.recognition.outputs import OutputStore, size_of
+from server.storage import OutputStore, size_of
 from tests.conftest import Server
 from tests.server.conftest import EVENTLET_FIRST, metrics, running
 from tests.server.recordings import long_silence

@@ -112,9 +112,9 @@ def test_a_recording_gives_what_a_live_session_would(
 def test_a_result_of_frames_is_judged_with_its_windows(
     settings: Config, call: np.ndarray, tmp_path: Path
 ) -> None:
-    from server.recognition import files
-    from server.recognition.recognise import Wish
-    from server.recognition.results import into
+    from server.files import find
+    from server.files.recognize import Wish
+    from server.files.result import into
 
     path = tmp_path / "call.wav"
     soundfile.write(path, call[:, 0], 16_000, "PCM_16")
@@ -123,7 +123,7 @@ def test_a_result_of_frames_is_judged_with_its_windows(
         for granularity in ("frame", "utterance"):
             folder = tmp_path / granularity
             folder.mkdir()
-            found = files.analyze(path, engine, settings, Wish(granularity))
+            found = find.analyze(path, engine, settings, Wish(granularity))
             found.save(into(folder))
     finally:
         engine.close()

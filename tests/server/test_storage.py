@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server.recognition.outputs import LEFTOVER_S, OutputStore, StoreError, id_of
+from server.storage import LEFTOVER_S, OutputStore, StoreError, id_of
 
 NOW = 1_750_000_000.0
 DAY = 86_400.0

@@ -23,9 +23,9 @@ from server.config import Config
 from server.engine import Busy, EngineSettings, Health, Reply, Timing
 from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
-from server.recognition.decode import Bounds
-from server.recognition.recognise import Wish, listening, recognise
-from server.recognition.results import Recording, into
+from server.files.decode import Bounds
+from server.files.recognize import Wish, listening, recognise
+from server.files.result import Recording, into
 from stream.models.fake import FakeModel
 from stream.offline import run
 from stream.types import (
@@ -115,7 +115,7 @@ class Fickle:
 def test_the_digits_do_not_depend_on_what_happens_around_it(
     engine: InProcessEngine, demo_pcm: bytes, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.recognition.recognise.PAUSE_S", 0.001)
+    monkeypatch.setattr("server.files.recognize.PAUSE_S", 0.001)
     data = wav(demo_pcm[: 32_000 * 12])
     calm = heard(data, engine, Wish("frame", embed=True)).result()
     fickle = Fickle(engine, seed)
@@ -165,7 +165,7 @@ def test_what_is_kept_agrees_with_what_is_said(
 def test_frames_are_kept_as_they_are_said(
     engine: InProcessEngine, demo_pcm: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.recognition.results._ROWS", 300)  # several blocks
+    monkeypatch.setattr("server.files.result._ROWS", 300)  # several blocks
     found = heard(wav(demo_pcm), engine, Wish("frame", create=into(tmp_path)))
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     said = found.result()
@@ -211,7 +211,7 @@ def test_a_model_without_embeddings_says_so(demo_pcm: bytes) -> None:
 def test_steps_and_progress_are_told_in_order(
     engine: InProcessEngine, demo_samples: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.recognition.recognise.TELL_S", 0.03)
+    monkeypatch.setattr("server.files.recognize.TELL_S", 0.03)
     told: list[Any] = []
     data = made("a.mp3", demo_samples)
 
@@ -263,7 +263,7 @@ torch.set_num_threads(1)
 from server.config import Config
 from server.engine import EngineSettings
 from server.engine.inprocess import InProcessEngine
-from server.recognition.recognise import Wish, recognise
+from server.files.recognize import Wish, recognise
 from stream.batching import BatchLimits
 from stream.models.registry import load_model
 engine = InProcessEngine(load_model("compact", "cpu"), EngineSettings(batching=BatchLimits(max_wait_s=0)))

@@ -198,7 +198,7 @@ def size_of(folder: Path) -> int:
 
 
 def main(root: str, keep_days: str, keep_gb: str, fresh_s: str, *kinds: str) -> None:
-    """`python -m server.recognition.outputs ROOT DAYS GB SECONDS KIND…`: one sweep; a server has no time for it.
+    """`python -m server.storage ROOT DAYS GB SECONDS KIND…`: one sweep; a server has no time for it.
 
     Prints how many bytes the results take that stayed.
     """

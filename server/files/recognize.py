@@ -22,8 +22,8 @@ import numpy as np
 from server.config import Config, FileSettings
 from server.engine import Busy, Engine, Timing
 from server.errors import ClientError
-from server.recognition import decode
-from server.recognition.results import AUDIO, Create, Recording
+from server.files import decode
+from server.files.result import AUDIO, Create, Recording
 from stream.codec import Resampler
 from stream.session import StreamConfig, StreamSession
 from stream.taught import Taught

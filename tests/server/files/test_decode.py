@@ -13,7 +13,7 @@ import pytest
 import soxr
 
 from server.errors import ClientError
-from server.recognition.decode import SUFFIXES, Audio, Bounds, opened
+from server.files.decode import SUFFIXES, Audio, Bounds, opened
 from tests.server import recordings
 from tests.server.recordings import FORMATS, NOISE, Hostile, encoded, hostile, made, mutated, wav
 
@@ -134,7 +134,7 @@ def test_channels_are_limited() -> None:
 def test_hours_are_decoded_in_constant_memory(tmp_path: Path) -> None:
     """In a process of its own: half an hour of FLAC, then three hours, take the same memory."""
     code = (
-        "import resource, sys; from server.recognition.decode import Bounds, opened\n"
+        "import resource, sys; from server.files.decode import Bounds, opened\n"
         "with open(sys.argv[1], 'rb') as file, opened(file, Bounds()) as audio:\n"
         "    n = sum(len(block.samples) for block in audio.blocks())\n"
         "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"

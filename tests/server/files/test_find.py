@@ -15,8 +15,8 @@ import soundfile
 from server.config import Config
 from server.engine import EngineSettings
 from server.engine.inprocess import InProcessEngine
-from server.recognition import files
-from server.recognition.recognise import Wish
+from server.files import find
+from server.files.recognize import Wish
 from stream.models.fake import FakeModel
 from stream.types import LABELS
 
@@ -78,7 +78,7 @@ def engine() -> Iterator[InProcessEngine]:
 
 
 def test_a_recording_without_speech_is_unknown(folder: Path, engine: InProcessEngine):
-    result = files.analyze(folder / "quiet.wav", engine, Config(), Wish()).result()
+    result = find.analyze(folder / "quiet.wav", engine, Config(), Wish()).result()
     assert (result["emotion"], result["confidence"], result["utterances"]) == ("unknown", 1.0, [])
 
 
@@ -105,7 +105,7 @@ def test_the_rate_of_a_file_does_not_change_what_is_found(
 
     path = tmp_path / "44k.wav"
     soundfile.write(path, soxr.resample(demo_samples[: 16_000 * 6], 16_000, 44_100), 44_100, subtype="FLOAT")
-    low, high = (files.analyze(x, engine, Config(), Wish()).result() for x in (folder / "a.wav", path))
+    low, high = (find.analyze(x, engine, Config(), Wish()).result() for x in (folder / "a.wav", path))
     assert high["duration_s"] == pytest.approx(low["duration_s"], abs=0.001)
     assert high["scores"]["angry"] == pytest.approx(low["scores"]["angry"], abs=0.05)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
-from server.recognition.decode import SUFFIXES
-from server.recognition.recognise import Tell, Wish, recognise
-from server.recognition.results import Recording
+from server.files.decode import SUFFIXES
+from server.files.recognize import Tell, Wish, recognise
+from server.files.result import Recording
 
 __all__ = ["SUFFIXES", "UnreadableFile", "analyze", "find"]
 
