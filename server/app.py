@@ -30,11 +30,11 @@ from server.live.registry import Sessions
 from server.metrics import Metrics
 from server.paths import STATIC
 from server.peer import Proxies
-from server.recognition.recognition_routes import add_recognition_routes
-from server.recognition.upload_pool import Recognisers
-from server.recognition.uploads import Uploads
 from server.records.record_routes import add_record_routes
 from server.records.recording import Recorder
+from server.uploads.pool import Recognisers
+from server.uploads.routes import add_recognition_routes
+from server.uploads.service import Uploads
 from stream.taught import Taught
 
 log = logging.getLogger("server")

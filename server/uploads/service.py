@@ -1,7 +1,7 @@
 """A recording that was sent, from its first byte to its folder of results; and the upkeep of those folders.
 
 An upload goes to the disk as it comes, into the hidden folder that is to be its result; another process recognises
-it there (`upload_pool`). Whatever breaks, or a client that goes away, leaves nothing behind.
+it there (`pool`). Whatever breaks, or a client that goes away, leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import cast
 
 from server import wire
 from server.config import Config
-from server.recognition.disk_room import DiskRoom, Hold
 from server.errors import ClientError
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
 from server.logs import REQUEST
 from server.metrics import Metrics
-from server.recognition import sandbox
-from server.recognition.reception import Reception
-from server.recognition.upload_form import Form, receive
-from server.recognition.upload_pool import Gone, Recognisers
 from server.storage import OutputStore, StoreError, id_of, size_of
+from server.uploads import sandbox
+from server.uploads.disk_room import DiskRoom, Hold
+from server.uploads.form import Form, receive
+from server.uploads.pool import Gone, Recognisers
+from server.uploads.reception import Reception
 from stream.types import JsonDict
 
 PREFIX = "/api/v1/results"

@@ -18,8 +18,8 @@ from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
 from server.http import openapi
 from server.metrics import Metrics
 from server.peer import peer
-from server.recognition.upload_pool import Gone
-from server.recognition.uploads import PREFIX, Answer, Incoming, Told, Uploads
+from server.uploads.pool import Gone
+from server.uploads.service import PREFIX, Answer, Incoming, Told, Uploads
 from stream.types import JsonDict
 
 NDJSON = "application/x-ndjson"

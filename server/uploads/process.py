@@ -23,7 +23,7 @@ from server.engine import Busy, Engine, Timing
 from server.engine.messages import Answers, pack, unpack_window
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
 from server.paths import ROOT
-from server.recognition.upload_pipe import Broken, Pipe, Said
+from server.uploads.pipe import Broken, Pipe, Said
 from stream.types import Answer, Failed, JsonDict, Window
 
 HANDED = (
@@ -47,7 +47,7 @@ class FileProcess:
         with theirs, hand:
             fds = [theirs.fileno(), hand.fileno()]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "server.recognition.upload_worker", *map(str, fds)],
+                [sys.executable, "-m", "server.uploads.worker", *map(str, fds)],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from server.recognition.upload_pipe import Broken, Pipe
+from server.uploads.pipe import Broken, Pipe
 
 ROOT = Path(__file__).resolve().parents[2]
 GREEN = """
 import eventlet
 eventlet.monkey_patch()
 import socket
-from server.recognition.upload_pipe import Broken, Pipe
+from server.uploads.pipe import Broken, Pipe
 here, there = socket.socketpair()
 pipe, told = Pipe(here), []
 def listen():

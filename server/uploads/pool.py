@@ -18,9 +18,9 @@ from pathlib import Path
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
-from server.recognition.upload_form import Form
-from server.recognition.upload_pipe import Broken, Said
-from server.recognition.upload_process import FileProcess
+from server.uploads.form import Form
+from server.uploads.pipe import Broken, Said
+from server.uploads.process import FileProcess
 from stream.types import JsonDict
 
 SILENCE_S = 120.0  # without a word, and waiting for no scores, it is stuck

@@ -1,6 +1,6 @@
 """The process that reads what strangers send: decodes, listens, writes results. It asks its parent for scores.
 
-Run by `upload_process` as `python -m server.recognition.upload_worker FD FD` and by nobody else, and kept from one
+Run by `process` as `python -m server.uploads.worker FD FD` and by nobody else, and kept from one
 file to the next. Once it has what it needs it is shut in (`sandbox`), and files come to it open. A decoder that
 crashes, or asks for a machine's memory, ends this process and nothing more. It ends when its parent does.
 """
@@ -26,9 +26,9 @@ from server.engine.messages import Answers, pack_window, unpack
 from server.errors import ClientError
 from server.files.recognize import Wish, recognise
 from server.files.result import Recording
-from server.recognition import sandbox
-from server.recognition.upload_pipe import Broken, Pipe, Said
-from server.recognition.upload_process import HANDED
+from server.uploads import sandbox
+from server.uploads.pipe import Broken, Pipe, Said
+from server.uploads.process import HANDED
 from stream.types import JsonDict, ModelSpec, Window
 
 NICE = 5  # whoever speaks goes first

@@ -14,14 +14,14 @@ import pytest
 import requests
 
 from server.config import Config
-from server.recognition import sandbox
 from server.taught import ask_model
+from server.uploads import sandbox
 from stream.models.fake import FakeModel
 from stream.taught import Taught
 from tests.conftest import ROOT, Server
 from tests.server.conftest import EVENTLET_FIRST, children_of, running
 from tests.server.recordings import FORMATS, long_silence, made, wav
-from tests.server.test_recognize_rest import PATH
+from tests.server.uploads.test_routes import PATH
 
 SECRETS = {
     "server__token": "token-of-the-server",
@@ -76,7 +76,7 @@ def post(server: Server, data: bytes, **fields: str) -> requests.Response:
 def worker(files: Server, demo_samples: np.ndarray) -> psutil.Process:
     """The process, which has read a file."""
     assert post(files, made("pcm16.wav", demo_samples[:16_000])).status_code == 200
-    (found,) = children_of(files, "server.recognition.upload_worker")
+    (found,) = children_of(files, "server.uploads.worker")
     return found
 
 

@@ -18,7 +18,7 @@ from tests.server import ledger
 from tests.server.clients import Client
 from tests.server.conftest import no_traceback, running
 from tests.server.recordings import Hostile, hostile, long_silence, wav
-from tests.server.test_recognize_rest import FILE, MULTIPART, PATH, SOUND, form
+from tests.server.uploads.test_routes import FILE, MULTIPART, PATH, SOUND, form
 
 Connect = Callable[..., Client]
 NAMES = (

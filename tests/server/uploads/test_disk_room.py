@@ -14,7 +14,7 @@ from server.storage import OutputStore, size_of
 from tests.conftest import Server
 from tests.server.conftest import EVENTLET_FIRST, metrics, running
 from tests.server.recordings import long_silence
-from tests.server.test_slow_uploads import OTHER, STRANGER, post
+from tests.server.uploads.test_slow import OTHER, STRANGER, post
 
 MB = 1_000_000
 SMALL = long_silence(40)  # a few KB; its result takes 1.3 MB

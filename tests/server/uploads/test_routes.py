@@ -314,7 +314,7 @@ def test_a_process_that_dies_is_replaced(files: Server, demo_pcm: bytes) -> None
         thread = threading.Thread(target=lambda: answers.append(post(files, data)))
         thread.start()
         eventually(lambda: metrics(files)["emotion_files_running"] == 1, "it is being recognised")
-        children_of(files, "server.recognition.upload_worker")[0].kill()
+        children_of(files, "server.uploads.worker")[0].kill()
         thread.join(10)
     assert error(answers[0]) == (500, "INTERNAL")
     assert outputs(files) == before
@@ -383,7 +383,7 @@ def test_old_results_and_what_a_crash_left_are_swept_at_start(tmp_path: Path) ->
 def test_stopping_the_server_ends_what_runs_with_words(tmp_path: Path, demo_pcm: bytes) -> None:
     with running(model__name="fake", files__outputs=tmp_path) as server:
         post(server, wav(demo_pcm[:64_000]))
-        workers, answers = children_of(server, "server.recognition.upload_worker"), []
+        workers, answers = children_of(server, "server.uploads.worker"), []
         with held(server):
             thread = threading.Thread(target=lambda: answers.append(post(server, wav(demo_pcm), NDJSON)))
             thread.start()
@@ -439,7 +439,7 @@ def test_a_full_disk_is_an_error_with_words_and_leaves_nothing(tmp_path: Path, d
     limit = psutil.RLIMIT_FSIZE
     with running(model__name="fake", files__outputs=tmp_path) as server:
         post(server, small)
-        (worker,) = children_of(server, "server.recognition.upload_worker")
+        (worker,) = children_of(server, "server.uploads.worker")
         before = outputs_of(tmp_path)
         psutil.Process(server.process.pid).rlimit(limit, (100_000, 1 << 40))
         assert error(post(server, wav(demo_pcm))) == (500, "INTERNAL")

@@ -17,12 +17,12 @@ from requests.adapters import HTTPAdapter
 
 from server.config import Files
 from server.errors import ClientError
-from server.recognition.reception import CROWDED_S, SLOW_S, Reception
+from server.uploads.reception import CROWDED_S, SLOW_S, Reception
 from tests.conftest import ROOT, Server
 from tests.server.clients import eventually
 from tests.server.conftest import EVENTLET_FIRST, metrics, running
 from tests.server.recordings import wav
-from tests.server.test_recognize_rest import FILE, MULTIPART, PATH, form
+from tests.server.uploads.test_routes import FILE, MULTIPART, PATH, form
 
 STRANGER, OTHER = "127.0.0.2", "127.0.0.3"
 
@@ -161,8 +161,8 @@ from server import hub
 hub.patch()
 import io, threading, time
 from pathlib import Path
-from server.recognition.upload_form import receive
-from tests.server.test_recognize_rest import FILE, MULTIPART, form
+from server.uploads.form import receive
+from tests.server.uploads.test_routes import FILE, MULTIPART, form
 body, pieces, turns = io.BytesIO(form((FILE, bytes(20_000_000)))), [], []
 def other():
     while True:
