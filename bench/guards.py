@@ -36,7 +36,6 @@ from rich.table import Table
 from bench import osproc
 from evaluation import intervals
 from evaluation.metrics import tabulate
-from server.analysis.analyze_folder import look
 from server.config import Config
 from server.desk.board import Board
 from server.engine import EngineSettings
@@ -46,6 +45,7 @@ from server.observers import SessionInfo
 from stream.batching import BatchLimits
 from stream.models import compact
 from stream.types import HOP, LABELS, SAMPLE_RATE, EmotionModel, Window, samples_for
+from tools.analyze.batch import look
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo" / "conversation.wav"

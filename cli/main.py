@@ -87,13 +87,13 @@ def analyze(
     config: ConfigFile = ROOT / "config.yaml",
 ) -> None:
     """Score recordings: WAV, MP3, M4A, FLAC, OGG, WebM and more; any rate, any number of channels, any length."""
-    from server.analysis.analyze import main as run
+    from tools.analyze.run import main as run
 
     named = {"name": found(model), "device": device, "taught": found(taught)}
     loaded = settings(config, given(model=named))
     order = None
     if out is not None:
-        from server.analysis.analyze_folder import Order
+        from tools.analyze.batch import Order
 
         if len(paths) != 1 or not paths[0].is_dir():
             raise typer.BadParameter("give one folder of recordings", param_hint="--out")

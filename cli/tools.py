@@ -192,7 +192,7 @@ def teach(
     from rich.console import Console
     from rich.markup import escape
 
-    from server.analysis.analyze import local_engine
+    from server.local_engine import local_engine
     from tools import teach as lessons
 
     with _plainly():
@@ -304,7 +304,7 @@ def _query(path: Path, config: Any) -> tuple[Any, str | None, Path | None]:
         return _load(path), None, itself
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
-    from server.analysis.analyze import local_engine
+    from server.local_engine import local_engine
     from tools.teach import heard
 
     loaded = config()

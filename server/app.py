@@ -30,8 +30,8 @@ from server.live.registry import Sessions
 from server.metrics import Metrics
 from server.paths import STATIC
 from server.peer import Proxies
-from server.records.record_routes import add_record_routes
 from server.records.recording import Recorder
+from server.records.routes import add_record_routes
 from server.uploads.pool import Recognisers
 from server.uploads.routes import add_recognition_routes
 from server.uploads.service import Uploads

@@ -17,8 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from server import taught
-from server.analysis.analyze_folder import look
-from server.analysis.analyze_journal import shown
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
@@ -27,6 +25,8 @@ from server.files.recognize import Wish
 from stream.taught import MAX_LABELS, Taught
 from stream.types import Floats
 from tools import folder, lesson
+from tools.analyze.batch import look
+from tools.analyze.journal import shown
 from tools.embedding import BadEmbedding
 from tools.embedding import load as load_embedding
 from tools.lesson import BadLesson, Examples, Figures

@@ -73,15 +73,10 @@ class Scorer:
 
     @cached_property
     def _model(self) -> EmotionModel:
-        from stream.models.registry import load_model
+        from server.local_engine import local_model
 
-        config = self._config
-        if config.model.name != "fake":
-            import torch
-
-            torch.set_num_threads(config.engine.threads)
-        print(f"scoring with {config.model.name} …", file=sys.stderr)
-        return load_model(config.model.name, config.model.device, config.model.options)
+        print(f"scoring with {self._config.model.name} …", file=sys.stderr)
+        return local_model(self._config)
 
     def _hear(self, facts: Facts, channel: str | None, blocks: Iterator[Floats]) -> None:
         for event in run(blocks, self._model, self._config.stream_config(self._model.spec)):

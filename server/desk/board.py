@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from server.desk.history import Heat, History, Recent
 from server.observers import SessionInfo
-from server.records.history import Heat, History, Recent
 from server.wire import STEP_MS
 from stream.types import LABELS, JsonDict
 

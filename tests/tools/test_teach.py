@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from server.analysis.analyze import local_engine
 from server.config import Config
+from server.local_engine import local_engine
 from stream import taught
 from tests.conftest import ROOT
 from tests.server.clients import Client

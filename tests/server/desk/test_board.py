@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from server.desk.board import MAX_ALERTS, MAX_UTTERANCES, Board, trouble
+from server.desk.history import BINS, FIRST_BIN, POINT_S, POINTS, Heat, History, Recent
 from server.observers import SessionInfo
-from server.records.history import BINS, FIRST_BIN, POINT_S, POINTS, Heat, History, Recent
 from stream.types import LABELS, N_LABELS, JsonDict
 
 ANGRY, HAPPY = LABELS.index("angry"), LABELS.index("happy")

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from server.analysis.analyze_journal import Entry, shown
 from server.spreadsheet import cell
 from stream.types import LABELS
+from tools.analyze.journal import Entry, shown
 
 HEADER = (
     "file",

@@ -1,6 +1,6 @@
 """`./run.sh analyze DIR --out DIR`: a folder of recordings → one table, resumable.
 
-Several recordings are under way at once; what is done is in the journal (`analyze_journal`), so that a run that
+Several recordings are under way at once; what is done is in the journal (`journal`), so that a run that
 ends early, by Ctrl-C or by the power, is gone on with by giving the same command. A recording that has changed, or
 that was done with another model or other options, is done again.
 """
@@ -32,8 +32,6 @@ from rich.progress import (
 )
 
 from server import taught
-from server.analysis import analyze_table
-from server.analysis.analyze_journal import EACH, Entry, Journal, Stamp, shown
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
@@ -42,6 +40,8 @@ from server.files.recognize import Wish
 from server.files.result import AUDIO, RESULT, into
 from stream.taught import Taught
 from stream.types import JsonDict
+from tools.analyze import table as tables
+from tools.analyze.journal import EACH, Entry, Journal, Stamp, shown
 
 ERRORS_SHOWN = 50  # the others are in errors.txt
 INTERRUPTED = 130
@@ -92,7 +92,7 @@ def main(order: Order, engine: Engine, config: Config, labels: Taught | None, er
         errors.print(text, markup=False, highlight=False, soft_wrap=True)
 
     try:
-        analyze_table.check(order.table)
+        tables.check(order.table)
         order.out.mkdir(parents=True, exist_ok=True)
         found = look(order.folder, order.out)
         if not found.sizes and not found.errors:
@@ -100,7 +100,7 @@ def main(order: Order, engine: Engine, config: Config, labels: Taught | None, er
             return 2
         with Journal(order.out) as journal:
             return _run(order, found, journal, engine, config, labels, errors)
-    except (OSError, analyze_table.NoParquet) as wrong:
+    except (OSError, tables.NoParquet) as wrong:
         tell(str(wrong))
         return 2
 
@@ -175,7 +175,7 @@ def _run(
         finally:
             crew.stop()
     complete = [name for name, stamp in stamps.items() if journal.holds(name, stamp)]
-    table = analyze_table.write(journal.entries(complete), order.out, order.table)
+    table = tables.write(journal.entries(complete), order.out, order.table)
     _report(order, tally, len(complete), skipped, table, interrupted, errors)
     return INTERRUPTED if interrupted else 1 if tally.errors else 0
 

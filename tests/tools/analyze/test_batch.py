@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from server.analysis.analyze_folder import look
 from server.spreadsheet import cell
 from tests.conftest import ROOT
+from tools.analyze.batch import look
 
 COMMAND = [sys.executable, "-m", "cli", "analyze", "--model", "fake"]
 

@@ -1,9 +1,8 @@
-"""`./run.sh analyze`: files and folders → one result per line; with --out, a table (`analyze_folder`)."""
+"""`./run.sh analyze`: files and folders → one result per line; with --out, a table (`batch`)."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,16 +17,15 @@ from rich.progress import (
 )
 
 from server import taught, wire
-from server.analysis import analyze_folder
-from server.analysis.analyze_folder import Order
 from server.config import Config, ConfigError
 from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
 from server.files import find
 from server.files.recognize import Wish
-from stream.batching import BatchLimits
-from stream.models.registry import load_model
+from server.local_engine import local_engine
 from stream.types import JsonDict
+from tools.analyze import batch
+from tools.analyze.batch import Order
 
 
 def main(
@@ -48,7 +46,7 @@ def main(
         errors.print(str(wrong), markup=False, highlight=False, soft_wrap=True)
         return 2
     if order is not None:
-        return analyze_folder.main(order, engine, config, labels, errors)
+        return batch.main(order, engine, config, labels, errors)
     if not recordings:
         errors.print("No recordings there. Read are: " + " ".join(sorted(find.SUFFIXES)), highlight=False)
         return 2
@@ -88,14 +86,3 @@ def _line(result: JsonDict, granularity: str, as_json: bool) -> str:
         f"{result['emotion']:10} {result['confidence']:4.0%}  {result['file']}"
         f"  ({result['duration_s']:.1f} s, {n} utterance{'' if n == 1 else 's'})"
     )
-
-
-def local_engine(config: Config) -> InProcessEngine:
-    """The model in this process. Raises ValueError, OSError and ImportError, which say what to do."""
-    if config.model.name != "fake":
-        import torch
-
-        torch.set_num_threads(config.engine.threads)
-    model = load_model(config.model.name, config.model.device, config.model.options)
-    # Nobody else's windows would join a batch: there is nothing to wait for.
-    return InProcessEngine(model, replace(config.engine_settings, batching=BatchLimits(max_wait_s=0)))
