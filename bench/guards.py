@@ -43,7 +43,7 @@ from server.engine.inprocess import InProcessEngine
 from server.files.recognize import Wish, recognise
 from server.observers import SessionInfo
 from stream.batching import BatchLimits
-from stream.models import compact
+from stream.models.compact import model as compact
 from stream.types import HOP, LABELS, SAMPLE_RATE, EmotionModel, Window, samples_for
 from tools.analyze.batch import look
 
@@ -202,7 +202,8 @@ def restart() -> Iterator[tuple[Work, Work]]:
 
         def bare() -> None:
             subprocess.run(
-                [sys.executable, "-c", "from stream.models.compact import load; load('cpu')"], check=True
+                [sys.executable, "-c", "from stream.models.compact.model import load; load('cpu')"],
+                check=True,
             )
 
         yield ours, bare

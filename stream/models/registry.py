@@ -38,7 +38,7 @@ def load_model(
 
         torch.set_num_threads(threads)
     if name == "compact":
-        from stream.models.compact import load
+        from stream.models.compact.model import load
 
         return load(device, precision=(options or {}).get("precision", "auto"))
     return emotion2vec.load(name, device, options)

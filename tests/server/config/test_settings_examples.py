@@ -22,7 +22,7 @@ import yaml
 
 from server import config
 from stream import probe, taught
-from stream.models import compact
+from stream.models.compact import model as compact
 from tests.conftest import ROOT, Server
 from tests.server import ledger
 from tests.server.clients import Client, eventually

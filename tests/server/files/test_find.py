@@ -20,7 +20,7 @@ from server.files.recognize import Wish
 from stream.models.fake import FakeModel
 from stream.types import LABELS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from server.uploads.pipe import Broken, Pipe
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GREEN = """
 import eventlet
 eventlet.monkey_patch()

@@ -17,7 +17,7 @@ from server.engine.process import ProcessEngine
 from stream.batching import BatchLimits
 from stream.models.fake import FakeModel
 from stream.types import Answer, Failed, FrameScores, Window
-from tests.engine.material import Desk, Held, Marked, check_scores, started, stop_child, until, window
+from tests.server.engine.material import Desk, Held, Marked, check_scores, started, stop_child, until, window
 
 
 @pytest.fixture(scope="module", params=["in process", "in a child"])

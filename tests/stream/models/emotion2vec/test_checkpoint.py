@@ -13,7 +13,7 @@ import yaml
 from bench.emotion2vec_random import OLD_TOKENS
 from stream import whole
 from stream.types import LABELS
-from tests.models.conftest import WHY, sound
+from tests.stream.models.emotion2vec.conftest import WHY, sound
 
 pytest.importorskip("funasr", reason=WHY)
 torch = pytest.importorskip("torch")

@@ -10,7 +10,7 @@ import soundfile
 
 from stream.models.emotion2vec.verify import CLIP, PUBLISHED, compare, verify
 from stream.types import LABELS
-from tests.models.conftest import sound
+from tests.stream.models.emotion2vec.conftest import sound
 
 LARGE = "emotion2vec_plus_large"
 CLIP_OF_LARGE = Path("anywhere") / CLIP

@@ -10,7 +10,7 @@ import soundfile
 
 from stream import whole
 from stream.types import HOP, LABELS, Floats, frames_in
-from tests.models.conftest import sound
+from tests.stream.models.emotion2vec.conftest import sound
 
 CLOSE = 1e-4
 REDUCED = ("bfloat16", "int8")

@@ -13,7 +13,7 @@ import pytest
 
 from server.engine.process import ProcessEngine
 from tests.conftest import ROOT
-from tests.engine.material import Desk, check_scores, running, started, stop_child, until, window
+from tests.server.engine.material import Desk, check_scores, running, started, stop_child, until, window
 
 
 def kill(engine: ProcessEngine) -> None:
@@ -102,7 +102,7 @@ def test_a_pause_of_the_server_is_no_silence_of_the_model() -> None:
     """A machine that was suspended wakes up with everybody silent for hours."""
     program = """
 import sys
-from tests.engine.material import started
+from tests.server.engine.material import started
 engine = started(hang_s=3)
 pid = engine.pid
 print("up", flush=True)

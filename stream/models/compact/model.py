@@ -1,6 +1,6 @@
-"""The embedded model: a small causal network on the CPU or a GPU, its weights in `models/compact/`.
+"""The embedded model: a small causal network on the CPU or a GPU, its weights in `weights/compact/`.
 
-Here is the doorway: windows in, frame scores out, and the loader. The network is in `compact_net`, which
+Here is the doorway: windows in, frame scores out, and the loader. The network is in `network`, which
 imports torch and is therefore imported only by `load`. How the weights were made: `training/`.
 """
 
@@ -17,9 +17,9 @@ from stream.types import IMPOSSIBLE, LABELS, Floats, FrameScores, JsonDict, Mode
 if TYPE_CHECKING:
     import torch
 
-    from stream.models.compact_net import CompactNet
+    from stream.models.compact.network import CompactNet
 
-FOLDER = Path(__file__).parents[2] / "weights" / "compact"
+FOLDER = Path(__file__).parents[3] / "weights" / "compact"
 PRECISIONS = ("auto", "float32", "bfloat16")
 HOP_FRAMES = 10
 LOOKAHEAD_FRAMES = 9  # ten frames are heard at once, and the first of them waits for the last
@@ -40,7 +40,7 @@ class Compact:
         """`can_say`: the labels that had training data. `temperature` divides the logits; `gain`: FrameScores."""
         import torch
 
-        from stream.models.invariance import pack_weights
+        from stream.models.compact.invariance import pack_weights
 
         self._torch = torch
         self._net = net.to(device).eval()
@@ -121,7 +121,7 @@ def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
     """The network alone, and its `config.json`: sizes, labels, temperature, gain."""
     import torch
 
-    from stream.models.compact_net import CompactNet, NetConfig
+    from stream.models.compact.network import CompactNet, NetConfig
 
     card: JsonDict = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     net = CompactNet(NetConfig.of(card["net"]))

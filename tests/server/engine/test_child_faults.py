@@ -18,7 +18,7 @@ from server.engine import EngineSettings, Timing
 from server.engine.process import ProcessEngine
 from stream.types import Answer, Failed, Window
 from tests.conftest import ROOT
-from tests.engine.material import (
+from tests.server.engine.material import (
     Desk,
     alive,
     check_scores,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from stream.types import Floats, softmax
-from tests.models.conftest import WHY, sound
-from tests.models.test_adapter import window
-from tests.models.test_live import play, speech  # noqa: F401  # a fixture
-from tests.models.test_parity import loaded_in
+from tests.stream.models.emotion2vec.conftest import WHY, sound
+from tests.stream.models.emotion2vec.test_adapter import window
+from tests.stream.models.emotion2vec.test_live import play, speech  # noqa: F401  # a fixture
+from tests.stream.models.emotion2vec.test_parity import loaded_in
 
 pytest.importorskip("funasr", reason=WHY)
 

@@ -13,10 +13,10 @@ import pytest
 pytest.importorskip("torch", reason="the compact model needs torch")
 import torch
 
-from stream.models import compact
-from stream.models.compact import FOLDER, Compact, load, read_weights
-from stream.models.compact_features import N_FFT
-from stream.models.compact_net import CompactNet, NetConfig
+from stream.models.compact import model as compact
+from stream.models.compact.features import N_FFT
+from stream.models.compact.model import FOLDER, Compact, load, read_weights
+from stream.models.compact.network import CompactNet, NetConfig
 from stream.types import (
     FRAME,
     HOP,
@@ -253,8 +253,8 @@ def test_a_device_that_is_not_there(device: str) -> None:
 
 
 def test_the_module_alone_does_not_import_torch() -> None:
-    code = "import sys; import stream.models.compact; sys.exit('torch' in sys.modules)"
-    folder = Path(compact.__file__).parents[2]
+    code = "import sys; import stream.models.compact.model; sys.exit('torch' in sys.modules)"
+    folder = Path(compact.__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=folder, check=False).returncode == 0
 
 

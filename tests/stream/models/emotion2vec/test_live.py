@@ -29,8 +29,8 @@ from stream.types import (
     UtteranceScored,
     Window,
 )
-from tests.models.conftest import sound
-from tests.models.test_adapter import window
+from tests.stream.models.emotion2vec.conftest import sound
+from tests.stream.models.emotion2vec.test_adapter import window
 
 CLOSE = 1e-5
 
@@ -43,7 +43,7 @@ def listening(spec: ModelSpec) -> StreamConfig:
 
 @pytest.fixture(scope="module")
 def speech() -> Floats:
-    samples, _ = soundfile.read(Path(__file__).parents[2] / "demo" / "conversation.wav", dtype="float32")
+    samples, _ = soundfile.read(Path(__file__).parents[4] / "demo" / "conversation.wav", dtype="float32")
     kept: Floats = np.ascontiguousarray(samples[: 9 * 16_000])
     return kept
 

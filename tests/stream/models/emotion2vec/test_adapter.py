@@ -14,9 +14,9 @@ import pytest
 from stream import whole
 from stream.models.emotion2vec.windows import WindowRule
 from stream.types import HOP, LABELS, Floats, FrameScores, Window, frames_in, samples_for, softmax
-from tests.models.conftest import sound
+from tests.stream.models.emotion2vec.conftest import sound
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 
 
 def window(

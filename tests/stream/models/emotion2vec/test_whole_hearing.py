@@ -17,10 +17,10 @@ from server.engine.process import ProcessEngine
 from stream import whole
 from stream.types import LABELS, Answer, Floats, FrameScores, Window, softmax
 from stream.utterance import Utterance
-from tests.engine.material import Desk
-from tests.models.conftest import sound
-from tests.models.test_adapter import window
-from tests.models.test_parity import CLOSE, LENGTHS_S, generate
+from tests.server.engine.material import Desk
+from tests.stream.models.emotion2vec.conftest import sound
+from tests.stream.models.emotion2vec.test_adapter import window
+from tests.stream.models.emotion2vec.test_parity import CLOSE, LENGTHS_S, generate
 
 
 @pytest.fixture(scope="module", params=["in process", "in a child"])
@@ -108,7 +108,7 @@ def test_a_files_verdict_and_embedding_are_funasrs(ours: Any, theirs: Any) -> No
     from server.files.find import analyze
     from server.files.recognize import Wish
 
-    path = Path(__file__).parents[2] / "demo" / "conversation.wav"
+    path = Path(__file__).parents[4] / "demo" / "conversation.wav"
     scores, embedding = generate(theirs, str(path))  # type: ignore[arg-type]
     engine = InProcessEngine(ours, EngineSettings())
     found = analyze(path, engine, Config(), Wish(embed=True))

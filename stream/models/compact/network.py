@@ -1,6 +1,6 @@
 """The network of the `compact` model: samples to features, features to logits, all of it causal.
 
-Three parts. *Features* (`compact_features`): log-mels and periodicity of every frame. *The ear* (`compact_ear`):
+Three parts. *Features* (`features`): log-mels and periodicity of every frame. *The ear* (`encoder`):
 the beginning of a speech recogniser's encoder, which has heard hundreds of thousands of hours of other people,
 taught to listen as speech comes in. *The heads*: a few small perceptrons that read running means and deviations of
 what the ear says, and how far these lie from what the session is used to. docs/decisions/0005 says what else was
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream.models.compact_ear import CHUNK, GROUP, Ear, EarConfig
-from stream.models.compact_features import Features
+from stream.models.compact.encoder import CHUNK, GROUP, Ear, EarConfig
+from stream.models.compact.features import Features
 from stream.models.packed import PackedLinear
 from stream.types import HOP, N_LABELS, SAMPLE_RATE
 
@@ -39,7 +39,7 @@ SETTLED = 16.0  # steps after which a span's statistics count in full
 class NetConfig:
     """Sizes of the network. The state's size follows from them."""
 
-    n_lags: int = 40  # lags of the autocorrelation (`compact_features`)
+    n_lags: int = 40  # lags of the autocorrelation (`features`)
     ear: EarConfig = field(default_factory=EarConfig)
     n_heads: int = 4
     hidden: tuple[int, int] = (192, 128)  # of each head

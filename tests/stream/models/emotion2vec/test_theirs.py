@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.conftest import WHY
+from tests.stream.models.emotion2vec.conftest import WHY
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from server.engine.scoring import BACKGROUND_ON_GPU, WaitingRoom, limits_for, sc
 from stream.batching import BatchLimits
 from stream.models.fake import FakeModel
 from stream.types import Failed, FrameScores, Window
-from tests.engine.material import Marked, window
+from tests.server.engine.material import Marked, window
 
 
 def spoil(field: str, value: float):
