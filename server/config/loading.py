@@ -94,7 +94,7 @@ def _is_secret(loc: tuple[str | int, ...]) -> bool:
     return "webhooks" in loc or loc[-1] == "token"
 
 
-def _known_paths() -> dict[str, list[str]]:
+def known_paths() -> dict[str, list[str]]:
     return {
         name: list(field.annotation.model_fields)
         for name, field in Config.model_fields.items()
@@ -109,7 +109,7 @@ def _suggest(loc: tuple[str | int, ...]) -> str:
 
 def _refuse_unknown_variables() -> None:
     """A misspelt variable would be passed over in silence: pydantic-settings looks only for those it knows."""
-    known = {f"EMOTION_{s}__{k}".upper() for s, keys in _known_paths().items() for k in keys}
+    known = {f"EMOTION_{s}__{k}".upper() for s, keys in known_paths().items() for k in keys}
     known |= {"EMOTION_CONFIG", "EMOTION_DATA"}
     for name in os.environ:
         if name.startswith("EMOTION_") and name not in known:

@@ -10,6 +10,7 @@ import yaml
 
 from server import config
 from server.config import Config, ConfigError
+from server.config.loading import known_paths
 from stream.types import ModelSpec
 from tests.conftest import ROOT
 
@@ -65,7 +66,7 @@ def test_without_a_file_there_are_the_defaults() -> None:
 
 @pytest.mark.parametrize("section", list(Config.model_fields))
 def test_a_misspelt_key_is_refused_with_a_suggestion(tmp_path: Path, section: str) -> None:
-    for key in config._known_paths()[section]:
+    for key in known_paths()[section]:
         wrong = key[:-1] + "x" + key[-1]
         with pytest.raises(ConfigError, match=rf"{section}\.{wrong}: unknown key, did you mean \w+\?"):
             config.load(file_with(tmp_path, f"{section}:\n  {wrong}: 1\n"))
