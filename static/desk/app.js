@@ -1,10 +1,10 @@
 /* The desk: wires the feed to the store, and the store to the page. What changes is put on the page once per frame
    of the screen, however much has come. */
 
-import { EMOTIONS } from "../emotions.js";
-import { $, clearNotice, make, notify, notifyError } from "../parts.js";
-import { addWords, currentLanguage, messageOf, names, percent, say, speak, t, toggleLanguage } from "../text.js";
-import { askToken, keptToken } from "../token.js";
+import { EMOTIONS } from "../shared/emotions.js";
+import { $, clearNotice, make, notify, notifyError } from "../shared/parts.js";
+import { addWords, currentLanguage, messageOf, names, percent, say, speak, t, toggleLanguage } from "../shared/text.js";
+import { askToken, keptToken } from "../shared/token.js";
 import { title } from "./cards.js";
 import { Feed } from "./feed.js";
 import { Grid } from "./grid.js";

@@ -1,9 +1,9 @@
 /* The cards: one for each session, built once, and changed only where something has changed. Cards that are not
    in view are not drawn until they are. */
 
-import { emotionOf } from "../emotions.js";
-import { make } from "../parts.js";
-import { messageOf, names, percent, say } from "../text.js";
+import { emotionOf } from "../shared/emotions.js";
+import { make } from "../shared/parts.js";
+import { messageOf, names, percent, say } from "../shared/text.js";
 import { drawSpark, slotOf } from "./spark.js";
 import { duration } from "./store.js";
 

@@ -1,7 +1,7 @@
 /* An opened session, from its first second to now, as the server keeps it: for each voice nine shares per bin of
    time (longer bins as the session grows), utterances, alerts, lost stretches. No drawing, no page in here. */
 
-import { LABELS } from "../emotions.js";
+import { LABELS } from "../shared/emotions.js";
 
 export class History {
   constructor() {

@@ -1,6 +1,6 @@
 /* Critical alerts by sound and by a notification of the desktop: both off until somebody chooses them here. */
 
-import { messageOf, t } from "../text.js";
+import { messageOf, t } from "../shared/text.js";
 import { title } from "./cards.js";
 
 const KEY = "emotion-stream.desk.notify";

@@ -1,9 +1,9 @@
 /* The session that is open: who, how they feel now, all of its timeline, alerts and utterances. It is given what
    the server says of it and what its card knows; it asks for nothing. */
 
-import { EMOTIONS, LABELS, emotionOf } from "../emotions.js";
-import { $, bothNames, make } from "../parts.js";
-import { messageOf, names, percent, say, seconds } from "../text.js";
+import { EMOTIONS, LABELS, emotionOf } from "../shared/emotions.js";
+import { $, bothNames, make } from "../shared/parts.js";
+import { messageOf, names, percent, say, seconds } from "../shared/text.js";
 import { clock, showTags, title } from "./cards.js";
 import { History } from "./history.js";
 import { Plot } from "./plot.js";

@@ -2,7 +2,7 @@
    them what was lost and where alerts fired. The voices of a session share the view and the pointer. */
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
-import { EMOTIONS, emotionOf } from "../emotions.js";
+import { EMOTIONS, emotionOf } from "../shared/emotions.js";
 import { clock } from "./cards.js";
 
 const RIBBON = 30; // px above the plot, for utterances and alerts

@@ -1,7 +1,7 @@
 /* The last five minutes of a voice on a few pixels: for every five seconds a bar, as high as the negative
    emotions were strong, over a strip in the colour of the likeliest emotion. Silence leaves a gap. */
 
-import { LABELS } from "../emotions.js";
+import { LABELS } from "../shared/emotions.js";
 import { POINT_MS, SPARK_POINTS } from "./store.js";
 
 const STRIP = 4; // px

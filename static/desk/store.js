@@ -1,6 +1,6 @@
 /* All sessions as the server tells of them, which of them are to be shown, and in what order. No page in here. */
 
-import { LABELS } from "../emotions.js";
+import { LABELS } from "../shared/emotions.js";
 
 export const SPARK_POINTS = 60;
 export const POINT_MS = 5_000;

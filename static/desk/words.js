@@ -1,4 +1,4 @@
-/* The texts of the desk, by key, in English and Chinese; what every page says is in ../words.js. */
+/* The texts of the desk, by key, in English and Chinese; what every page says is in ../shared/words.js. */
 
 const en = {
   title: "Call desk · emotion-stream",

@@ -1,7 +1,7 @@
 /* The table as a CSV file that any spreadsheet opens: quoted as RFC 4180 says, with a mark that makes Excel read
    UTF-8, and with no text that a spreadsheet would run as a formula: file names come from anywhere. No page. */
 
-import { LABELS } from "../emotions.js";
+import { LABELS } from "../shared/emotions.js";
 
 const HEAD = ["file", "state", "emotion", "confidence", "duration_s", "utterances", "granularity", "model", "timestamp_utc", "result"];
 

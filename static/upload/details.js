@@ -1,8 +1,8 @@
 /* One file: what was found in it, what was done with it, what can be saved of it. */
 
-import { LABELS, asRow } from "../emotions.js";
-import { $, buildBars, make, showEmotion } from "../parts.js";
-import { names, percent, say } from "../text.js";
+import { LABELS, asRow } from "../shared/emotions.js";
+import { $, buildBars, make, showEmotion } from "../shared/parts.js";
+import { names, percent, say } from "../shared/text.js";
 import { Listening } from "./listen.js";
 import { isOpen } from "./queue.js";
 import { errorKey, stateText } from "./states.js";

@@ -1,7 +1,7 @@
 /* The scores of every frame of a recording, kept as running sums: the mean over any stretch is one subtraction,
    so a chart of hours is drawn as fast as one of seconds. 72 bytes a frame, 26 MB an hour of speech. No page. */
 
-import { LABELS } from "../emotions.js";
+import { LABELS } from "../shared/emotions.js";
 
 export class Frames {
   /** From an answer at frame granularity. Without `frame_start_ms` frames follow one another from 0. */

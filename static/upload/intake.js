@@ -1,7 +1,7 @@
 /* How files get in: dropped anywhere on the page, chosen, or pasted. Of a dropped folder the recordings are
    taken, however deep; a file that was given by itself is taken whatever it is called. */
 
-import { $ } from "../parts.js";
+import { $ } from "../shared/parts.js";
 
 const RECORDING = /\.(wav|mp3|m4a|mp4|aac|flac|ogg|oga|opus|webm|aif|aiff|au|caf|w64)$/i;
 

@@ -1,7 +1,7 @@
 /* The nine scores over time as lines, drawn with uPlot. What stretch is shown is the stage's business. */
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
-import { EMOTIONS, LABELS } from "../emotions.js";
+import { EMOTIONS, LABELS } from "../shared/emotions.js";
 
 export const LEFT = 46; // px beside the drawing for the figures; the waveform below keeps to the same edges
 export const RIGHT = 12;

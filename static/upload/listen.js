@@ -1,8 +1,8 @@
 /* The chart of one file: lines of the nine scores, the waveform under them, and the sound that goes with both. */
 
-import { EMOTIONS, LABELS } from "../emotions.js";
-import { $, bothNames, make } from "../parts.js";
-import { percent, say, t } from "../text.js";
+import { EMOTIONS, LABELS } from "../shared/emotions.js";
+import { $, bothNames, make } from "../shared/parts.js";
+import { percent, say, t } from "../shared/text.js";
 import { Lines } from "./lines.js";
 import { decodedPeaks, streamedPeaks } from "./peaks.js";
 import { Player } from "./player.js";

@@ -2,7 +2,7 @@
    in, double click to see all, click to set the cursor; wheel with Ctrl to zoom, sideways to move; keys as told in
    the label. A bar below moves through a recording that is zoomed into. */
 
-import { $ } from "../parts.js";
+import { $ } from "../shared/parts.js";
 import { LEFT, RIGHT } from "./lines.js";
 
 const LEAST_S = 0.5; // in view

@@ -1,6 +1,6 @@
 /* The state of an item in words: [key, values] for `say`. */
 
-import { known, percent, t } from "../text.js";
+import { known, percent, t } from "../shared/text.js";
 import { clockOf } from "./time.js";
 
 export function stateText(item) {

@@ -1,7 +1,7 @@
 /* The log of what was done with a file, step by step with its time; while it is under way, what comes next. */
 
-import { $, make } from "../parts.js";
-import { percent, say } from "../text.js";
+import { $, make } from "../shared/parts.js";
+import { percent, say } from "../shared/text.js";
 import { bytes, took } from "./time.js";
 
 const STEPS = ["receive", "decode", "resample", "detect_speech", "score", "save"];

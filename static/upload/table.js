@@ -1,8 +1,8 @@
 /* Several files as a table: a row for each, sorted by any column, opened by a click. */
 
-import { emotionOf } from "../emotions.js";
-import { $, bothNames, make } from "../parts.js";
-import { percent, say, t } from "../text.js";
+import { emotionOf } from "../shared/emotions.js";
+import { $, bothNames, make } from "../shared/parts.js";
+import { percent, say, t } from "../shared/text.js";
 import { isOpen } from "./queue.js";
 import { stateText } from "./states.js";
 import { length } from "./time.js";

@@ -1,6 +1,6 @@
 /* Times and sizes as people read them. */
 
-import { t } from "../text.js";
+import { t } from "../shared/text.js";
 
 /** 1:07, 1:02:07; with `tenths` 1:07.4. Nothing is rounded up: a clock shows what has passed. */
 export function clockOf(seconds, decimals = 0) {

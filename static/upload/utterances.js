@@ -1,9 +1,9 @@
 /* The utterances of a recording: when, what, how sure. Only the rows in view are on the page, so that thousands
    scroll as smoothly as ten. A row plays its stretch. */
 
-import { asRow, emotionOf, LABELS } from "../emotions.js";
-import { $, bothNames, make } from "../parts.js";
-import { percent, say, t } from "../text.js";
+import { asRow, emotionOf, LABELS } from "../shared/emotions.js";
+import { $, bothNames, make } from "../shared/parts.js";
+import { percent, say, t } from "../shared/text.js";
 import { clockOf, length } from "./time.js";
 
 const ROW_PX = 42; // as in upload.css

@@ -1,7 +1,7 @@
 /* The waveform, each utterance in the colour of its emotion with its face above, and the axis of time. What has not
    been scored yet is drawn back. What stretch is shown is the stage's business. */
 
-import { emotionOf } from "../emotions.js";
+import { emotionOf } from "../shared/emotions.js";
 import { LEFT, RIGHT } from "./lines.js";
 import { clockOf } from "./time.js";
 

@@ -1,4 +1,4 @@
-/* The texts of the page of files, beside those that every page shows (../words.js), or in their place. */
+/* The texts of the page of files, beside those that every page shows (../shared/words.js), or in their place. */
 
 const en = {
   title: "Emotion in recordings · emotion-stream",

@@ -194,7 +194,7 @@ def test_the_whole_page_changes_language(live_server: Server, open_page: Open) -
 
 def test_both_languages_say_everything(live_server: Server, open_page: Open) -> None:
     page = open_page(live_server.url)
-    words = page.evaluate("() => import('/static/words.js').then(module => module.WORDS)")
+    words = page.evaluate("() => import('/static/shared/words.js').then(module => module.WORDS)")
     same_in_both(words)
     used = page.evaluate(
         "() => [...document.querySelectorAll('[data-t]')].map(e => e.dataset.t).filter(key => key !== '{name}')"

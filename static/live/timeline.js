@@ -1,7 +1,7 @@
 /* The last minute, as the chart needs it: the smoothed state in bins of 50 ms, spans of speech, utterances,
    lost stretches. Times are milliseconds of audio since "start" was pressed. No drawing, no page in here. */
 
-import { LABELS } from "./emotions.js";
+import { LABELS } from "../shared/emotions.js";
 
 export const SHOWN_MS = 60_000;
 const BIN_MS = 50; // a point for every pixel of a wide screen

@@ -2,11 +2,11 @@
    figures. It is told what is so and puts it on the page; it decides nothing. What other pages show as well is
    in parts.js. */
 
-import { EMOTIONS } from "./emotions.js";
-import { $, buildBars } from "./parts.js";
-import { say, seconds } from "./text.js";
+import { EMOTIONS } from "../shared/emotions.js";
+import { $, buildBars } from "../shared/parts.js";
+import { say, seconds } from "../shared/text.js";
 
-export * from "./parts.js";
+export * from "../shared/parts.js";
 
 // -- now -------------------------------------------------------------------------------------------
 

@@ -1,14 +1,14 @@
 /* The live page: wires the microphone to the stream, and what comes back to the page. Session times
    become page times here (one run of the page may need several sessions: `origin` is where each begins). */
 
-import { EmotionStream, Microphone, MICROPHONE_RATE as RATE } from "../client/emotion-stream.js";
-import { io } from "./vendor/socket.io-client/socket.io.esm.min.js";
+import { EmotionStream, Microphone, MICROPHONE_RATE as RATE } from "../../client/emotion-stream.js";
+import { io } from "../vendor/socket.io-client/socket.io.esm.min.js";
 import { Chart, clock } from "./chart.js";
-import { asRow } from "./emotions.js";
-import { watchStatus } from "./status.js";
-import { currentLanguage, messageOf, percent, say, speak, toggleLanguage } from "./text.js";
+import { asRow } from "../shared/emotions.js";
+import { watchStatus } from "../shared/status.js";
+import { currentLanguage, messageOf, percent, say, speak, toggleLanguage } from "../shared/text.js";
 import { Timeline } from "./timeline.js";
-import { askToken, keptToken } from "./token.js";
+import { askToken, keptToken } from "../shared/token.js";
 import { Totals } from "./totals.js";
 import { addUtterance, clearUtterances, hideSummary, showSummary } from "./utterances.js";
 import * as view from "./view.js";

@@ -1,9 +1,9 @@
 /* The list of utterances, the newest first, and the summary at the end. */
 
-import { EMOTIONS, LABELS, asRow, emotionOf } from "./emotions.js";
+import { EMOTIONS, LABELS, asRow, emotionOf } from "../shared/emotions.js";
 import { clock } from "./chart.js";
-import { names, percent, say, seconds } from "./text.js";
-import { $, bothNames, make } from "./parts.js";
+import { names, percent, say, seconds } from "../shared/text.js";
+import { $, bothNames, make } from "../shared/parts.js";
 
 const KEPT = 200; // rows on the page
 

@@ -1,10 +1,10 @@
 /* The page of files: takes them, sends them through the queue, shows them as a table and one of them in full. */
 
 import { recognise } from "../../client/emotion-stream.js";
-import { addWords, currentLanguage, names, percent, say, speak, toggleLanguage } from "../text.js";
-import { $, clearNotice, notify, notifyError } from "../parts.js";
-import { watchStatus } from "../status.js";
-import { askToken, keptToken } from "../token.js";
+import { addWords, currentLanguage, names, percent, say, speak, toggleLanguage } from "../shared/text.js";
+import { $, clearNotice, notify, notifyError } from "../shared/parts.js";
+import { watchStatus } from "../shared/status.js";
+import { askToken, keptToken } from "../shared/token.js";
 import { tableCsv } from "./csv.js";
 import { able, Details } from "./details.js";
 import { takeFiles } from "./intake.js";

@@ -1,10 +1,10 @@
 /* Draws the timeline with uPlot: the nine shares stacked to 1, above them a ribbon with the utterances,
    across them what was lost. Under the pointer it asks for the scores at that time. */
 
-import uPlot from "./vendor/uplot/uPlot.esm.js";
-import { EMOTIONS, emotionOf } from "./emotions.js";
+import uPlot from "../vendor/uplot/uPlot.esm.js";
+import { EMOTIONS, emotionOf } from "../shared/emotions.js";
 import { SHOWN_MS } from "./timeline.js";
-import { t } from "./text.js";
+import { t } from "../shared/text.js";
 
 const RIBBON = 30; // px above the plot, for the utterances
 const CALM_MS = 1_000; // between two drawings for someone who asked for less motion
