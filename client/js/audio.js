@@ -11,7 +11,8 @@ export function bytesPerMoment({ encoding, channels }) {
  *  such (the channels of a call), or bytes that are encoded already (ArrayBuffer, Uint8Array). */
 export function toBytes(audio, { encoding, channels }) {
   if (Array.isArray(audio)) {
-    if (audio.length !== channels) throw new TypeError(`${audio.length} channels given, ${channels} announced`);
+    if (audio.length !== channels)
+      throw new TypeError(`${audio.length} channels given, ${channels} announced`);
     return toBytes(interleave(audio), { encoding, channels });
   }
   if (audio instanceof ArrayBuffer) return new Uint8Array(audio);

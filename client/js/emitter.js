@@ -15,7 +15,10 @@ export class Emitter {
   }
 
   off(event, listener) {
-    this.#listeners.set(event, (this.#listeners.get(event) ?? []).filter((known) => known !== listener));
+    this.#listeners.set(
+      event,
+      (this.#listeners.get(event) ?? []).filter((known) => known !== listener),
+    );
     return this;
   }
 

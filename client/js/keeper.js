@@ -50,7 +50,8 @@ export class Keeper extends Emitter {
     }
     this.tell("state", { state });
     if (state === "online" && this.wanted) this.start();
-    if (state === "unauthorized" && this.wanted) this.fail({ code: "UNAUTHORIZED", message: "no token, or a wrong one" });
+    if (state === "unauthorized" && this.wanted)
+      this.fail({ code: "UNAUTHORIZED", message: "no token, or a wrong one" });
     this.wake();
   }
 
@@ -59,7 +60,11 @@ export class Keeper extends Emitter {
     if (this.starting || this.session) return;
     clearTimeout(this.retry);
     this.starting = true;
-    const answer = await this.link.ask("start", token ? { ...wanted, resume_token: token, received: this.received.count } : wanted, ANSWER_MS);
+    const answer = await this.link.ask(
+      "start",
+      token ? { ...wanted, resume_token: token, received: this.received.count } : wanted,
+      ANSWER_MS,
+    );
     this.starting = false;
     if (!this.link.online) return;
     if (this.wanted !== wanted) {
@@ -154,8 +159,10 @@ export class Keeper extends Emitter {
   /** Resolves once `holds()` is true; looked at whenever something has changed. */
   until(holds, patience) {
     return new Promise((resolve, reject) => {
-      const away = () => reject(new EmotionError("DISCONNECTED", `no session with the server within ${patience} s`));
-      const timer = patience < 1e6 ? setTimeout(() => (this.waiters.delete(look), away()), 1000 * patience) : undefined;
+      const away = () =>
+        reject(new EmotionError("DISCONNECTED", `no session with the server within ${patience} s`));
+      const timer =
+        patience < 1e6 ? setTimeout(() => (this.waiters.delete(look), away()), 1000 * patience) : undefined;
       const look = () => {
         const over = !this.wanted;
         if (!over && !holds()) return;

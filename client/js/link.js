@@ -114,5 +114,8 @@ async function findIo(given) {
       // Not there: the next place.
     }
   }
-  throw new EmotionError("DISCONNECTED", "Socket.IO is missing: pass it as the option `io`, or see docs/client-browser.md");
+  throw new EmotionError(
+    "DISCONNECTED",
+    "Socket.IO is missing: pass it as the option `io`, or see docs/client-browser.md",
+  );
 }

@@ -22,7 +22,12 @@ const WORDS = {
   MIC_FAILED: "the microphone could not be opened",
 };
 // How loud and how steady a voice is belongs to how it feels: ask for it untouched.
-const UNTOUCHED = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+const UNTOUCHED = {
+  channelCount: 1,
+  echoCancellation: false,
+  noiseSuppression: false,
+  autoGainControl: false,
+};
 
 export class Microphone {
   /** `onChunk({pcm, samples, level})` for each chunk (`pcm`: an ArrayBuffer to `send`, `level`: its RMS, 0 … 1);

@@ -45,7 +45,8 @@ export class Outbox {
     if (!this.fresh.length) return undefined;
     let count = 1;
     let { ms } = this.fresh[0];
-    while (this.joinable && count < this.fresh.length && ms + this.fresh[count].ms <= MESSAGE_MS) ms += this.fresh[count++].ms;
+    while (this.joinable && count < this.fresh.length && ms + this.fresh[count].ms <= MESSAGE_MS)
+      ms += this.fresh[count++].ms;
     const pieces = this.fresh.splice(0, count).map(({ bytes }) => bytes);
     const message = { seq: this.nextSeq++, bytes: count === 1 ? pieces[0] : join(pieces), ms };
     this.numbered.set(message.seq, message);

@@ -51,7 +51,8 @@ function ask(file, { url, token, granularity = "utterance", embedding = false, s
     };
     request.onprogress = guarded(() => answer.read());
     request.onload = guarded(() => resolve(answer.result()));
-    const broken = "the connection broke before the answer came; is the server up, and does it take files this large?";
+    const broken =
+      "the connection broke before the answer came; is the server up, and does it take files this large?";
     request.onerror = () => reject(new EmotionError("DISCONNECTED", broken));
     request.onloadend = () => signal?.removeEventListener("abort", abort);
     signal?.addEventListener("abort", abort);

@@ -26,7 +26,16 @@ export class EmotionStream extends Keeper {
   /** `patience`: seconds that `open` waits for a server that is away, busy or loading, and that `flush` and `stop`
    *  wait for a connection that is broken. `keepConnection`: `stop` leaves the connection open, for the next `open`.
    *  `session`: what to ask of a session (sampleRate, channels, encoding, frameResults, name, tags …). */
-  constructor({ url, path, token, io, patience = 30, bufferMs = BUFFER_MS, keepConnection = false, ...session } = {}) {
+  constructor({
+    url,
+    path,
+    token,
+    io,
+    patience = 30,
+    bufferMs = BUFFER_MS,
+    keepConnection = false,
+    ...session
+  } = {}) {
     super({ url, path, token, io, bufferMs, keepConnection });
     this.patience = patience;
     this.defaults = session;
@@ -90,7 +99,9 @@ export class EmotionStream extends Keeper {
       return false;
     }
     this.givenMs += ms;
-    const piece = this.outbox.joinable ? bytesPerMoment(format) * Math.round((format.rate * PIECE_MS) / 1000) : bytes.length;
+    const piece = this.outbox.joinable
+      ? bytesPerMoment(format) * Math.round((format.rate * PIECE_MS) / 1000)
+      : bytes.length;
     for (let at = 0; at < bytes.length; at += piece) {
       const part = bytes.subarray(at, at + piece);
       this.sender.push(part, part.length / perMs);
@@ -139,14 +150,18 @@ export class EmotionStream extends Keeper {
       const { session } = this;
       if (asked && event === "stop" && !session.resumed) {
         await this.link.ask("stop", { session_id: session.session_id }, ANSWER_MS); // an empty one in its place
-        throw new EmotionError("DISCONNECTED", "the connection broke at the end: everything was scored, the summary is lost");
+        throw new EmotionError(
+          "DISCONNECTED",
+          "the connection broke at the end: everything was scored, the summary is lost",
+        );
       }
       asked = true;
       const answer = await this.link.ask(event, { session_id: session.session_id }, SETTLE_MS);
       if (answer.ok) return event === "stop" ? this.lastWord(answer) : answer;
       if (this.summary?.session_id === session.session_id) return this.summary; // it came, and then the network broke
       if (answer.error.code === "DISCONNECTED") this.link.renew();
-      else if (!PASSING.has(answer.error.code)) throw new EmotionError(answer.error.code, answer.error.message);
+      else if (!PASSING.has(answer.error.code))
+        throw new EmotionError(answer.error.code, answer.error.message);
       await pause(RETRY_MS);
     }
   }

@@ -3,7 +3,17 @@
 
 import { EMOTIONS } from "../shared/emotions.js";
 import { $, clearNotice, make, notify, notifyError } from "../shared/parts.js";
-import { addWords, currentLanguage, messageOf, names, percent, say, speak, t, toggleLanguage } from "../shared/text.js";
+import {
+  addWords,
+  currentLanguage,
+  messageOf,
+  names,
+  percent,
+  say,
+  speak,
+  t,
+  toggleLanguage,
+} from "../shared/text.js";
 import { askToken, keptToken } from "../shared/token.js";
 import { title } from "./cards.js";
 import { Feed } from "./feed.js";
@@ -63,9 +73,11 @@ function showLink(state) {
   say($("state"), state === "closed" ? "state.offline" : `state.${state}`);
   document.body.dataset.link = state;
   clearNotice("away");
-  if (state === "online") for (const code of ["CLOSED", "TOO_MANY_SESSIONS", "UNAUTHORIZED"]) clearNotice(code);
+  if (state === "online")
+    for (const code of ["CLOSED", "TOO_MANY_SESSIONS", "UNAUTHORIZED"]) clearNotice(code);
   if (state === "unauthorized") askToken(useToken, TOKEN_KEY);
-  if (state === "offline" && known) notify("away", "warn", "desk.away", null, { time: new Date(lastTold).toLocaleTimeString() });
+  if (state === "offline" && known)
+    notify("away", "warn", "desk.away", null, { time: new Date(lastTold).toLocaleTimeString() });
   showEmpty();
 }
 
@@ -75,7 +87,11 @@ function useToken(token) {
 
 function onCritical(session) {
   notifier.alert(session);
-  say($("announce"), "alert.said", { level: () => t("level.critical"), name: title(session), ...messageOf(session.alerts.last) });
+  say($("announce"), "alert.said", {
+    level: () => t("level.critical"),
+    name: title(session),
+    ...messageOf(session.alerts.last),
+  });
 }
 
 // -- drawing ---------------------------------------------------------------------------------------
@@ -107,8 +123,14 @@ function drawNow() {
 function arrange() {
   arranging = false;
   const inOrder = [...grid.cards.keys()].map((id) => store.sessions.get(id)).filter(Boolean);
-  const wanted = sorted(inOrder.filter((session) => matches(session, filter)), order);
-  grid.arrange(wanted.map(({ session_id: id }) => id), store.sessions);
+  const wanted = sorted(
+    inOrder.filter((session) => matches(session, filter)),
+    order,
+  );
+  grid.arrange(
+    wanted.map(({ session_id: id }) => id),
+    store.sessions,
+  );
   const all = store.sessions.size;
   say($("shown"), "desk.shown", { shown: wanted.length, all });
   $("clear").hidden = JSON.stringify(filter) === JSON.stringify(EVERYTHING);
@@ -127,7 +149,13 @@ const shares = EMOTIONS.map(({ label, emoji }) => {
   const name = make("span", { class: "hidden" });
   say(name, "{name}", { name: () => names(label)[0] });
   const face = make("span", { class: "emoji", "aria-hidden": "true" }, emoji);
-  const button = make("button", { type: "button", "data-emotion": label, "aria-pressed": "false" }, face, name, count);
+  const button = make(
+    "button",
+    { type: "button", "data-emotion": label, "aria-pressed": "false" },
+    face,
+    name,
+    count,
+  );
   button.onclick = () => choose({ emotion: filter.emotion === label ? "" : label });
   $("share").append(part);
   $("share-legend").append(make("li", {}, button));
@@ -178,7 +206,8 @@ function choose(change) {
 }
 
 $("filter-text").oninput = () => choose({ text: $("filter-text").value.trim() });
-for (const name of ["level", "queue", "language"]) $(`filter-${name}`).onchange = (event) => choose({ [name]: event.target.value });
+for (const name of ["level", "queue", "language"])
+  $(`filter-${name}`).onchange = (event) => choose({ [name]: event.target.value });
 $("order").onchange = (event) => {
   order = event.target.value;
   arrange();

@@ -18,13 +18,17 @@ export function clock(ms) {
   const s = Math.floor(ms / 1000);
   const two = (n) => String(n).padStart(2, "0");
   const hours = Math.floor(s / 3600);
-  return hours ? `${hours}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;
+  return hours
+    ? `${hours}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`
+    : `${Math.floor(s / 60)}:${two(s % 60)}`;
 }
 
 /** Chips of a session's tags in `list`. */
 export function showTags(list, tags) {
   const known = TAGS.filter((key) => tags[key]);
-  const others = Object.keys(tags).filter((key) => !TAGS.includes(key)).sort();
+  const others = Object.keys(tags)
+    .filter((key) => !TAGS.includes(key))
+    .sort();
   list.replaceChildren(
     ...[...known, ...others].map((key) => {
       const label = make("span", { class: "hidden" });
@@ -51,7 +55,10 @@ class Voice {
       this.element.append(who);
     }
     const said = make("p", { class: "what" }, this.name, this.also, this.sure);
-    this.element.append(make("div", { class: "feels" }, this.face, make("div", {}, said, this.share)), this.canvas);
+    this.element.append(
+      make("div", { class: "feels" }, this.face, make("div", {}, said, this.share)),
+      this.canvas,
+    );
   }
 
   show({ emotion, confidence, speaking, speech_share: share, watched }) {
@@ -130,7 +137,10 @@ export class Card {
       const drawn = `${slot} ${voice.spark.from} ${voice.spark.points.length} ${voice.spark.points.at(-1)} ${size.key}`;
       if (drawn === this.voices[name].drawn) continue;
       this.voices[name].drawn = drawn;
-      this.voices[name].draw(voice, age, { width: this.body.children.length > 1 ? size.half : size.full, height: size.height });
+      this.voices[name].draw(voice, age, {
+        width: this.body.children.length > 1 ? size.half : size.full,
+        height: size.height,
+      });
     }
   }
 

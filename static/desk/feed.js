@@ -75,7 +75,8 @@ export class Feed {
       return; // the connection is going: what is wanted is asked for again when it is back
     }
     if (answer.ok) return;
-    if (answer.error.code === "NOT_FOUND" && payload?.session_id === this.opened) this.tell("missing", this.opened);
+    if (answer.error.code === "NOT_FOUND" && payload?.session_id === this.opened)
+      this.tell("missing", this.opened);
     else this.tell("refused", answer.error);
   }
 }

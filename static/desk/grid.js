@@ -39,7 +39,8 @@ export class Grid {
     for (const id of ids) {
       const session = sessions.get(id);
       let card = this.cards.get(id);
-      if (card && card.began !== session?.started_utc && !(this.held && !session)) card = this.remove(id, card);
+      if (card && card.began !== session?.started_utc && !(this.held && !session))
+        card = this.remove(id, card);
       if (!session) continue;
       if (!card) card = this.add(id, session);
       if (this.inView.has(card.element)) card.show(session, now, this.size);
@@ -101,9 +102,17 @@ export class Grid {
   }
 
   glide(before) {
-    const moves = [...before].map(([element, [left, top]]) => [element, left - element.offsetLeft, top - element.offsetTop]);
+    const moves = [...before].map(([element, [left, top]]) => [
+      element,
+      left - element.offsetLeft,
+      top - element.offsetTop,
+    ]);
     for (const [element, x, y] of moves) {
-      if (x || y) element.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], { duration: MOVE_MS, easing: "ease-out" });
+      if (x || y)
+        element.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], {
+          duration: MOVE_MS,
+          easing: "ease-out",
+        });
     }
   }
 
@@ -122,7 +131,12 @@ export class Grid {
     const full = body.clientWidth;
     if (!anew && full === this.size.full) return;
     const theme = matchMedia("(prefers-color-scheme: dark)").matches;
-    this.size = { full, half: (full - GAP) / 2, height: SPARK_HEIGHT, key: `${full} ${theme} ${devicePixelRatio}` };
+    this.size = {
+      full,
+      half: (full - GAP) / 2,
+      height: SPARK_HEIGHT,
+      key: `${full} ${theme} ${devicePixelRatio}`,
+    };
     this.onSeen?.();
   }
 }

@@ -21,7 +21,10 @@ export class Notifier {
   async chosen(first) {
     if (first) await first();
     try {
-      localStorage.setItem(KEY, JSON.stringify({ sound: this.boxes.sound.checked, desktop: this.boxes.desktop.checked }));
+      localStorage.setItem(
+        KEY,
+        JSON.stringify({ sound: this.boxes.sound.checked, desktop: this.boxes.desktop.checked }),
+      );
     } catch {
       // A browser that keeps nothing still alerts; it only forgets.
     }
@@ -37,7 +40,10 @@ export class Notifier {
     if (this.boxes.sound.checked) this.ring();
     if (!this.boxes.desktop.checked) return;
     const { session_id: id, alerts } = session;
-    const shown = new Notification(`${t("level.critical")}: ${title(session)}`, { body: t("alert.message", messageOf(alerts.last)), tag: id });
+    const shown = new Notification(`${t("level.critical")}: ${title(session)}`, {
+      body: t("alert.message", messageOf(alerts.last)),
+      tag: id,
+    });
     shown.onclick = () => {
       focus();
       location.hash = `#session/${encodeURIComponent(id)}`;

@@ -34,7 +34,8 @@ export class Panel {
     this.plots = [];
     this.seen = { utterances: 0, alerts: 0 };
     Object.assign(this.view, { mode: "whole", range: null });
-    for (const part of ["panel-voices", "panel-plots", "panel-utterances", "panel-alerts", "panel-tags"]) $(part).replaceChildren();
+    for (const part of ["panel-voices", "panel-plots", "panel-utterances", "panel-alerts", "panel-tags"])
+      $(part).replaceChildren();
     $("panel-title").textContent = "";
     $("panel").dataset.state = "loading";
     this.note("panel.loading");
@@ -60,7 +61,8 @@ export class Panel {
   begin() {
     for (const plot of this.plots) plot.destroy();
     this.seen = { utterances: 0, alerts: 0 };
-    for (const part of ["panel-voices", "panel-plots", "panel-utterances", "panel-alerts"]) $(part).replaceChildren();
+    for (const part of ["panel-voices", "panel-plots", "panel-utterances", "panel-alerts"])
+      $(part).replaceChildren();
     const { timelines } = this.history.summary;
     this.voices = {};
     this.plots = [];
@@ -99,7 +101,8 @@ export class Panel {
     const voices = Object.values(session.timelines).filter(({ watched }) => watched);
     $("panel-speech").textContent = voices.map(({ speech_share: share }) => percent(share)).join(" · ");
     $("panel-negative").textContent = voices.map(({ negative }) => percent(negative)).join(" · ");
-    for (const [name, said] of Object.entries(session.timelines)) this.voices?.[name]?.show(said, this.history.voices[name]?.scores);
+    for (const [name, said] of Object.entries(session.timelines))
+      this.voices?.[name]?.show(said, this.history.voices[name]?.scores);
     this.note(session.state === "ended" ? "panel.ended.note" : null);
   }
 
@@ -127,7 +130,8 @@ export class Panel {
   }
 
   viewChanged() {
-    for (const mode of ["whole", "recent"]) $(`view-${mode}`).setAttribute("aria-pressed", !this.view.range && this.view.mode === mode);
+    for (const mode of ["whole", "recent"])
+      $(`view-${mode}`).setAttribute("aria-pressed", !this.view.range && this.view.mode === mode);
     for (const plot of this.plots) plot.draw();
   }
 
@@ -135,7 +139,8 @@ export class Panel {
   showPoint(ms, name) {
     this.point = ms;
     const only = Object.keys(this.history.voices).length === 1;
-    const row = ms === null ? only && Object.values(this.history.voices)[0].scores : this.history.sharesAt(name, ms);
+    const row =
+      ms === null ? only && Object.values(this.history.voices)[0].scores : this.history.sharesAt(name, ms);
     this.legend.forEach((value, i) => (value.textContent = row ? percent(row[i]) : ""));
     if (ms === null || !row) say($("panel-timeline-note"), "panel.timeline.note");
     else say($("panel-timeline-note"), "panel.timeline.at", { time: clock(ms) });
@@ -151,7 +156,12 @@ function voice(name, watched) {
   const parts = LABELS.map((label) => make("i", { "data-emotion": label }));
   const stack = make("div", { class: "stack", "aria-hidden": "true" }, ...parts);
   const said = make("div", { class: "said" }, first, also, sure);
-  const element = make("div", { class: "voice", "data-watched": watched }, make("div", { class: "now" }, face, said), stack);
+  const element = make(
+    "div",
+    { class: "voice", "data-watched": watched },
+    make("div", { class: "now" }, face, said),
+    stack,
+  );
   if (name !== "mono") {
     const who = make("h3");
     say(who, `card.${name}`);
@@ -194,7 +204,16 @@ function utterance({ channel, start_ms: start, end_ms: end, emotion, confidence,
   const emoji = make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(emotion).emoji);
   const when = make("span", { class: "when" }, clock(start));
   const sure = make("span", { class: "value" }, percent(confidence));
-  return make("li", { "data-emotion": emotion }, when, emoji, make("span", { class: "what" }, bothNames(emotion), who), stack, long, sure);
+  return make(
+    "li",
+    { "data-emotion": emotion },
+    when,
+    emoji,
+    make("span", { class: "what" }, bothNames(emotion), who),
+    stack,
+    long,
+    sure,
+  );
 }
 
 function alert({ level, at_ms: at, rule, state, channel, ...told }) {

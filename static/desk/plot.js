@@ -55,24 +55,52 @@ export class Plot {
   }
 
   options() {
-    const axis = { stroke: this.colour("soft"), font: "12px Inter, system-ui, sans-serif", ticks: { show: false } };
+    const axis = {
+      stroke: this.colour("soft"),
+      font: "12px Inter, system-ui, sans-serif",
+      ticks: { show: false },
+    };
     return {
       ...this.size(),
       padding: [RIBBON, 14, 0, 0],
       legend: { show: false },
-      cursor: { y: false, drag: { x: true, y: false, setScale: false }, points: { show: false }, sync: { key: "session" } },
+      cursor: {
+        y: false,
+        drag: { x: true, y: false, setScale: false },
+        points: { show: false },
+        sync: { key: "session" },
+      },
       scales: { x: { time: false, range: () => this.range() }, y: { range: [0, 1] } },
       axes: [
-        { ...axis, grid: { show: false }, size: 28, space: 64, values: (_, ticks) => ticks.map((s) => clock(1000 * s)) },
-        { ...axis, grid: { stroke: this.colour("line"), width: 1 }, size: 46, splits: [0, 0.5, 1], values: (_, ticks) => ticks.map((p) => `${p * 100}%`) },
+        {
+          ...axis,
+          grid: { show: false },
+          size: 28,
+          space: 64,
+          values: (_, ticks) => ticks.map((s) => clock(1000 * s)),
+        },
+        {
+          ...axis,
+          grid: { stroke: this.colour("line"), width: 1 },
+          size: 46,
+          splits: [0, 0.5, 1],
+          values: (_, ticks) => ticks.map((p) => `${p * 100}%`),
+        },
       ],
       series: [
         {},
-        ...EMOTIONS.map(({ label }) => ({ stroke: this.colour("card"), fill: this.colour(label), width: 0.5, points: { show: false } })),
+        ...EMOTIONS.map(({ label }) => ({
+          stroke: this.colour("card"),
+          fill: this.colour(label),
+          width: 0.5,
+          points: { show: false },
+        })),
       ],
       hooks: {
         draw: [(plot) => this.marks(plot)],
-        setCursor: [({ cursor, posToVal }) => this.onPoint(cursor.left < 0 ? null : 1000 * posToVal(cursor.left, "x"))],
+        setCursor: [
+          ({ cursor, posToVal }) => this.onPoint(cursor.left < 0 ? null : 1000 * posToVal(cursor.left, "x")),
+        ],
         setSelect: [(plot) => this.select(plot)],
       },
     };

@@ -51,7 +51,12 @@ export class Store {
 
   /** {live, speaking, open: {critical, warning, info}, emotions: counts in label order} */
   get totals() {
-    const totals = { live: 0, speaking: 0, open: { critical: 0, warning: 0, info: 0 }, emotions: LABELS.map(() => 0) };
+    const totals = {
+      live: 0,
+      speaking: 0,
+      open: { critical: 0, warning: 0, info: 0 },
+      emotions: LABELS.map(() => 0),
+    };
     for (const { state, timelines, alerts } of this.sessions.values()) {
       if (state !== "live") continue;
       const voices = Object.values(timelines);
@@ -98,7 +103,10 @@ export function matches(session, { text, level, queue, language, emotion }) {
   if (!text) return true;
   const all = [session.name, ...Object.values(tags)].join("\n").toLowerCase();
   const id = session.session_id.toLowerCase(); // by its beginning: a short word is somewhere in every third one
-  return text.toLowerCase().split(/\s+/).every((word) => all.includes(word) || id.startsWith(word));
+  return text
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => all.includes(word) || id.startsWith(word));
 }
 
 const ORDERS = {
@@ -117,6 +125,7 @@ export function sorted(sessions, by) {
 
 /** A session's trouble, that moves only when it has moved enough; at once when an alert opens or ends. */
 function rank({ rank: old, trouble }) {
-  const same = old !== undefined && Math.floor(old) === Math.floor(trouble) && Math.abs(old - trouble) < CLOSE;
+  const same =
+    old !== undefined && Math.floor(old) === Math.floor(trouble) && Math.abs(old - trouble) < CLOSE;
   return same ? old : trouble;
 }

@@ -87,13 +87,16 @@ const en = {
   "panel.lost": "Lost",
   "panel.id": "Session id",
   "error.CLOSED": "The desk is closed.",
-  "error.CLOSED.do": "This server has an access token but none for the desk: set monitor.token in config.yaml.",
+  "error.CLOSED.do":
+    "This server has an access token but none for the desk: set monitor.token in config.yaml.",
   "error.TOO_MANY_SESSIONS": "All desks are taken, or too many sessions are open here.",
-  "error.TOO_MANY_SESSIONS.do": "Close another desk, or ask whoever runs the server to raise monitor.max_desks.",
+  "error.TOO_MANY_SESSIONS.do":
+    "Close another desk, or ask whoever runs the server to raise monitor.max_desks.",
   "error.UNAUTHORIZED": "The desk needs its own access token.",
   "error.UNAUTHORIZED.do": "Reload the page and enter it.",
   "token.title": "Access to the desk",
-  "token.text": "The desk shows every session, so it has an access token of its own (monitor.token). It is kept in this tab only.",
+  "token.text":
+    "The desk shows every session, so it has an access token of its own (monitor.token). It is kept in this tab only.",
 };
 
 const zh = {

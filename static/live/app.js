@@ -21,13 +21,16 @@ const chart = new Chart(view.$("plot"), showPoint);
 // Audio waits in the page for as long as it takes: the person in front of it sees that, and can press stop.
 const stream = new EmotionStream({ io, token: keptToken(), patience: Infinity, keepConnection: true });
 const mic = new Microphone(onChunk, { onGone: onMicGone });
-const status = watchStatus(() => stream.token, (answer) => {
-  view.showModel(answer.model, answer.device);
-  if (answer.can_say) view.showAble(answer.can_say);
-  if (answer.keeps) say(view.$("privacy").querySelector("span"), `privacy.${answer.keeps}`);
-  ready = answer.ready;
-  showConnection();
-});
+const status = watchStatus(
+  () => stream.token,
+  (answer) => {
+    view.showModel(answer.model, answer.device);
+    if (answer.can_say) view.showAble(answer.can_say);
+    if (answer.keeps) say(view.$("privacy").querySelector("span"), `privacy.${answer.keeps}`);
+    ready = answer.ready;
+    showConnection();
+  },
+);
 
 let running = "off"; // off · starting · on · stopping
 let link = "connecting";
@@ -155,7 +158,15 @@ stream
   .on("utterance", ({ start_ms: start, end_ms: end, emotion, confidence, scores, taught }) => {
     totals.addUtterance(end - start);
     timeline.addUtterance(origin + start, origin + end, emotion);
-    addUtterance({ startMs: origin + start, durationMs: end - start, emotion, confidence, scores, taught, count: totals.utterances });
+    addUtterance({
+      startMs: origin + start,
+      durationMs: end - start,
+      emotion,
+      confidence,
+      scores,
+      taught,
+      count: totals.utterances,
+    });
     view.showTotals(totals);
   })
   .on("lost", ({ start_ms: start, end_ms: end, code }) => {
@@ -167,7 +178,11 @@ stream
   .on("alert", ({ rule, level, state, at_ms: at, ...alert }) => {
     const key = `alert-${rule}`;
     if (state === "cleared") view.clearNotice(key);
-    else view.notify(key, level === "info" ? "info" : "warn", "notice.alert", null, { time: clock(Math.floor((origin + at) / 1000)), ...messageOf(alert) });
+    else
+      view.notify(key, level === "info" ? "info" : "warn", "notice.alert", null, {
+        time: clock(Math.floor((origin + at) / 1000)),
+        ...messageOf(alert),
+      });
   })
   .on("dropped", ({ ms }) => {
     totals.droppedMs += ms;
@@ -177,7 +192,9 @@ stream
   .on("summary", (summary) => totals.addSummary(summary))
   .on("waiting", (error) => {
     if (error) view.notifyError(error, "warn");
-    else for (const code of ["NOT_READY", "OVERLOADED", "RATE_LIMITED", "TOO_MANY_SESSIONS"]) view.clearNotice(code);
+    else
+      for (const code of ["NOT_READY", "OVERLOADED", "RATE_LIMITED", "TOO_MANY_SESSIONS"])
+        view.clearNotice(code);
   })
   .on("error", refused);
 

@@ -39,7 +39,11 @@ export class Chart {
   }
 
   options() {
-    const axis = { stroke: this.colour("soft"), font: "12px Inter, system-ui, sans-serif", ticks: { show: false } };
+    const axis = {
+      stroke: this.colour("soft"),
+      font: "12px Inter, system-ui, sans-serif",
+      ticks: { show: false },
+    };
     const grid = { stroke: this.colour("line"), width: 1 };
     return {
       ...this.size(),
@@ -51,8 +55,21 @@ export class Chart {
         y: { range: [0, 1] },
       },
       axes: [
-        { ...axis, grid: { show: false }, size: 30, space: 70, incrs: [10, 20], values: (_, ticks) => ticks.map(clock) },
-        { ...axis, grid, size: 46, splits: [0, 0.5, 1], values: (_, ticks) => ticks.map((p) => `${p * 100}%`) },
+        {
+          ...axis,
+          grid: { show: false },
+          size: 30,
+          space: 70,
+          incrs: [10, 20],
+          values: (_, ticks) => ticks.map(clock),
+        },
+        {
+          ...axis,
+          grid,
+          size: 46,
+          splits: [0, 0.5, 1],
+          values: (_, ticks) => ticks.map((p) => `${p * 100}%`),
+        },
       ],
       series: [
         {},
@@ -66,7 +83,9 @@ export class Chart {
       hooks: {
         drawClear: [(plot) => this.drawSpeech(plot)],
         draw: [(plot) => this.drawLost(plot), (plot) => this.drawUtterances(plot)],
-        setCursor: [(plot) => this.onPoint(plot.cursor.left < 0 ? null : 1000 * plot.posToVal(plot.cursor.left, "x"))],
+        setCursor: [
+          (plot) => this.onPoint(plot.cursor.left < 0 ? null : 1000 * plot.posToVal(plot.cursor.left, "x")),
+        ],
       },
     };
   }

@@ -38,7 +38,10 @@ export class Timeline {
     const last = Math.ceil(end / BIN_MS);
     for (let number = first; number < last; number++) {
       const way = (number + 1 - first) / (last - first);
-      this.bins.set(number, row.map((p, i) => from[i] + way * (p - from[i])));
+      this.bins.set(
+        number,
+        row.map((p, i) => from[i] + way * (p - from[i])),
+      );
     }
     this.latest = { end, row };
   }
@@ -58,7 +61,8 @@ export class Timeline {
 
   addLost(start, end, code) {
     const last = this.lost.at(-1);
-    if (last && last.code === code && Math.abs(start - last.end) < BIN_MS) last.end = end; // one stretch, one mark
+    if (last && last.code === code && Math.abs(start - last.end) < BIN_MS)
+      last.end = end; // one stretch, one mark
     else this.lost.push({ start, end, code });
   }
 

@@ -27,7 +27,8 @@ export class Totals {
 
   addSummary({ audio_ms: audioMs, frames, share }) {
     this.audioMs += audioMs;
-    for (const [label, part] of Object.entries(share)) this.frames[label] = (this.frames[label] ?? 0) + part * frames;
+    for (const [label, part] of Object.entries(share))
+      this.frames[label] = (this.frames[label] ?? 0) + part * frames;
   }
 
   /** {label: fraction of the scored frames}. */

@@ -61,7 +61,9 @@ export function showSummary(totals) {
   say($("summary-text"), "summary.text", { utterances, audio: seconds(audioMs), speech: seconds(speechMs) });
   if (lostMs > 0) say($("summary-lost"), "summary.lost", { lost: seconds(lostMs) });
   $("summary-stack").append(...stack(asRow(share)).children);
-  const heard = EMOTIONS.filter(({ label }) => share[label] >= 0.005).sort((a, b) => share[b.label] - share[a.label]);
+  const heard = EMOTIONS.filter(({ label }) => share[label] >= 0.005).sort(
+    (a, b) => share[b.label] - share[a.label],
+  );
   for (const { label, emoji } of heard) {
     const value = make("span", { class: "value" }, percent(share[label]));
     $("summary-share").append(make("li", { "data-emotion": label }, `${emoji} `, bothNames(label), value));

@@ -88,7 +88,12 @@ export function notify(key, tone, text, doText, values, act) {
   close.onclick = () => clearNotice(key);
   say(what, text, values);
   if (doText) say(todo, doText, values);
-  const notice = make("div", { class: `notice ${tone}`, "data-key": key }, make("div", {}, what, " ", todo), close);
+  const notice = make(
+    "div",
+    { class: `notice ${tone}`, "data-key": key },
+    make("div", {}, what, " ", todo),
+    close,
+  );
   if (act) {
     const button = make("button", { class: "quiet act", type: "button" });
     say(button, act.text);

@@ -15,7 +15,8 @@ const en = {
   stopping: "Finishing…",
   privacy: "Your audio is sent to this server and scored.",
   "privacy.nothing": "Your audio is sent to this server, scored, and not kept.",
-  "privacy.scores": "Your audio is sent to this server and scored. The scores are recorded, the audio is not.",
+  "privacy.scores":
+    "Your audio is sent to this server and scored. The scores are recorded, the audio is not.",
   "privacy.audio": "Your audio is sent to this server and scored. Audio and scores are recorded.",
   "hero.label": "Right now",
   "hero.idle": "Ready when you are",
@@ -54,7 +55,8 @@ const en = {
   "summary.text": "{utterances} utterances in {audio} s of audio, {speech} s of it speech.",
   "summary.lost": "{lost} s of speech got no scores.",
   "summary.none": "No speech was heard.",
-  "summary.away": "Stopped while the connection was away: the server closes the session by itself, so there is no summary.",
+  "summary.away":
+    "Stopped while the connection was away: the server closes the session by itself, so there is no summary.",
   "state.connecting": "Connecting",
   "state.online": "Connected",
   "state.offline": "Not connected",
@@ -63,7 +65,8 @@ const en = {
   "state.loading": "Model not ready",
   "state.unauthorized": "Token needed",
   "notice.resumed": "Connection back: the session goes on.",
-  "notice.replaced": "The earlier session was gone, so a new one has been started. What is listed here stays.",
+  "notice.replaced":
+    "The earlier session was gone, so a new one has been started. What is listed here stays.",
   "notice.alert": "Alert at {time}: {message}",
   "notice.dropped": "The break was longer than 30 s: {s} s of audio could not be kept.",
   close: "Close",
@@ -100,7 +103,8 @@ const en = {
   "error.INFERENCE_TIMEOUT": "The model took too long over a stretch of speech.",
   "error.INFERENCE_TIMEOUT.do": "That stretch is marked on the chart; it goes on by itself.",
   "error.INFERENCE_FAILED": "The model failed on a stretch of speech.",
-  "error.INFERENCE_FAILED.do": "That stretch is marked on the chart. If it goes on, tell whoever runs the server.",
+  "error.INFERENCE_FAILED.do":
+    "That stretch is marked on the chart. If it goes on, tell whoever runs the server.",
   "error.NOT_YOUR_SESSION": "This session belongs to another connection.",
   "error.NOT_YOUR_SESSION.do": "Press start for a new one.",
   "error.other": "The server refused: {message}",

@@ -103,7 +103,11 @@ function onChange(item, what) {
 
 function announce({ state, name, result, error }) {
   if (state === "done") {
-    const values = { name, emotion: () => names(result.emotion).join(" "), confidence: percent(result.confidence) };
+    const values = {
+      name,
+      emotion: () => names(result.emotion).join(" "),
+      confidence: percent(result.confidence),
+    };
     say($("announce"), "told.done", values);
   } else if (error) {
     say($("announce"), "told.failed", { name });
@@ -115,7 +119,11 @@ function showQueue() {
   const count = (...states) => items.filter(({ state }) => states.includes(state)).length;
   const failed = count("failed", "cancelled");
   $("queue").hidden = items.length < 2;
-  say($("queue-count"), failed ? "queue.count.failed" : "queue.count", { done: count("done"), all: items.length, failed });
+  say($("queue-count"), failed ? "queue.count.failed" : "queue.count", {
+    done: count("done"),
+    all: items.length,
+    failed,
+  });
   $("cancel-all").hidden = !items.some(isOpen);
   $("retry-failed").hidden = failed === 0;
   $("clear").hidden = items.some(isOpen);
@@ -182,13 +190,17 @@ function onProblem(problem) {
 $("retry-failed").onclick = () => queue.retryFailed();
 $("cancel-all").onclick = () => queue.cancelAll();
 $("clear").onclick = clear;
-$("save-table").onclick = () => save(new Blob([tableCsv(table.ordered())], { type: "text/csv;charset=utf-8" }), "emotions.csv");
+$("save-table").onclick = () =>
+  save(new Blob([tableCsv(table.ordered())], { type: "text/csv;charset=utf-8" }), "emotions.csv");
 $("language").onclick = () => {
   toggleLanguage();
   details.retitle();
 };
 addEventListener("beforeunload", (event) => queue.items.some(isOpen) && event.preventDefault());
 addEventListener("online", () => status.now());
-setInterval(() => queue.items.filter(({ state }) => state === "held").forEach((item) => onChange(item, "progress")), 1000);
+setInterval(
+  () => queue.items.filter(({ state }) => state === "held").forEach((item) => onChange(item, "progress")),
+  1000,
+);
 speak(currentLanguage());
 status.now();

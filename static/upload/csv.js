@@ -3,7 +3,18 @@
 
 import { LABELS } from "../shared/emotions.js";
 
-const HEAD = ["file", "state", "emotion", "confidence", "duration_s", "utterances", "granularity", "model", "timestamp_utc", "result"];
+const HEAD = [
+  "file",
+  "state",
+  "emotion",
+  "confidence",
+  "duration_s",
+  "utterances",
+  "granularity",
+  "model",
+  "timestamp_utc",
+  "result",
+];
 
 export function tableCsv(items) {
   const rows = items.map(({ name, state, settings, result, error }) => [

@@ -10,7 +10,14 @@ import { showSteps } from "./steps.js";
 import { bytes, length } from "./time.js";
 import { Utterances } from "./utterances.js";
 
-const TONES = { done: "yes", failed: "bad", cancelled: "no", uploading: "busy", working: "busy", held: "warn" };
+const TONES = {
+  done: "yes",
+  failed: "bad",
+  cancelled: "no",
+  uploading: "busy",
+  working: "busy",
+  held: "warn",
+};
 const SAVED = [
   ["result", "result.json"],
   ["csv", "csv"],
@@ -24,7 +31,12 @@ export class Details {
     this.saver = saver;
     this.item = null;
     this.bars = buildBars($("bars"));
-    this.listening = new Listening({ get: saver.get, store, onProblem, onTime: (seconds, playing) => this.utterances?.mark(seconds, playing) });
+    this.listening = new Listening({
+      get: saver.get,
+      store,
+      onProblem,
+      onTime: (seconds, playing) => this.utterances?.mark(seconds, playing),
+    });
     this.utterances = new Utterances((utterance) => this.listening.playSpan(utterance));
     $("cancel-one").onclick = () => acts.onCancel(this.item);
     $("retry-one").onclick = () => acts.onRetry(this.item);
@@ -55,7 +67,8 @@ export class Details {
   show() {
     const { item } = this;
     const { state, result, error } = item;
-    $("hero").dataset.mode = { done: "emotion", failed: "failed", cancelled: "cancelled" }[state] ?? "working";
+    $("hero").dataset.mode =
+      { done: "emotion", failed: "failed", cancelled: "cancelled" }[state] ?? "working";
     $("details").dataset.state = state;
     $("file-state").dataset.state = TONES[state] ?? "waiting";
     $("cancel-one").hidden = !isOpen(item);
@@ -96,8 +109,12 @@ export class Details {
 
   showResult(result) {
     showEmotion(result.emotion, result.confidence);
-    if (result.ambiguous) say($("also"), "ambiguous", { other: () => names(second(asRow(result.scores)))[0] });
-    const speechMs = (result.utterances ?? []).reduce((sum, { start_ms: start, end_ms: end }) => sum + end - start, 0);
+    if (result.ambiguous)
+      say($("also"), "ambiguous", { other: () => names(second(asRow(result.scores)))[0] });
+    const speechMs = (result.utterances ?? []).reduce(
+      (sum, { start_ms: start, end_ms: end }) => sum + end - start,
+      0,
+    );
     say($("fact-length"), "{length}", { length: () => length(result.duration_s) });
     say($("fact-speech"), "{length}", { length: () => length(speechMs / 1000) });
     $("fact-utterances").textContent = result.utterances?.length ?? "–";
@@ -110,7 +127,13 @@ export class Details {
     $("downloads").replaceChildren(
       ...SAVED.filter(([kind]) => result.files?.[kind]).map(([kind, ending]) => {
         const link = make("a", { class: "quiet" });
-        const what = make("b", {}, { result: "result.json", csv: "CSV", audio: "processed_audio.wav", embedding: "embedding.npy" }[kind]);
+        const what = make(
+          "b",
+          {},
+          { result: "result.json", csv: "CSV", audio: "processed_audio.wav", embedding: "embedding.npy" }[
+            kind
+          ],
+        );
         const note = make("span", { class: "small" });
         say(note, kind === "csv" ? `download.csv.${result.granularity}` : `download.${kind}`);
         link.append(what, note);

@@ -45,7 +45,8 @@ async function dropped(transfer) {
 
 async function walk(entry, found, asked) {
   if (entry.isFile) {
-    if (asked || RECORDING.test(entry.name)) found.push(await new Promise((done, failed) => entry.file(done, failed)));
+    if (asked || RECORDING.test(entry.name))
+      found.push(await new Promise((done, failed) => entry.file(done, failed)));
     return;
   }
   const reader = entry.createReader();

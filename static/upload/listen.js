@@ -140,7 +140,10 @@ export class Listening {
     if (seconds !== null) return say($("chart-note"), "chart.at", { time: clockOf(seconds, 2) });
     const ms = this.frames ? Math.round(1000 * this.lines.bin(this.stage.from, this.stage.to)) : 0;
     if (!this.frames) say($("chart-note"), "chart.how");
-    else say($("chart-note"), ms > 10 ? "chart.mean" : "chart.frames", { each: ms < 1000 ? `${ms} ms` : `${ms / 1000} s` });
+    else
+      say($("chart-note"), ms > 10 ? "chart.mean" : "chart.frames", {
+        each: ms < 1000 ? `${ms} ms` : `${ms / 1000} s`,
+      });
   }
 
   hover(seconds) {
@@ -168,7 +171,8 @@ export class Listening {
   }
 
   playSpan({ start_ms: start, end_ms: end }) {
-    if (start / 1000 < this.stage.from || end / 1000 > this.stage.to) this.stage.move((start + end) / 2000 - (this.stage.from + this.stage.to) / 2);
+    if (start / 1000 < this.stage.from || end / 1000 > this.stage.to)
+      this.stage.move((start + end) / 2000 - (this.stage.from + this.stage.to) / 2);
     this.player.playSpan(start / 1000, end / 1000);
   }
 

@@ -45,8 +45,12 @@ export class Peaks {
   /** After the last sample. */
   end() {
     this.close();
-    const coarse = { low: new Int16Array(Math.ceil(this.count / COARSE)), high: new Int16Array(Math.ceil(this.count / COARSE)) };
-    for (let i = 0; i < coarse.low.length; i++) [coarse.low[i], coarse.high[i]] = span(this, i * COARSE, Math.min(this.count, (i + 1) * COARSE));
+    const coarse = {
+      low: new Int16Array(Math.ceil(this.count / COARSE)),
+      high: new Int16Array(Math.ceil(this.count / COARSE)),
+    };
+    for (let i = 0; i < coarse.low.length; i++)
+      [coarse.low[i], coarse.high[i]] = span(this, i * COARSE, Math.min(this.count, (i + 1) * COARSE));
     this.coarse = coarse;
     const [low, high] = span(coarse, 0, coarse.low.length);
     this.gain = Math.min(MOST_GAIN, (0.98 * 32768) / Math.max(1, -low, high));
@@ -59,7 +63,9 @@ export class Peaks {
     const last = Math.min(this.count, Math.max(first + 1, Math.ceil((to * RATE) / BLOCK)));
     if (first >= last) return undefined;
     const rough = this.coarse && last - first > 4 * COARSE;
-    const [low, high] = rough ? span(this.coarse, Math.floor(first / COARSE), Math.ceil(last / COARSE)) : span(this, first, last);
+    const [low, high] = rough
+      ? span(this.coarse, Math.floor(first / COARSE), Math.ceil(last / COARSE))
+      : span(this, first, last);
     return [low / 32768, high / 32768];
   }
 }
@@ -117,7 +123,7 @@ export async function streamedPeaks(response) {
     }
     if (odd !== undefined) bytes = joined(Uint8Array.of(odd), bytes);
     odd = bytes.length % 2 ? bytes.at(-1) : undefined;
-    for (let i = 1; i < bytes.length; i += 2) peaks.push((bytes[i - 1] | (bytes[i] << 8)) << 16 >> 16);
+    for (let i = 1; i < bytes.length; i += 2) peaks.push(((bytes[i - 1] | (bytes[i] << 8)) << 16) >> 16);
   }
 }
 

@@ -25,14 +25,24 @@ export class Queue {
 
   /** Takes files as far as there is room; gives the new items. */
   add(files, settings) {
-    const items = [...files].slice(0, ROOM - this.items.length).map((file) => this.fresh({ id: ++this.number, file, name: file.name, settings }));
+    const items = [...files]
+      .slice(0, ROOM - this.items.length)
+      .map((file) => this.fresh({ id: ++this.number, file, name: file.name, settings }));
     this.items.push(...items);
     this.pump();
     return items;
   }
 
   fresh(item) {
-    return Object.assign(item, { state: "waiting", upload: 0, doneS: 0, totalS: 0, steps: [], error: null, result: null });
+    return Object.assign(item, {
+      state: "waiting",
+      upload: 0,
+      doneS: 0,
+      totalS: 0,
+      steps: [],
+      error: null,
+      result: null,
+    });
   }
 
   again(item, settings = item.settings) {
@@ -43,7 +53,9 @@ export class Queue {
   }
 
   retryFailed() {
-    this.items.filter(({ state }) => state === "failed" || state === "cancelled").forEach((item) => this.again(item));
+    this.items
+      .filter(({ state }) => state === "failed" || state === "cancelled")
+      .forEach((item) => this.again(item));
   }
 
   cancel(item) {
@@ -107,7 +119,8 @@ export class Queue {
         onStep: (step) => mine() && this.stepped(item, step),
         onProgress: ({ done_s, total_s }) => mine() && this.progressed(item, done_s, total_s),
       });
-      if (mine()) this.turn(item, "done", { result, steps: result.steps ?? item.steps, endedAt: performance.now() });
+      if (mine())
+        this.turn(item, "done", { result, steps: result.steps ?? item.steps, endedAt: performance.now() });
     } catch (problem) {
       if (mine()) await this.failed(item, problem, mine);
     } finally {
@@ -134,7 +147,8 @@ export class Queue {
   }
 
   async failed(item, { code = "INTERNAL", message = "", status, retryAfter }, mine) {
-    if (code === "DISCONNECTED") code = (await unreadable(item.file)) ? "FILE_GONE" : (await this.there()) ? "BROKEN" : "AWAY";
+    if (code === "DISCONNECTED")
+      code = (await unreadable(item.file)) ? "FILE_GONE" : (await this.there()) ? "BROKEN" : "AWAY";
     if (!mine()) return;
     if (LATER.has(code)) {
       this.notBefore = Date.now() + 1000 * (retryAfter || BUSY_S);

@@ -55,7 +55,8 @@ export class Stage {
   /** The cursor; while it plays the view follows it. */
   setCursor(seconds, follow) {
     this.at = seconds;
-    if (follow && (seconds < this.from || seconds > this.to)) this.view(seconds, seconds + this.to - this.from);
+    if (follow && (seconds < this.from || seconds > this.to))
+      this.view(seconds, seconds + this.to - this.from);
     this.place($("cursor"), seconds);
     $("stage").setAttribute("aria-valuenow", seconds.toFixed(1));
   }
@@ -129,13 +130,18 @@ export class Stage {
       this.onHover(null);
     };
     over.ondblclick = () => this.view(0, this.seconds);
-    over.addEventListener("wheel", (event) => {
-      const sideways = event.shiftKey && !event.deltaX ? event.deltaY : event.deltaX;
-      if (event.ctrlKey) this.zoom(1.0015 ** event.deltaY, this.time(event));
-      else if (Math.abs(sideways) > Math.abs(event.shiftKey ? 0 : event.deltaY)) this.move((sideways / over.clientWidth) * (this.to - this.from));
-      else return; // the page scrolls
-      event.preventDefault();
-    }, { passive: false });
+    over.addEventListener(
+      "wheel",
+      (event) => {
+        const sideways = event.shiftKey && !event.deltaX ? event.deltaY : event.deltaX;
+        if (event.ctrlKey) this.zoom(1.0015 ** event.deltaY, this.time(event));
+        else if (Math.abs(sideways) > Math.abs(event.shiftKey ? 0 : event.deltaY))
+          this.move((sideways / over.clientWidth) * (this.to - this.from));
+        else return; // the page scrolls
+        event.preventDefault();
+      },
+      { passive: false },
+    );
   }
 
   keys() {

@@ -16,7 +16,11 @@ export function showSteps(item) {
   const under = item.state === "uploading" || item.state === "working";
   const next = under ? rows.find(([, done]) => !done)?.[0] : undefined;
   const now = (name) => name === next || (TOGETHER.has(name) && TOGETHER.has(next));
-  $("steps").replaceChildren(...rows.map(([name, done]) => row(name, done, stateOf(item, done, now(name)), now(name) && partOf(item, name))));
+  $("steps").replaceChildren(
+    ...rows.map(([name, done]) =>
+      row(name, done, stateOf(item, done, now(name)), now(name) && partOf(item, name)),
+    ),
+  );
   const total = item.endedAt && item.state === "done" ? item.endedAt - item.begunAt : null;
   if (total === null) delete $("steps-total").dataset.t;
   $("steps-total").textContent = "";
@@ -40,7 +44,13 @@ function row(name, done, state, part) {
   const time = make("span", { class: "value" });
   if (done?.ms !== undefined) say(time, "{took}", { took: () => took(done.ms) });
   else time.textContent = part || "";
-  return make("li", { "data-state": state }, what, make("span", { class: "small", title: done?.detail ?? "" }, detail(name, done)), time);
+  return make(
+    "li",
+    { "data-state": state },
+    what,
+    make("span", { class: "small", title: done?.detail ?? "" }, detail(name, done)),
+    time,
+  );
 }
 
 function detail(name, done) {

@@ -15,7 +15,8 @@ export class FrameStore {
     const { result } = item;
     if (!result.frame_scores) return;
     this.keep(item, new Frames(result));
-    for (const key of ["frame_scores", "frame_emotions", "frame_confidences", "frame_start_ms"]) delete result[key];
+    for (const key of ["frame_scores", "frame_emotions", "frame_confidences", "frame_start_ms"])
+      delete result[key];
   }
 
   keep(item, frames) {

@@ -37,13 +37,16 @@ export class Table {
       $("columns").append(head);
       return { name, head };
     });
-    $("columns").append(make("th", { class: "acts" }, make("span", { class: "hidden", "data-t": "column.acts" })));
+    $("columns").append(
+      make("th", { class: "acts" }, make("span", { class: "hidden", "data-t": "column.acts" })),
+    );
   }
 
   sort(name) {
     this.down = this.sorted === name ? !this.down : FIRST_DOWN.has(name);
     this.sorted = name;
-    for (const { name: other, head } of this.heads) head.setAttribute("aria-sort", other !== name ? "none" : this.down ? "descending" : "ascending");
+    for (const { name: other, head } of this.heads)
+      head.setAttribute("aria-sort", other !== name ? "none" : this.down ? "descending" : "ascending");
     this.order();
   }
 
@@ -75,7 +78,9 @@ export class Table {
   add(items) {
     for (const item of items) {
       const open = make("button", { type: "button", class: "open", title: item.name }, item.name);
-      const cells = Object.fromEntries(Object.keys(COLUMNS).map((name) => [name, make(name === "file" ? "th" : "td", { class: name })]));
+      const cells = Object.fromEntries(
+        Object.keys(COLUMNS).map((name) => [name, make(name === "file" ? "th" : "td", { class: name })]),
+      );
       cells.file.scope = "row";
       cells.file.append(open);
       const acts = make("td", { class: "acts" });
@@ -104,7 +109,10 @@ export class Table {
     if (what === "progress") return;
     row.dataset.state = item.state;
     const { result } = item;
-    const shown = result && [make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(result.emotion).emoji), bothNames(result.emotion)];
+    const shown = result && [
+      make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(result.emotion).emoji),
+      bothNames(result.emotion),
+    ];
     cells.emotion.replaceChildren(...(shown ?? ["–"]));
     cells.confidence.textContent = result ? percent(result.confidence) : "–";
     if (result) say(cells.duration, "{length}", { length: () => length(result.duration_s) });
@@ -120,13 +128,22 @@ export class Table {
     let text = cell.querySelector("span");
     if (!text) cell.append((text = make("span")), make("i"));
     say(text, key, values);
-    const part = item.state === "uploading" ? item.upload : item.state === "working" && item.totalS ? item.doneS / item.totalS : 0;
+    const part =
+      item.state === "uploading"
+        ? item.upload
+        : item.state === "working" && item.totalS
+          ? item.doneS / item.totalS
+          : 0;
     cell.lastElementChild.style.setProperty("--p", Math.min(1, part));
     cell.lastElementChild.hidden = item.state !== "uploading" && item.state !== "working";
   }
 
   act(item, act) {
-    const button = make("button", { type: "button", class: "quiet", "data-act": act }, { cancel: "✕", retry: "↻", remove: "✕" }[act]);
+    const button = make(
+      "button",
+      { type: "button", class: "quiet", "data-act": act },
+      { cancel: "✕", retry: "↻", remove: "✕" }[act],
+    );
     const key = act === "cancel" ? "cancel" : act === "retry" ? "retry" : "remove";
     button.setAttribute("aria-label", `${t(key)}: ${item.name}`);
     button.title = t(key);

@@ -36,7 +36,10 @@ export class Utterances {
 
   draw() {
     const first = Math.max(0, Math.floor(this.list.scrollTop / ROW_PX) - SPARE);
-    const last = Math.min(this.all.length, Math.ceil((this.list.scrollTop + this.list.clientHeight) / ROW_PX) + SPARE);
+    const last = Math.min(
+      this.all.length,
+      Math.ceil((this.list.scrollTop + this.list.clientHeight) / ROW_PX) + SPARE,
+    );
     for (const [number, row] of this.drawn) {
       if ((number >= first && number < last) || row.contains(document.activeElement)) continue;
       row.remove();
@@ -67,7 +70,12 @@ export class Utterances {
     );
     button.title = t("utterance.span", { from: clockOf(start / 1000, 2), to: clockOf(end / 1000, 2) });
     button.onclick = () => this.onPlay(utterance);
-    const attributes = { role: "listitem", "aria-posinset": number + 1, "aria-setsize": this.all.length, "data-number": number };
+    const attributes = {
+      role: "listitem",
+      "aria-posinset": number + 1,
+      "aria-setsize": this.all.length,
+      "data-number": number,
+    };
     const row = make("div", { class: "utterance", ...attributes }, button);
     row.style.top = `${number * ROW_PX}px`;
     row.dataset.current = number === this.current;
@@ -76,7 +84,9 @@ export class Utterances {
 
   /** Mark the one that is heard at `seconds`; while it plays, keep it in view. */
   mark(seconds, follow) {
-    const number = this.all.findIndex(({ start_ms: start, end_ms: end }) => 1000 * seconds >= start - 1 && 1000 * seconds < end);
+    const number = this.all.findIndex(
+      ({ start_ms: start, end_ms: end }) => 1000 * seconds >= start - 1 && 1000 * seconds < end,
+    );
     if (number === this.current) return;
     this.drawn.get(this.current)?.setAttribute("data-current", false);
     this.current = number;
@@ -87,7 +97,8 @@ export class Utterances {
   reveal(number) {
     const top = number * ROW_PX;
     if (top < this.list.scrollTop) this.list.scrollTop = top;
-    else if (top + ROW_PX > this.list.scrollTop + this.list.clientHeight) this.list.scrollTop = top + ROW_PX - this.list.clientHeight;
+    else if (top + ROW_PX > this.list.scrollTop + this.list.clientHeight)
+      this.list.scrollTop = top + ROW_PX - this.list.clientHeight;
     this.draw();
   }
 

@@ -27,7 +27,8 @@ export class Wave {
     const ctx = this.canvas.getContext("2d");
     const css = getComputedStyle(this.canvas);
     const known = new Map(); // asked for every column
-    const colour = (name) => known.get(name) ?? known.set(name, css.getPropertyValue(`--${name}`).trim()).get(name);
+    const colour = (name) =>
+      known.get(name) ?? known.set(name, css.getPropertyValue(`--${name}`).trim()).get(name);
     const view = { ctx, from, to, height, left: LEFT, right: width - RIGHT, colour };
     view.x = (s) => LEFT + ((s - from) / (to - from)) * (width - LEFT - RIGHT);
     ctx.setTransform(px, 0, 0, px, 0, 0);
@@ -42,7 +43,9 @@ export class Wave {
 
   /** The utterances that are in view; they are in order. */
   seen(from, to) {
-    return this.utterances.filter(({ start_ms: start, end_ms: end }) => end > 1000 * from && start < 1000 * to);
+    return this.utterances.filter(
+      ({ start_ms: start, end_ms: end }) => end > 1000 * from && start < 1000 * to,
+    );
   }
 
   /** For each column of pixels the emotion that takes most of it, or undefined. */
@@ -65,7 +68,7 @@ export class Wave {
   bands({ ctx, left, height, colour }, emotions) {
     for (let column = 0, end; column < emotions.length; column = end) {
       const emotion = emotions[column];
-      for (end = column + 1; end < emotions.length && emotions[end] === emotion; ) end++;
+      for (end = column + 1; end < emotions.length && emotions[end] === emotion;) end++;
       if (!emotion) continue;
       ctx.fillStyle = colour(emotion);
       ctx.globalAlpha = 0.13;
