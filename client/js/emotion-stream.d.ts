@@ -157,7 +157,7 @@ export interface Utterance extends OfSession, Verdict {
   duration_s: number;
   timestamp: string;
   timestamp_utc: string;
-  custom_labels?: CustomLabels;
+  taught?: CustomLabels;
 }
 
 export interface Lost extends OfSession {
@@ -316,7 +316,7 @@ export interface Recognition extends Verdict {
   duration_s: number;
   timestamp: string;
   timestamp_utc: string;
-  utterances: (Verdict & { start_ms: number; end_ms: number; custom_labels?: CustomLabels })[];
+  utterances: (Verdict & { start_ms: number; end_ms: number; taught?: CustomLabels })[];
   files: { result: string; audio: string; csv: string; embedding?: string };
   steps: Step[];
   embedding_saved: boolean;
@@ -327,7 +327,7 @@ export interface Recognition extends Verdict {
   frame_start_ms?: number[];
   frame_ms?: number;
   step_ms?: number;
-  custom_labels?: CustomLabels;
+  taught?: CustomLabels;
 }
 
 /** The emotion of a recording. Throws EmotionError, or the signal's reason when it is aborted. */

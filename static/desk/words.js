@@ -51,7 +51,7 @@ const en = {
   "card.ended": "ended",
   "card.agent": "Agent",
   "card.customer": "Customer",
-  "card.unwatched": "Not analysed",
+  "card.unwatched": "Not analyzed",
   "card.unwatched.why": "This server's policy lets only the other channel be scored.",
   "card.alerts": "{n} so far",
   "level.critical": "Critical",
@@ -195,4 +195,4 @@ const zh = {
   "token.text": "看板会显示所有会话，因此有单独的访问令牌（monitor.token）。令牌只保存在当前标签页中。",
 };
 
-export const DESK_WORDS = { en, zh };
+export const WORDS = { en, zh };

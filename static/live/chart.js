@@ -1,57 +1,77 @@
 /* Draws the timeline with uPlot: the nine shares stacked to 1, above them a ribbon with the utterances,
    across them what was lost. Under the pointer it asks for the scores at that time. */
 
-import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { EMOTIONS, emotionOf } from "../shared/emotions.js";
-import { SHOWN_MS } from "./timeline.js";
 import { t } from "../shared/text.js";
+import uPlot from "../vendor/uplot/uPlot.esm.js";
+import { SHOWN_MS } from "./timeline.js";
+
+/** @import { Timeline } from "./timeline.js" */
+/** @typedef {{start: number, end?: number}} Span */
+/** @typedef {{x: number, width: number}} Place in pixels */
 
 const RIBBON = 30; // px above the plot, for the utterances
 const CALM_MS = 1_000; // between two drawings for someone who asked for less motion
 const SMOOTH_MS = 50;
 
 export class Chart {
-  /** `onPoint(ms | null)`: the time under the pointer. */
+  #host;
+  #onPoint;
+  #calm = matchMedia("(prefers-reduced-motion: reduce)");
+  #drawnAt = 0;
+  /** @type {Timeline | undefined} */
+  #timeline;
+  /** @type {uPlot | undefined} */
+  #plot;
+
+  /** `onPoint(ms | null)`: the time under the pointer.
+   *  @param {HTMLElement} host @param {(ms: number | null) => void} onPoint */
   constructor(host, onPoint) {
-    this.host = host;
-    this.onPoint = onPoint;
-    this.calm = matchMedia("(prefers-reduced-motion: reduce)");
-    this.drawn = 0;
-    new ResizeObserver(() => this.plot?.setSize(this.size())).observe(host);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.build());
+    this.#host = host;
+    this.#onPoint = onPoint;
+    new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(host);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      if (this.#timeline) this.show(this.#timeline);
+    });
   }
 
-  size() {
-    return { width: this.host.clientWidth, height: this.host.clientHeight };
-  }
-
+  /** @param {Timeline} timeline */
   show(timeline) {
-    this.timeline = timeline;
-    this.build();
+    this.#timeline = timeline;
+    this.#plot?.destroy();
+    this.#plot = new uPlot(this.#options(timeline), timeline.stacked(), this.#host);
   }
 
-  build() {
-    if (!this.timeline) return;
-    const css = getComputedStyle(this.host);
-    this.colour = (name) => css.getPropertyValue(`--${name}`).trim();
-    this.plot?.destroy();
-    this.plot = new uPlot(this.options(), this.timeline.stacked(), this.host);
+  /** Called for each frame of the screen while listening.
+   *  @param {number} at */
+  draw(at) {
+    if (!this.#plot || !this.#timeline) return;
+    if (at - this.#drawnAt < (this.#calm.matches ? CALM_MS : SMOOTH_MS)) return;
+    this.#drawnAt = at;
+    this.#plot.setData(this.#timeline.stacked());
   }
 
-  options() {
+  #size() {
+    return { width: this.#host.clientWidth, height: this.#host.clientHeight };
+  }
+
+  /** @param {Timeline} timeline @returns {uPlot.Options} */
+  #options(timeline) {
+    const css = getComputedStyle(this.#host);
+    const color = (/** @type {string} */ name) => css.getPropertyValue(`--${name}`).trim();
     const axis = {
-      stroke: this.colour("soft"),
+      stroke: color("soft"),
       font: "12px Inter, system-ui, sans-serif",
       ticks: { show: false },
     };
-    const grid = { stroke: this.colour("line"), width: 1 };
+    const grid = { stroke: color("line"), width: 1 };
     return {
-      ...this.size(),
+      ...this.#size(),
       padding: [RIBBON, 12, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       scales: {
-        x: { time: false, range: () => [(this.timeline.now - SHOWN_MS) / 1000, this.timeline.now / 1000] },
+        x: { time: false, range: () => [(timeline.now - SHOWN_MS) / 1000, timeline.now / 1000] },
         y: { range: [0, 1] },
       },
       axes: [
@@ -74,85 +94,90 @@ export class Chart {
       series: [
         {},
         ...EMOTIONS.map(({ label }) => ({
-          stroke: this.colour("card"), // a hairline between the layers
-          fill: this.colour(label),
+          stroke: color("card"), // a hairline between the layers
+          fill: color(label),
           width: 0.5,
           points: { show: false },
         })),
       ],
       hooks: {
-        drawClear: [(plot) => this.drawSpeech(plot)],
-        draw: [(plot) => this.drawLost(plot), (plot) => this.drawUtterances(plot)],
+        drawClear: [(plot) => drawSpeech(plot, timeline, color)],
+        draw: [(plot) => drawLost(plot, timeline, color), (plot) => drawUtterances(plot, timeline, color)],
         setCursor: [
-          (plot) => this.onPoint(plot.cursor.left < 0 ? null : 1000 * plot.posToVal(plot.cursor.left, "x")),
+          (plot) => {
+            const { left = -1 } = plot.cursor;
+            this.#onPoint(left < 0 ? null : 1000 * plot.posToVal(left, "x"));
+          },
         ],
       },
     };
   }
-
-  /** Called for each frame of the screen while listening. */
-  draw(at) {
-    if (!this.plot || at - this.drawn < (this.calm.matches ? CALM_MS : SMOOTH_MS)) return;
-    this.drawn = at;
-    this.plot.setData(this.timeline.stacked());
-  }
-
-  /** Pixels of the stretch of [start, end) that is in view: {x, width}, or null. */
-  place(plot, { start, end = this.timeline.now }) {
-    const { left, width } = plot.bbox;
-    const x = Math.max(left, plot.valToPos(start / 1000, "x", true));
-    const right = Math.min(left + width, plot.valToPos(end / 1000, "x", true));
-    return right >= x ? { x, width: right - x } : null;
-  }
-
-  each(plot, spans, paint) {
-    const { ctx } = plot;
-    ctx.save();
-    for (const span of spans) {
-      const at = this.place(plot, span);
-      if (at) paint(ctx, at, span);
-    }
-    ctx.restore();
-  }
-
-  drawSpeech(plot) {
-    this.each(plot, this.timeline.speech, (ctx, at) => {
-      ctx.fillStyle = this.colour("speech-band");
-      ctx.fillRect(at.x, plot.bbox.top, at.width, plot.bbox.height);
-    });
-  }
-
-  drawUtterances(plot) {
-    const px = devicePixelRatio;
-    this.each(plot, this.timeline.utterances, (ctx, at, { emotion }) => {
-      const bottom = plot.bbox.top - 4 * px;
-      ctx.fillStyle = this.colour(emotion);
-      ctx.fillRect(at.x, bottom - 3 * px, at.width, 3 * px);
-      if (at.width < 18 * px) return;
-      ctx.fillStyle = this.colour("ink");
-      ctx.font = `${15 * px}px sans-serif`;
-      ctx.textAlign = "center";
-      ctx.fillText(emotionOf(emotion).emoji, at.x + at.width / 2, bottom - 8 * px);
-    });
-  }
-
-  drawLost(plot) {
-    const px = devicePixelRatio;
-    const { top, height } = plot.bbox;
-    this.each(plot, this.timeline.lost, (ctx, at) => {
-      const width = Math.max(at.width, 3 * px);
-      ctx.fillStyle = this.colour("lost-band");
-      ctx.fillRect(at.x, top, width, height);
-      ctx.fillStyle = this.colour("bad");
-      ctx.fillRect(at.x, top + height - 3 * px, width, 3 * px);
-      if (width < 24 * px) return;
-      ctx.font = `600 ${11 * px}px Inter, system-ui, sans-serif`;
-      ctx.textAlign = "center";
-      ctx.fillText(t("chart.lost"), at.x + width / 2, top + height - 9 * px);
-    });
-  }
 }
 
+/** Where the stretch of [start, end) is that is in view, or null.
+ *  @param {uPlot} plot @param {Span} span @param {number} now @returns {Place | null} */
+function placeOf(plot, { start, end }, now) {
+  const { left, width } = plot.bbox;
+  const x = Math.max(left, plot.valToPos(start / 1000, "x", true));
+  const right = Math.min(left + width, plot.valToPos((end ?? now) / 1000, "x", true));
+  return right >= x ? { x, width: right - x } : null;
+}
+
+/** @template {Span} S
+ *  @param {uPlot} plot @param {S[]} spans @param {number} now @param {(at: Place, span: S) => void} paint */
+function each(plot, spans, now, paint) {
+  plot.ctx.save();
+  for (const span of spans) {
+    const at = placeOf(plot, span, now);
+    if (at) paint(at, span);
+  }
+  plot.ctx.restore();
+}
+
+/** @param {uPlot} plot @param {Timeline} timeline @param {(name: string) => string} color */
+function drawSpeech(plot, { speech, now }, color) {
+  const { ctx, bbox } = plot;
+  each(plot, speech, now, ({ x, width }) => {
+    ctx.fillStyle = color("speech-band");
+    ctx.fillRect(x, bbox.top, width, bbox.height);
+  });
+}
+
+/** @param {uPlot} plot @param {Timeline} timeline @param {(name: string) => string} color */
+function drawUtterances(plot, { utterances, now }, color) {
+  const { ctx, bbox } = plot;
+  const px = devicePixelRatio;
+  const bottom = bbox.top - 4 * px;
+  each(plot, utterances, now, ({ x, width }, { emotion }) => {
+    ctx.fillStyle = color(emotion);
+    ctx.fillRect(x, bottom - 3 * px, width, 3 * px);
+    if (width < 18 * px) return;
+    ctx.fillStyle = color("ink");
+    ctx.font = `${15 * px}px sans-serif`;
+    ctx.textAlign = "center";
+    ctx.fillText(emotionOf(emotion).emoji, x + width / 2, bottom - 8 * px);
+  });
+}
+
+/** @param {uPlot} plot @param {Timeline} timeline @param {(name: string) => string} color */
+function drawLost(plot, { lost, now }, color) {
+  const { ctx } = plot;
+  const { top, height } = plot.bbox;
+  const px = devicePixelRatio;
+  each(plot, lost, now, (at) => {
+    const width = Math.max(at.width, 3 * px);
+    ctx.fillStyle = color("lost-band");
+    ctx.fillRect(at.x, top, width, height);
+    ctx.fillStyle = color("bad");
+    ctx.fillRect(at.x, top + height - 3 * px, width, 3 * px);
+    if (width < 24 * px) return;
+    ctx.font = `600 ${11 * px}px Inter, system-ui, sans-serif`;
+    ctx.textAlign = "center";
+    ctx.fillText(t("chart.lost"), at.x + width / 2, top + height - 9 * px);
+  });
+}
+
+/** @param {number} seconds */
 export function clock(seconds) {
   if (seconds < 0) return "";
   const whole = Math.round(seconds);

@@ -1,9 +1,12 @@
 /* The list of utterances, the newest first, and the summary at the end. */
 
-import { EMOTIONS, LABELS, asRow, emotionOf } from "../shared/emotions.js";
+import { EMOTIONS, asRow, emotionOf } from "../shared/emotions.js";
 import { clock } from "./chart.js";
 import { names, percent, say, seconds } from "../shared/text.js";
-import { $, bothNames, make } from "../shared/parts.js";
+import { $, bothNames, make, stackOf } from "../shared/parts.js";
+
+/** @import { Utterance } from "../../client/emotion-stream.js" */
+/** @import { Totals } from "./totals.js" */
 
 const KEPT = 200; // rows on the page
 
@@ -15,32 +18,36 @@ export function clearUtterances() {
   $("announce").textContent = "";
 }
 
-/** `startMs`: since start was pressed. `taught`: what labels of the operator's own say, where there are some. */
-export function addUtterance({ startMs, durationMs, emotion, confidence, scores, taught, count }) {
-  const said = bothNames(emotion);
-  if (taught) said.append(make("span", { class: "taught" }, `${taught.label} ${percent(taught.confidence)}`));
+/** `startMs`: since start was pressed. `count`: of utterances so far. Where the operator has labels of their own, what
+ *  these say stands beside the emotion.
+ *  @param {Utterance} utterance @param {number} startMs @param {number} count */
+export function addUtterance(utterance, startMs, count) {
+  const { emotion, confidence, scores, taught: custom, start_ms: start, end_ms: end } = utterance;
+  const what = bothNames(emotion);
+  if (custom) what.append(make("span", { class: "custom" }, `${custom.label} ${percent(custom.confidence)}`));
+  const duration = seconds(end - start);
   const long = make("span", { class: "long" });
-  say(long, "duration", { s: seconds(durationMs) });
+  say(long, "duration", { s: duration });
   $("utterances").prepend(
     make(
       "li",
       { "data-emotion": emotion },
       make("span", { class: "when" }, clock(startMs / 1000)),
       make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(emotion).emoji),
-      said,
-      stack(asRow(scores)),
+      what,
+      stackOf(asRow(scores), "div"),
       long,
       make("span", { class: "value" }, percent(confidence)),
     ),
   );
-  if ($("utterances").children.length > KEPT) $("utterances").lastElementChild.remove();
+  if ($("utterances").children.length > KEPT) $("utterances").lastElementChild?.remove();
   $("utterances").hidden = false;
   $("utterances-empty").hidden = true;
-  $("utterance-count").textContent = count;
+  $("utterance-count").textContent = String(count);
   say($("announce"), "utterance.said", {
     emotion: () => names(emotion).join(" "),
     confidence: percent(confidence),
-    duration: seconds(durationMs),
+    duration,
   });
 }
 
@@ -48,7 +55,8 @@ export function hideSummary() {
   $("summary").hidden = true;
 }
 
-/** `totals`: {audioMs, speechMs, lostMs, utterances, share: {label: fraction}}; null if there is none. */
+/** null: there is none.
+ *  @param {Totals | null} totals */
 export function showSummary(totals) {
   $("summary").hidden = false;
   $("summary-stack").replaceChildren();
@@ -60,22 +68,12 @@ export function showSummary(totals) {
   const { audioMs, speechMs, lostMs, utterances, share } = totals;
   say($("summary-text"), "summary.text", { utterances, audio: seconds(audioMs), speech: seconds(speechMs) });
   if (lostMs > 0) say($("summary-lost"), "summary.lost", { lost: seconds(lostMs) });
-  $("summary-stack").append(...stack(asRow(share)).children);
-  const heard = EMOTIONS.filter(({ label }) => share[label] >= 0.005).sort(
+  $("summary-stack").append(...stackOf(asRow(share), "div").children);
+  const likeliest = EMOTIONS.filter(({ label }) => share[label] >= 0.005).sort(
     (a, b) => share[b.label] - share[a.label],
   );
-  for (const { label, emoji } of heard) {
+  for (const { label, emoji } of likeliest) {
     const value = make("span", { class: "value" }, percent(share[label]));
     $("summary-share").append(make("li", { "data-emotion": label }, `${emoji} `, bothNames(label), value));
   }
-}
-
-function stack(row) {
-  const bar = make("div", { class: "stack", "aria-hidden": "true" });
-  row.forEach((p, i) => {
-    const part = make("i", { "data-emotion": LABELS[i] });
-    part.style.setProperty("--p", p);
-    bar.append(part);
-  });
-  return bar;
 }

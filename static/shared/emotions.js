@@ -1,5 +1,5 @@
 /* The nine labels of the contract, in the contract's order, with the names and the emoji that people see.
-   Colours are in theme.css under the same labels. Nothing here touches the page. */
+   Colors are in theme.css under the same labels. Nothing here touches the page. */
 
 export const EMOTIONS = [
   { label: "angry", en: "Angry", zh: "生气", emoji: "😠" },
@@ -17,12 +17,14 @@ export const LABELS = EMOTIONS.map((emotion) => emotion.label);
 
 const byLabel = new Map(EMOTIONS.map((emotion) => [emotion.label, emotion]));
 
-/** The emotion called `label`; one the page does not know is shown by its own name. */
+/** The emotion called `label`; one the page does not know is shown by its own name.
+ *  @param {string} label */
 export function emotionOf(label) {
   return byLabel.get(label) ?? { label, en: label, zh: label, emoji: "❓" };
 }
 
-/** Scores come as a row in label order, or as {label: p}: give the row. */
+/** Scores come as a row in label order, or as {label: p}: give the row.
+ *  @param {number[] | Record<string, number>} scores */
 export function asRow(scores) {
   return Array.isArray(scores) ? scores : LABELS.map((label) => scores?.[label] ?? 0);
 }

@@ -2,20 +2,39 @@
    emotions, and the notices. Whoever shows a face or notices has the elements that are named there. */
 
 import { EMOTIONS, emotionOf } from "./emotions.js";
-import { known, names, percent, say, t } from "./text.js";
+import { known, names, percent, say, translate } from "./text.js";
+
+/** @import { Values } from "./text.js" */
+/** @typedef {{text: string, run: () => void}} Act a button for what can be done at once */
 
 const INFO_MS = 6_000;
 
-export const $ = (id) => document.getElementById(id);
+/** The element with this id; throws where the page has none of this kind.
+ *  @template {HTMLElement} [E=HTMLElement]
+ *  @param {string} id @param {new () => E} [kind]
+ *  @returns {E} */
+export function $(id, kind) {
+  const element = document.getElementById(id);
+  if (!(element instanceof (kind ?? HTMLElement))) throw new Error(`this page has no #${id} of that kind`);
+  return /** @type {E} */ (element);
+}
 
+/** A new element; with data-t, data-t-label or data-t-placeholder its text follows the language.
+ *  @template {keyof HTMLElementTagNameMap} T
+ *  @param {T} tag
+ *  @param {Record<string, string | number | boolean>} [attributes]
+ *  @param {(Node | string)[]} children
+ *  @returns {HTMLElementTagNameMap[T]} */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
   element.append(...children);
+  translate(element);
   return element;
 }
 
-/** An element with both names of an emotion, that follows the language. */
+/** An element with both names of an emotion, that follows the language.
+ *  @param {string} label */
 export function bothNames(label) {
   const first = make("b");
   const second = make("span", { class: "also" });
@@ -24,7 +43,20 @@ export function bothNames(label) {
   return make("span", { class: "names" }, first, " ", second);
 }
 
-/** A legend of the nine, each with a place for a value; gives those places in label order. */
+/** A bar of nine parts, as wide as the scores in `row` (label order).
+ *  @template {"div" | "span"} T
+ *  @param {number[]} row @param {T} tag */
+export function stackOf(row, tag) {
+  const parts = EMOTIONS.map(({ label }, i) => {
+    const part = make("i", { "data-emotion": label });
+    part.style.setProperty("--p", String(row[i]));
+    return part;
+  });
+  return make(tag, { class: "stack", "aria-hidden": "true" }, ...parts);
+}
+
+/** A legend of the nine, each with a place for a value; gives those places in label order.
+ *  @param {HTMLElement} list */
 export function buildLegend(list) {
   return EMOTIONS.map(({ label }) => {
     const value = make("span", { class: "value" });
@@ -33,18 +65,20 @@ export function buildLegend(list) {
   });
 }
 
-/** The big face: an emotion by both names, and how sure it is. */
+/** The big face: an emotion by both names, and how sure it is.
+ *  @param {string} label @param {number} confidence */
 export function showEmotion(label, confidence) {
   $("hero").dataset.mode = "emotion";
   $("face").dataset.emotion = label;
-  $("face").style.setProperty("--p", confidence);
+  $("face").style.setProperty("--p", String(confidence));
   $("emoji").textContent = emotionOf(label).emoji;
   say($("name"), "{name}", { name: () => names(label)[0] });
   say($("name-also"), "{name}", { name: () => names(label)[1] });
   $("confidence").textContent = percent(confidence);
 }
 
-/** The nine bars in `list`, and the two ways to change them. */
+/** The nine bars in `list`, and the two ways to change them.
+ *  @param {HTMLElement} list */
 export function buildBars(list) {
   const bars = EMOTIONS.map(({ label, emoji }) => {
     const fill = make("i");
@@ -56,35 +90,40 @@ export function buildBars(list) {
     return { row, fill, value };
   });
 
-  /** Nine probabilities in label order; null clears the bars. */
-  function showScores(row) {
-    const top = row ? row.indexOf(Math.max(...row)) : -1;
-    bars.forEach(({ row: item, fill, value }, i) => {
-      fill.style.setProperty("--p", row ? row[i] : 0);
-      value.textContent = row ? percent(row[i]) : "–";
-      item.dataset.top = i === top;
+  /** Nine probabilities in label order; null clears the bars.
+   *  @param {number[] | null} scores */
+  function showScores(scores) {
+    const top = scores ? scores.indexOf(Math.max(...scores)) : -1;
+    bars.forEach(({ row, fill, value }, i) => {
+      fill.style.setProperty("--p", String(scores ? scores[i] : 0));
+      value.textContent = scores ? percent(scores[i]) : "–";
+      row.dataset.top = String(i === top);
     });
   }
 
-  /** `canSay`: the labels that the model can produce; the others stay at 0 and are drawn back. */
-  function showAble(canSay) {
-    EMOTIONS.forEach(({ label }, i) => (bars[i].row.dataset.able = canSay.includes(label)));
+  /** The labels that the model can produce; the others stay at 0 and are drawn back, as `#unable` says.
+   *  @param {string[]} labels */
+  function showSupported(labels) {
+    EMOTIONS.forEach(({ label }, i) => (bars[i].row.dataset.able = String(labels.includes(label))));
+    $("unable").hidden = labels.length === EMOTIONS.length;
   }
 
-  return { showScores, showAble };
+  return { showScores, showSupported };
 }
 
 // -- notices ---------------------------------------------------------------------------------------
 
 /** One notice for each `key`; showing it again replaces it. `tone`: error · warn · info (goes by itself).
-    `act`: {text, run}, a button for what can be done at once. */
+ *  @param {string} key
+ *  @param {"error" | "warn" | "info"} tone
+ *  @param {string} text what happened
+ *  @param {string | null} [doText] what to do about it
+ *  @param {Values} [values] @param {Act} [act] */
 export function notify(key, tone, text, doText, values, act) {
   clearNotice(key);
   const what = make("b");
   const todo = make("span");
-  const close = make("button", { class: "quiet", type: "button" }, "✕");
-  close.setAttribute("data-t-label", "close");
-  close.setAttribute("aria-label", t("close"));
+  const close = make("button", { class: "quiet", type: "button", "data-t-label": "close" }, "✕");
   close.onclick = () => clearNotice(key);
   say(what, text, values);
   if (doText) say(todo, doText, values);
@@ -95,8 +134,7 @@ export function notify(key, tone, text, doText, values, act) {
     close,
   );
   if (act) {
-    const button = make("button", { class: "quiet act", type: "button" });
-    say(button, act.text);
+    const button = make("button", { class: "quiet act", type: "button", "data-t": act.text });
     button.onclick = act.run;
     close.before(button);
   }
@@ -104,12 +142,15 @@ export function notify(key, tone, text, doText, values, act) {
   if (tone === "info") setTimeout(() => clearNotice(key), INFO_MS);
 }
 
-/** An error by its code, in words. */
+/** An error by its code, in words.
+ *  @param {{code: string, message?: string}} error
+ *  @param {"error" | "warn"} [tone] @param {Act} [act] */
 export function notifyError({ code, message = "" }, tone = "error", act) {
   const name = known(`error.${code}`) ? code : "other";
   notify(code, tone, `error.${name}`, `error.${name}.do`, { code, message }, act);
 }
 
+/** @param {string} key */
 export function clearNotice(key) {
   document.querySelector(`.notice[data-key="${CSS.escape(key)}"]`)?.remove();
 }

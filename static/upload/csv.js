@@ -3,6 +3,8 @@
 
 import { LABELS } from "../shared/emotions.js";
 
+/** @import { Item } from "./queue.js" */
+
 const HEAD = [
   "file",
   "state",
@@ -16,6 +18,7 @@ const HEAD = [
   "result",
 ];
 
+/** @param {Item[]} items */
 export function tableCsv(items) {
   const rows = items.map(({ name, state, settings, result, error }) => [
     name,
@@ -28,12 +31,13 @@ export function tableCsv(items) {
     result?.model,
     result?.timestamp_utc,
     result?.id,
-    ...LABELS.map((label) => result?.scores?.[label]),
+    ...LABELS.map((label) => /** @type {Record<string, number> | undefined} */ (result?.scores)?.[label]),
     error ? `${error.code}: ${error.message}` : undefined,
   ]);
   return `\uFEFF${[[...HEAD, ...LABELS, "error"], ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("")}`;
 }
 
+/** @param {string | number | null | undefined} value */
 export function cell(value) {
   if (value === undefined || value === null) return "";
   if (typeof value === "number") return String(value);

@@ -131,7 +131,7 @@ def test_a_broken_connection_is_resumed_and_nothing_is_lost(live_server: Server,
     start(page)
     expect(page.locator("#hero")).to_have_attribute("data-mode", "emotion")
     page.context.set_offline(True)
-    expect(page.locator("#kept")).to_have_text(re.compile(r"[2-9] s of audio kept"))
+    expect(page.locator("#state-note")).to_have_text(re.compile(r"[2-9] s of audio kept"))
     page.context.set_offline(False)
     expect(page.locator("#notices")).to_contain_text("the session goes on")
     expect(page.locator("#state")).to_have_text("Connected")
