@@ -67,16 +67,16 @@ case ${1:-} in
     ensure requirements.txt
     ensure requirements-tools.txt
     emotion2vec "$@" && ensure requirements-emotion2vec.txt
-    exec .venv/bin/python -m server "$@"
+    exec .venv/bin/python -m cli "$@"
     ;;
   "" | -*)
     ensure requirements.txt
     emotion2vec "$@" && ensure requirements-emotion2vec.txt
-    exec .venv/bin/python -m server serve "$@"
+    exec .venv/bin/python -m cli serve "$@"
     ;;
   *)
     ensure requirements.txt
     emotion2vec "$@" && ensure requirements-emotion2vec.txt
-    exec .venv/bin/python -m server "$@"
+    exec .venv/bin/python -m cli "$@"
     ;;
 esac

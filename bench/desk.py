@@ -88,7 +88,7 @@ def main(
         # Who goes first changes: a machine that warms up, or that others use, should favour neither.
         for watched in (0, desks) if turn % 2 else (desks, 0):
             port = osproc.free_port()
-            words = f"-m server serve --host 127.0.0.1 --port {port}".split()
+            words = f"-m cli serve --host 127.0.0.1 --port {port}".split()
             url = f"http://127.0.0.1:{port}"
             with osproc.running([sys.executable, *words], url, "/readyz", cwd=speech.ROOT):
                 latencies, seen, broken = asyncio.run(one_round(url, said, plan, watched))

@@ -104,7 +104,7 @@ def measure(name: str, tree: Path, mode: str, seconds: float, said: speech.Speec
     os.environ["EMOTION_SERVER__ASYNC_MODE"] = mode
     os.environ["EMOTION_LIMITS__MAX_CONNECTIONS"] = "100"
     lasts = SIEGE_S if name in SIEGES else seconds
-    command = [sys.executable, "-m", "server", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "cli", "serve", "--port", str(port)]
     with osproc.running(command, f"http://127.0.0.1:{port}", "/readyz", cwd=tree) as server:
         process, prober = psutil.Process(server.pid), Prober(port, server.pid)
         before = (process.memory_info().rss, process.num_fds())

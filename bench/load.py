@@ -114,7 +114,7 @@ def _ours(target: Target) -> Iterator[osproc.Server]:
         yield osproc.Server(target.url.rstrip("/"), target.pid)
         return
     port = osproc.free_port()
-    words = f"-m server serve --host 127.0.0.1 --port {port} --config".split()
+    words = f"-m cli serve --host 127.0.0.1 --port {port} --config".split()
     command = [sys.executable, *words, str(target.config)]
     with osproc.running(command, f"http://127.0.0.1:{port}", "/readyz", cwd=speech.ROOT) as server:
         yield server

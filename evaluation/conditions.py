@@ -22,7 +22,7 @@ import soundfile
 import soxr
 
 from evaluation.dataset import Clip
-from server.recognition.files import BLOCK_S, UnreadableFile
+from server.files.find import BLOCK_S, UnreadableFile
 from stream.codec import Decoder, Format, Resampler
 from stream.types import HOP, LABELS, SAMPLE_RATE, Floats
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from server.recognition import files
+from server.files import find
 from stream.types import LABELS
 
 MANIFEST = "manifest.csv"
@@ -174,12 +174,12 @@ def _folder(root: Path) -> list[_Row]:
     corpus = root.resolve().name or "data"
     rows = []
     for folder in folders:
-        for path in files.find([folder]):
+        for path in find.find([folder]):
             name, below = path.relative_to(root).as_posix(), path.relative_to(folder).parts
             speaker = below[0] if len(below) > 1 and below[0].lower() not in NOBODY else ""
             rows.append(_Row(Clip(path, name, corpus, "", speaker, _label(folder.name), ""), name))
     if not rows:
-        raise BadDataset(f"{root}: no recordings there. Read are: {' '.join(sorted(files.SUFFIXES))}")
+        raise BadDataset(f"{root}: no recordings there. Read are: {' '.join(sorted(find.SUFFIXES))}")
     return rows
 
 

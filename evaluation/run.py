@@ -16,7 +16,7 @@ from evaluation.listen import Heard, listen
 from evaluation.source import Source
 from server import wire
 from server.config import Config, ConfigError
-from stream.models.registry import load_model
+from server.local_engine import local_model
 from stream.session import StreamConfig
 from stream.types import LABELS, EmotionModel
 
@@ -47,7 +47,7 @@ def main(request: Request, config: Config, as_json: bool) -> int:
     try:
         check(request)
         data = dataset.read(request.data, request.split, request.corpora, request.limit, request.seed)
-        model = _load(config)
+        model = local_model(config)
         stream = config.stream_config(model.spec)
         out = request.out or ROOT / "outputs" / f"evaluation_{datetime.now():%Y%m%d_%H%M%S}"
         out.mkdir(parents=True, exist_ok=True)
@@ -115,14 +115,6 @@ def _hear(
             [heard[key] for key in sorted(heard) if key % n == at], request.times
         ).items()
     }
-
-
-def _load(config: Config) -> EmotionModel:
-    if config.model.name != "fake":
-        import torch
-
-        torch.set_num_threads(config.engine.threads)
-    return load_model(config.model.name, config.model.device)
 
 
 def _about(

@@ -12,7 +12,7 @@ import numpy as np
 from evaluation.conditions import CONVERSATION, Noise, read, telephone
 from evaluation.dataset import Clip
 from evaluation.listen import Piece, Task, speech_start
-from server.recognition.files import UnreadableFile
+from server.files.find import UnreadableFile
 from stream.gate import GateConfig
 from stream.types import HOP, SAMPLE_RATE, Floats
 

@@ -12,27 +12,30 @@ from types import FrameType
 from flask import Flask
 
 from server import hub, logs, taught
+from server.access.hosts import guard
+from server.access.origins import Origins
+from server.access.refusals import Refusals
 from server.alerting.alerts import Announcer, announce
-from server.client_files import add_client_routes
 from server.config import Config, ConfigError
-from server.cors import Origins, allow_origins
 from server.desk.board import Board
 from server.desk.monitor import Monitor
 from server.engine import Engine
 from server.engine.process import ProcessEngine
-from server.hosts import guard
+from server.http.client_files import add_client_routes
+from server.http.cors import allow_origins
+from server.http.handshake import require_websocket_13
+from server.http.pages import add_routes
+from server.http.request_log import add_request_log
+from server.live.namespace import LiveNamespace, socket_server
+from server.live.registry import Sessions
 from server.metrics import Metrics
+from server.paths import STATIC
 from server.peer import Proxies
-from server.recognition.recognition_routes import add_recognition_routes
-from server.recognition.upload_pool import Recognisers
-from server.recognition.uploads import Uploads
-from server.records.record_routes import add_record_routes
 from server.records.recording import Recorder
-from server.refusals import Refusals
-from server.request_log import add_request_log
-from server.rest import STATIC, add_routes
-from server.sessions import Sessions
-from server.sockets import Sockets
+from server.records.routes import add_record_routes
+from server.uploads.pool import Recognisers
+from server.uploads.routes import add_recognition_routes
+from server.uploads.service import Uploads
 from stream.taught import Taught
 
 log = logging.getLogger("server")
@@ -47,7 +50,7 @@ class Application:
 
     flask: Flask
     sessions: Sessions
-    sockets: Sockets
+    live: LiveNamespace
     monitor: Monitor
     uploads: Uploads
     recorder: Recorder
@@ -76,18 +79,20 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
         labels,
     )
     origins, refusals = Origins(config.server.cors_origins), Refusals()
-    sockets = Sockets(flask, config, sessions, metrics, origins, refusals)
-    monitor = Monitor(sockets.io.server, config, board, metrics, refusals)
+    sockets = socket_server(flask, config, origins, metrics).server
+    flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
+    live = LiveNamespace(sockets, config, sessions, metrics, refusals)
+    monitor = Monitor(sockets, config, board, metrics, refusals)
     add_request_log(flask)
     add_client_routes(flask)
     allow_origins(flask, origins)
-    add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections, refusals)
+    add_routes(flask, config, engine, metrics, sessions, lambda: len(live.connections), refusals)
     uploads = Uploads(config, Recognisers(config, engine), metrics)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
-    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer, refusals, metrics)
+    return Application(flask, sessions, live, monitor, uploads, recorder, announcer, refusals, metrics)
 
 
 def serve(config: Config) -> int:
@@ -195,7 +200,7 @@ def _run(
             _announce(config, engine, port)
         if announced:
             app.sessions.reap()
-            app.sockets.reap()
+            app.live.reap()
             app.refusals.reap()
     return False
 
@@ -216,8 +221,8 @@ def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.Http
     app.uploads.close()
     app.sessions.drain(config.server.drain_s)
     app.recorder.close()
-    app.monitor.say_goodbye()
-    app.sockets.say_goodbye()
+    app.monitor.drain()
+    app.live.drain()
     http.shutdown()
     engine.close()
     log.info("stopped")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from server.config import ROOT, Config, ConfigError, FileSettings
+from server.config import Config, ConfigError, FileSettings
 from server.engine import Busy, Engine, Timing
+from server.paths import ROOT
 from stream import probe, taught
 from stream.taught import Taught
 from stream.types import Answer, EmotionModel, Floats, FrameScores, Window

@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 class Server:
-    """`python -m server serve` as an operator runs it. `settings`: EMOTION_ variables without the prefix.
+    """`python -m cli serve` as an operator runs it. `settings`: EMOTION_ variables without the prefix.
 
     `of_terminal`: the descriptor of a terminal that it is started from; `stderr`: of what takes its log.
     """
@@ -46,7 +46,7 @@ class Server:
     def _launch(self) -> subprocess.Popen[bytes]:
         of_it = [] if self._terminal is None else ["setsid", "--ctty"]  # util-linux
         process = subprocess.Popen(
-            [*of_it, sys.executable, "-m", "server", "serve", "--port", str(self.port)],
+            [*of_it, sys.executable, "-m", "cli", "serve", "--port", str(self.port)],
             cwd=ROOT,
             env=self._env,
             stdin=self._terminal,

@@ -77,6 +77,10 @@ def test_the_readme_says_the_same_in_both_languages() -> None:
     assert english.count("\n## ") == chinese.count("\n## ")
     rooms = [re.findall(r"^\| (`.+?) \|", page, re.M) for page in (english, chinese)]
     assert rooms[0] == rooms[1] != []
+    for row in rooms[0]:
+        first, *others = re.findall(r"`(.+?)/`", row)
+        beside = [str(Path(first).parent / other) for other in others]
+        assert all((ROOT / room).is_dir() for room in (first, *beside)), row
     assert "README.zh.md" in english.partition("\n")[0] and "README.md" in chinese.partition("\n")[0]
 
 

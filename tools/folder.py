@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from server.analysis.analyze_journal import EACH, latest, shown
-from server.analysis.analyze_journal import NAME as JOURNAL
 from stream.types import LABELS, N_LABELS, Floats, JsonDict
 from tools import embedding
+from tools.analyze.journal import EACH, latest, shown
+from tools.analyze.journal import NAME as JOURNAL
 
 RESULT, EMBEDDING = "result.json", "embedding.npy"
 SESSION = "record.json"

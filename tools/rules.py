@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from server import wire
-from server.alerting.alert_config import Rule
 from server.alerting.alerts import alert_event
-from server.recognition.results import RESULT
+from server.config.alerts import Rule
+from server.files.result import RESULT
 from server.records.session_record import RECORD
 from stream.rules import CROSSINGS, Alert, Judge
 from stream.types import LABELS, N_LABELS, Floats, JsonDict, UtteranceScored
@@ -75,7 +75,9 @@ def judge(facts: Facts, rules: Sequence[Rule]) -> Verdict:
     for channel in facts.channels:
         told += at_work.advance(channel, facts.length)
     told.sort(key=lambda alert: alert.frame)
-    events = tuple(alert_event("", named[alert.rule], alert) for alert in told)
+    events = tuple(
+        wire.to_wire("", alert.channel, alert_event(named[alert.rule], alert), "")[1] for alert in told
+    )
     return Verdict(events, at_work.peaks(), tuple([*facts.notes, *_unable(facts, rules)]))
 
 

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from server import taught
-from server.analysis.analyze_folder import look
-from server.analysis.analyze_journal import shown
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
-from server.recognition import files
-from server.recognition.recognise import Wish
+from server.files import find
+from server.files.recognize import Wish
 from stream.taught import MAX_LABELS, Taught
 from stream.types import Floats
 from tools import folder, lesson
+from tools.analyze.batch import look
+from tools.analyze.journal import shown
 from tools.embedding import BadEmbedding
 from tools.embedding import load as load_embedding
 from tools.lesson import BadLesson, Examples, Figures
@@ -167,10 +167,10 @@ def _clips(
 
 def heard(path: Path, engine: Engine, config: Config) -> Floats | None:
     """The embedding of a recording; None where nobody speaks. Raises ClientError."""
-    return files.analyze(path, engine, config, Wish(embed=True)).embedding
+    return find.analyze(path, engine, config, Wish(embed=True)).embedding
 
 
 def default_folder(name: str) -> Path:
-    from server.config import ROOT
+    from server.paths import ROOT
 
     return ROOT / "taught" / name.replace(os.sep, "_")

@@ -14,8 +14,8 @@ import soundfile
 
 from server.config import Config
 from server.errors import ClientError
-from server.recognition import decode, files
-from server.recognition.results import RESULT
+from server.files import decode, find
+from server.files.result import RESULT
 from server.records.session_record import RECORD
 from stream.codec import Resampler
 from stream.offline import run
@@ -50,7 +50,7 @@ def _expanded(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     kept = sorted(found.parent for name in (RECORD, RESULT) for found in path.rglob(name))
-    heard = [found for found in files.find([path]) if found.parent not in kept]
+    heard = [found for found in find.find([path]) if found.parent not in kept]
     return [*kept, *heard] or [path]
 
 
@@ -73,15 +73,10 @@ class Scorer:
 
     @cached_property
     def _model(self) -> EmotionModel:
-        from stream.models.registry import load_model
+        from server.local_engine import local_model
 
-        config = self._config
-        if config.model.name != "fake":
-            import torch
-
-            torch.set_num_threads(config.engine.threads)
-        print(f"scoring with {config.model.name} …", file=sys.stderr)
-        return load_model(config.model.name, config.model.device, config.model.options)
+        print(f"scoring with {self._config.model.name} …", file=sys.stderr)
+        return local_model(self._config)
 
     def _hear(self, facts: Facts, channel: str | None, blocks: Iterator[Floats]) -> None:
         for event in run(blocks, self._model, self._config.stream_config(self._model.spec)):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stream.models.compact_net import CompactNet
+from stream.models.compact.network import CompactNet
 from training.corpus import JUDGED
 from training.hear import Heard
 

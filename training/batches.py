@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stream.models.compact_net import CompactNet, moments
+from stream.models.compact.network import CompactNet, moments
 from stream.types import N_LABELS, Floats
 from training.corpus import labels_of
 from training.hear import Heard

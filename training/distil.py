@@ -20,9 +20,9 @@ import torch
 from rich.progress import Progress, TimeElapsedColumn
 from torch import Tensor
 
-from stream.models.compact_ear import CHUNK, GROUP, Ear
-from stream.models.compact_features import FLOOR
-from stream.models.compact_net import CompactNet
+from stream.models.compact.encoder import CHUNK, GROUP, Ear
+from stream.models.compact.features import FLOOR
+from stream.models.compact.network import CompactNet
 from stream.models.packed import bf16_is_faster
 from training.prepare import MEL_HZ, Version
 from training.resume import keep, restore

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stream.models.compact import Compact
-from stream.models.compact_net import A_SECOND, CompactNet, attention, moments, pool
+from stream.models.compact.model import Compact
+from stream.models.compact.network import A_SECOND, CompactNet, attention, moments, pool
 from stream.types import AMBIGUOUS, HOP, IMPOSSIBLE, N_LABELS, Floats, Window, samples_for, softmax
 from training.corpus import JUDGED, Clip, labels_of
 from training.hear import Heard

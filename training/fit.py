@@ -17,7 +17,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from torch import Tensor
 from torch.nn import functional as F
 
-from stream.models.compact_net import CompactNet, attention, moments
+from stream.models.compact.network import CompactNet, attention, moments
 from stream.types import N_LABELS
 from training.axes import fold, without
 from training.batches import Batch, Sampler

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
-from stream.models.compact_ear import GROUP
-from stream.models.compact_net import CompactNet, NetConfig
-from stream.models.invariance import pack_weights
+from stream.models.compact.encoder import GROUP
+from stream.models.compact.invariance import pack_weights
+from stream.models.compact.network import CompactNet, NetConfig
 from training.corpus import Clip
 from training.distil import transplant
 from training.prepare import Version, bounds_of, chosen, mel_filters, open_version

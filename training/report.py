@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from stream.models.compact import Compact
-from stream.models.compact_net import CompactNet
+from stream.models.compact.model import Compact
+from stream.models.compact.network import CompactNet
 from stream.types import LABELS, Floats
 from training import evaluate
 from training.corpus import JUDGED

@@ -1,6 +1,6 @@
 """Make the `compact` model: prepare, distil, fit without some speakers, calibrate by them, fit with all, judge.
 
-    python -m training.train --data DIR --out models/compact
+    python -m training.train --data DIR --out weights/compact
 
 Well under two hours on two cores. Interrupted, it goes on where it was. The same seed on the same machine gives
 the same weights.
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from stream.models.compact import load, save
-from stream.models.compact_net import CompactNet, Heads, NetConfig
+from stream.models.compact.model import load, save
+from stream.models.compact.network import CompactNet, Heads, NetConfig
 from stream.types import LABELS
 from training.axes import between_corpora
 from training.batches import Sampler
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train and judge the compact model.")
     about = "folder with manifest.csv; default: the one that EMOTION_DATA names"
     parser.add_argument("--data", type=Path, default=data_folder(), help=about)
-    parser.add_argument("--out", type=Path, default=ROOT / "models" / "compact", help="where the weights go")
+    parser.add_argument("--out", type=Path, default=ROOT / "weights" / "compact", help="where the weights go")
     parser.add_argument(
         "--work", type=Path, default=ROOT / "training" / "cache", help="features, checkpoints"
     )

@@ -26,9 +26,9 @@ import orjson
 import urllib3
 
 from server import __version__
-from server.alerting.alert_config import Webhook
 from server.alerting.deadline import TimedHttp
-from server.listeners import SessionInfo
+from server.config.alerts import Webhook
+from server.observers import SessionInfo
 from stream.types import JsonDict
 
 log = logging.getLogger("webhooks")

@@ -162,16 +162,11 @@ def _beating(tell: Callable[[Message], None]) -> Iterator[None]:
 
 
 def _load(settings: dict[str, Any]) -> EmotionModel:
-    model = load_model(settings["model"], settings["device"], settings["model_options"])
-    if settings["model"] != "fake":
-        import torch
-
-        torch.set_num_threads(settings["threads"])
+    model = load_model(settings["model"], settings["device"], settings["model_options"], settings["threads"])
     _warm_up(model)
     gc.collect()
-    if (
-        sys.platform == "linux"
-    ):  # what loading took and does not need any more goes back: half of all for large
+    # What loading took and does not need any more goes back: half of all for large.
+    if sys.platform == "linux":
         with suppress(AttributeError):  # another C library than GNU's
             ctypes.CDLL(None).malloc_trim(0)
     return model

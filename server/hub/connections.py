@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from server.limits import TokenBucket
+from server.rate_limit import TokenBucket
 
 log = logging.getLogger("server")
 

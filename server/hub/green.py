@@ -19,7 +19,7 @@ from eventlet import greenpool, websocket, wsgi
 from server.hub.connections import LINGER_S, RESERVE, SILENCE_S, Connections
 from server.hub.frames import BEFORE_JOINING, CONNECTION, FRAGMENTS, connection_of, unmask
 from server.hub.requests import Guarded
-from server.limits import TURN_S
+from server.rate_limit import TURN_S
 
 _unheard = logging.getLogger("eventlet")  # of what is no HTTP at all, and of connections that break
 _unheard.setLevel(logging.ERROR)

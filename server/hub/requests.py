@@ -18,7 +18,7 @@ from email.message import Message
 from typing import Any
 
 from server.hub.connections import LINGER_S, OPS, Connection, Connections
-from server.limits import Turn
+from server.rate_limit import Turn
 
 LINE = 4096  # bytes of a chunk's size, its extensions included, and of a trailer
 TRAILERS = 64  # lines

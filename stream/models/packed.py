@@ -5,7 +5,7 @@ fast there (batches of 500 rows). It is reached by the operators that torch's ow
 torch's, but not public. Where they are missing, or their answer is not `F.linear`'s, the public function works.
 
 A product can be computed in three ways, which differ in speed and in whether a row's last digits depend on how
-many rows there are; `stream.models.invariance` chooses one.
+many rows there are; `stream.models.compact.invariance` chooses one.
 """
 
 from __future__ import annotations

@@ -11,27 +11,36 @@ from stream.types import EmotionModel
 
 _FETCHED = "emotion2vec+ through funasr, its weights fetched from a hub (docs/emotion2vec.md)"
 ABOUT = {
-    "compact": "the embedded model: small, causal, runs anywhere (models/compact/CARD.md)",
+    "compact": "the embedded model: small, causal, runs anywhere (weights/compact/CARD.md)",
     **dict.fromkeys(emotion2vec.NAMES, _FETCHED),
     "fake": "computable by hand, for tests: its scores mean nothing",
 }
 
 
-def load_model(name: str, device: str = "auto", options: Mapping[str, Any] | None = None) -> EmotionModel:
+def load_model(
+    name: str, device: str = "auto", options: Mapping[str, Any] | None = None, threads: int | None = None
+) -> EmotionModel:
     """Load a model by its name in ABOUT, or an emotion2vec checkpoint by its folder.
 
     `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `options` are those of `stream.models.emotion2vec.adapter`, of
-    which `compact` knows `precision` alone. Raises ValueError for a name, device, folder or precision that cannot
-    be used, ImportError and OSError for libraries and weights that cannot be had; the text says what to do.
-    """
-    if name == "compact":
-        from stream.models.compact import load
+    which `compact` knows `precision` alone. `threads`: how many this process computes with from now on; None
+    leaves that as it is.
 
-        return load(device, precision=(options or {}).get("precision", "auto"))
+    Raises ValueError for a name, device, folder or precision that cannot be used, ImportError and OSError for
+    libraries and weights that cannot be had; the text says what to do.
+    """
     if name == "fake":
         from stream.models.fake import FakeModel
 
         return FakeModel()
-    if name in emotion2vec.NAMES or Path(name).expanduser().is_dir():
-        return emotion2vec.load(name, device, options)
-    raise ValueError(f"no model, and no folder, is called {name!r}; models: {', '.join(ABOUT)}")
+    if name != "compact" and name not in emotion2vec.NAMES and not Path(name).expanduser().is_dir():
+        raise ValueError(f"no model, and no folder, is called {name!r}; models: {', '.join(ABOUT)}")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    if name == "compact":
+        from stream.models.compact.model import load
+
+        return load(device, precision=(options or {}).get("precision", "auto"))
+    return emotion2vec.load(name, device, options)

@@ -49,7 +49,7 @@ def over_rest(server: Server, path: Path, granularity: str) -> Json:
 
 
 def over_cli(path: Path, granularity: str) -> Json:
-    command = [sys.executable, "-m", "server", "analyze", str(path), "--json", "--granularity", granularity]
+    command = [sys.executable, "-m", "cli", "analyze", str(path), "--json", "--granularity", granularity]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found: Json = json.loads(done.stdout)
     return found

@@ -11,7 +11,7 @@ import soundfile
 
 from evaluation.conditions import UNKNOWN, Noise, active_level, mulaw, pink, read, telephone
 from evaluation.dataset import Clip
-from server.recognition.files import UnreadableFile
+from server.files.find import UnreadableFile
 from stream.codec import Decoder, Format
 from stream.types import HOP, SAMPLE_RATE, Floats
 

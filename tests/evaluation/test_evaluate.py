@@ -18,8 +18,8 @@ from evaluation.conditions import CONDITIONS
 from evaluation.run import Request, main
 from server import config as configuration
 from server.engine.inprocess import InProcessEngine
-from server.recognition.files import analyze
-from server.recognition.recognise import Wish
+from server.files.find import analyze
+from server.files.recognize import Wish
 from stream.models.registry import load_model
 from stream.types import LABELS, SAMPLE_RATE, Floats
 
@@ -169,7 +169,7 @@ def test_a_model_that_can_say_little_and_one_label(
 
 
 def evaluate(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "server", "evaluate", *map(str, arguments)]
+    command = [sys.executable, "-m", "cli", "evaluate", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 

@@ -49,7 +49,7 @@ class Neighbours:
 
 def compact() -> EmotionModel:
     torch = pytest.importorskip("torch")
-    from stream.models.compact import load
+    from stream.models.compact.model import load
 
     torch.set_num_threads(1)
     return load("cpu")

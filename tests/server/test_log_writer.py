@@ -140,7 +140,7 @@ def test_ten_who_speak_do_not_notice_that_nobody_reads_the_log(
 def test_it_serves_without_standard_output_and_error(mode: str, how: str) -> None:
     """It died at "ready" of a pipe that was closed."""
     port = free_port()
-    command = [sys.executable, "-m", "server", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "cli", "serve", "--port", str(port)]
     env = {**os.environ, "EMOTION_MODEL__NAME": "fake", "EMOTION_SERVER__ASYNC_MODE": mode}
     if how == "closed":
         command = ["sh", "-c", 'exec "$@" >&- 2>&- <&-', "sh", *command]

@@ -202,7 +202,7 @@ def test_the_model_process_ends_with_its_server_however_that_ends(mode: str) -> 
 @pytest.mark.slow
 def test_it_can_be_ended_while_the_model_loads(mode: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "server", "serve", "--port", "0", "--model", "compact"],
+        [sys.executable, "-m", "cli", "serve", "--port", "0", "--model", "compact"],
         cwd=ROOT,
         env={**os.environ, "EMOTION_SERVER__ASYNC_MODE": mode},
         stdout=subprocess.PIPE,

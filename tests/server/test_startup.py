@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from server.cli import app
+from cli.main import app
 from tests.conftest import ROOT, Server
 from tests.server.clients import eventually
 from tests.server.conftest import MODES
@@ -21,7 +21,7 @@ COMMANDS = {"serve", "models", "analyze", "demo"}
 
 def run(*arguments: str, timeout_s: float = 20, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "server", *arguments],
+        [sys.executable, "-m", "cli", *arguments],
         cwd=ROOT,
         env={**os.environ, **variables},
         capture_output=True,
@@ -113,7 +113,7 @@ def test_models_lists_what_can_be_chosen() -> None:
 
 def test_port_0_takes_a_free_one_and_says_which() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "server", "serve", "--port", "0", "--model", "fake"],
+        [sys.executable, "-m", "cli", "serve", "--port", "0", "--model", "fake"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

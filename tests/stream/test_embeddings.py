@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stream.models.compact import Compact, load
+from stream.models.compact.model import Compact, load
 from stream.offline import run
 from stream.session import StreamConfig
 from stream.types import SAMPLE_RATE, Floats, FrameScores, UtteranceScored, Window, samples_for

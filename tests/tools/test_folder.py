@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.analysis.analyze_journal import Entry, Journal, Stamp
 from stream.types import LABELS
 from tests.tools.conftest import Make, result, scores
 from tools import folder
+from tools.analyze.journal import Entry, Journal, Stamp
 
 
 def test_all_results_at_any_depth_and_hidden_ones_not(make: Make):

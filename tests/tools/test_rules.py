@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from server import config, wire
+from server import config
 from server.config import Config
 from server.engine.inprocess import InProcessEngine
+from server.live.registry import Sessions
+from server.live.requests import parse_audio, parse_start
 from server.metrics import Metrics
 from server.records.recording import Recorder
-from server.sessions import Sessions
 from stream.models.fake import FakeModel
-from tests.server.test_policy import Everything
+from tests.server.live.test_policy import Everything
 from tools import try_rules
 from tools.rules import Unusable, clock, judge, read
 
@@ -66,9 +67,9 @@ def lived(settings: Config, pcm: np.ndarray) -> tuple[list[dict[str, Any]], Path
     recorder = Recorder(settings, Metrics())
     recorder.start()
     sessions = Sessions(settings, ears, Metrics(), (ears, recorder))
-    session, _, _ = sessions.start("sid", ears, wire.parse_start({"channels": pcm.shape[1]}))
+    session, _, _ = sessions.start("sid", ears, parse_start({"channels": pcm.shape[1]}))
     for at in range(0, len(pcm), 16_000):
-        session.feed(wire.parse_audio({"chunk": pcm[at : at + 16_000].tobytes()}))
+        session.feed(parse_audio({"chunk": pcm[at : at + 16_000].tobytes()}))
     sessions.stop(session, "stop")
     recorder.close()
     (folder,) = settings.files.folder.glob("session_*")
@@ -112,9 +113,9 @@ def test_a_recording_gives_what_a_live_session_would(
 def test_a_result_of_frames_is_judged_with_its_windows(
     settings: Config, call: np.ndarray, tmp_path: Path
 ) -> None:
-    from server.recognition import files
-    from server.recognition.recognise import Wish
-    from server.recognition.results import into
+    from server.files import find
+    from server.files.recognize import Wish
+    from server.files.result import into
 
     path = tmp_path / "call.wav"
     soundfile.write(path, call[:, 0], 16_000, "PCM_16")
@@ -123,7 +124,7 @@ def test_a_result_of_frames_is_judged_with_its_windows(
         for granularity in ("frame", "utterance"):
             folder = tmp_path / granularity
             folder.mkdir()
-            found = files.analyze(path, engine, settings, Wish(granularity))
+            found = find.analyze(path, engine, settings, Wish(granularity))
             found.save(into(folder))
     finally:
         engine.close()

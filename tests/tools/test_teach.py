@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from server.analysis.analyze import local_engine
 from server.config import Config
+from server.local_engine import local_engine
 from stream import taught
 from tests.conftest import ROOT
 from tests.corpora import corpora
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 
 def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "server", *map(str, arguments)]
+    command = [sys.executable, "-m", "cli", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
 
 
@@ -120,7 +120,7 @@ def test_a_server_with_labels_that_cannot_be_used_says_so_and_ends(
 ):
     wanted = {"MODEL__TAUGHT": str(made), **settings}
     done = subprocess.run(
-        [sys.executable, "-m", "server", "serve", "--port", "0"],
+        [sys.executable, "-m", "cli", "serve", "--port", "0"],
         cwd=ROOT,
         env={**os.environ, **{f"EMOTION_{name}": value for name, value in wanted.items()}},
         capture_output=True,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.tools import app
 from tests.conftest import ROOT
-from tools.cli import app
 
 PAGE = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
 COMMANDS = [

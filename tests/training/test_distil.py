@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stream.models.compact_ear import GROUP, Ear, EarConfig
-from stream.models.compact_net import CompactNet, NetConfig
+from stream.models.compact.encoder import GROUP, Ear, EarConfig
+from stream.models.compact.network import CompactNet, NetConfig
 from stream.types import SAMPLE_RATE, Floats
 from training.corpus import Clip
 from training.distil import DistilConfig, Lessons, Measure, distil, halves, mels_from, transplant

@@ -13,7 +13,7 @@ pytest.importorskip("scipy", reason="the recipe needs scipy")
 
 import torch
 
-from stream.models.compact_net import CompactNet, NetConfig
+from stream.models.compact.network import CompactNet, NetConfig
 from stream.types import N_LABELS, SAMPLE_RATE, Floats
 from tests.corpora import corpora
 from training import augment, sounds

@@ -1,0 +1,213 @@
+"""The command line: `./run.sh …` ends here."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import ConfigFile, Device, ModelName, Taught, found, given, settings
+from server.paths import ROOT
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="emotion-stream: the emotion of speech, while it is being spoken.",
+)
+
+
+class Table(StrEnum):
+    csv = "csv"
+    parquet = "parquet"
+
+
+class Granularity(StrEnum):
+    utterance = "utterance"
+    frame = "frame"
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    model: ModelName = None,
+    device: Device = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="text, or json: one object per line, for whoever collects logs.")
+    ] = None,
+    config: ConfigFile = ROOT / "config.yaml",
+) -> None:
+    """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
+    from server.access.hosts import exposed
+
+    where = {"host": host, "port": port, "log_format": log_format}
+    options = given(server=where, model={"name": found(model), "device": device})
+    server = settings(config, options).server
+    if why := exposed(server):
+        typer.echo(f"These settings cannot be used:\n{why}", err=True)
+        raise typer.Exit(2)
+    orders = json.dumps({"config": str(config), "options": options})
+    os.chdir(ROOT)
+    # glibc keeps what large messages freed, 165 MB after a few of 3 MB each, unless told at start to give it back.
+    frugal = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}
+    os.execve(
+        sys.executable,
+        [sys.executable, "-m", "server.run", server.async_mode, orders],
+        {**frugal, **os.environ},
+    )
+
+
+@app.command()
+def analyze(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Recordings, or folders of them.")],
+    granularity: Annotated[Granularity, typer.Option(help="One result per file, or one per 10 ms frame.")] = (
+        Granularity.utterance
+    ),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per line; the default when the output is piped.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="One folder → a table of all results here; resumable (docs/tools.md).")
+    ] = None,
+    table: Annotated[Table, typer.Option(help="With --out: the kind of table.")] = Table.csv,
+    each: Annotated[bool, typer.Option("--each", help="With --out: outputs of each recording too.")] = False,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="With --out: --each, with embedding.npy.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=32, help="With --out: recordings under way at once.")] = 2,
+    taught: Taught = None,
+    model: ModelName = None,
+    device: Device = None,
+    config: ConfigFile = ROOT / "config.yaml",
+) -> None:
+    """Score recordings: WAV, MP3, M4A, FLAC, OGG, WebM and more; any rate, any number of channels, any length."""
+    from tools.analyze.run import main as run
+
+    named = {"name": found(model), "device": device, "taught": found(taught)}
+    loaded = settings(config, given(model=named))
+    order = None
+    if out is not None:
+        from tools.analyze.batch import Order
+
+        if len(paths) != 1 or not paths[0].is_dir():
+            raise typer.BadParameter("give one folder of recordings", param_hint="--out")
+        each = each or embeddings
+        if granularity is Granularity.frame and not each:
+            raise typer.BadParameter("rows are utterances; frames are in --each", param_hint="--granularity")
+        order = Order(paths[0], out, table.value, each, embeddings, granularity.value, jobs)
+    elif each or embeddings or table is not Table.csv:
+        raise typer.BadParameter("say where to, with --out DIR", param_hint="--each, --embeddings, --table")
+    raise typer.Exit(run(paths, granularity.value, loaded, as_json or not sys.stdout.isatty(), order))
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="A CSV manifest, or a folder with a sub-folder per label.")],
+    split: Annotated[
+        str | None,
+        typer.Option(help="A split of the manifest, or all. [default: test, where there are splits]"),
+    ] = None,
+    corpus: Annotated[
+        list[str] | None, typer.Option(help="Only these corpora; can be given several times.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most N clips per corpus, evenly by label.")
+    ] = None,
+    conditions: Annotated[
+        str, typer.Option(help="How clips are heard.")
+    ] = "clean,telephone,noise,conversation",
+    noise_db: Annotated[float, typer.Option(help="Speech above noise, dB.")] = 10.0,
+    live: Annotated[str, typer.Option(help="Seconds after speech began at which to look.")] = "0.5,1,2",
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report. [default: outputs/evaluation_…]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of a table.")] = False,
+    model: ModelName = None,
+    device: Device = None,
+    config: ConfigFile = ROOT / "config.yaml",
+) -> None:
+    """Measure a model on labelled recordings: whole and live, clean, by telephone, in noise, in conversation."""
+    from evaluation.run import Request
+    from evaluation.run import main as run
+
+    def parts(text: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+    request = Request(
+        data=data,
+        split=split,
+        corpora=parts(",".join(corpus or [])),
+        limit=limit,
+        conditions=parts(conditions),
+        noise_db=noise_db,
+        times=parts(live),
+        seed=seed,
+        out=out,
+    )
+    raise typer.Exit(
+        run(request, settings(config, given(model={"name": found(model), "device": device})), as_json)
+    )
+
+
+@app.command()
+def demo(
+    file: Annotated[Path, typer.Argument(help="A recording to stream.")] = ROOT / "demo" / "conversation.wav",
+    url: Annotated[str | None, typer.Option(help="A server that runs; without it one is started.")] = None,
+    token: Annotated[
+        str, typer.Option(help="The server's access token.", envvar="EMOTION_SERVER__TOKEN")
+    ] = "",
+    config: ConfigFile = ROOT / "config.yaml",
+) -> None:
+    """Stream a recording through the real socket, at real-time pace, and draw what comes back."""
+    from cli.demo import main as run
+
+    raise typer.Exit(run(file, url, token, config))
+
+
+@app.command("verify-model")
+def verify_model(
+    name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="An emotion2vec model, or a folder.")],
+    clip: Annotated[Path | None, typer.Option(help="A recording; default: the model's own.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
+    config: ConfigFile = ROOT / "config.yaml",
+) -> None:
+    """Score a clip and compare: with funasr's own class, and with what its authors published."""
+    from soundfile import SoundFileError
+
+    from stream.models.emotion2vec.verify import verify
+
+    try:
+        report = verify(name, clip, device, settings(config, {}).model.hub)
+    except (ValueError, OSError, ImportError, SoundFileError) as wrong:
+        typer.echo(str(wrong), err=True)
+        raise typer.Exit(2) from None
+    typer.echo("\n".join(report.lines()))
+    raise typer.Exit(0 if report.holds else 1)
+
+
+@app.command()
+def models() -> None:
+    """List the models that can be chosen with --model or in config.yaml."""
+    from stream.models.registry import ABOUT
+
+    for name, about in ABOUT.items():
+        typer.echo(f"{name:24} {about}")
+
+
+def main() -> None:
+    """Entry point of `python -m cli`."""
+    from cli.tools import app as toolbox  # here, since it takes its options from this module
+
+    app.add_typer(toolbox, name="tools")
+    # A pipe that closes early (| head) is no error of ours.
+    try:
+        app(prog_name="./run.sh")
+    except BrokenPipeError:
+        sys.exit(0)

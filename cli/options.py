@@ -1,0 +1,41 @@
+"""Options that several commands have, and how settings are loaded for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from server import config as configuration
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", envvar="EMOTION_CONFIG", help="Settings file.", resolve_path=True)
+]
+ModelName = Annotated[str | None, typer.Option("--model", help="A model's name; `models` lists them.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+
+
+Taught = Annotated[
+    str | None, typer.Option("--taught", help="A folder made by `tools teach`: labels of your own.")
+]
+
+
+def settings(file: Path, options: dict[str, Any]) -> configuration.Config:
+    """Load the settings, or end with what is wrong with them."""
+    try:
+        return configuration.load(file, options)
+    except configuration.ConfigError as wrong:
+        typer.echo(f"These settings cannot be used:\n{wrong}", err=True)
+        raise typer.Exit(2) from None
+
+
+def found(model: str | None) -> str | None:
+    """A model's folder as seen from here: the server runs elsewhere."""
+    return str(Path(model).resolve()) if model and Path(model).is_dir() else model
+
+
+def given(**sections: dict[str, Any]) -> dict[str, Any]:
+    """Only those options that were given on the command line."""
+    kept = {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
+    return {name: values for name, values in kept.items() if values}

@@ -1,1 +1,0 @@
-"""`./run.sh analyze`: files and folders from the command line."""

@@ -1,0 +1,118 @@
+"""Reading the settings: from a file, the environment and the command line; what is wrong, and where."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsError,
+)
+
+from server.config.errors import ConfigError
+from server.config.settings import Config
+from server.config.yaml_lines import line_of, nearest
+
+
+def load(path: Path | None, options: dict[str, Any] | None = None) -> Config:
+    """Read the settings from `path` (None: no file), the environment and command-line `options`.
+
+    Raises ConfigError that names what is wrong and where.
+    """
+    _refuse_unknown_variables()
+    written = _read(path) if path else {}
+
+    class Loaded(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                InitSettingsSource(settings_cls, options or {}),
+                EnvSettingsSource(settings_cls),
+                InitSettingsSource(settings_cls, written),
+            )
+
+    try:
+        return Loaded()
+    except ValidationError as wrong:
+        lines = [_explain(dict(error), path) for error in wrong.errors()]
+        raise ConfigError("\n".join(lines)) from None
+    except SettingsError as wrong:
+        raise ConfigError(f"environment: {wrong}: lists and sections there are written as JSON") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's sections; one left empty (`speech:`) means its defaults."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file") from None
+    except OSError as broken:
+        raise ConfigError(f"{path}: cannot be read: {broken.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as broken:
+        raise ConfigError(f"{path}: not YAML: {broken}") from None
+    if not isinstance(found, dict | None):
+        kind = type(found).__name__
+        raise ConfigError(f"{path}: expected sections such as `server:` and `model:`, found a {kind}")
+    return {str(name): section for name, section in (found or {}).items() if section is not None}
+
+
+def _explain(error: dict[str, Any], path: Path | None) -> str:
+    loc: tuple[str | int, ...] = error["loc"]
+    where = ".".join(str(part) for part in loc)
+    parts = [str(part).upper() for part in loc]
+    variables = ("EMOTION_" + "__".join(parts[:n]) for n in range(len(parts), 1, -1))
+    source = next((name for name in variables if name in os.environ), path.name if path else "settings")
+    line = line_of(path.read_text(encoding="utf-8"), loc) if path and source == path.name else None
+    if line is not None:
+        source += f": line {line}"
+    if error["type"] == "extra_forbidden":
+        return f"{source}: {where}: unknown key{_suggest(loc)}"
+    said = error["msg"].removeprefix("Value error, ")
+    if not where:
+        return f"{source}: {said}"
+    if error["type"] == "literal_error":
+        known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        near = difflib.get_close_matches(str(error["input"]), known, n=1)
+        said += f", did you mean {near[0]}?" if near else ""
+    if _is_secret(loc) or isinstance(error["input"], dict | list | BaseModel):
+        return f"{source}: {where}: {said}"
+    return f"{source}: {where}: {said} (given: {error['input']!r})"
+
+
+def _is_secret(loc: tuple[str | int, ...]) -> bool:
+    return "webhooks" in loc or loc[-1] == "token"
+
+
+def known_paths() -> dict[str, list[str]]:
+    return {
+        name: list(field.annotation.model_fields)
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def _suggest(loc: tuple[str | int, ...]) -> str:
+    near = nearest(Config, loc)
+    return f", did you mean {near}?" if near else ""
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable would be passed over in silence: pydantic-settings looks only for those it knows."""
+    known = {f"EMOTION_{s}__{k}".upper() for s, keys in known_paths().items() for k in keys}
+    known |= {"EMOTION_CONFIG", "EMOTION_DATA"}
+    for name in os.environ:
+        if name.startswith("EMOTION_") and name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{name}: unknown environment variable{hint}")

@@ -1,0 +1,325 @@
+"""Every setting: typed, with its unit in its name, checked once at start.
+
+Values come from, last wins: the defaults here, config.yaml, environment variables (`EMOTION_` and the path with
+two underscores between its parts: `EMOTION_SERVER__PORT=8080`), command-line options.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    SettingsConfigDict,
+)
+
+from server.config.alerts import Alerts
+from server.config.errors import ConfigError
+from server.engine import EngineSettings
+from server.paths import ROOT
+from server.peer import Proxies
+from stream.batching import BatchLimits
+from stream.gate import GateConfig
+from stream.session import StreamConfig
+from stream.types import SAMPLE_RATE, ModelSpec
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LogFormat = Literal["text", "json"]
+GridMs = Annotated[int, Field(multiple_of=10)]  # a time on the 10 ms grid
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Server(_Section):
+    """Where and how to listen."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(7860, ge=0, le=65535)
+    async_mode: Literal["eventlet", "threading"] = "eventlet"
+    token: str = Field("", pattern=r"^[!-~]*$")  # when set, clients must present it; empty: no check
+    open: bool = False  # let everybody in who can reach host, without a token
+    # Names, with commas between, by which clients may call this server, beside loopback's and host; "*" for any.
+    hosts: str = Field("", max_length=4000)
+    trusted_proxies: str = Field("", max_length=4000)  # whose X-Forwarded-* is believed: addresses, networks
+    cors_origins: str = ""  # other web origins that may connect, with commas between; "*" for any
+    drain_s: float = Field(10, gt=0)  # at SIGTERM: how long sessions get to finish
+    log_level: LogLevel = "INFO"
+    log_format: LogFormat = "text"
+
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, hosts: str) -> str:
+        for name in (part.strip() for part in hosts.split(",")):
+            if name and name != "*" and not re.fullmatch(r"[\w.-]+|[0-9a-fA-F:]+", name):
+                raise ValueError(f"{name!r} is no host name: give names alone, without scheme, port and path")
+        return hosts
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, trusted_proxies: str) -> str:
+        Proxies(trusted_proxies)
+        return trusted_proxies
+
+
+class Model(_Section):
+    """Which model, and on which device."""
+
+    name: str = "compact"
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    # Of emotion2vec (docs/emotion2vec.md); the embedded model has no use for them.
+    hub: Literal["modelscope", "huggingface"] = "modelscope"  # where weights are fetched by name
+    precision: Literal["float32", "bfloat16", "int8", "auto"] = "auto"  # auto: bfloat16 where that is faster
+    allow_pickle: bool = False  # let a checkpoint run code when it is read: for files of your own only
+    taught: str = ""  # a folder made by `./run.sh tools teach`: labels of your own beside the nine
+
+    @property
+    def options(self) -> dict[str, str | bool]:
+        """As `stream.models.registry.load_model` takes them."""
+        return {"hub": self.hub, "precision": self.precision, "allow_pickle": self.allow_pickle}
+
+
+class Engine(_Section):
+    """How windows are scored."""
+
+    threads: int = Field(1, ge=1, le=256)
+    max_batch: int = Field(32, ge=1, le=4096)  # windows scored together
+    max_wait_ms: float = Field(40, ge=0, le=1000)  # how long a window may wait for company
+    max_queue: int = Field(1024, ge=1)  # live windows held; more are refused as OVERLOADED
+    max_background: int = Field(64, ge=1)  # windows of files held beside them
+    deadline_ms: float = Field(8000, gt=0)  # a window without scores by then is lost as INFERENCE_TIMEOUT
+    background_deadline_s: float = Field(
+        120, gt=0
+    )  # files are given up when live streams leave no room so long
+    # A model process silent for so long is replaced; null: the model's own, 5 s for compact, 20 s for emotion2vec.
+    hang_s: float | None = Field(None, gt=1, le=3600)
+    spare: bool = False  # a second model process waits to take over: twice the memory
+
+
+class Speech(_Section):
+    """What counts as speech, and how it is cut."""
+
+    aggressiveness: int = Field(2, ge=0, le=3)  # 0 lets most sound pass as speech, 3 least
+    onset_ms: GridMs = Field(60, ge=10, le=1000)  # this much voice in a row opens a span of speech
+    pre_roll_ms: GridMs = Field(100, ge=0, le=1000)  # how much before it belongs to the span
+    hang_over_ms: GridMs = Field(400, ge=10, le=5000)  # this much quiet in a row closes it
+    max_utterance_s: float = Field(30, ge=1, le=600)  # a longer span is cut into utterances here
+
+
+class Stream(_Section):
+    """How a session is scored."""
+
+    hop_ms: GridMs | None = Field(None, ge=10)  # audio per window; null: what the model prefers
+    max_hop_ms: GridMs = Field(800, ge=10, le=10_000)  # under load windows grow up to this
+    smoothing_ms: float = Field(500, ge=0)  # time constant of the current state
+    ring_s: float = Field(14, ge=2, le=600)  # audio held per session while it waits for scores
+
+
+class Limits(_Section):
+    """What one client, and all together, may take."""
+
+    max_connections: int = Field(1000, ge=1)
+    max_sessions: int = Field(200, ge=1)
+    max_sessions_per_connection: int = Field(4, ge=1)
+    max_chunk_bytes: int = Field(1_000_000, ge=1000, le=8_000_000)
+    max_chunk_s: float = Field(5, gt=0)  # audio in one chunk
+    ahead_s: float = Field(12, gt=0)  # audio a client may send ahead of real time
+    catch_up: float = Field(1.5, ge=1, le=100)  # times real time at which that allowance comes back
+    messages_per_s: float = Field(500, gt=0)  # per connection
+    excess_per_s: float = Field(20, gt=0)  # pings, no-ops, refused events, per connection; a flood closes it
+    sockets_per_peer: int | None = Field(None, ge=8)  # TCP connections of one address; null: half of all
+    head_timeout_s: float = Field(10, gt=0)  # for a request's line and headers, a WebSocket's handshake
+    # For a request's body, plus what body_bytes_per_s allows; longer than a slow upload gets, which is told so.
+    body_timeout_s: float = Field(30, gt=0)
+    body_bytes_per_s: float = Field(500, gt=0)  # slower bodies are given up
+    idle_timeout_s: float = Field(60, gt=0)  # a session without audio for this long is closed
+    resume_s: float = Field(10, ge=0)  # a session whose connection broke waits this long for it
+    outbox_events: int = Field(1000, ge=10)  # results kept for a client that is slow or away
+
+    @property
+    def sockets(self) -> int:
+        """TCP connections, in all: of clients, of pages and of those who have not said yet what they want."""
+        return 4 * self.max_connections + 1000
+
+
+class Files(_Section):
+    """Recordings that are sent as files, and their results."""
+
+    outputs: str = Field("outputs", min_length=1)  # folder of the results; seen from the project's folder
+    keep_days: float = Field(1, gt=0)  # results of uploads older than this are removed
+    keep_gb: float = Field(10, gt=0)  # of uploads and their results; the oldest make room for others
+    fresh_s: float = Field(600, ge=0, le=86_400)  # younger results do not: who finds no room is told NO_ROOM
+    max_upload_mb: float = Field(500, gt=0, le=100_000)
+    max_audio_s: float = Field(14_400, ge=1)  # length of a recording
+    max_channels: int = Field(32, ge=1, le=64)
+    cpu_s: float = Field(600, ge=1, le=86_400)  # of a processor, to decode one file; else it is BAD_AUDIO
+    concurrent: int = Field(2, ge=1, le=64)  # recognised at a time, each in a process of its own
+    max_waiting: int = Field(16, ge=0)  # received and waiting for their turn; more are refused as BUSY
+    max_receiving: int = Field(64, ge=1)  # uploads on their way in; more are refused as BUSY
+    max_receiving_per_peer: int = Field(32, ge=1)  # of one address
+    receive_s: float = Field(3600, gt=0)  # how long an upload may take, at 10 KB per second or more
+    wait_s: float = Field(10, ge=0)  # for its turn; then it is refused as BUSY
+
+    @property
+    def max_upload_bytes(self) -> int:
+        return round(self.max_upload_mb * 1e6)
+
+    @property
+    def folder(self) -> Path:
+        """Where results are kept."""
+        return ROOT / Path(self.outputs).expanduser()
+
+
+class Monitor(_Section):
+    """The call-centre desk: who may watch the sessions, and how many."""
+
+    token: str = Field("", pattern=r"^[!-~]*$")  # opens /desk; empty: open, unless server.token is set
+    max_desks: int = Field(20, ge=0)
+    max_open: int = Field(4, ge=1, le=100)  # sessions that a desk may have open in full
+    linger_s: float = Field(30, ge=0, le=3600)  # how long a session that has ended is still shown
+
+
+Person = Literal["agent", "customer"]
+
+
+class Channels(_Section):
+    """Who speaks on which channel of a session with two."""
+
+    left: Person = "agent"
+    right: Person = "customer"
+
+    @model_validator(mode="after")
+    def _two_people(self) -> Channels:
+        if self.left == self.right:
+            raise ValueError(f"left and right are both the {self.left}; one is the other's")
+        return self
+
+
+class Policy(_Section):
+    """Whose voice is scored: docs/policy.md."""
+
+    watch: Literal["both", "customer", "agent"] = "both"
+    mono: Literal["refuse", "allow"] = "refuse"  # sessions of one channel while not both are watched
+
+
+class Recording(_Section):
+    """What is kept of sessions, below files.outputs."""
+
+    sessions: bool = False
+    audio: bool = False  # with sessions: what was scored, too
+    keep_days: float = Field(30, gt=0)
+    keep_gb: float = Field(10, gt=0)
+
+    @model_validator(mode="after")
+    def _with_sessions(self) -> Recording:
+        if self.audio and not self.sessions:
+            raise ValueError("audio is kept with the record of its session: set sessions too")
+        return self
+
+
+class FileSettings(_Section):
+    """What the process that reads strangers' files is told: how to hear them, and nothing that is secret."""
+
+    log_level: LogLevel
+    log_format: LogFormat
+    model: Model
+    speech: Speech
+    stream: Stream
+    files: Files
+
+    def stream_config(self, spec: ModelSpec) -> StreamConfig:
+        """As `Config.stream_config`."""
+        return _stream_config(self.model, self.speech, self.stream, spec)
+
+
+class Config(BaseSettings):
+    """All settings, frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EMOTION_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    server: Server = Server()
+    model: Model = Model()
+    engine: Engine = Engine()
+    speech: Speech = Speech()
+    stream: Stream = Stream()
+    limits: Limits = Limits()
+    channels: Channels = Channels()
+    alerts: Alerts = Alerts()
+    policy: Policy = Policy()
+    recording: Recording = Recording()
+    monitor: Monitor = Monitor()
+    files: Files = Files()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        if self.limits.ahead_s + 1 > self.stream.ring_s:
+            raise ValueError("stream.ring_s must exceed limits.ahead_s by a second, or audio is lost")
+        if self.limits.max_chunk_s > self.limits.ahead_s:
+            raise ValueError(
+                "limits.max_chunk_s must not exceed limits.ahead_s, or no such chunk is accepted"
+            )
+        return self
+
+    @property
+    def engine_settings(self) -> EngineSettings:
+        e = self.engine
+        return EngineSettings(
+            model=self.model.name,
+            device=self.model.device,
+            model_options=self.model.options,
+            threads=e.threads,
+            batching=BatchLimits(e.max_batch, e.max_wait_ms / 1000),
+            max_queue=e.max_queue,
+            max_background=e.max_background,
+            deadline_s=e.deadline_ms / 1000,
+            background_deadline_s=e.background_deadline_s,
+            hang_s=e.hang_s,
+            spare=e.spare,
+        )
+
+    @property
+    def for_files(self) -> FileSettings:
+        """The part of it that the process that reads strangers' files needs."""
+        return FileSettings(
+            log_level=self.server.log_level,
+            log_format=self.server.log_format,
+            model=self.model,
+            speech=self.speech,
+            stream=self.stream,
+            files=self.files,
+        )
+
+    def stream_config(self, spec: ModelSpec) -> StreamConfig:
+        """How sessions listen for this model. Raises ConfigError."""
+        return _stream_config(self.model, self.speech, self.stream, spec)
+
+
+def _stream_config(model: Model, s: Speech, stream: Stream, spec: ModelSpec) -> StreamConfig:
+    hop = spec.hop_frames if stream.hop_ms is None else stream.hop_ms // 10
+    if hop % spec.hop_frames:
+        wanted = f"use a multiple of {10 * spec.hop_frames}"
+        raise ConfigError(f"stream.hop_ms: {stream.hop_ms} does not suit {spec.name}; {wanted}")
+    if stream.ring_s * 100 < spec.left_frames + hop + spec.right_frames + 100:
+        raise ConfigError(f"stream.ring_s: {stream.ring_s:g} is too short for the windows of {spec.name}")
+    return StreamConfig(
+        gate=GateConfig(
+            aggressiveness=s.aggressiveness,
+            onset=s.onset_ms // 10,
+            pre_roll=s.pre_roll_ms // 10,
+            hang_over=s.hang_over_ms // 10,
+            max_span=round(s.max_utterance_s * 100),
+        ),
+        hop=hop,
+        max_hop=hop if spec.fixed_hop else max(hop, stream.max_hop_ms // 10),
+        left=spec.left_frames,
+        right=spec.right_frames,
+        ring=round(stream.ring_s * SAMPLE_RATE),
+        smoothing=stream.smoothing_ms / 10,
+        embed=bool(model.taught),
+    )

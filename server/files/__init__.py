@@ -1,0 +1,1 @@
+"""Recordings: found, decoded, recognized as a live stream would be, written down."""

@@ -1,0 +1,45 @@
+"""Recordings on disk: which there are below a folder, and what is heard in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from server.config import Config
+from server.engine import Engine
+from server.errors import ClientError
+from server.files.decode import SUFFIXES
+from server.files.recognize import Tell, Wish, recognise
+from server.files.result import Recording
+
+__all__ = ["SUFFIXES", "UnreadableFile", "analyze", "find"]
+
+BLOCK_S = 1
+
+
+class UnreadableFile(Exception):
+    """The file holds no audio that can be read; the text says why."""
+
+
+def find(paths: list[Path]) -> list[Path]:
+    """Files as given, folders as the recordings anywhere below them, in order. Raises FileNotFoundError."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: there is no such file or folder")
+    return found
+
+
+def analyze(
+    path: Path, engine: Engine, config: Config, wish: Wish, tell: Tell = lambda said: None
+) -> Recording:
+    """`recognise` for a file by its name. Raises ClientError, and OSError when `wish.create` or writing fails."""
+    try:
+        file = path.open("rb")
+    except OSError as broken:
+        raise ClientError("BAD_AUDIO", f"cannot be opened: {broken.strerror}") from None
+    with file:
+        return recognise(file, engine, config, wish, tell)

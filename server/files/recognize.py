@@ -1,0 +1,271 @@
+"""One recording → its emotions: the one way for REST, the command line and the tools.
+
+It is heard as a live stream is, by the same session and through the same engine, but in windows of two seconds
+and in the background: live windows go first. The windows' length is fixed, so a file gives the same digits
+wherever it is recognised and whatever runs beside it. Decoding runs ahead of scoring by a bounded amount; memory
+does not grow with the length, but for what a result says of each utterance, or of each frame.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+import uuid
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import numpy as np
+
+from server.config import Config, FileSettings
+from server.engine import Busy, Engine, Timing
+from server.errors import ClientError
+from server.files import decode
+from server.files.result import AUDIO, Create, Recording
+from stream.codec import Resampler
+from stream.session import StreamConfig, StreamSession
+from stream.taught import Taught
+from stream.types import (
+    HOP,
+    SAMPLE_RATE,
+    Answer,
+    Floats,
+    FrameScores,
+    FramesScored,
+    JsonDict,
+    Lost,
+    ModelSpec,
+    SpeechStarted,
+    StreamEvent,
+    Turn,
+    UtteranceScored,
+    Window,
+)
+from stream.whole import Pieces
+
+WINDOW = (
+    200  # frames: on one core a tenth of a second's work for an hour's second; a live window waits so long
+)
+AHEAD = 4 * SAMPLE_RATE  # samples that may be decoded before the window that is out has been answered
+PATIENCE_S = 120.0  # how long one window is offered again to an engine that is busy, restarting or too slow
+TELL_S = 0.2  # how often progress is told
+PAUSE_S = 0.05  # before it is
+_PASSING = ("OVERLOADED", "INFERENCE_TIMEOUT", "NOT_READY")  # failures that another try may mend
+
+Tell = Callable[[JsonDict], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of a recording."""
+
+    granularity: str = "utterance"  # or frame
+    embed: bool = False
+    create: Create | None = None  # how to write the result's files
+    taught: Taught | None = None
+    max_s: float = float("inf")  # a longer recording is refused
+
+
+def recognise(
+    file: BinaryIO,
+    engine: Engine,
+    config: Config | FileSettings,
+    wish: Wish,
+    tell: Tell = lambda said: None,
+) -> Recording:
+    """Recognise an open, seekable file. `tell` hears of steps and progress, and may raise to end it.
+
+    Raises ClientError, and OSError when the files cannot be written.
+    """
+    spec = engine.spec
+    if spec is None:
+        raise ClientError("NOT_READY", engine.health().error or "the model is loading")
+    found = Recording(spec, wish.granularity, wish.embed)
+    bounds = decode.Bounds(wish.max_s, config.files.max_channels)
+    with decode.opened(file, bounds) as audio:
+        work = _Work(
+            engine, listening(config, spec, wish.embed or wish.taught is not None), found, wish.taught
+        )
+        with ExitStack() as stack:
+            writer = _wav(stack.enter_context(wish.create(AUDIO)), stack) if wish.create else None
+            next_word = time.monotonic() + TELL_S
+            for samples in work.resampled(audio):
+                if writer:
+                    work.save(writer, samples)
+                work.hear(samples)
+                if time.monotonic() > next_word:
+                    next_word = time.monotonic() + TELL_S
+                    tell({"progress": {"done_s": round(audio.read_s, 2), "total_s": _total(audio)}})
+            work.finish()
+        found.finish(audio.read_s)
+    found.taught = judged(wish.taught, found.whole.embedding)
+    began = time.perf_counter()
+    names = [*found.save(wish.create), AUDIO] if wish.create else []
+    work.spent["save"] += time.perf_counter() - began
+    for step in work.steps(audio, names):
+        tell({"step": step})
+    return found
+
+
+def listening(config: Config | FileSettings, spec: ModelSpec, embed: bool) -> StreamConfig:
+    """How a file is heard: as the settings say of a live stream, in longer windows where the model allows."""
+    live = config.stream_config(spec)
+    hop = live.hop if spec.fixed_hop else max(spec.hop_frames, WINDOW - WINDOW % spec.hop_frames)
+    held = (live.left + hop + live.right + live.gate.onset + live.gate.pre_roll) * HOP + 2 * AHEAD
+    return replace(live, hop=hop, max_hop=hop, ring=max(live.ring, held), embed=embed, background=True)
+
+
+def judged(labels: Taught | None, embedding: Floats | None) -> JsonDict | None:
+    """What the taught labels say; None where there are none, or nobody spoke."""
+    return None if labels is None or embedding is None else labels.judge(embedding)
+
+
+class _Work:
+    """A session on its way through a file, and the time that each step took."""
+
+    def __init__(self, engine: Engine, config: StreamConfig, found: Recording, taught: Taught | None) -> None:
+        self._engine, self._found, self._taught = engine, found, taught
+        self._session = StreamSession(f"file-{uuid.uuid4().hex}", config)
+        self._pieces = Pieces(found.spec, config.embed) if found.spec.whole_frames else None
+        self._out: _Asked | None = None  # the session's window that is out
+        self._n_windows = self._spans = 0
+        self.spent = dict.fromkeys(("decode", "resample", "detect_speech", "score", "save"), 0.0)
+
+    def resampled(self, audio: decode.Audio) -> Iterator[Floats]:
+        """The recording at 16 kHz, in pieces that the session takes."""
+        resampler, blocks = Resampler(), audio.blocks()
+        while True:
+            began = time.perf_counter()
+            block = next(blocks, None)
+            decoded = time.perf_counter()
+            samples = resampler.push(block.samples, block.rate) if block else resampler.finish()
+            self.spent["decode"] += decoded - began
+            self.spent["resample"] += time.perf_counter() - decoded
+            for at in range(0, len(samples), SAMPLE_RATE):
+                yield samples[at : at + SAMPLE_RATE]
+            if block is None:
+                return
+
+    def save(self, writer: wave.Wave_write, samples: Floats) -> None:
+        began = time.perf_counter()
+        writer.writeframes(np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes())
+        self.spent["save"] += time.perf_counter() - began
+
+    def hear(self, samples: Floats) -> None:
+        """Take samples in; enter what has been scored meanwhile, and wait for the engine if it is behind."""
+        began = time.perf_counter()
+        turn = self._session.push(samples)
+        self.spent["detect_speech"] += time.perf_counter() - began
+        self._follow(turn)
+        while self._out and (
+            self._out.answered or self._session.received - self._out.window.end_sample > AHEAD
+        ):
+            self._absorb(self._out)
+        if self._pieces:
+            self._weigh(self._pieces.push(samples))
+
+    def finish(self) -> None:
+        self._follow(self._session.flush())
+        while self._out:
+            self._absorb(self._out)
+        if self._pieces:
+            self._weigh(self._pieces.finish())
+
+    def steps(self, audio: decode.Audio, names: list[str]) -> list[JsonDict]:
+        """What was done, in order, and how long each took: they overlap."""
+        about, heard = audio.about, self._session
+        channels = f"{about.channels} channel{'s' if about.channels > 1 else ''}"
+        scored, spec = self._found.speech.n_frames, self._found.spec
+        details = {
+            "decode": f"{about.container}, {about.codec}, {about.sample_rate} Hz, {channels}",
+            "resample": f"{about.sample_rate} Hz to {SAMPLE_RATE} Hz, mono",
+            "detect_speech": f"{heard.speech_frames * HOP / SAMPLE_RATE:.1f} s of speech in"
+            f" {audio.read_s:.1f} s, {self._spans} stretch{'' if self._spans == 1 else 'es'}",
+            "score": f"{scored} frames in {self._n_windows} windows, {spec.name} on {spec.device}",
+            "save": ", ".join(names) if names else "nothing kept",
+        }
+        return [
+            {"step": k, "ms": round(1000 * self.spent[k], 1), "detail": text} for k, text in details.items()
+        ]
+
+    def _follow(self, turn: Turn) -> None:
+        for event in turn.events:
+            self._enter(event)
+        self._out = self._ask(turn.window) if turn.window else self._out
+
+    def _enter(self, event: StreamEvent) -> None:
+        if isinstance(event, FramesScored):
+            self._found.add(event)
+        elif isinstance(event, UtteranceScored):
+            self._found.add_utterance(event, judged(self._taught, event.embedding))
+        elif isinstance(event, SpeechStarted):
+            self._spans += 1
+        assert not isinstance(event, Lost), "the ring holds what may be decoded ahead"
+
+    def _ask(self, window: Window) -> _Asked:
+        self._n_windows += 1
+        return _Asked(self._engine, window)
+
+    def _absorb(self, asked: _Asked) -> None:
+        scores = self._scores(asked)
+        self._out = None
+        self._follow(self._session.absorb(asked.window, scores))
+
+    def _weigh(self, pieces: list[Window]) -> None:
+        for piece in pieces:
+            self._found.pieces.add(self._scores(self._ask(piece)))
+
+    def _scores(self, asked: _Asked) -> FrameScores:
+        scores, infer_s = asked.wait()
+        self.spent["score"] += infer_s
+        return scores
+
+
+class _Asked:
+    """A window that the engine has been asked for, and is asked for again where that may help."""
+
+    def __init__(self, engine: Engine, window: Window) -> None:
+        self._engine, self.window = engine, window
+        self._answers: queue.SimpleQueue[tuple[Answer, Timing]] = queue.SimpleQueue()
+        self._end = time.monotonic() + PATIENCE_S
+        self._submit()
+
+    @property
+    def answered(self) -> bool:
+        return not self._answers.empty()
+
+    def wait(self) -> tuple[FrameScores, float]:
+        """The scores, and how long the model took. Raises ClientError."""
+        while True:
+            answer, timing = self._answers.get()
+            if isinstance(answer, FrameScores):
+                return answer, timing.infer_s
+            if answer.code not in _PASSING or time.monotonic() > self._end:
+                raise ClientError(answer.code, answer.message)
+            time.sleep(PAUSE_S)
+            self._submit()
+
+    def _submit(self) -> None:
+        while True:
+            try:
+                return self._engine.submit(
+                    self.window, lambda window, answer, timing: self._answers.put((answer, timing))
+                )
+            except Busy:
+                if time.monotonic() > self._end:
+                    raise ClientError("OVERLOADED", "the model has too much to do; try later") from None
+                time.sleep(PAUSE_S)
+
+
+def _wav(file: BinaryIO, stack: ExitStack) -> wave.Wave_write:
+    """16 kHz mono PCM16: what the model heard."""
+    writer = stack.enter_context(wave.open(file, "wb"))  # noqa: SIM115
+    writer.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "NONE"))
+    return writer
+
+
+def _total(audio: decode.Audio) -> float | None:
+    declared = audio.about.duration_s
+    return None if declared is None else round(max(declared, audio.read_s), 2)

@@ -1,0 +1,126 @@
+"""HTTP: the pages, the state of the service, the metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from flask import Flask, Response, jsonify, request, send_from_directory
+from werkzeug.exceptions import HTTPException
+
+from server import __version__
+from server.access import auth
+from server.access.refusals import Refusals
+from server.config import Config
+from server.engine import Engine
+from server.errors import CODES, ClientError, Code
+from server.live.registry import Sessions
+from server.metrics import Metrics
+from server.paths import STATIC
+from server.peer import peer
+
+log = logging.getLogger("http")
+
+# Pages load nothing from elsewhere, are framed by nobody, and are what they say.
+SAFETY = {
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    " media-src 'self' blob:;"  # a recording that was chosen on the page is played from there
+    " connect-src 'self' ws: wss:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def add_routes(
+    app: Flask,
+    config: Config,
+    engine: Engine,
+    metrics: Metrics,
+    sessions: Sessions,
+    connections: Callable[[], int],
+    refusals: Refusals,
+) -> None:
+    """`connections` gives the number of open ones."""
+    started = time.monotonic()
+
+    def not_ready() -> str | None:
+        """Why no new session would be let in; None when it would."""
+        return "the server is shutting down" if sessions.draining else engine.health().error
+
+    @app.get("/")
+    def live_page() -> Response:
+        return send_from_directory(STATIC / "live", "index.html")
+
+    @app.get("/upload")
+    def upload_page() -> Response:
+        return send_from_directory(STATIC / "upload", "index.html")
+
+    @app.get("/desk")
+    def desk_page() -> Response:
+        return send_from_directory(STATIC / "desk", "index.html")
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return Response("ok\n", mimetype="text/plain")
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        why = not_ready()
+        if why is None:
+            return Response("ready\n", mimetype="text/plain")
+        return Response(f"not ready: {why}\n", status=503, mimetype="text/plain")
+
+    @app.get("/api/v1/status")
+    def status() -> Response:
+        auth.check(config.server.token, auth.bearer(request.headers.get("Authorization")))
+        health, spec = engine.health(), engine.spec
+        return jsonify(
+            ready=not_ready() is None,
+            error=not_ready(),
+            model=spec.name if spec else config.model.name,
+            device=spec.device if spec else None,
+            dtype=spec.dtype if spec else None,
+            can_say=spec.can_say if spec else None,
+            queue_depth=health.waiting,
+            engine_restarts=health.restarts,
+            uptime_s=round(time.monotonic() - started, 1),
+            version=__version__,
+            keeps="audio" if config.recording.audio else "scores" if config.recording.sessions else "nothing",
+            sessions=len(sessions),
+            connections=connections(),
+            limits={"upload_bytes": config.files.max_upload_bytes, "upload_s": config.files.max_audio_s},
+        )
+
+    @app.get("/metrics")
+    def scrape() -> Response:
+        return Response(metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.after_request
+    def counted(response: Response) -> Response:
+        # The rule, not the path: paths are made up by strangers, and each would become a time series.
+        endpoint = request.url_rule.rule if request.url_rule else "other"
+        metrics.requests.labels(endpoint, str(response.status_code)).inc()
+        response.headers.update(SAFETY)
+        return response
+
+    @app.errorhandler(ClientError)
+    def refused(wrong: ClientError) -> Response:
+        metrics.error(wrong.code)
+        if wrong.code in ("UNAUTHORIZED", "CLOSED"):
+            refusals.tell(log, "request refused", peer(request.environ), code=wrong.code)
+        response = jsonify(success=False, error=wrong.to_wire())
+        response.status_code = CODES[wrong.code]
+        if wrong.retry_after_s:
+            response.headers["Retry-After"] = str(wrong.retry_after_s)
+        return response
+
+    @app.errorhandler(HTTPException)
+    def http_error(wrong: HTTPException) -> Response:
+        status = wrong.code or 500
+        code: Code = "NOT_FOUND" if status == 404 else "BAD_REQUEST" if status < 500 else "INTERNAL"
+        response = jsonify(success=False, error=ClientError(code, wrong.description or "").to_wire())
+        response.status_code = status
+        # What belongs to the status: the methods that are allowed, the range that would be.
+        response.headers.extend(x for x in wrong.get_headers() if x[0] != "Content-Type")
+        return response

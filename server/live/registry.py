@@ -1,0 +1,227 @@
+"""Who is being served: opening, finding, resuming, closing. Admission and the reaping of what is idle."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+import threading
+import time
+
+from server.config import Config
+from server.engine import Engine
+from server.errors import ClientError
+from server.live.outbox import POLL_S, Client
+from server.live.policy import select_channels
+from server.live.requests import StartRequest, parse_start
+from server.live.session import LiveSession, SessionContext
+from server.metrics import Metrics
+from server.observers import AudioObserver, Observer, SessionSummary
+from stream.taught import Taught
+from stream.types import HOP, SAMPLE_RATE, ModelSpec
+
+log = logging.getLogger("sessions")
+
+
+def seconds(n_frames: int) -> float:
+    return n_frames * HOP / SAMPLE_RATE
+
+
+class Sessions:
+    """All open sessions. A session belongs to one connection, named by its `sid`, or waits for its return."""
+
+    def __init__(
+        self,
+        config: Config,
+        engine: Engine,
+        metrics: Metrics,
+        observers: tuple[Observer, ...] = (),
+        audio: AudioObserver | None = None,
+        labels: Taught | None = None,
+    ) -> None:
+        self._config, self._engine, self._metrics = config, engine, metrics
+        self._observers, self._audio, self._labels = observers, audio, labels
+        self._lock = threading.RLock()
+        self._open: dict[str, LiveSession] = {}
+        self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
+        self._current: dict[str, str] = {}  # sid → the session meant when none is named
+        self._deprived: set[str] = set()  # sids whose session ended, or went to another, without their doing
+        self._reaped: set[str] = set()  # sessions that are being closed by `reap`
+        self.draining = False
+        metrics.sessions.set_function(lambda: float(len(self._open)))
+        metrics.channels.set_function(lambda: float(sum(s.n_channels for s in list(self._open.values()))))
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def start(self, sid: str, client: Client, request: StartRequest) -> tuple[LiveSession, bool, ModelSpec]:
+        """Open a session for connection `sid`, or take up the one that the request's token is for.
+
+        The flag says whether it was taken up. Raises ClientError.
+        """
+        spec = self._ready()
+        with self._lock:
+            if request.resume_token is not None and (session := self._resumable(request)):
+                old = self._owner[session.session_id]
+                if old is not None and old != sid and self._current.get(old) == session.session_id:
+                    del self._current[old]
+                    self._deprived.add(old)
+                self._own(sid, session, client, request.received)
+                self._metrics.resumes.inc()
+                log.info("session resumed", extra={"session": session.session_id, "connection": sid})
+                return session, True, spec
+            if request.session_id in self._open:
+                raise ClientError(
+                    "NOT_YOUR_SESSION",
+                    "a session of this id is open; choose another id, or give its resume_token",
+                )
+            config = self._config
+            selection = select_channels(config.policy, config.channels, request.format.channels)
+            self._admit(sid, len(selection.names))
+            session_id = request.session_id or secrets.token_hex(8)
+            context = SessionContext(
+                engine=self._engine,
+                metrics=self._metrics,
+                limits=config.limits,
+                stream=config.stream_config(spec),
+                model=spec.name,
+                rules=config.alerts.rules,
+                observers=self._observers,
+                audio=self._audio,
+                labels=self._labels,
+                flush_timeout_s=config.engine.deadline_ms / 1000 + 1,
+            )
+            session = self._open[session_id] = LiveSession(session_id, request, selection, context)
+            self._own(sid, session, client)
+        log.info("session opened", extra={"session": session_id, "connection": sid})
+        return session, False, spec
+
+    def start_unasked(self, sid: str, client: Client) -> LiveSession:
+        """Open a session with the defaults for a connection that speaks without a start.
+
+        Not where it had one that is gone: it may have declared another encoding. Raises NOT_YOUR_SESSION then.
+        """
+        if sid in self._deprived:
+            raise ClientError(
+                "NOT_YOUR_SESSION",
+                "this connection's session has ended or was taken up by another; send start to open one",
+            )
+        return self.start(sid, client, parse_start(None))[0]
+
+    def find(self, sid: str, session_id: str | None) -> LiveSession | None:
+        """The session that `sid` means; None when it names none and has none. Raises NOT_YOUR_SESSION."""
+        with self._lock:
+            session_id = session_id or self._current.get(sid)
+            if session_id is None:
+                return None
+            if self._owner.get(session_id) != sid:
+                # One answer for a stranger's session and for none at all: nobody can probe for ids.
+                raise ClientError(
+                    "NOT_YOUR_SESSION", "no session of this id belongs to this connection; send start"
+                )
+            return self._open[session_id]
+
+    def stop(self, session: LiveSession, reason: str, timeout_s: float | None = None) -> SessionSummary:
+        """Score what is left, tell the summary, forget the session."""
+        complete = session.finish(timeout_s)
+        with self._lock:
+            self._reaped.discard(session.session_id)
+            if self._open.pop(session.session_id, None) is None:
+                return session.summary(reason)
+            owner = self._owner.pop(session.session_id)
+            if owner is not None and self._current.get(owner) == session.session_id:
+                del self._current[owner]
+                if reason != "stop":
+                    self._deprived.add(owner)
+        summary = session.close(reason)
+        fields = {
+            "session": session.session_id,
+            "reason": reason,
+            "audio_s": summary.audio_ms / 1000,
+            "speech_s": seconds(summary.total.speech),
+            "lost_s": seconds(summary.total.lost),
+            "complete": complete,  # all was scored in time
+        }
+        log.info("session closed", extra=fields)
+        return summary
+
+    def disconnected(self, sid: str) -> None:
+        """Keep what `sid` owned for a while: connections break, and people come back."""
+        with self._lock:
+            self._current.pop(sid, None)
+            self._deprived.discard(sid)
+            for session_id in [s for s, owner in self._owner.items() if owner == sid]:
+                self._owner[session_id] = None
+                self._open[session_id].detach()
+                log.info("session disconnected", extra={"session": session_id, "connection": sid})
+
+    def reap(self) -> None:
+        """Close what nobody uses any more."""
+        now = time.monotonic()
+        limits = self._config.limits
+        with self._lock:
+            sessions = [(s, self._owner[s.session_id] is None) for s in self._open.values()]
+        for session, disconnected in sessions:
+            due = now - session.last_activity_s > (limits.resume_s if disconnected else limits.idle_timeout_s)
+            if due and session.session_id not in self._reaped:
+                # In a thread, so that one slow flush does not delay the others.
+                self._reaped.add(session.session_id)
+                reason = "disconnect" if disconnected else "idle"
+                threading.Thread(target=self.stop, args=(session, reason), daemon=True).start()
+
+    def drain(self, timeout_s: float) -> None:
+        """Take no new sessions; finish those that are open, all at once, within `timeout_s`."""
+        with self._lock:
+            self.draining = True
+            sessions = list(self._open.values())
+        summaries_s = 0.2 * timeout_s  # of the time is kept for sending the summaries
+        threads = [
+            threading.Thread(target=self.stop, args=(s, "shutdown", timeout_s - summaries_s), daemon=True)
+            for s in sessions
+        ]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + timeout_s
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        while any(s.outbox.pending for s in sessions) and time.monotonic() < end:
+            time.sleep(POLL_S)
+
+    def _ready(self) -> ModelSpec:
+        spec = self._engine.spec
+        if self.draining:
+            raise ClientError("NOT_READY", "the server is shutting down; try again in a minute")
+        if spec is None:
+            raise ClientError("NOT_READY", "the model is still loading; try again in a few seconds")
+        return spec
+
+    def _resumable(self, request: StartRequest) -> LiveSession | None:
+        token = (request.resume_token or "").encode()
+        for session in self._open.values():
+            if hmac.compare_digest(session.resume_token.encode(), token):
+                return session
+        if request.session_id in self._open:
+            raise ClientError("NOT_YOUR_SESSION", "this resume_token is not that session's")
+        return None  # it is gone: the client gets a new one
+
+    def _admit(self, sid: str, n_channels: int) -> None:
+        """A session takes as much room as it has channels to score."""
+        limits = self._config.limits
+        taken = {session_id: session.n_channels for session_id, session in self._open.items()}
+        if sum(taken.values()) + n_channels > limits.max_sessions:
+            raise ClientError(
+                "TOO_MANY_SESSIONS", f"all {limits.max_sessions} sessions are taken; try again later"
+            )
+        own = sum(taken[session_id] for session_id, owner in self._owner.items() if owner == sid)
+        if own + n_channels > limits.max_sessions_per_connection:
+            raise ClientError(
+                "TOO_MANY_SESSIONS",
+                f"one connection may hold {limits.max_sessions_per_connection} sessions (one of two channels"
+                " counts twice); stop one first",
+            )
+
+    def _own(self, sid: str, session: LiveSession, client: Client, last_received: int | None = None) -> None:
+        self._owner[session.session_id] = sid
+        self._current[sid] = session.session_id
+        self._deprived.discard(sid)
+        session.attach(client, last_received)

@@ -1,0 +1,248 @@
+"""LiveSession: one client's stream, with a clock, a lock, an engine and a way back to the client.
+
+It thinks nothing itself: bytes go through `codec` into `stream.session`, windows go to the engine, answers come
+back, the publisher tells the events. Its lock is held for short, never while waiting for the engine.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from server import wire
+from server.config import Limits
+from server.config.alerts import Rule
+from server.engine import Busy, Engine, Timing
+from server.errors import RETRYABLE, ClientError
+from server.live.channel import Channel
+from server.live.outbox import Client, Outbox
+from server.live.policy import ChannelSelection
+from server.live.publisher import Publisher
+from server.live.requests import AudioMessage, StartRequest
+from server.metrics import Metrics
+from server.observers import AudioObserver, Observer, SessionInfo, SessionSummary
+from server.rate_limit import TokenBucket
+from stream.codec import BadAudio, Decoder, UnsupportedEncoding
+from stream.session import StreamConfig
+from stream.taught import Taught
+from stream.types import Answer, Failed, Floats, FramesScored, JsonDict, Turn, Window
+
+
+@dataclass(frozen=True)
+class SessionContext:
+    """What every session of a server shares."""
+
+    engine: Engine
+    metrics: Metrics
+    limits: Limits
+    stream: StreamConfig
+    model: str
+    rules: tuple[Rule, ...]
+    observers: tuple[Observer, ...]
+    audio: AudioObserver | None
+    labels: Taught | None  # labels of the operator's own
+    flush_timeout_s: float  # longer than any window's deadline
+
+
+class LiveSession:
+    """Every method may be called from any thread."""
+
+    def __init__(
+        self, session_id: str, request: StartRequest, selection: ChannelSelection, context: SessionContext
+    ) -> None:
+        now = time.monotonic()
+        self.session_id = session_id
+        self.resume_token = secrets.token_urlsafe(24)
+        self.next_seq = 0
+        self.last_activity_s = now
+        self._context = context
+        self._decoder = Decoder(request.format, selection.pick)
+        self._channels = [Channel(session_id, name, context.stream) for name in selection.names]
+        self._bucket = TokenBucket(context.limits.catch_up, context.limits.ahead_s, now)
+        self._lock = threading.RLock()
+        self._settled = threading.Event()
+        self._ending = self._closed = False
+        self.outbox = Outbox(
+            session_id,
+            context.limits.outbox_events,
+            lambda event: context.metrics.dropped.labels(event).inc(),
+        )
+        self.info = SessionInfo(
+            session_id,
+            datetime.now(UTC).isoformat(timespec="milliseconds"),
+            now,
+            request.name,
+            request.tags,
+            request.format.channels,
+            context.model,
+            selection.watch,
+        )
+        self._publisher = Publisher(
+            self.info,
+            self.outbox,
+            context.observers,
+            context.metrics,
+            context.rules,
+            selection.names,
+            context.labels,
+            request.frame_results,
+        )
+
+    @property
+    def n_channels(self) -> int:
+        """How many streams of audio are scored: what it takes of a server's room."""
+        return len(self._channels)
+
+    def attach(self, client: Client, last_received: int | None = None) -> None:
+        """Results go to `client` from now on, what waited for it first."""
+        with self._lock:
+            self.last_activity_s = time.monotonic()
+            self.outbox.attach(client, last_received)
+
+    def detach(self) -> None:
+        """The client's connection is gone; it may come back."""
+        with self._lock:
+            self.last_activity_s = time.monotonic()
+            self.outbox.attach(None)
+
+    def feed(self, message: AudioMessage) -> JsonDict:
+        """Take a chunk in. Raises ClientError; then the chunk has left no trace in the audio.
+
+        Numbered chunks (`seq`) are taken in order and once. One that is refused for now (RATE_LIMITED) has to be
+        sent again before those after it; one that is refused for good is passed over.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if self._ending:
+                raise ClientError("NOT_READY", "this session is being closed; start another one")
+            self.last_activity_s = now
+            seq, expected = message.seq, self.next_seq
+            if seq is not None and seq < expected:
+                return {"ok": True, "received_ms": self._received_ms, "duplicate": True}
+            if seq is not None and seq > expected:
+                wanted = f"expected seq {expected}, got {seq}; resend from {expected}"
+                raise ClientError("BAD_REQUEST", wanted, expected)
+            try:
+                samples = self._decode(message, now)
+            except ClientError as refused:
+                if seq is not None and refused.code not in RETRYABLE:
+                    self.next_seq = seq + 1
+                raise
+            if seq is not None:
+                self.next_seq = seq + 1
+            self._take(samples, now)
+            return {"ok": True, "received_ms": self._received_ms}
+
+    def finish(self, timeout_s: float | None = None) -> bool:
+        """Take nothing more, and `flush`; `close` is to follow."""
+        with self._lock:
+            self._ending = True
+        return self.flush(timeout_s)
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Close open speech and wait until all of it is scored. False when that did not happen in time.
+
+        `timeout_s` None: longer than any window's deadline, so that the engine has answered, if only with that.
+        """
+        with self._lock:
+            self._take(self._decoder.finish_each(), time.monotonic())
+            self._settled.clear()
+            for channel in self._channels:
+                self._run(channel, channel.stream.flush())
+            if self._all_settled:
+                return True
+        return self._settled.wait(self._context.flush_timeout_s if timeout_s is None else timeout_s)
+
+    def close(self, reason: str) -> SessionSummary:
+        """Tell what was not scored in time, and the summary."""
+        with self._lock:
+            for channel in self._channels:
+                self._run(channel, channel.stream.give_up("INFERENCE_TIMEOUT"))
+            self._closed = True
+            summary = self.summary(reason)
+            self._publisher.close(summary)
+            return summary
+
+    def summary(self, reason: str) -> SessionSummary:
+        with self._lock:
+            return SessionSummary(
+                self.session_id,
+                reason,
+                self._received_ms,
+                {channel.name: channel.counters for channel in self._channels},
+                self._publisher.utterances,
+                self._decoder.leftover_bytes,
+            )
+
+    def answered(self, channel: Channel, window: Window, answer: Answer, timing: Timing) -> None:
+        """The engine's reply to a window of this session."""
+        with self._lock:
+            if self._closed:
+                return  # this window has been told as lost
+            self._run(channel, channel.stream.absorb(window, answer), window, timing)
+            if self._all_settled:
+                self._settled.set()
+
+    # -- below: called with the lock held --------------------------------------------------------------
+
+    @property
+    def _received_ms(self) -> int:
+        return round(self._decoder.received_ms)
+
+    @property
+    def _all_settled(self) -> bool:
+        return all(channel.stream.settled for channel in self._channels)
+
+    def _decode(self, message: AudioMessage, now: float) -> list[Floats]:
+        limits = self._context.limits
+        data = message.data(limits.max_chunk_bytes)
+        seconds = self._decoder.seconds_of(data, message.sample_rate)
+        if seconds > limits.max_chunk_s:
+            raise ClientError(
+                "CHUNK_TOO_LARGE",
+                f"the chunk holds {seconds:.1f} s of audio; send at most {limits.max_chunk_s:g} s at a time",
+            )
+        if not self._bucket.take(seconds, now):
+            ahead = f"more than {limits.ahead_s:g} s ahead of real time"
+            raise ClientError("RATE_LIMITED", f"{ahead}; send this chunk again a little later", self.next_seq)
+        try:
+            return self._decoder.decode_each(data, message.sample_rate)
+        except UnsupportedEncoding as wrong:
+            raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
+        except BadAudio as wrong:
+            raise ClientError("BAD_AUDIO", str(wrong)) from None
+
+    def _take(self, samples: list[Floats], now: float) -> None:
+        """Samples (n,) of each channel."""
+        for channel, its in zip(self._channels, samples, strict=True):
+            if not len(its):
+                continue
+            if self._context.audio is not None:
+                self._context.audio.on_audio(self.session_id, channel.name, its)
+            self._run(channel, channel.push(its, now))
+            channel.count(self._context.metrics)
+
+    def _run(
+        self, channel: Channel, turn: Turn, window: Window | None = None, timing: Timing | None = None
+    ) -> None:
+        """Tell a step's events and have its window scored; `window` and `timing` are those of the answer."""
+        while True:
+            for event in turn.events:
+                latency = None
+                if window is not None and timing is not None and isinstance(event, FramesScored):
+                    total_s = time.monotonic() - channel.arrival_of(window.end_sample)
+                    latency = wire.Latency(timing.queue_s, timing.infer_s, total_s, timing.batch)
+                self._publisher.publish(channel.name, event, latency)
+            self._publisher.advance(channel.name, channel.stream.told_to)
+            if turn.window is None:
+                return
+            try:
+                self._context.engine.submit(turn.window, partial(self.answered, channel))
+                return
+            except Busy:
+                full = Failed("OVERLOADED", "the engine holds as many windows as it may")
+                turn = channel.stream.absorb(turn.window, full)

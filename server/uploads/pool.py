@@ -1,0 +1,190 @@
+"""The processes that recognise files, from the server's side: a few, started when first needed, kept for the next.
+
+The server lends them its engine: a file's windows go to it in the background, behind everybody who speaks. A
+process that falls silent, or whose client has gone away, is killed: that is certain, and costs the next file half
+a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from server.config import Config
+from server.engine import Engine
+from server.errors import ClientError
+from server.uploads.form import Form
+from server.uploads.pipe import Broken, Said
+from server.uploads.process import FileProcess
+from stream.types import JsonDict
+
+SILENCE_S = 120.0  # without a word, and waiting for no scores, it is stuck
+LOOK_S = 0.5  # how often to look whether anybody still wants the answer
+LAST_WORDS_S = 2.0  # for those who wait to be told that the server stops
+IDLE_S = 300.0  # a process without work for so long is ended
+
+log = logging.getLogger("upload")
+
+Told = Generator[JsonDict, None, JsonDict]
+
+
+class Gone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Recognisers:
+    """`run` recognises one file; as many at a time as the settings allow, others wait or are refused."""
+
+    def __init__(self, config: Config, engine: Engine) -> None:
+        self._config, self._engine = config, engine
+        self._slots = threading.BoundedSemaphore(config.files.concurrent)
+        self._lock = threading.Lock()
+        self._idle: list[FileProcess] = []
+        self._busy: list[FileProcess] = []
+        self._admitted = 0
+        self._closing = False
+
+    @property
+    def running(self) -> int:
+        """Files that are being recognised now."""
+        return len(self._busy)
+
+    def check_room(self) -> None:
+        """Whether a file would be admitted now. Raises ClientError BUSY or NOT_READY."""
+        if self._closing:
+            raise _stopping()
+        if self._engine.spec is None:
+            raise ClientError("NOT_READY", self._engine.health().error or "the model is loading")
+        if self._admitted >= self._config.files.concurrent + self._config.files.max_waiting:
+            raise _busy()
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """For the time in which a file, which has been received, is recognised. Raises as `check_room` does."""
+        with self._lock:
+            self.check_room()
+            self._admitted += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._admitted -= 1
+
+    def run(self, file: Path, folder: Path, form: Form, gone: Callable[[], bool]) -> Told:
+        """Recognise `file` and write its results into `folder`: yields what is told of it meanwhile, returns the
+        summary. Raises ClientError, and Gone once `gone()`; a caller that stops listening ends it too.
+        """
+        self._await_turn(gone)
+        try:
+            worker = self._take()
+            try:
+                said = yield from self._follow(worker, file, folder, form, gone)
+            except BaseException:
+                self._drop(worker)
+                raise
+            self._give_back(worker)
+        finally:
+            self._slots.release()
+        if said.kind == "failed":
+            raise ClientError(said.fields["code"], said.fields["message"])
+        return said.fields
+
+    def tidy(self) -> None:
+        """End processes that have had nothing to do for a while."""
+        now = time.monotonic()
+        with self._lock:
+            bored = [worker for worker in self._idle if now - worker.last_word > IDLE_S]
+            self._idle = [worker for worker in self._idle if worker not in bored]
+        for worker in bored:
+            worker.kill()
+
+    def close(self) -> None:
+        """End all of them; whoever waits for a file is told so."""
+        self._closing = True
+        with self._lock:
+            workers = [*self._idle, *self._busy]
+            self._idle = []
+        for worker in workers:
+            worker.kill()
+        end = time.monotonic() + LAST_WORDS_S
+        while self._admitted and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def _await_turn(self, gone: Callable[[], bool]) -> None:
+        end = time.monotonic() + self._config.files.wait_s
+        while not self._slots.acquire(timeout=max(0.0, min(LOOK_S, end - time.monotonic()))):
+            if gone():
+                raise Gone
+            if self._closing:
+                raise _stopping()
+            if time.monotonic() >= end:
+                raise _busy()
+
+    def _take(self) -> FileProcess:
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+        if worker is not None and worker.ended:
+            worker.kill()
+            worker = None
+        if worker is None:
+            worker = FileProcess(self._config, self._engine)
+        with self._lock:
+            self._busy.append(worker)
+        if self._closing:
+            self._drop(worker)
+            raise _stopping()
+        return worker
+
+    def _give_back(self, worker: FileProcess) -> None:
+        with self._lock:
+            self._busy.remove(worker)
+            if not self._closing:
+                self._idle.append(worker)
+
+    def _drop(self, worker: FileProcess) -> None:
+        with self._lock:
+            self._busy.remove(worker)
+        worker.kill()
+
+    def _follow(
+        self, worker: FileProcess, file: Path, folder: Path, form: Form, gone: Callable[[], bool]
+    ) -> Generator[JsonDict, None, Said]:
+        """What the worker tells of a file; its last word is returned."""
+        spec = self._engine.spec
+        assert spec is not None, "admitted"
+        try:
+            job = {"spec": asdict(spec), "granularity": form.granularity, "embed": form.embed}
+            worker.begin(job, file, folder)
+            while True:
+                said = worker.heard(LOOK_S)
+                if said is not None and said.kind == "told":
+                    yield said.fields
+                elif said is not None:
+                    return said
+                elif worker.silent_s > SILENCE_S:
+                    raise Broken(f"no word for {SILENCE_S:g} s")
+                if gone():
+                    raise Gone
+        except Broken as why:
+            if self._closing:
+                raise _stopping() from None
+            ended = worker.kill(1.0)
+            log.error("the process that read a file has ended (%s): %s", why, ended)
+            if worker.took_too_long:
+                raise ClientError(
+                    "BAD_AUDIO", f"it takes more than {self._config.files.cpu_s:g} s of computing to read"
+                ) from None
+            raise ClientError("INTERNAL", "the process that read the file has ended; see the log") from None
+
+
+def _stopping() -> ClientError:
+    return ClientError("NOT_READY", "the server is shutting down")
+
+
+def _busy() -> ClientError:
+    return ClientError("BUSY", "as many files as can be are being recognised; try again in a few seconds")

@@ -1,0 +1,165 @@
+"""The process that reads what strangers send: decodes, listens, writes results. It asks its parent for scores.
+
+Run by `process` as `python -m server.uploads.worker FD FD` and by nobody else, and kept from one
+file to the next. Once it has what it needs it is shut in (`sandbox`), and files come to it open. A decoder that
+crashes, or asks for a machine's memory, ends this process and nothing more. It ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, BinaryIO
+
+from server import logs, taught
+from server.config import FileSettings
+from server.engine import Health, Reply
+from server.engine.messages import Answers, pack_window, unpack
+from server.errors import ClientError
+from server.files.recognize import Wish, recognise
+from server.files.result import Recording
+from server.uploads import sandbox
+from server.uploads.pipe import Broken, Pipe, Said
+from server.uploads.process import HANDED
+from stream.types import JsonDict, ModelSpec, Window
+
+NICE = 5  # whoever speaks goes first
+# Bytes of one file of a result: sound at 32,000 a second; frames as JSON at 20,000, as CSV at 9,000.
+MOST_PER_S, MOST_BESIDE = 40_000, 1 << 20
+
+log = logging.getLogger("upload")
+
+
+class _ParentsEngine:
+    """An engine that is the parent's: windows go there, answers come back."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._tickets = itertools.count()
+        self._waiting: dict[int, tuple[Window, Reply]] = {}
+        self._spec: ModelSpec | None = None
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        return self._spec
+
+    def serve(self, spec: ModelSpec) -> None:
+        """A new file: the model is `spec`."""
+        self._spec = spec
+        self._waiting.clear()
+
+    def submit(self, window: Window, reply: Reply) -> None:
+        ticket = next(self._tickets)
+        self._waiting[ticket] = window, reply
+        self._pipe.send("window", {}, pack_window(ticket, window, 0.0))
+
+    def answered(self, said: Said) -> None:
+        message = unpack(said.frames)
+        assert isinstance(message, Answers)
+        for ticket, answer, timing in message.items:
+            asked = self._waiting.pop(ticket, None)
+            if asked is not None:  # else of a file that has been given up meanwhile
+                window, reply = asked
+                reply(window, answer, timing)
+
+    def health(self) -> Health:
+        return Health(True, len(self._waiting), 0)
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+def main(fd: int, hand_fd: int) -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, a closed terminal: the parent ends this process
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(NICE)
+    end, hand = socket.socket(fileno=fd), socket.socket(fileno=hand_fd)
+    for one in (end, hand):
+        one.setblocking(True)  # a parent under eventlet has made it otherwise
+    pipe = Pipe(end)
+    settings = FileSettings.model_validate(pipe.receive().fields)
+    logs.configure(settings.log_level, settings.log_format)
+    labels = taught.load(settings)
+    engine, jobs = _ParentsEngine(pipe), queue.SimpleQueue[Said]()
+    sandbox.limit(round(MOST_PER_S * settings.files.max_audio_s) + MOST_BESIDE)
+    sandbox.enter()
+    threading.Thread(target=_listen, args=(pipe, engine, jobs), daemon=True).start()
+    sandbox.no_more_threads()
+    while True:
+        said = jobs.get().fields
+        engine.serve(ModelSpec(**dict(said["spec"], can_say=tuple(said["spec"]["can_say"]))))
+        sandbox.allow_cpu(settings.files.cpu_s)
+        with ExitStack() as stack:
+            file, *others = (stack.enter_context(one) for one in _handed(hand))
+            wish = Wish(
+                granularity=said["granularity"],
+                embed=said["embed"],
+                create=dict(zip(HANDED, others, strict=True)).__getitem__,
+                taught=labels,
+                max_s=settings.files.max_audio_s,
+            )
+            kind, fields = _recognized(file, engine, settings, wish, pipe)
+        pipe.send(kind, fields)
+
+
+def _handed(hand: socket.socket) -> Iterator[BinaryIO]:
+    """The recording, and the files of its result, as the parent opened them."""
+    _, fds, _, _ = socket.recv_fds(hand, 1, 1 + len(HANDED))
+    yield os.fdopen(fds[0], "rb")
+    for fd in fds[1:]:
+        yield os.fdopen(fd, "wb")
+
+
+def _recognized(
+    file: BinaryIO, engine: _ParentsEngine, settings: FileSettings, wish: Wish, pipe: Pipe
+) -> tuple[str, JsonDict]:
+    """The last word about a file: its kind and fields."""
+    try:
+        found = recognise(file, engine, settings, wish, lambda told: pipe.send("told", told))
+    except ClientError as refused:
+        return "failed", {"code": refused.code, "message": refused.message}
+    except MemoryError:
+        return "failed", {"code": "BAD_AUDIO", "message": "the recording takes more memory than any should"}
+    except OSError as broken:
+        why = f"the result cannot be saved: {broken.strerror or broken}"
+        return "failed", {"code": "INTERNAL", "message": why}
+    return "done", _summary(found)
+
+
+def _summary(found: Recording) -> JsonDict:
+    """What the answer says beside the fields of result.json."""
+    said: JsonDict = {
+        "verdict": found.verdict,
+        "embedding_saved": found.embedding is not None,
+        "duration_s": found.head["duration_s"],
+    }
+    return said if found.no_embedding is None else {**said, "embedding_note": found.no_embedding}
+
+
+def _listen(pipe: Pipe, engine: _ParentsEngine, jobs: queue.SimpleQueue[Said]) -> None:
+    """Hear the parent, until it is gone."""
+    try:
+        while True:
+            said: Any = pipe.receive()
+            if said.kind == "answers":
+                engine.answered(said)
+            else:
+                jobs.put(said)
+    except Broken:
+        os._exit(0)
+    except BaseException:
+        log.exception("this process cannot hear its parent any more")
+        logs.flush()
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

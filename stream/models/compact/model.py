@@ -1,0 +1,171 @@
+"""The embedded model: a small causal network on the CPU or a GPU, its weights in `weights/compact/`.
+
+Here is the doorway: windows in, frame scores out, and the loader. The network is in `network`, which
+imports torch and is therefore imported only by `load`. How the weights were made: `training/`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stream.types import IMPOSSIBLE, LABELS, Floats, FrameScores, JsonDict, ModelSpec, Window
+
+if TYPE_CHECKING:
+    import torch
+
+    from stream.models.compact.network import CompactNet
+
+FOLDER = Path(__file__).parents[3] / "weights" / "compact"
+PRECISIONS = ("auto", "float32", "bfloat16")
+HOP_FRAMES = 10
+LOOKAHEAD_FRAMES = 9  # ten frames are heard at once, and the first of them waits for the last
+
+
+class Compact:
+    """An `EmotionModel` around `CompactNet`. Keeps nothing between calls."""
+
+    def __init__(
+        self,
+        net: CompactNet,
+        device: torch.device,
+        can_say: tuple[str, ...],
+        temperature: float,
+        gain: float = 1.0,
+        precision: str = "auto",
+    ) -> None:
+        """`can_say`: the labels that had training data. `temperature` divides the logits; `gain`: FrameScores."""
+        import torch
+
+        from stream.models.compact.invariance import pack_weights
+
+        self._torch = torch
+        self._net = net.to(device).eval()
+        self._device = device
+        self._slow_size = net.config.slow_size
+        self._temperature, self._gain = temperature, gain
+        self._possible = torch.tensor([label in can_say for label in LABELS], device=device)
+        self.spec = ModelSpec(
+            name="compact",
+            device=str(device),
+            dtype=pack_weights(self._net, precision),
+            hop_frames=HOP_FRAMES,
+            lookahead_frames=LOOKAHEAD_FRAMES,
+            state_size=net.config.state_size,
+            can_say=can_say,
+            embedding_size=net.config.embedding_size,
+            mixed_frames=HOP_FRAMES,
+            hang_s=5.0,  # a full batch takes a tenth of a second
+        )
+
+    def score(self, windows: list[Window]) -> list[FrameScores]:
+        """Score windows of one common `n_frames`, or of up to HOP_FRAMES each: logits (n_frames, 9), weights
+        (n_frames,), state, embedding."""
+        if not windows:
+            return []
+        torch = self._torch
+        with torch.inference_mode():
+            arrays = (self._samples(windows), self._states(windows), [window.n_frames for window in windows])
+            samples, before, lengths = (torch.as_tensor(array, device=self._device) for array in arrays)
+            logits, weights, embedding, after = self._net.hear(samples, before, lengths)
+            logits = torch.where(self._possible, logits / self._temperature, IMPOSSIBLE)
+            scored = [array.cpu().numpy() for array in (logits, weights, after, embedding)]
+        # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
+        return [
+            FrameScores(
+                logits[: window.n_frames],
+                weights[: window.n_frames],
+                state.copy(),
+                embedding.copy() if window.embed else None,
+                self._gain,
+            )
+            for window, logits, weights, state, embedding in zip(windows, *scored, strict=True)
+        ]
+
+    def _samples(self, windows: list[Window]) -> Floats:
+        """One row per window (B, N), silence behind the shorter ones."""
+        samples = np.zeros((len(windows), max(len(window.samples) for window in windows)), np.float32)
+        for row, window in zip(samples, windows, strict=True):
+            row[: len(window.samples)] = window.samples
+        return samples
+
+    def _states(self, windows: list[Window]) -> Floats:
+        """One row per window (B, state_size): zeros where nothing was heard, no caches where a span starts."""
+        states = np.zeros((len(windows), self.spec.state_size), np.float32)
+        for row, window in zip(states, windows, strict=True):
+            if window.state is not None:
+                kept = self._slow_size if window.starts_span else self.spec.state_size
+                row[:kept] = window.state[:kept]
+        return states
+
+
+def load(device: str = "auto", folder: Path = FOLDER, precision: str = "auto") -> Compact:
+    """The model with the weights in `folder`, on `device` (`auto`, `cpu`, `cuda` or `cuda:N`).
+
+    `precision` of its products on a CPU: `float32`, `bfloat16`, or `auto`: bfloat16 where that is faster. Raises
+    ValueError for a device or precision that is not there, FileNotFoundError without weights.
+    """
+    chosen = _device(device)
+    if precision not in PRECISIONS or (precision == "bfloat16" and chosen.type != "cpu"):
+        raise ValueError(
+            f"compact does not compute in {precision} on {chosen.type}; set model.precision to auto"
+        )
+    net, card = read_weights(folder)
+    return Compact(net, chosen, tuple(card["can_say"]), card["temperature"], card.get("gain", 1.0), precision)
+
+
+def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
+    """The network alone, and its `config.json`: sizes, labels, temperature, gain."""
+    import torch
+
+    from stream.models.compact.network import CompactNet, NetConfig
+
+    card: JsonDict = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    net = CompactNet(NetConfig.of(card["net"]))
+    with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
+        values = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
+    of_features = {name: f"features.{name}" for name, _ in net.features.named_buffers()}
+    net.load_state_dict({of_features.get(name, name): value for name, value in values.items()})
+    return net, card
+
+
+def save(
+    net: CompactNet, can_say: tuple[str, ...], temperature: float, gain: float, folder: Path = FOLDER
+) -> None:
+    """Write what `load` reads: `weights.npz` (plain arrays, no pickle; parameters in half precision, which moves
+    no score by more than rounding) and `config.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {
+        name.removeprefix("features."): value.cpu().numpy() for name, value in net.state_dict().items()
+    }
+    arrays |= {
+        name: value.detach().cpu().numpy().astype(np.float16) for name, value in net.named_parameters()
+    }
+    np.savez_compressed(folder / "weights.npz", **arrays)
+    card = {
+        "net": net.config.to_dict(),
+        "can_say": list(can_say),
+        "temperature": round(temperature, 4),
+        "gain": round(gain, 4),
+    }
+    (folder / "config.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as unknown:
+        raise ValueError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N") from unknown
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N")
+    present = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= present:
+        raise ValueError(f"device {name!r} is not there: this machine offers {present} of its kind")
+    return device

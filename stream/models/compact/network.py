@@ -1,0 +1,281 @@
+"""The network of the `compact` model: samples to features, features to logits, all of it causal.
+
+Three parts. *Features* (`features`): log-mels and periodicity of every frame. *The ear* (`encoder`):
+the beginning of a speech recogniser's encoder, which has heard hundreds of thousands of hours of other people,
+taught to listen as speech comes in. *The heads*: a few small perceptrons that read running means and deviations of
+what the ear says, and how far these lie from what the session is used to. docs/decisions/0005 says what else was
+tried.
+
+One `forward(features, state)` serves training and inference, whole files and windows of any length, so that their
+scores agree by construction. Nothing here knows of sessions, files or label names; `compact` (the adapter) and
+`training` call it. Layout is (batch, time, channels) throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stream.models.compact.encoder import CHUNK, GROUP, Ear, EarConfig
+from stream.models.compact.features import Features
+from stream.models.packed import PackedLinear
+from stream.types import HOP, N_LABELS, SAMPLE_RATE
+
+A_SECOND = SAMPLE_RATE // (HOP * GROUP)  # steps of the heads
+QUIET = -12.0  # nats: anything 52 dB below the running level counts as silence, whatever made it
+LEVEL_BANDS = slice(5, 46)  # mels of 300 to 3,400 Hz: a telephone does not change what is measured there
+LEVEL_RATIO = 1.1065  # of speech: its mean mel power by that of LEVEL_BANDS
+OUTLYING = 5.0  # deviations: what lies beyond says no more, and its square would cost digits
+SETTLED = 16.0  # steps after which a span's statistics count in full
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """Sizes of the network. The state's size follows from them."""
+
+    n_lags: int = 40  # lags of the autocorrelation (`features`)
+    ear: EarConfig = field(default_factory=EarConfig)
+    n_heads: int = 4
+    hidden: tuple[int, int] = (192, 128)  # of each head
+    level_frames: float = 1000.0  # time constant of the running level: 10 s
+    recent_steps: float = 40.0  # of the statistics of the span: 4 s
+    session_steps: float = 600.0  # of those of the session: a minute of speech
+    prior_steps: float = 40.0  # weight of the average voice in what a session is used to
+    dropout: float = 0.4  # in the heads, while training
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> NetConfig:
+        ear = values["ear"]
+        ear = EarConfig(**{**ear, "fading": tuple(ear["fading"])})
+        return cls(**{**values, "hidden": tuple(values["hidden"]), "ear": ear})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def n_mels(self) -> int:
+        return self.ear.n_mels
+
+    @property
+    def n_raw(self) -> int:
+        """Values per frame out of `features`."""
+        return self.n_mels + self.n_lags
+
+    @property
+    def n_heard(self) -> int:
+        """Values per step out of `listen`: the ear's, voicing, pitch, loudness."""
+        return self.ear.width + 3
+
+    @property
+    def n_stats(self) -> int:
+        """Values per step into the heads: means, deviations, distance from the session; for how long."""
+        return 3 * self.n_heard + 1
+
+    @property
+    def n_sums(self) -> int:
+        """A running sum of what was heard, of its square, and the count."""
+        return 2 * self.n_heard + 1
+
+    @property
+    def slow_size(self) -> int:
+        """State that outlives a span: the sums of power and frames, and those of the session."""
+        return 2 + self.n_sums
+
+    @property
+    def cache_sizes(self) -> tuple[int, ...]:
+        """State of one span: the ear's, and the span's sums."""
+        return (sum(self.ear.cache_sizes), self.n_sums)
+
+    @property
+    def embedding_size(self) -> int:
+        """Means and deviations of what was heard."""
+        return 2 * self.n_heard
+
+    @property
+    def state_size(self) -> int:
+        return self.slow_size + sum(self.cache_sizes)
+
+
+class Heads(nn.Module):
+    """`n_heads` perceptrons side by side; their mean is the answer."""
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        n, (wide, narrow) = config.n_heads, config.hidden
+        self.n_heads, self.dropout = n, config.dropout
+        self.first = PackedLinear(config.n_stats, n * wide)
+        self.second = nn.Parameter(torch.randn(n, wide, narrow) / math.sqrt(wide))
+        self.second_bias = nn.Parameter(torch.zeros(n, 1, narrow))
+        self.third = nn.Parameter(torch.randn(n, narrow, N_LABELS + 1) / math.sqrt(narrow))
+        self.third_bias = nn.Parameter(torch.zeros(n, 1, N_LABELS + 1))
+
+    def forward(self, stats: Tensor) -> Tensor:
+        """stats (B, steps, n_stats) -> (B, steps, N_LABELS + 1): logits, and the attention's."""
+        return self.each(stats).mean(0)
+
+    def each(self, stats: Tensor) -> Tensor:
+        """What every head says by itself: (n_heads, B, steps, N_LABELS + 1)."""
+        share, training = self.dropout, self.training
+        rows = F.silu(self.first(stats).to(stats.dtype))
+        rows = rows.view(-1, self.n_heads, self.second.shape[1]).transpose(0, 1)
+        rows = F.dropout(rows, share, training)
+        rows = F.silu(torch.baddbmm(self.second_bias, rows, self.second))
+        rows = torch.baddbmm(self.third_bias, F.dropout(rows, share, training), self.third)
+        return rows.view(self.n_heads, stats.shape[0], -1, N_LABELS + 1)
+
+
+class CompactNet(nn.Module):
+    """Features, the ear, the heads."""
+
+    of_chunk: Tensor
+    heard_mean: Tensor
+    heard_scale: Tensor
+    stats_mean: Tensor
+    stats_scale: Tensor
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.register_buffer("heard_mean", torch.zeros(c.n_heard))
+        self.register_buffer("heard_scale", torch.ones(c.n_heard))
+        self.register_buffer("stats_mean", torch.zeros(c.n_stats))
+        self.register_buffer("stats_scale", torch.ones(c.n_stats))
+        self.register_buffer("of_chunk", torch.full((1, CHUNK), 1 / CHUNK), persistent=False)
+        self.features = Features(c.n_mels, c.n_lags)
+        self.ear = Ear(c.ear)
+        self.heads = Heads(c)
+
+    def initial_state(self, batch: int) -> Tensor:
+        """The state of a session that has heard nothing: zeros, (batch, state_size)."""
+        return torch.zeros(batch, self.config.state_size, device=self.heard_mean.device)
+
+    def listen(self, raw: Tensor, level: Tensor, ear: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """What is heard at every step: raw (B, T, n_raw), T a multiple of GROUP, level (B, 2) and the ear's cache
+        -> (B, T / GROUP, n_heard), the level's sums at every frame (B, T, 2), the ear's new cache in pieces.
+
+        Everything is relative to the running level: no absolute one goes in, that of a corpus names the corpus.
+        """
+        c = self.config
+        mels, lags = raw[..., : c.n_mels], raw[..., c.n_mels :]
+        power, sums, usual = self.level(mels, level)
+        spoken, after = self.ear(mels, usual, ear, self.of_chunk)
+        voicing = lags.amax(-1, keepdim=True)
+        # Not `@`: with a vector that is rounded otherwise for other numbers of rows, on some processors.
+        pitch = (torch.softmax(20.0 * lags, -1) * self.features.lag_pitch).sum(-1, keepdim=True)
+        loudness = (power.log() - usual).clamp(min=QUIET)
+        prosody = torch.cat([voicing, pitch, loudness], -1).view(len(raw), -1, GROUP, 3).mean(2)
+        heard = torch.cat([spoken[:, :, 0], prosody], -1)
+        return (heard - self.heard_mean) * self.heard_scale, sums, after
+
+    def level(self, mels: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The power of every frame (B, T, 1), its running sums after `before` (B, 2), and the logarithm of their
+        mean: the usual level so far."""
+        power = mels[..., LEVEL_BANDS].exp().mean(-1, keepdim=True) * LEVEL_RATIO
+        counted = torch.cat([power, torch.ones_like(power)], -1)
+        sums = running(counted, before, self.config.level_frames, GROUP)
+        return power, sums, (sums[..., :1] / sums[..., 1:]).log()
+
+    def statistics(self, heard: Tensor, span: Tensor, session: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """heard (B, steps, n_heard) after the sums of span and session (B, n_sums) -> (B, steps, n_stats), and
+        both sums after the last step."""
+        c = self.config
+        each = moments(heard).double()  # of numbers that hardly change, single precision loses the variance
+        recent, lasting = running(each, span, c.recent_steps), running(each, session, c.session_steps)
+        return self.summary(recent, lasting).float(), recent[:, -1].float(), lasting[:, -1].float()
+
+    def summary(self, recent: Tensor, lasting: Tensor) -> Tensor:
+        """The running sums of span and session (..., n_sums) -> (..., n_stats)."""
+        c, n = self.config, self.config.n_heard
+        mean = recent[..., :n] / recent[..., -1:]
+        variance = recent[..., n : 2 * n] / recent[..., -1:] - mean.square()
+        weight = c.prior_steps + lasting[..., -1:]
+        usual = lasting[..., :n] / weight
+        spread = (c.prior_steps + lasting[..., n : 2 * n]) / weight - usual.square()
+        stats = [
+            mean,
+            (variance.clamp(min=1e-2).sqrt() + 0.1).log(),
+            (mean - usual) / spread.clamp(min=0.05).sqrt(),
+            (recent[..., -1:] / A_SECOND).log(),
+        ]
+        return torch.cat(stats, -1)
+
+    def forward(self, raw: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """raw (B, T, n_raw), state (B, state_size) -> logits (B, T, 9), weights (B, T) > 0, the new state."""
+        lengths = torch.full((len(raw),), raw.shape[1], device=raw.device)
+        logits, weights, _, after = self._score(raw, state, lengths)
+        return logits, weights, after
+
+    def hear(self, samples: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """samples (B, N), state, frames of each row (B,) -> logits, weights, embedding (B, embedding_size), the
+        new state. What stands behind the frames of a shorter row changes nothing."""
+        logits, weights, stats, after = self._score(self.features(samples), state, lengths)
+        shares = F.pad(weights, (0, -weights.shape[1] % GROUP)).view(weights.shape[0], -1, GROUP).sum(-1)
+        heard = stats[..., : self.config.embedding_size]
+        return logits, weights, (shares[:, None] @ heard)[:, 0] / shares.sum(1, keepdim=True), after
+
+    def _score(self, raw: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A row's last frame is repeated to fill its last group, and what those repeats give is dropped: they may
+        only come in the last window of a span."""
+        c, n_frames = self.config, raw.shape[1]
+        level, session, *caches = torch.split(state, [2, c.n_sums, *c.cache_sizes], dim=1)
+        at = torch.arange(-(-n_frames // GROUP) * GROUP, device=raw.device)
+        raw = raw.gather(1, at.minimum(lengths[:, None] - 1)[..., None].expand(-1, -1, c.n_raw))
+        heard, levels, ear = self.listen(raw, level, caches[0])
+        stats, span, session = self.statistics(heard, caches[1], session)
+        out = self.heads((stats - self.stats_mean) * self.stats_scale)
+        weights = attention(out, stats).repeat_interleave(GROUP, dim=1) * (at < lengths[:, None])
+        logits = out[..., :N_LABELS].repeat_interleave(GROUP, dim=1)
+        level = levels.gather(1, (lengths - 1)[:, None, None].expand(-1, -1, 2))[:, 0]
+        after = torch.cat([level, session, *ear, span], dim=1)
+        return logits[:, :n_frames], weights[:, :n_frames], stats, after
+
+
+def attention(out: Tensor, stats: Tensor) -> Tensor:
+    """Weights (..., steps) of what the heads said, out (..., steps, N_LABELS + 1) of stats (..., steps, n_stats).
+
+    Bounded on both sides, so that no single frame can own, or be lost to, an utterance; small at first.
+    """
+    settled = (stats[..., -1].exp() * (A_SECOND / SETTLED)).clamp(max=1)
+    return (0.02 + out[..., N_LABELS].sigmoid()) * settled
+
+
+def moments(heard: Tensor) -> Tensor:
+    """What is summed of heard (..., n_heard): itself, its square, and a count: (..., n_sums)."""
+    heard = heard.clamp(-OUTLYING, OUTLYING)
+    return torch.cat([heard, heard.square(), torch.ones_like(heard[..., :1])], -1)
+
+
+def running(x: Tensor, sums: Tensor, time_constant: float, together: int = 1) -> Tensor:
+    """Exponentially fading sums of x (B, T, K) from float32 sums (B, K): (B, T, K), the last row is the new state.
+
+    T is a multiple of `together`. Between as many rows sums are rounded to float32, as they are between windows:
+    wherever a span is cut, the answer is the same to the last bit.
+    """
+    kernel, left = fading(together, time_constant, x.dtype, x.device)
+    rows = []
+    for part in (kernel @ x.view(len(x), -1, together, x.shape[-1])).unbind(1):
+        rows.append(part + left * sums[:, None].to(x.dtype))
+        sums = rows[-1][:, -1].float()
+    return torch.cat(rows, dim=1)
+
+
+@lru_cache(maxsize=64)
+def fading(n: int, time_constant: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What each of n things in a row adds to their fading sum after each of them (n, n), and what is left by then
+    of an older sum (n, 1)."""
+    with torch.inference_mode(False):  # they serve training as well
+        ages = torch.arange(n, dtype=torch.float64)[:, None] - torch.arange(n, dtype=torch.float64)
+        kernel = torch.where(ages >= 0, torch.exp(-ages / time_constant), 0.0)
+        left = torch.exp(-(torch.arange(n, dtype=torch.float64)[:, None] + 1) / time_constant)
+        return kernel.to(device, dtype), left.to(device, dtype)
+
+
+def pool(logits: Tensor, weights: Tensor) -> Tensor:
+    """Frames (B, T, 9), weights (B, T) -> the utterance (B, 9), as `stream.types.FrameScores` means it."""
+    return (weights[..., None] * logits).sum(1) / weights.sum(1, keepdim=True)

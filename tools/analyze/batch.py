@@ -1,0 +1,301 @@
+"""`./run.sh analyze DIR --out DIR`: a folder of recordings → one table, resumable.
+
+Several recordings are under way at once; what is done is in the journal (`journal`), so that a run that
+ends early, by Ctrl-C or by the power, is gone on with by giving the same command. A recording that has changed, or
+that was done with another model or other options, is done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import shutil
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from server import taught
+from server.config import Config
+from server.engine import Engine
+from server.errors import ClientError
+from server.files import find
+from server.files.recognize import Wish
+from server.files.result import AUDIO, RESULT, into
+from stream.taught import Taught
+from stream.types import JsonDict
+from tools.analyze import table as tables
+from tools.analyze.journal import EACH, Entry, Journal, Stamp, shown
+
+ERRORS_SHOWN = 50  # the others are in errors.txt
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted."""
+
+    folder: Path
+    out: Path
+    table: str = "csv"  # or parquet
+    each: bool = False  # outputs of every recording in a folder of its own
+    embeddings: bool = False  # with embedding.npy
+    granularity: str = "utterance"  # of those outputs
+    jobs: int = 2  # recordings under way at once
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is below a folder."""
+
+    sizes: dict[str, os.stat_result]  # recordings, relative to the folder, in order
+    errors: dict[str, str]  # what cannot be opened, and why
+
+
+@dataclass
+class _Tally:
+    errors: dict[str, str]
+    done: int = 0
+    audio_s: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def pace(self) -> str:
+        took = max(time.monotonic() - self.began, 1e-3)
+        return f"{self.done / took:.1f} files/s, {self.audio_s / took:.0f}x real time"
+
+
+class _Stopped(Exception):
+    """Ctrl-C: a recording under way is given up."""
+
+
+def main(order: Order, engine: Engine, config: Config, labels: Taught | None, errors: Console) -> int:
+    """The exit status: 0, 1 when a recording could not be read, 2 when nothing could start, 130 after Ctrl-C."""
+
+    def tell(text: str) -> None:
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        tables.check(order.table)
+        order.out.mkdir(parents=True, exist_ok=True)
+        found = look(order.folder, order.out)
+        if not found.sizes and not found.errors:
+            tell("No recordings there. Read are: " + " ".join(sorted(find.SUFFIXES)))
+            return 2
+        with Journal(order.out) as journal:
+            return _run(order, found, journal, engine, config, labels, errors)
+    except (OSError, tables.NoParquet) as wrong:
+        tell(str(wrong))
+        return 2
+
+
+def look(top: Path, out: Path) -> Found:
+    """Recordings below `top`, without those of `out` and of other results. Links to folders are not followed."""
+    found, errors = dict[str, os.stat_result](), dict[str, str]()
+
+    def unreadable(wrong: OSError) -> None:
+        errors[os.path.relpath(wrong.filename, top)] = wrong.strerror or str(wrong)
+
+    own = out.resolve()
+    for at, folders, names in os.walk(top, onerror=unreadable):
+        here = Path(at)
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and (here / n).resolve() != own)
+        for name in sorted(names):
+            # `._x.wav` is what macOS leaves beside x.wav on other systems' disks: no audio.
+            if Path(name).suffix.lower() not in find.SUFFIXES or name.startswith("._"):
+                continue
+            if name == AUDIO and RESULT in names:
+                continue
+            file = os.path.relpath(here / name, top)
+            try:
+                held = (here / name).stat()
+            except OSError as wrong:
+                errors[file] = wrong.strerror or str(wrong)
+                continue
+            if stat.S_ISREG(held.st_mode):
+                found[file] = held
+            else:
+                errors[file] = "not a file"
+    return Found(found, errors)
+
+
+def _run(
+    order: Order,
+    found: Found,
+    journal: Journal,
+    engine: Engine,
+    config: Config,
+    labels: Taught | None,
+    errors: Console,
+) -> int:
+    for left in order.out.glob(
+        ".draft.*"
+    ):  # of a run that was killed: the journal is ours, so nobody writes there
+        shutil.rmtree(left, ignore_errors=True)
+    made = _made(order, engine, config, labels)
+    stamps = {name: Stamp(held.st_size, held.st_mtime_ns, made) for name, held in found.sizes.items()}
+    waiting = [name for name, stamp in stamps.items() if not _is_done(name, stamp, journal, order)]
+    tally = _Tally(dict(found.errors))
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    columns += [TimeRemainingColumn(), TextColumn("{task.fields[pace]}")]
+    interrupted = False
+    with Progress(*columns, console=errors) as progress:
+        spec = engine.spec
+        assert spec is not None
+        skipped = len(stamps) - len(waiting)
+        task = progress.add_task(f"scoring with {spec.name}", total=len(stamps), completed=skipped, pace="")
+        crew = _Crew(order, waiting, engine, config, labels)
+        try:
+            for name, outcome in crew.outcomes():
+                if isinstance(outcome, str):
+                    tally.errors[name] = outcome
+                else:
+                    journal.add(Entry(name, stamps[name], outcome))
+                    tally.audio_s += outcome["duration_s"]
+                tally.done += 1
+                progress.update(task, advance=1, pace=tally.pace)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            crew.stop()
+    complete = [name for name, stamp in stamps.items() if journal.holds(name, stamp)]
+    table = tables.write(journal.entries(complete), order.out, order.table)
+    _report(order, tally, len(complete), skipped, table, interrupted, errors)
+    return INTERRUPTED if interrupted else 1 if tally.errors else 0
+
+
+def _made(order: Order, engine: Engine, config: Config, labels: Taught | None) -> str:
+    """A fingerprint of what shapes a result: the model's weights, as the probe shows them, settings, options."""
+    spec = engine.spec
+    assert spec is not None
+    weights = taught.ask(engine, 60)
+    judge = [] if labels is None else [labels.name, labels.weights.tobytes().hex()]
+    says = [
+        *(spec.name, spec.dtype, [] if weights is None else weights.round(2).tolist()),
+        *(config.speech.model_dump(), config.stream.model_dump(), judge),
+        *([order.granularity, order.embeddings] if order.each else []),
+    ]
+    return hashlib.sha256(json.dumps(says).encode()).hexdigest()[:16]
+
+
+def _is_done(name: str, stamp: Stamp, journal: Journal, order: Order) -> bool:
+    kept = not order.each or (order.out / EACH / name / RESULT).is_file()
+    return kept and journal.holds(name, stamp)
+
+
+class _Crew:
+    """Threads that recognise recordings, each the next that waits."""
+
+    def __init__(
+        self, order: Order, names: list[str], engine: Engine, config: Config, labels: Taught | None
+    ) -> None:
+        self._order, self._engine, self._config = order, engine, config
+        self._wish = Wish(order.granularity, order.embeddings, taught=labels)
+        self._left = len(names)
+        self._next = iter(names)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._told: queue.SimpleQueue[tuple[str, JsonDict | str | BaseException]] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, daemon=True) for _ in range(min(order.jobs, len(names)))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def outcomes(self) -> Iterator[tuple[str, JsonDict | str]]:
+        """A result, or why there is none, of each; as they come."""
+        while self._left:
+            name, outcome = self._told.get()
+            if isinstance(outcome, BaseException):
+                raise outcome
+            self._left -= 1
+            yield name, outcome
+
+    def stop(self) -> None:
+        """Returns when nothing is under way any more."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            with self._lock:
+                name = next(self._next, None)
+            if name is None:
+                return
+            try:
+                self._told.put((name, self._one(name)))
+            except _Stopped:
+                return
+            except ClientError as refused:
+                self._told.put((name, refused.message))
+            except BaseException as wrong:  # a full disk, or a fault of ours: the run ends and says so
+                self._told.put((name, wrong))
+                return
+
+    def _one(self, name: str) -> JsonDict:
+        path, home = self._order.folder / name, self._order.out / EACH / name
+        if not self._order.each:
+            found = find.analyze(path, self._engine, self._config, self._wish, self._look_up)
+        else:
+            home.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(dir=self._order.out, prefix=".draft."))
+            try:
+                wish = replace(self._wish, create=into(draft))
+                found = find.analyze(path, self._engine, self._config, wish, self._look_up)
+                draft.chmod(0o755)
+                if home.exists():
+                    shutil.rmtree(home)
+                draft.rename(home)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        recorded = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        few = {k: v for k, v in found.head.items() if k != "granularity"}
+        judged = {} if found.taught is None else {"taught": found.taught}
+        said = {**found.verdict, "granularity": "utterance", **few, "recorded_utc": recorded}
+        return {**said, **judged, "utterances": found.utterances}
+
+    def _look_up(self, said: JsonDict) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+
+def _report(
+    order: Order, tally: _Tally, n: int, skipped: int, table: Path, interrupted: bool, errors: Console
+) -> None:
+    def tell(text: str) -> None:
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    listed = [f"{shown(name)}: {why}" for name, why in sorted(tally.errors.items())]
+    beside = order.out / "errors.txt"
+    beside.write_text("".join(f"{line}\n" for line in listed), encoding="utf-8", errors="backslashreplace")
+    if not listed:
+        beside.unlink()
+    before = f", {skipped} of them done before" if skipped else ""
+    print(f"{n} recordings{before}; {tally.pace}. Written: {table}")
+    if order.each:
+        print(f"Outputs of each: {order.out / EACH}")
+    if listed:
+        tell(f"{len(listed)} could not be read:")
+        for line in listed[:ERRORS_SHOWN]:
+            tell(f"  {line}")
+        if len(listed) > ERRORS_SHOWN:
+            tell(f"  … and {len(listed) - ERRORS_SHOWN} more, in {beside}")
+    if interrupted:
+        tell("Interrupted. The same command goes on where this one stopped.")

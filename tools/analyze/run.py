@@ -1,0 +1,88 @@
+"""`./run.sh analyze`: files and folders → one result per line; with --out, a table (`batch`)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from server import taught, wire
+from server.config import Config, ConfigError
+from server.engine.inprocess import InProcessEngine
+from server.errors import ClientError
+from server.files import find
+from server.files.recognize import Wish
+from server.local_engine import local_engine
+from stream.types import JsonDict
+from tools.analyze import batch
+from tools.analyze.batch import Order
+
+
+def main(
+    paths: list[Path], granularity: str, config: Config, as_json: bool, order: Order | None = None
+) -> int:
+    """Print a result per file; the exit status: 0, 1 when a file could not be read, 2 when nothing could start.
+
+    With an `order`, that is carried out instead.
+    """
+    errors = Console(stderr=True)
+    try:
+        recordings = find.find(paths) if order is None else []
+        labels = taught.load(config)
+        engine = local_engine(config)
+        if labels:
+            taught.check(labels, engine, 60)
+    except (ConfigError, ValueError, OSError, ImportError) as wrong:
+        errors.print(str(wrong), markup=False, highlight=False, soft_wrap=True)
+        return 2
+    if order is not None:
+        return batch.main(order, engine, config, labels, errors)
+    if not recordings:
+        errors.print("No recordings there. Read are: " + " ".join(sorted(find.SUFFIXES)), highlight=False)
+        return 2
+    spec = engine.spec
+    assert spec is not None
+    failed = 0
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
+    columns += [TimeElapsedColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=errors, redirect_stdout=False) as progress:
+        task = progress.add_task(f"scoring with {spec.name}", total=len(recordings))
+        for path in recordings:
+            result = _one(path, Wish(granularity, taught=labels), engine, config)
+            failed += "error" in result
+            line = _line(result, granularity, as_json)
+            if sys.stdout.isatty():  # above the bar, which shares the terminal
+                errors.print(line, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(line, flush=True)
+            progress.advance(task)
+    return 1 if failed else 0
+
+
+def _one(path: Path, wish: Wish, engine: InProcessEngine, config: Config) -> JsonDict:
+    try:
+        return {"file": str(path), **find.analyze(path, engine, config, wish).result()}
+    except ClientError as refused:
+        return {"file": str(path), "error": {"code": refused.code, "message": f"{path}: {refused.message}"}}
+
+
+def _line(result: JsonDict, granularity: str, as_json: bool) -> str:
+    if as_json or granularity == "frame":
+        return wire.Json.dumps(result)
+    if "error" in result:
+        return f"{'—':10}       {result['error']['message']}"
+    n = len(result["utterances"])
+    return (
+        f"{result['emotion']:10} {result['confidence']:4.0%}  {result['file']}"
+        f"  ({result['duration_s']:.1f} s, {n} utterance{'' if n == 1 else 's'})"
+    )
