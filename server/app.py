@@ -190,7 +190,7 @@ def _run(
             try:
                 config.stream_config(engine.spec)
                 if labels:
-                    taught.check(labels, engine, config.engine.hang_s or engine.spec.hang_s)
+                    taught.check(labels, engine, config.engine.hang_s or engine.spec.heartbeat_timeout_s)
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True

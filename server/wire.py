@@ -28,9 +28,9 @@ from stream.types import (
     StreamEvent,
     UtteranceScored,
 )
-
-FRAME_MS, STEP_MS = 25, 10
-DIGITS = 6  # of a probability on the wire
+from stream.types import DIGITS as DIGITS
+from stream.types import FRAME_MS as FRAME_MS
+from stream.types import STEP_MS as STEP_MS
 
 _START: dict[str, type | tuple[type, ...]] = {
     "session_id": str,

@@ -11,7 +11,7 @@ from server.alerting.webhooks import RESULTS, Receiver
 from server.config.alerts import Alerts, Level, Rule
 from server.metrics import Metrics
 from server.observers import SessionInfo
-from stream.rules import Alert, Judge
+from stream.rules import Alert, RuleEngine
 from stream.types import LABELS, LABELS_ZH, FramesScored, JsonDict, StreamEvent, UtteranceScored
 
 log = logging.getLogger("alerts")
@@ -34,7 +34,7 @@ class Watch:
     def __init__(self, session_id: str, rules: Sequence[Rule], channels: Sequence[str | None]) -> None:
         self._session_id = session_id
         self._rules = {rule.name: rule for rule in rules}
-        self._judge = Judge([rule.compiled() for rule in rules], channels)
+        self._judge = RuleEngine([rule.compiled() for rule in rules], channels)
 
     def told(self, channel: str | None, event: StreamEvent) -> list[JsonDict]:
         """The alerts that an event raises or clears."""
@@ -44,9 +44,9 @@ class Watch:
             return self._worded(self._judge.utterance(channel, event))
         return []
 
-    def passed(self, channel: str | None, told_to: int) -> list[JsonDict]:
-        """Those that time does: nothing more will be told of frames before `told_to`."""
-        return self._worded(self._judge.advance(channel, told_to))
+    def passed(self, channel: str | None, watermark_frame: int) -> list[JsonDict]:
+        """Those that time does: nothing more will be told of frames before `watermark_frame`."""
+        return self._worded(self._judge.advance(channel, watermark_frame))
 
     def _worded(self, alerts: list[Alert]) -> list[JsonDict]:
         return [alert_event(self._session_id, self._rules[alert.rule], alert) for alert in alerts]

@@ -47,7 +47,7 @@ class EngineSettings:
     deadline_s: float = 8.0  # a live window without an answer by then gets one that says so
     background_deadline_s: float = 120.0  # a background window does when none at all was scored for so long
     # A child that says nothing for this long is killed and replaced; None: what the model says of itself.
-    hang_s: float | None = None
+    heartbeat_timeout_s: float | None = None
     spare: bool = False  # a second child that has loaded takes over then, at once
 
 

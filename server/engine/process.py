@@ -110,7 +110,9 @@ class ProcessEngine:
 
     @property
     def _hang_s(self) -> float:
-        return self._settings.hang_s or (self._spec.hang_s if self._spec else LOAD_S)
+        return self._settings.heartbeat_timeout_s or (
+            self._spec.heartbeat_timeout_s if self._spec else LOAD_S
+        )
 
     def close(self) -> None:
         self._closing = True

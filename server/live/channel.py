@@ -13,7 +13,7 @@ import numpy.typing as npt
 from server import wire
 from server.metrics import Metrics
 from stream.session import StreamConfig, StreamSession
-from stream.types import HOP, LABELS, SAMPLE_RATE, Answer, Floats, JsonDict, Turn, Window
+from stream.types import HOP, LABELS, SAMPLE_RATE, Answer, Floats, JsonDict, Step, Window
 
 SAME_MOMENT_S = 0.001  # chunks closer than this count as one arrival
 
@@ -29,7 +29,7 @@ class Track:
         self._arrivals: deque[tuple[int, float]] = deque()  # (samples received by then, when)
         self._counted = [0.0, 0.0, 0.0]  # seconds of audio, speech, silence that the metrics have
 
-    def take(self, samples: Floats, now: float) -> Turn:
+    def take(self, samples: Floats, now: float) -> Step:
         """Samples that have come at `now`, at least one."""
         end = self._session.received + len(samples)
         if self._arrivals and now - self._arrivals[-1][1] < SAME_MOMENT_S:
@@ -41,13 +41,13 @@ class Track:
             self._arrivals.popleft()
         return self._session.push(samples)
 
-    def absorb(self, window: Window, answer: Answer) -> Turn:
+    def absorb(self, window: Window, answer: Answer) -> Step:
         return self._session.absorb(window, answer)
 
-    def flush(self) -> Turn:
+    def flush(self) -> Step:
         return self._session.flush()
 
-    def give_up(self, code: str) -> Turn:
+    def give_up(self, code: str) -> Step:
         return self._session.give_up(code)
 
     @property
@@ -55,9 +55,9 @@ class Track:
         return self._session.settled
 
     @property
-    def told_to(self) -> int:
+    def watermark_frame(self) -> int:
         """Frames before this one will not be spoken of again."""
-        return self._session.told_to
+        return self._session.watermark_frame
 
     def arrival_of(self, end_sample: int) -> float:
         """When the chunk came that brought the sample before `end_sample`. Windows ask in order."""

@@ -40,8 +40,8 @@ from stream.types import (
     FramesScored,
     JsonDict,
     Lost,
+    Step,
     StreamEvent,
-    Turn,
     UtteranceScored,
     Window,
 )
@@ -241,13 +241,13 @@ class LiveSession:
             track.count(self._around.metrics)
 
     def _run(
-        self, track: Track, turn: Turn, window: Window | None = None, timing: Timing | None = None
+        self, track: Track, turn: Step, window: Window | None = None, timing: Timing | None = None
     ) -> None:
         """Tell a turn's events and have its window scored; `window` and `timing` are those of the answer."""
         while True:
             for event in turn.events:
                 self._tell(track, event, window, timing)
-            for alert in self._watch.passed(track.channel, track.told_to):
+            for alert in self._watch.passed(track.channel, track.watermark_frame):
                 self._emit("alert", alert)
             if turn.window is None:
                 return

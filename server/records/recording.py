@@ -32,8 +32,8 @@ from server.observers import SessionInfo
 from server.paths import ROOT
 from server.records import session_record as files
 from server.storage import OutputStore, id_of
-from stream.tally import GRID, Tally, pieces
 from stream.types import LABELS, N_LABELS, Floats, JsonDict
+from stream.windowed_sums import GRID, WindowedSums, split_on_grid
 
 log = logging.getLogger("recording")
 
@@ -197,7 +197,7 @@ class _Book:
         self._folder = Path()
         self._journal: IO[bytes] | None = None
         self._lines: list[bytes] = []
-        self._tallies: dict[str | None, Tally] = {}
+        self._tallies: dict[str | None, WindowedSums] = {}
         self._touched_s = 0.0
 
     def open(self, store: OutputStore) -> None:
@@ -212,8 +212,8 @@ class _Book:
     def note(self, event: str, payload: JsonDict) -> None:
         if event == "emotion_result":
             channel = payload.get("channel")
-            tally = self._tallies.setdefault(channel, Tally(GRID))
-            for at, part in pieces(payload["start_ms"] // wire.STEP_MS, payload["frame_scores"]):
+            tally = self._tallies.setdefault(channel, WindowedSums(GRID))
+            for at, part in split_on_grid(payload["start_ms"] // wire.STEP_MS, payload["frame_scores"]):
                 self._close_half_seconds(channel, tally, at)
                 tally.add(part)
         else:
@@ -254,14 +254,14 @@ class _Book:
         with suppress(OSError, _GivenUp), self._stack:
             raise _GivenUp  # the folder goes with it
 
-    def _close_half_seconds(self, channel: str | None, tally: Tally, to: int) -> None:
+    def _close_half_seconds(self, channel: str | None, tally: WindowedSums, to: int) -> None:
         while tally.at + GRID <= to:
             tally.tick()
             if tally.newest:
                 self._lines.append(files.line("timeline", _row(channel, tally)))
 
 
-def _row(channel: str | None, tally: Tally) -> JsonDict:
+def _row(channel: str | None, tally: WindowedSums) -> JsonDict:
     """A half second in the record: mean scores, and how many frames had which likeliest label."""
     sums = tally.last(GRID)
     counts = sums[N_LABELS:].round().astype(int).tolist()

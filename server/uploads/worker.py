@@ -95,7 +95,9 @@ def main(fd: int, hand_fd: int) -> None:
     sandbox.no_more_threads()
     while True:
         said = jobs.get().fields
-        engine.serve(ModelSpec(**dict(said["spec"], can_say=tuple(said["spec"]["can_say"]))))
+        engine.serve(
+            ModelSpec(**dict(said["spec"], supported_labels=tuple(said["spec"]["supported_labels"])))
+        )
         sandbox.allow_cpu(settings.files.cpu_s)
         with ExitStack() as stack:
             file, *others = (stack.enter_context(one) for one in _handed(hand))

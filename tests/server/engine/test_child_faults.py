@@ -172,7 +172,7 @@ def test_killing_a_child_twice_from_outside_costs_one_window_at_most() -> None:
 
 @pytest.mark.slow
 def test_a_child_that_hangs_is_replaced_and_what_it_held_is_scored() -> None:
-    engine, desk = started(hang_s=1.3), Desk()
+    engine, desk = started(heartbeat_timeout_s=1.3), Desk()
     hung = stop_child(engine)
     for i in range(10):
         engine.submit(window(i), desk.reply)
@@ -185,7 +185,7 @@ def test_a_child_that_hangs_is_replaced_and_what_it_held_is_scored() -> None:
 
 @pytest.mark.slow
 def test_a_child_that_has_nothing_to_do_is_not_taken_for_hung() -> None:
-    engine = started(hang_s=1.3)
+    engine = started(heartbeat_timeout_s=1.3)
     time.sleep(1.8)
     assert engine.health().up and engine.health().restarts == 0
     engine.close()

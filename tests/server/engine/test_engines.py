@@ -124,7 +124,7 @@ def test_a_full_engine_is_busy_and_what_it_accepted_is_answered() -> None:
 
 
 def test_a_window_past_its_deadline_is_answered_so_once_and_its_late_answer_is_ignored() -> None:
-    child, desk = started(deadline_s=0.4, hang_s=60), Desk()
+    child, desk = started(deadline_s=0.4, heartbeat_timeout_s=60), Desk()
     pid = stop_child(child)
     began = time.monotonic()
     for i in range(20):
@@ -270,7 +270,7 @@ def test_closing_in_process_scores_what_is_held() -> None:
 
 
 def test_closing_answers_what_a_child_holds_even_when_it_hangs() -> None:
-    child, desk = started(hang_s=60, deadline_s=60), Desk()
+    child, desk = started(heartbeat_timeout_s=60, deadline_s=60), Desk()
     stop_child(child)
     for i in range(10):
         child.submit(window(i), desk.reply)
