@@ -23,10 +23,10 @@ from server.errors import ClientError
 from server.files import decode
 from server.files.result import AUDIO, Create, Recording
 from stream.codec import Resampler
+from stream.custom_labels import CustomLabels
 from stream.full_recording import Segmenter
 from stream.pcm import to_pcm16
 from stream.session import StreamConfig, StreamSession
-from stream.taught import Taught
 from stream.types import (
     HOP,
     SAMPLE_RATE,
@@ -63,7 +63,7 @@ class Wish:
     granularity: str = "utterance"  # or frame
     embed: bool = False
     create: Create | None = None  # how to write the result's files
-    taught: Taught | None = None
+    taught: CustomLabels | None = None
     max_s: float = float("inf")  # a longer recording is refused
 
 
@@ -116,7 +116,7 @@ def listening(config: Config | FileSettings, spec: ModelSpec, embed: bool) -> St
     return replace(live, hop=hop, max_hop=hop, ring=max(live.ring, held), embed=embed, background=True)
 
 
-def judged(labels: Taught | None, embedding: Floats | None) -> JsonDict | None:
+def judged(labels: CustomLabels | None, embedding: Floats | None) -> JsonDict | None:
     """What the taught labels say; None where there are none, or nobody spoke."""
     return None if labels is None or embedding is None else labels.judge(embedding)
 
@@ -124,7 +124,9 @@ def judged(labels: Taught | None, embedding: Floats | None) -> JsonDict | None:
 class _Work:
     """A session on its way through a file, and the time that each step took."""
 
-    def __init__(self, engine: Engine, config: StreamConfig, found: Recording, taught: Taught | None) -> None:
+    def __init__(
+        self, engine: Engine, config: StreamConfig, found: Recording, taught: CustomLabels | None
+    ) -> None:
         self._engine, self._found, self._taught = engine, found, taught
         self._session = StreamSession(f"file-{uuid.uuid4().hex}", config)
         self._segmenter = Segmenter(found.spec, config.embed) if found.spec.recording_frames else None

@@ -17,7 +17,7 @@ from server.live.policy import hearing
 from server.live.session import LiveSession, Surroundings
 from server.metrics import Metrics
 from server.observers import AudioListener, Listener
-from stream.taught import Taught
+from stream.custom_labels import CustomLabels
 from stream.types import JsonDict, ModelSpec
 
 log = logging.getLogger("sessions")
@@ -33,7 +33,7 @@ class Sessions:
         metrics: Metrics,
         listeners: tuple[Listener, ...] = (),
         audio: AudioListener | None = None,
-        taught: Taught | None = None,
+        taught: CustomLabels | None = None,
     ) -> None:
         self._config, self._engine, self._metrics = config, engine, metrics
         self._listeners, self._audio, self._taught = listeners, audio, taught

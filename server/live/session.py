@@ -29,8 +29,8 @@ from server.metrics import Metrics
 from server.observers import AudioListener, Listener, SessionInfo
 from server.rate_limit import TokenBucket
 from stream.codec import BadAudio, Decoder, UnsupportedEncoding
+from stream.custom_labels import CustomLabels
 from stream.session import StreamConfig
-from stream.taught import Taught
 from stream.types import (
     HOP,
     SAMPLE_RATE,
@@ -61,7 +61,7 @@ class Surroundings:
     rules: tuple[Rule, ...]
     listeners: tuple[Listener, ...]
     audio: AudioListener | None
-    taught: Taught | None  # labels of the operator's own
+    taught: CustomLabels | None  # labels of the operator's own
     patience_s: float  # how long a flush may take: longer than any window's deadline
 
 
