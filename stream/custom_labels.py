@@ -21,8 +21,8 @@ CARD, WEIGHTS = "card.json", "weights.npz"
 FORMAT = 1
 MAX_LABELS = 100
 MAX_SIZE = 1 << 16  # numbers of an embedding
-# Fields and what they are called in the archive. There the fingerprint is `probe`, as in the format's first version:
-# every version reads the folders of every other.
+# Fields, and what they are called in the archive. There the fingerprint has been `probe` since version 0.1:
+# any version reads the folders of any other.
 _ARRAYS = {"mean": "mean", "scale": "scale", "weights": "weights", "bias": "bias", "fingerprint": "probe"}
 
 

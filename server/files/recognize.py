@@ -117,7 +117,7 @@ def listening(config: Config | FileSettings, spec: ModelSpec, embed: bool) -> St
 
 
 def judged(labels: CustomLabels | None, embedding: Floats | None) -> JsonDict | None:
-    """What the taught labels say; None where there are none, or nobody spoke."""
+    """What the custom labels say; None where there are none, or nobody spoke."""
     return None if labels is None or embedding is None else labels.judge(embedding)
 
 

@@ -215,17 +215,20 @@ class LiveSession:
     def _decode(self, message: wire.AudioMessage, now: float) -> list[Floats]:
         limits = self._around.limits
         data = message.data(limits.max_chunk_bytes)
-        seconds = self._decoder.seconds_of(data, message.sample_rate)
-        if seconds > limits.max_chunk_s:
-            raise ClientError(
-                "CHUNK_TOO_LARGE",
-                f"the chunk holds {seconds:.1f} s of audio; send at most {limits.max_chunk_s:g} s at a time",
-            )
-        if not self._bucket.take(seconds, now):
-            ahead = f"more than {limits.ahead_s:g} s ahead of real time"
-            raise ClientError("RATE_LIMITED", f"{ahead}; send this chunk again a little later", self.next_seq)
         try:
-            return self._decoder.decode_each(data, message.sample_rate)
+            chunk = self._decoder.parse(data, message.sample_rate)
+            if chunk.seconds > limits.max_chunk_s:
+                raise ClientError(
+                    "CHUNK_TOO_LARGE",
+                    f"the chunk holds {chunk.seconds:.1f} s of audio;"
+                    f" send at most {limits.max_chunk_s:g} s at a time",
+                )
+            if not self._bucket.take(chunk.seconds, now):
+                again = (
+                    f"more than {limits.ahead_s:g} s ahead of real time; send this chunk again a little later"
+                )
+                raise ClientError("RATE_LIMITED", again, self.next_seq)
+            return self._decoder.decode_each(chunk)
         except UnsupportedEncoding as wrong:
             raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
         except BadAudio as wrong:
