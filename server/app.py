@@ -106,6 +106,7 @@ def serve(config: Config) -> int:
         return 1
     engine = ProcessEngine(config.engine_settings, config.server.log_level, config.server.log_format)
     app = build(config, engine, labels)
+    engine.on_batch = app.metrics.batch
     where = config.server
     try:
         http, port, connections = hub.http_server(

@@ -8,7 +8,7 @@ Nothing here imports anything but numpy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -205,7 +205,7 @@ class CountsFallbacks(Protocol):
     """What a model may offer besides, if it can make do with less memory."""
 
     @property
-    def fallbacks(self) -> Mapping[str, int]:
+    def fallbacks(self) -> dict[str, int]:
         """How often it had to since it was loaded, by remedy: `halved` a batch, scored a window on the `cpu`."""
         ...
 

@@ -33,19 +33,19 @@ class Fatal:
 
 
 @dataclass(frozen=True)
-class Alive:
-    """Said about once a second by a process that has nothing else to say."""
+class Heartbeat:
+    """Sent about once a second by a process that has nothing else to send."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """The answers to the windows of one batch."""
+    """The answers to all windows of one batch."""
 
     items: list[tuple[int, Answer, Timing]]
     fallbacks: dict[str, int] = field(default_factory=dict)  # see Health; counted since the process began
 
 
-Message = Ready | Fatal | Alive | Answers
+Message = Ready | Fatal | Heartbeat | Answers
 
 
 def pack_window(ticket: int, window: Window, submitted_s: float) -> Frames:
@@ -89,8 +89,8 @@ def pack(message: Message) -> Frames:
         return [orjson.dumps({"kind": "ready", "spec": asdict(message.spec)})]
     if isinstance(message, Fatal):
         return [orjson.dumps({"kind": "fatal", "message": message.message})]
-    if isinstance(message, Alive):
-        return [b'{"kind":"alive"}']
+    if isinstance(message, Heartbeat):
+        return [b'{"kind":"heartbeat"}']
     heads: list[dict[str, Any]] = []
     arrays: list[Floats] = []
     for ticket, answer, timing in message.items:
@@ -117,8 +117,8 @@ def unpack(frames: Sequence[bytes]) -> Message:
         return Ready(ModelSpec(**spec))
     if head["kind"] == "fatal":
         return Fatal(head["message"])
-    if head["kind"] == "alive":
-        return Alive()
+    if head["kind"] == "heartbeat":
+        return Heartbeat()
     body, at = np.frombuffer(frames[1], np.float32), 0
     items: list[tuple[int, Answer, Timing]] = []
     for item in head["items"]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from server.engine import Timing
-from server.engine.messages import Alive, Answers, Fatal, Ready, pack, pack_window, unpack, unpack_window
+from server.engine.messages import Answers, Fatal, Heartbeat, Ready, pack, pack_window, unpack, unpack_window
 from stream.types import LABELS, N_LABELS, Failed, FrameScores, ModelSpec, RecordingWindow, Window
 
 few = settings(max_examples=60, deadline=None)
@@ -123,7 +123,7 @@ def test_why_it_cannot_load_comes_through(text: str) -> None:
 
 
 def test_a_sign_of_life_comes_through() -> None:
-    assert unpack(piped(pack(Alive()))) == Alive()
+    assert unpack(piped(pack(Heartbeat()))) == Heartbeat()
 
 
 def test_a_state_does_not_keep_its_whole_batch_in_memory() -> None:
