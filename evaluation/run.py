@@ -132,7 +132,7 @@ def _about(
         weights=fingerprint(config.model.name),
         device=spec.device,
         dtype=spec.dtype,
-        cannot_say=tuple(label for label in LABELS if label not in spec.can_say),
+        cannot_say=tuple(label for label in LABELS if label not in spec.supported_labels),
         dataset=data.path.parent.name if data.path.name == dataset.MANIFEST else data.path.name,
         split=data.split,
         limit=request.limit,

@@ -11,7 +11,7 @@ from types import FrameType
 
 from flask import Flask
 
-from server import hub, logs, taught
+from server import custom_labels, hub, logs
 from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
@@ -36,7 +36,7 @@ from server.records.routes import add_record_routes
 from server.uploads.pool import Recognisers
 from server.uploads.routes import add_recognition_routes
 from server.uploads.service import Uploads
-from stream.taught import Taught
+from stream.custom_labels import CustomLabels
 
 log = logging.getLogger("server")
 
@@ -59,7 +59,7 @@ class Application:
     metrics: Metrics
 
 
-def build(config: Config, engine: Engine, labels: Taught | None = None) -> Application:
+def build(config: Config, engine: Engine, labels: CustomLabels | None = None) -> Application:
     """Wire the parts around an engine. Nothing runs yet."""
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
@@ -103,12 +103,13 @@ def serve(config: Config) -> int:
     logs.configure(config.server.log_level, config.server.log_format, hub.os_thread)
     _allow_files(config.limits.max_connections)
     try:
-        labels = taught.load(config)
+        labels = custom_labels.load(config)
     except ConfigError as wrong:
         log.error("%s", wrong)
         return 1
     engine = ProcessEngine(config.engine_settings, config.server.log_level, config.server.log_format)
     app = build(config, engine, labels)
+    engine.on_batch = app.metrics.batch
     where = config.server
     try:
         http, port, connections = hub.http_server(
@@ -178,7 +179,7 @@ def _run(
     config: Config,
     engine: ProcessEngine,
     app: Application,
-    labels: Taught | None,
+    labels: CustomLabels | None,
     stop: threading.Event,
     port: int,
 ) -> bool:
@@ -193,7 +194,9 @@ def _run(
             try:
                 config.stream_config(engine.spec)
                 if labels:
-                    taught.check(labels, engine, config.engine.hang_s or engine.spec.hang_s)
+                    custom_labels.check(
+                        labels, engine, config.engine.hang_s or engine.spec.heartbeat_timeout_s
+                    )
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True

@@ -25,7 +25,7 @@ FLOORS = (
     *("server.spreadsheet", "server.storage", "server.errors", "server.observers", "server.wire"),
     "server.engine",
     "server.config",
-    *("server.metrics", "server.taught", "server.local_engine"),
+    *("server.metrics", "server.custom_labels", "server.local_engine"),
     "server.access",
     "server.hub",
     "server.files",

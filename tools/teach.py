@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from server import taught
+from server import custom_labels
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
 from server.files import find
 from server.files.recognize import Wish
-from stream.taught import MAX_LABELS, Taught
+from stream.custom_labels import MAX_LABELS, CustomLabels
 from stream.types import Floats
 from tools import folder, lesson
 from tools.analyze.batch import look
@@ -46,7 +46,7 @@ class Gathered:
 class Lesson:
     """What was learnt, and how good it will be."""
 
-    taught: Taught
+    taught: CustomLabels
     figures: Figures
 
 
@@ -99,25 +99,30 @@ def teach(gathered: Gathered, name: str, engine: Engine, seed: int = 0) -> Lesso
         raise BadLesson(f"--name {name!r}: letters, digits, '-', '_', '.' and spaces, 64 at most")
     spec = engine.spec
     assert spec is not None
-    probe = taught.ask(engine, 60)
-    if probe is None:
+    fingerprint = custom_labels.fingerprint_of(engine, 60)
+    if fingerprint is None:
         raise BadLesson(f"The model {spec.name} gives no embeddings, so nothing can be taught to it")
     examples = gathered.examples
-    if examples.rows.shape[1] != len(probe):
+    if examples.rows.shape[1] != len(fingerprint):
         raise BadLesson(
-            f"The embeddings have {examples.rows.shape[1]} numbers, those of {spec.name} {len(probe)}:"
+            f"The embeddings have {examples.rows.shape[1]} numbers, those of {spec.name} {len(fingerprint)}:"
             " they are another model's"
         )
     figures = lesson.cross_validate(examples, seed)
     learnt = lesson.learn(examples, seed)
     arrays = {"mean": learnt.mean, "scale": learnt.scale, "weights": learnt.weights, "bias": learnt.bias}
-    made = Taught(
-        name=name, labels=examples.names, model=spec.name, probe=probe, figures=figures.to_json(), **arrays
+    made = CustomLabels(
+        name=name,
+        labels=examples.names,
+        model=spec.name,
+        fingerprint=fingerprint,
+        figures=figures.to_json(),
+        **arrays,
     )
     return Lesson(made, figures)
 
 
-def save(made: Taught, out: Path, replace: bool = False) -> Path:
+def save(made: CustomLabels, out: Path, replace: bool = False) -> Path:
     """A folder that holds all of it, or none. Raises FileExistsError."""
     if out.exists() and not replace:
         raise FileExistsError(f"{out} is there already: choose another --name or --out, or --replace it")

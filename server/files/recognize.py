@@ -12,12 +12,10 @@ import queue
 import time
 import uuid
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import BinaryIO
-
-import numpy as np
 
 from server.config import Config, FileSettings
 from server.engine import Busy, Engine, Timing
@@ -25,8 +23,10 @@ from server.errors import ClientError
 from server.files import decode
 from server.files.result import AUDIO, Create, Recording
 from stream.codec import Resampler
+from stream.custom_labels import CustomLabels
+from stream.full_recording import Segmenter
+from stream.pcm import to_pcm16
 from stream.session import StreamConfig, StreamSession
-from stream.taught import Taught
 from stream.types import (
     HOP,
     SAMPLE_RATE,
@@ -38,12 +38,11 @@ from stream.types import (
     Lost,
     ModelSpec,
     SpeechStarted,
+    Step,
     StreamEvent,
-    Turn,
     UtteranceScored,
     Window,
 )
-from stream.whole import Pieces
 
 WINDOW = (
     200  # frames: on one core a tenth of a second's work for an hour's second; a live window waits so long
@@ -64,7 +63,7 @@ class Wish:
     granularity: str = "utterance"  # or frame
     embed: bool = False
     create: Create | None = None  # how to write the result's files
-    taught: Taught | None = None
+    taught: CustomLabels | None = None
     max_s: float = float("inf")  # a longer recording is refused
 
 
@@ -117,18 +116,20 @@ def listening(config: Config | FileSettings, spec: ModelSpec, embed: bool) -> St
     return replace(live, hop=hop, max_hop=hop, ring=max(live.ring, held), embed=embed, background=True)
 
 
-def judged(labels: Taught | None, embedding: Floats | None) -> JsonDict | None:
-    """What the taught labels say; None where there are none, or nobody spoke."""
+def judged(labels: CustomLabels | None, embedding: Floats | None) -> JsonDict | None:
+    """What the custom labels say; None where there are none, or nobody spoke."""
     return None if labels is None or embedding is None else labels.judge(embedding)
 
 
 class _Work:
     """A session on its way through a file, and the time that each step took."""
 
-    def __init__(self, engine: Engine, config: StreamConfig, found: Recording, taught: Taught | None) -> None:
+    def __init__(
+        self, engine: Engine, config: StreamConfig, found: Recording, taught: CustomLabels | None
+    ) -> None:
         self._engine, self._found, self._taught = engine, found, taught
         self._session = StreamSession(f"file-{uuid.uuid4().hex}", config)
-        self._pieces = Pieces(found.spec, config.embed) if found.spec.whole_frames else None
+        self._segmenter = Segmenter(found.spec, config.embed) if found.spec.recording_frames else None
         self._out: _Asked | None = None  # the session's window that is out
         self._n_windows = self._spans = 0
         self.spent = dict.fromkeys(("decode", "resample", "detect_speech", "score", "save"), 0.0)
@@ -150,7 +151,7 @@ class _Work:
 
     def save(self, writer: wave.Wave_write, samples: Floats) -> None:
         began = time.perf_counter()
-        writer.writeframes(np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes())
+        writer.writeframes(to_pcm16(samples))
         self.spent["save"] += time.perf_counter() - began
 
     def hear(self, samples: Floats) -> None:
@@ -163,15 +164,15 @@ class _Work:
             self._out.answered or self._session.received - self._out.window.end_sample > AHEAD
         ):
             self._absorb(self._out)
-        if self._pieces:
-            self._weigh(self._pieces.push(samples))
+        if self._segmenter:
+            self._score_segments(self._segmenter.push(samples))
 
     def finish(self) -> None:
         self._follow(self._session.flush())
         while self._out:
             self._absorb(self._out)
-        if self._pieces:
-            self._weigh(self._pieces.finish())
+        if self._segmenter:
+            self._score_segments(self._segmenter.finish())
 
     def steps(self, audio: decode.Audio, names: list[str]) -> list[JsonDict]:
         """What was done, in order, and how long each took: they overlap."""
@@ -190,7 +191,7 @@ class _Work:
             {"step": k, "ms": round(1000 * self.spent[k], 1), "detail": text} for k, text in details.items()
         ]
 
-    def _follow(self, turn: Turn) -> None:
+    def _follow(self, turn: Step) -> None:
         for event in turn.events:
             self._enter(event)
         self._out = self._ask(turn.window) if turn.window else self._out
@@ -213,9 +214,9 @@ class _Work:
         self._out = None
         self._follow(self._session.absorb(asked.window, scores))
 
-    def _weigh(self, pieces: list[Window]) -> None:
-        for piece in pieces:
-            self._found.pieces.add(self._scores(self._ask(piece)))
+    def _score_segments(self, segments: Sequence[Window]) -> None:
+        for segment in segments:
+            self._found.segments.add(self._scores(self._ask(segment)))
 
     def _scores(self, asked: _Asked) -> FrameScores:
         scores, infer_s = asked.wait()

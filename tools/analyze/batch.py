@@ -31,14 +31,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from server import taught
+from server import custom_labels
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
 from server.files import find
 from server.files.recognize import Wish
 from server.files.result import AUDIO, RESULT, into
-from stream.taught import Taught
+from stream.custom_labels import CustomLabels
 from stream.types import JsonDict
 from tools.analyze import table as tables
 from tools.analyze.journal import EACH, Entry, Journal, Stamp, shown
@@ -85,7 +85,7 @@ class _Stopped(Exception):
     """Ctrl-C: a recording under way is given up."""
 
 
-def main(order: Order, engine: Engine, config: Config, labels: Taught | None, errors: Console) -> int:
+def main(order: Order, engine: Engine, config: Config, labels: CustomLabels | None, errors: Console) -> int:
     """The exit status: 0, 1 when a recording could not be read, 2 when nothing could start, 130 after Ctrl-C."""
 
     def tell(text: str) -> None:
@@ -141,7 +141,7 @@ def _run(
     journal: Journal,
     engine: Engine,
     config: Config,
-    labels: Taught | None,
+    labels: CustomLabels | None,
     errors: Console,
 ) -> int:
     for left in order.out.glob(
@@ -180,11 +180,11 @@ def _run(
     return INTERRUPTED if interrupted else 1 if tally.errors else 0
 
 
-def _made(order: Order, engine: Engine, config: Config, labels: Taught | None) -> str:
-    """A fingerprint of what shapes a result: the model's weights, as the probe shows them, settings, options."""
+def _made(order: Order, engine: Engine, config: Config, labels: CustomLabels | None) -> str:
+    """A fingerprint of what shapes a result: the model's weights, as its own shows them, settings, options."""
     spec = engine.spec
     assert spec is not None
-    weights = taught.ask(engine, 60)
+    weights = custom_labels.fingerprint_of(engine, 60)
     judge = [] if labels is None else [labels.name, labels.weights.tobytes().hex()]
     says = [
         *(spec.name, spec.dtype, [] if weights is None else weights.round(2).tolist()),
@@ -203,7 +203,7 @@ class _Crew:
     """Threads that recognise recordings, each the next that waits."""
 
     def __init__(
-        self, order: Order, names: list[str], engine: Engine, config: Config, labels: Taught | None
+        self, order: Order, names: list[str], engine: Engine, config: Config, labels: CustomLabels | None
     ) -> None:
         self._order, self._engine, self._config = order, engine, config
         self._wish = Wish(order.granularity, order.embeddings, taught=labels)
