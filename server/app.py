@@ -32,7 +32,7 @@ from server.paths import STATIC
 from server.peer import Proxies
 from server.records.recording import Recorder
 from server.records.routes import add_record_routes
-from server.uploads.pool import Recognisers
+from server.uploads.pool import UploadWorkerPool
 from server.uploads.routes import add_recognition_routes
 from server.uploads.service import Uploads
 from stream.taught import Taught
@@ -84,7 +84,7 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
     add_client_routes(flask)
     allow_origins(flask, origins)
     add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections, refusals)
-    uploads = Uploads(config, Recognisers(config, engine), metrics)
+    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)

@@ -21,7 +21,7 @@ from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
 from server.files import find
-from server.files.recognize import Wish
+from server.files.recognize import RecognizeOptions
 from stream.taught import MAX_LABELS, Taught
 from stream.types import Floats
 from tools import folder, lesson
@@ -29,7 +29,7 @@ from tools.analyze.batch import look
 from tools.analyze.journal import shown
 from tools.embedding import BadEmbedding
 from tools.embedding import load as load_embedding
-from tools.lesson import BadLesson, Examples, Figures
+from tools.lesson import BadExamples, Examples, Figures
 
 NAME = re.compile(r"[\w][\w .-]{0,63}")
 
@@ -53,13 +53,13 @@ class Lesson:
 def gather(
     top: Path, engine: Engine, config: Config, progress: Callable[[str], None] = lambda name: None
 ) -> Gathered:
-    """Embeddings of all clips below `top`, a sub-folder per label. Raises BadLesson, NotADirectoryError."""
+    """Embeddings of all clips below `top`, a sub-folder per label. Raises BadExamples, NotADirectoryError."""
     if not top.is_dir():
         raise NotADirectoryError(f"{top}: there is no such folder")
     names = sorted(p.name for p in top.iterdir() if p.is_dir() and not p.name.startswith("."))
     labels = tuple(shown(name) for name in names)
     if len(labels) > MAX_LABELS:
-        raise BadLesson(f"{len(labels)} labels; at most {MAX_LABELS} can be taught")
+        raise BadExamples(f"{len(labels)} labels; at most {MAX_LABELS} can be taught")
     broken: list[folder.Broken] = []
     rows: list[Floats] = []
     which: list[int] = []
@@ -74,7 +74,7 @@ def gather(
                 continue
             before = seen.setdefault(found.tobytes(), label)
             if before != label:
-                raise BadLesson(f"{labels[label]}/{clip} is also in {labels[before]}: a clip has one label")
+                raise BadExamples(f"{labels[label]}/{clip} is also in {labels[before]}: a clip has one label")
             if any(np.array_equal(found, row) for row in rows):
                 doubles += 1
                 continue
@@ -83,7 +83,7 @@ def gather(
             beside.append(f"{name}/{Path(clip).parent}")
     sizes = {len(row) for row in rows}
     if len(sizes) > 1:
-        raise BadLesson(f"The embeddings have different sizes ({', '.join(map(str, sorted(sizes)))})")
+        raise BadExamples(f"The embeddings have different sizes ({', '.join(map(str, sorted(sizes)))})")
     together = np.stack(rows) if rows else np.empty((0, 1), np.float32)
     numbers = np.array(which, np.int64)
     # The speaker's folder bears one name under every label (LABEL/SPEAKER/clip): then it is one group.
@@ -94,17 +94,17 @@ def gather(
 
 
 def teach(gathered: Gathered, name: str, engine: Engine, seed: int = 0) -> Lesson:
-    """Raises BadLesson, and pictures.Missing."""
+    """Raises BadExamples, and pictures.Missing."""
     if not NAME.fullmatch(name):
-        raise BadLesson(f"--name {name!r}: letters, digits, '-', '_', '.' and spaces, 64 at most")
+        raise BadExamples(f"--name {name!r}: letters, digits, '-', '_', '.' and spaces, 64 at most")
     spec = engine.spec
     assert spec is not None
     probe = taught.ask(engine, 60)
     if probe is None:
-        raise BadLesson(f"The model {spec.name} gives no embeddings, so nothing can be taught to it")
+        raise BadExamples(f"The model {spec.name} gives no embeddings, so nothing can be taught to it")
     examples = gathered.examples
     if examples.rows.shape[1] != len(probe):
-        raise BadLesson(
+        raise BadExamples(
             f"The embeddings have {examples.rows.shape[1]} numbers, those of {spec.name} {len(probe)}:"
             " they are another model's"
         )
@@ -167,7 +167,7 @@ def _clips(
 
 def heard(path: Path, engine: Engine, config: Config) -> Floats | None:
     """The embedding of a recording; None where nobody speaks. Raises ClientError."""
-    return find.analyze(path, engine, config, Wish(embed=True)).embedding
+    return find.recognize_file(path, engine, config, RecognizeOptions(embed=True)).embedding
 
 
 def default_folder(name: str) -> Path:

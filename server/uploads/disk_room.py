@@ -23,7 +23,7 @@ from server.paths import ROOT
 
 SWEEP_S = 600.0  # between two sweeps when nothing is written
 AGAIN_S = 1.0  # between two when there is no room
-PATIENCE_S = 60.0  # for one
+TIMEOUT_S = 60.0  # for one
 
 log = logging.getLogger("upload")
 
@@ -127,7 +127,7 @@ def _swept(arguments: list[str]) -> int | None:
     ours, theirs = socket.socketpair()  # a pipe would hold up all green threads
     command = [sys.executable, "-m", "server.storage", *arguments]
     with ours:
-        ours.settimeout(PATIENCE_S)
+        ours.settimeout(TIMEOUT_S)
         try:
             with theirs:
                 process = subprocess.Popen(command, cwd=ROOT, stdout=theirs.fileno())

@@ -101,7 +101,7 @@ class Reception:
             slow = [one for one in held if one.is_slow(CROWDED_S)]
             if not slow:
                 raise ClientError(
-                    "BUSY", "as many files as may be are being received; try again in a few seconds"
+                    "BUSY", "the server is receiving the maximum number of files; try again in a few seconds"
                 )
             slowest = min(slow, key=lambda one: one.received / one.spent_s)
             self._open.discard(slowest)

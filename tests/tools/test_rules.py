@@ -113,7 +113,7 @@ def test_a_result_of_frames_is_judged_with_its_windows(
     settings: Config, call: np.ndarray, tmp_path: Path
 ) -> None:
     from server.files import find
-    from server.files.recognize import Wish
+    from server.files.recognize import RecognizeOptions
     from server.files.result import into
 
     path = tmp_path / "call.wav"
@@ -123,7 +123,7 @@ def test_a_result_of_frames_is_judged_with_its_windows(
         for granularity in ("frame", "utterance"):
             folder = tmp_path / granularity
             folder.mkdir()
-            found = find.analyze(path, engine, settings, Wish(granularity))
+            found = find.recognize_file(path, engine, settings, RecognizeOptions(granularity))
             found.save(into(folder))
     finally:
         engine.close()

@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 from tests.server.clients import Client
 from tests.server.conftest import ROOMY, running
 from tools import teach
-from tools.lesson import BadLesson
+from tools.lesson import BadExamples
 
 pytestmark = pytest.mark.slow
 
@@ -134,10 +134,10 @@ def test_a_clip_under_two_labels_and_a_bad_name_are_refused(lesson_folder: Path,
     top = tmp_path / "both"
     shutil.copytree(lesson_folder, top)
     shutil.copy(top / "direct" / "0.wav", top / "重" / "9.wav")
-    with pytest.raises(BadLesson, match="is also in direct"):
+    with pytest.raises(BadExamples, match="is also in direct"):
         teach.gather(top, engine, Config())
     good = teach.gather(lesson_folder, engine, Config())
-    with pytest.raises(BadLesson, match="--name"):
+    with pytest.raises(BadExamples, match="--name"):
         teach.teach(good, "../../x", engine)
 
 

@@ -147,7 +147,7 @@ def test_shut_in_it_reaches_nothing(tmp_path: Path) -> None:
     (tmp_path / "existing").write_text("x")
     code = f"""
 import json, threading
-from server.recognition import sandbox
+from server.uploads import sandbox
 tempfile, existing = {str(tmp_path / "new")!r}, {str(tmp_path / "existing")!r}
 handed = open({str(tmp_path / "handed")!r}, "w")
 sandbox.limit(1_000_000)
