@@ -24,7 +24,6 @@ from statistics import median
 from typing import Annotated
 
 import numpy as np
-import orjson
 import psutil
 import requests
 import soundfile
@@ -36,6 +35,7 @@ from rich.table import Table
 from bench import osproc
 from evaluation import intervals
 from evaluation.metrics import tabulate
+from server import wire
 from server.config import Config
 from server.desk.board import Board
 from server.engine import EngineSettings
@@ -44,7 +44,16 @@ from server.files.recognize import RecognizeOptions, recognize
 from server.observers import SessionInfo
 from stream.batching import BatchLimits
 from stream.models.compact import model as compact
-from stream.types import HOP, LABELS, SAMPLE_RATE, EmotionModel, Window, samples_for
+from stream.types import (
+    HOP,
+    LABELS,
+    SAMPLE_RATE,
+    EmotionModel,
+    FrameScores,
+    FramesScored,
+    Window,
+    samples_for,
+)
 from tools.analyze.batch import look
 
 ROOT = Path(__file__).parents[1]
@@ -136,21 +145,18 @@ def folder() -> Iterator[tuple[Work, Work]]:
 @contextmanager
 def desk() -> Iterator[tuple[Work, Work]]:
     """A thousand results as the desk's board takes them; as JSON, which each of them becomes anyway."""
-    board, rows = Board(30), np.tile(np.eye(len(LABELS))[0], (10, 1))
-    board.opened(SessionInfo("one", "", time.monotonic()))
-    event = {
-        "session_id": "one", "start_ms": 0, "frame_scores": rows.tolist(), "frame_emotions": ["angry"] * 10,
-        "frame_confidences": [1.0] * 10, "emotion": "angry", "confidence": 1.0,
-        "scores": dict(zip(LABELS, rows[0].tolist(), strict=True)),
-    }  # fmt: skip
+    board, rows = Board(30), np.tile(np.eye(len(LABELS), dtype=np.float32)[0], (10, 1))
+    board.on_open(SessionInfo("one", "", time.monotonic()))
+    event = FramesScored(0, FrameScores(rows, rows[:, 0], None), rows, rows[0])
+    _, payload = wire.to_wire("one", None, event, "")
 
     def ours() -> None:
         for _ in range(1000):
-            board.told("one", "emotion_result", event)
+            board.on_event("one", None, event)
 
     def bare() -> None:
         for _ in range(1000):
-            orjson.dumps(event)
+            wire.Json.dumps(payload)
 
     yield ours, bare
 

@@ -25,7 +25,7 @@ from server.http.client_files import add_client_routes
 from server.http.cors import allow_origins
 from server.http.pages import add_routes
 from server.http.request_log import add_request_log
-from server.live.namespace import Sockets
+from server.live.namespace import LiveNamespace, socket_server
 from server.live.registry import Sessions
 from server.metrics import Metrics
 from server.paths import STATIC
@@ -49,7 +49,7 @@ class Application:
 
     flask: Flask
     sessions: Sessions
-    sockets: Sockets
+    live: LiveNamespace
     monitor: Monitor
     uploads: Uploads
     recorder: Recorder
@@ -78,18 +78,19 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
         labels,
     )
     origins, refusals = Origins(config.server.cors_origins), Refusals()
-    sockets = Sockets(flask, config, sessions, metrics, origins, refusals)
-    monitor = Monitor(sockets.io.server, config, board, metrics, refusals)
+    sockets = socket_server(flask, config, origins, metrics).server
+    live = LiveNamespace(sockets, config, sessions, metrics, refusals)
+    monitor = Monitor(sockets, config, board, metrics, refusals)
     add_request_log(flask)
     add_client_routes(flask)
     allow_origins(flask, origins)
-    add_routes(flask, config, engine, metrics, sessions, lambda: sockets.connections, refusals)
+    add_routes(flask, config, engine, metrics, sessions, lambda: len(live.connections), refusals)
     uploads = Uploads(config, UploadWorkerPool(config, engine), metrics)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
-    return Application(flask, sessions, sockets, monitor, uploads, recorder, announcer, refusals, metrics)
+    return Application(flask, sessions, live, monitor, uploads, recorder, announcer, refusals, metrics)
 
 
 def serve(config: Config) -> int:
@@ -197,7 +198,7 @@ def _run(
             _announce(config, engine, port)
         if announced:
             app.sessions.reap()
-            app.sockets.reap()
+            app.live.reap()
             app.refusals.reap()
     return False
 
@@ -218,8 +219,8 @@ def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.Http
     app.uploads.close()
     app.sessions.drain(config.server.drain_s)
     app.recorder.close()
-    app.monitor.say_goodbye()
-    app.sockets.say_goodbye()
+    app.monitor.drain()
+    app.live.drain()
     http.shutdown()
     engine.close()
     log.info("stopped")

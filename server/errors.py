@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
+from stream.types import FailureCode
+
+Code = (
+    FailureCode
+    | Literal[
+        "BAD_REQUEST",
+        "BAD_AUDIO",
+        "UNSUPPORTED_ENCODING",
+        "CHUNK_TOO_LARGE",
+        "UNAUTHORIZED",
+        "NOT_YOUR_SESSION",
+        "CLOSED",
+        "UNKNOWN_HOST",
+        "CROSS_SITE",
+        "TOO_MANY_SESSIONS",
+        "RATE_LIMITED",
+        "FILE_TOO_LARGE",
+        "UNSUPPORTED_MEDIA",
+        "NO_AUDIO",
+        "BUSY",
+        "NO_ROOM",
+        "NOT_FOUND",
+        "INTERNAL",
+    ]
+)
+
 # code → HTTP status when it is answered over REST
-CODES = {
+CODES: dict[Code, int] = {
     "BAD_REQUEST": 400,
     "BAD_AUDIO": 422,
     "UNSUPPORTED_ENCODING": 415,
@@ -29,18 +57,21 @@ CODES = {
     "INTERNAL": 500,
 }
 
-
-RETRY_AFTER_S = {"BUSY": 5, "NOT_READY": 5, "NO_ROOM": 60}  # what a client that is told so may wait for
+# The same request may succeed a little later, with nothing changed. Told to clients as `retryable`.
+RETRYABLE: frozenset[Code] = frozenset(
+    {"TOO_MANY_SESSIONS", "RATE_LIMITED", "NOT_READY", "OVERLOADED", "INFERENCE_TIMEOUT", "BUSY", "NO_ROOM"}
+)
+# After how many seconds, where that is known.
+RETRY_AFTER_S: dict[Code, int] = {"BUSY": 5, "NOT_READY": 5, "NO_ROOM": 60}
 
 
 class ClientError(Exception):
     """Something the client did, or must know: answered with its code, never logged as our fault."""
 
-    def __init__(self, code: str, message: str, next_seq: int | None = None) -> None:
+    def __init__(self, code: Code, message: str, next_seq: int | None = None) -> None:
         """`next_seq`: where a client that numbers its chunks should go on, told beside the error."""
-        assert code in CODES, code
         super().__init__(message)
-        self.code = code
+        self.code: Code = code
         self.message = message
         self.next_seq = next_seq
 
@@ -49,5 +80,18 @@ class ClientError(Exception):
         """When to try again; None where nothing is known of that."""
         return RETRY_AFTER_S.get(self.code)
 
-    def to_wire(self) -> dict[str, str]:
-        return {"code": self.code, "message": self.message}
+    def to_wire(self) -> dict[str, Any]:
+        """`code`, `message` and `retryable`."""
+        return {"code": self.code, "message": self.message, "retryable": self.code in RETRYABLE}
+
+
+def checked(code: str) -> Code:
+    """A code that another process of ours has sent. Raises ValueError for one that is none."""
+    if code not in CODES:
+        raise ValueError(f"{code!r} is no error code")
+    return code
+
+
+def internal_error() -> ClientError:
+    """What a client is told of a fault of ours, whose traceback is in the log."""
+    return ClientError("INTERNAL", "internal server error; see the server log")

@@ -15,9 +15,10 @@ from prometheus_client import (
 )
 
 from server import logs
-from server.engine import Health, Timing
-from server.errors import CODES
+from server.engine import Health
+from server.errors import CODES, Code
 from server.gpu import Gpus
+from server.wire import Latency
 from stream.types import LABELS, Floats, ModelSpec
 
 # From what an idle machine answers in (1 ms) to a person's patience (5 s); the library's own start at 5 ms.
@@ -98,11 +99,12 @@ class Metrics:
         self._lost = Counter("emotion_lost_seconds", "Speech that got no scores", ["code"], registry=r)
         for code in CODES:  # so that a rate is 0, not absent, before the first one
             self._errors.labels(code)
-        for code in LOSSES:
-            self._lost.labels(code)
+        for failure in LOSSES:
+            self._lost.labels(failure)
         self.dropped = Counter(
             "emotion_results_dropped", "Results given up because a client did not read", ["event"], registry=r
         )
+        self.resumes = Counter("emotion_resumes", "Sessions taken up again by their client", registry=r)
         self.files = Counter(
             "emotion_files", "Files sent for recognition, by how that ended", ["result"], registry=r
         )
@@ -144,18 +146,18 @@ class Metrics:
             "emotion_model_info", "The model in use", ["model", "device", "dtype"], registry=r
         )
 
-    def scored(self, timing: Timing, latency_s: float, probs: Floats) -> None:
+    def scored(self, latency: Latency, probs: Floats) -> None:
         """One result went out."""
-        self.latency.observe(latency_s)
-        self._queue.observe(timing.queue_s)
-        if timing.batch:  # one window of each batch tells its size
-            self._inference.observe(timing.infer_s)
-            self._batch.observe(timing.batch)
+        self.latency.observe(latency.total_s)
+        self._queue.observe(latency.queue_s)
+        if latency.batch:  # one window of each batch tells its size
+            self._inference.observe(latency.infer_s)
+            self._batch.observe(latency.batch)
         for index, n in enumerate(np.bincount(probs.argmax(axis=1)).tolist()):
             if n:
                 self._frames[index].inc(n)
 
-    def error(self, code: str) -> None:
+    def error(self, code: Code) -> None:
         self._errors.labels(code).inc()
 
     def cut(self, reason: str) -> None:

@@ -1,16 +1,25 @@
-"""Who hears what a session tells its owner: the desk's board, the recorder, whoever passes alerts on.
+"""Who observes what a session tells its owner: the desk's board, the recorder, whoever passes alerts on.
 
-A listener is called by the session with its lock held, for every event and in order: it must be quick, must not
-wait, call back into the session, or change what it is given.
+An observer is called by the session with its lock held, for every event and in order: it must be quick, must not
+wait, call back into the session, or change what it is given. It gets events in frames, not the owner's JSON.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import reduce
+from operator import add
+from typing import Literal, Protocol
 
-from stream.types import Floats, JsonDict
+import numpy as np
+import numpy.typing as npt
+
+from stream.rules import AlertState
+from stream.types import Floats, JsonDict, StreamEvent
+
+Level = Literal["info", "warning", "critical"]
+LEVELS: tuple[Level, ...] = ("info", "warning", "critical")  # of alerts, the worst last
 
 
 @dataclass(frozen=True)
@@ -27,23 +36,66 @@ class SessionInfo:
     watch: str = "both"  # whose voice is scored, of a session with two channels: both, agent or customer
 
 
-class Listener(Protocol):
-    def opened(self, info: SessionInfo) -> None:
+@dataclass(frozen=True)
+class AlertEvent:
+    """A rule was raised, cleared, or noted something, in words."""
+
+    rule: str
+    level: Level
+    state: AlertState
+    frame: int
+    message: str
+    message_zh: str | None  # None: the rule has no Chinese text
+
+
+SessionEvent = StreamEvent | AlertEvent
+
+
+@dataclass(frozen=True, eq=False)
+class Counters:
+    """What became of the frames of a channel, or of several together."""
+
+    speech: int
+    lost: int
+    by_label: npt.NDArray[np.int64]  # (N_LABELS,): scored frames by likeliest label
+
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(self.speech + other.speech, self.lost + other.lost, self.by_label + other.by_label)
+
+
+@dataclass(frozen=True, eq=False)
+class SessionSummary:
+    """How a session went."""
+
+    session_id: str
+    reason: str  # why it ended
+    audio_ms: int  # received; the time of one channel
+    counters: Mapping[str | None, Counters]  # by channel
+    utterances: tuple[JsonDict, ...]  # the last ones, as their owner was told of them
+    leftover_bytes: int = 0  # of a sample that never became whole
+
+    @property
+    def total(self) -> Counters:
+        return reduce(add, self.counters.values())
+
+
+class Observer(Protocol):
+    def on_open(self, info: SessionInfo) -> None:
         """A session has begun."""
         ...
 
-    def told(self, session_id: str, event: str, payload: JsonDict) -> None:
-        """An event that goes to the session's owner, as it goes."""
+    def on_event(self, session_id: str, channel: str | None, event: SessionEvent) -> None:
+        """An event, as it goes to the session's owner. `channel` None: of the session's only one, or of both."""
         ...
 
-    def closed(self, session_id: str, summary: JsonDict) -> None:
+    def on_close(self, summary: SessionSummary) -> None:
         """A session has ended."""
         ...
 
 
-class AudioListener(Protocol):
-    """Who keeps what is scored. Called as a Listener is."""
+class AudioObserver(Protocol):
+    """Who keeps what is scored. Called as an Observer is."""
 
-    def heard(self, session_id: str, channel: str | None, samples: Floats) -> None:
+    def on_audio(self, session_id: str, channel: str | None, samples: Floats) -> None:
         """Samples (n,) at 16 kHz that follow those before, as they are about to be scored."""
         ...

@@ -1,22 +1,15 @@
-"""The contract's shapes: what clients send → typed values, events → JSON. The only room that knows milliseconds.
-
-Unknown or mistyped fields are refused rather than passed over: a client whose `sampel_rate` is ignored gets
-scores of garbled audio and never learns why.
-"""
+"""What the server says, as JSON: the one room that makes milliseconds. `live.requests` reads what clients send."""
 
 from __future__ import annotations
 
-import binascii
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import orjson
 
-from server.errors import ClientError
-from stream.codec import Format, UnsupportedEncoding
+from server.observers import AlertEvent, Counters, SessionEvent, SessionSummary
 from stream.types import (
     AMBIGUOUS,
     LABELS,
@@ -25,162 +18,26 @@ from stream.types import (
     JsonDict,
     Lost,
     SpeechStarted,
-    StreamEvent,
     UtteranceScored,
 )
 
 FRAME_MS, STEP_MS = 25, 10
 DIGITS = 6  # of a probability on the wire
 
-_START: dict[str, type | tuple[type, ...]] = {
-    "session_id": str,
-    "encoding": str,
-    "sample_rate": int,
-    "channels": int,
-    "frame_results": bool,
-    "resume_token": str,
-    "received": int,
-    "name": str,
-    "tags": dict,
-}
-_AUDIO: dict[str, type | tuple[type, ...]] = {
-    "session_id": str,
-    "chunk": (str, bytes, bytearray),
-    "sample_rate": int,
-    "seq": int,
-}
-_NAMES = {
-    int: "an integer",
-    str: "text",
-    bool: "true or false",
-    dict: "an object of short texts",
-    (str, bytes, bytearray): "base64 text or bytes",
-}
-_MAX_ID = 64
-_MAX_NAME, _MAX_TAGS, _MAX_TAG = 80, 8, 64
-_TAG_KEY = re.compile(r"[a-z0-9_-]{1,24}")
-
 
 @dataclass(frozen=True)
-class StartRequest:
-    format: Format
-    session_id: str | None
-    frame_results: bool
-    resume_token: str | None
-    name: str = ""
-    tags: dict[str, str] = field(default_factory=dict)
-    received: int | None = None  # events of the session that the client has got, when it comes back
+class Latency:
+    """Where the time went between a window's last sample and its scores, in seconds."""
+
+    queue_s: float
+    infer_s: float
+    total_s: float
+    batch: int = 0  # windows scored together; told by the first of them alone
 
 
-@dataclass(frozen=True)
-class AudioMessage:
-    chunk: str | bytes
-    session_id: str | None
-    sample_rate: int | None
-    seq: int | None
-
-    def data(self, max_bytes: int) -> bytes:
-        """The audio. Raises ClientError CHUNK_TOO_LARGE or BAD_AUDIO."""
-        chunk = self.chunk
-        size = len(chunk) * 3 // 4 - chunk[-2:].count("=") if isinstance(chunk, str) else len(chunk)
-        if size > max_bytes:
-            raise ClientError(
-                "CHUNK_TOO_LARGE", f"the chunk holds {size} bytes; send at most {max_bytes} at a time"
-            )
-        if isinstance(chunk, bytes):
-            return chunk
-        try:
-            return binascii.a2b_base64(chunk, strict_mode=True)
-        except (binascii.Error, ValueError) as wrong:
-            raise ClientError("BAD_AUDIO", f"'chunk' is not base64: {wrong}") from None
-
-
-def parse_start(payload: object) -> StartRequest:
-    """Raises ClientError BAD_REQUEST or UNSUPPORTED_ENCODING."""
-    fields = _fields(payload, _START)
-    declared = {name: fields[name] for name in ("encoding", "sample_rate", "channels") if name in fields}
-    try:
-        wanted = Format(**declared)
-    except UnsupportedEncoding as wrong:
-        raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
-    return StartRequest(
-        wanted,
-        fields.get("session_id"),
-        bool(fields.get("frame_results")),
-        fields.get("resume_token"),
-        _text("name", fields.get("name", ""), _MAX_NAME),
-        _tags(fields.get("tags", {})),
-        fields.get("received"),
-    )
-
-
-def parse_audio(payload: object) -> AudioMessage:
-    """Raises ClientError BAD_REQUEST."""
-    fields = _fields(payload, _AUDIO)
-    chunk, seq = fields.get("chunk"), fields.get("seq")
-    if chunk is None:
-        raise ClientError("BAD_REQUEST", "audio_stream needs 'chunk': base64 text or bytes")
-    if seq is not None and seq < 0:
-        raise ClientError("BAD_REQUEST", "'seq' must not be negative")
-    chunk = chunk if isinstance(chunk, str) else bytes(chunk)
-    return AudioMessage(chunk, fields.get("session_id"), fields.get("sample_rate"), seq)
-
-
-def parse_session_id(payload: object) -> str | None:
-    """The one field of `flush` and `stop`. Raises ClientError BAD_REQUEST."""
-    session_id: str | None = _fields(payload, {"session_id": str}).get("session_id")
-    return session_id
-
-
-def _fields(payload: object, known: dict[str, type | tuple[type, ...]]) -> dict[str, Any]:
-    if payload is None:
-        return {}
-    if not isinstance(payload, dict):
-        raise ClientError("BAD_REQUEST", f"expected an object with fields, got {type(payload).__name__}")
-    for name, value in payload.items():
-        wanted = known.get(name)
-        if wanted is None:
-            raise ClientError("BAD_REQUEST", f"unknown field {str(name)[:40]!r}; known: {', '.join(known)}")
-        if value is None:
-            continue
-        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-            raise ClientError("BAD_REQUEST", f"{name!r} must be {_NAMES[wanted]}, got {type(value).__name__}")
-    given = {name: value for name, value in payload.items() if value is not None}
-    if "session_id" in given:
-        _check_id(given["session_id"])
-    return given
-
-
-def _tags(given: dict[object, object]) -> dict[str, str]:
-    if len(given) > _MAX_TAGS:
-        raise ClientError("BAD_REQUEST", f"'tags' holds {len(given)} pairs; give at most {_MAX_TAGS}")
-    for key in given:
-        if not (isinstance(key, str) and _TAG_KEY.fullmatch(key)):
-            wanted = "1 to 24 of a-z, 0-9, '-' and '_'"
-            raise ClientError("BAD_REQUEST", f"'tags' has the key {str(key)[:40]!r}; keys are {wanted}")
-    return {str(key): _text(f"tags.{key}", value, _MAX_TAG) for key, value in given.items()}
-
-
-def _text(what: str, value: object, longest: int) -> str:
-    """Words that people get to see: of one line, nothing that turns or hides what stands around them."""
-    if not isinstance(value, str):
-        raise ClientError("BAD_REQUEST", f"{what!r} must be text, got {type(value).__name__}")
-    value = value.strip()
-    if len(value) > longest or not value.isprintable():
-        raise ClientError("BAD_REQUEST", f"{what!r} must be at most {longest} printable characters")
-    return value
-
-
-def _check_id(session_id: str) -> None:
-    plain = session_id.replace("-", "").replace("_", "").replace(".", "")
-    if not (0 < len(session_id) <= _MAX_ID and plain.isascii() and plain.isalnum()):
-        raise ClientError(
-            "BAD_REQUEST",
-            f"'session_id' must be 1 to {_MAX_ID} letters, digits, '-', '_' or '.'; or leave it out",
-        )
-
-
-# -- Server → client ---------------------------------------------------------------------------------
+def ms(n_frames: int) -> int:
+    """How long so many steps are, or when a frame starts."""
+    return n_frames * STEP_MS
 
 
 def scores(probs: Floats) -> JsonDict:
@@ -211,7 +68,7 @@ def emotion_result(session_id: str, event: FramesScored) -> JsonDict:
     return {
         "session_id": session_id,
         "granularity": "frame",
-        "start_ms": event.first_frame * STEP_MS,
+        "start_ms": ms(event.first_frame),
         "frame_ms": FRAME_MS,
         "step_ms": STEP_MS,
         **frame_rows(event.probs),
@@ -219,10 +76,11 @@ def emotion_result(session_id: str, event: FramesScored) -> JsonDict:
     }
 
 
-def frame_results(session_id: str, event: FramesScored) -> list[JsonDict]:
+def frame_results(session_id: str, channel: str | None, event: FramesScored) -> list[JsonDict]:
     """One per frame, for clients that asked for them."""
+    where = _where(channel)
     return [
-        {"session_id": session_id, "timestamp": (event.first_frame + i) * STEP_MS, **scores(row)}
+        {"session_id": session_id, "timestamp": ms(event.first_frame + i), **scores(row), **where}
         for i, row in enumerate(event.probs)
     ]
 
@@ -230,9 +88,9 @@ def frame_results(session_id: str, event: FramesScored) -> list[JsonDict]:
 def utterance(session_id: str, event: UtteranceScored, model: str) -> JsonDict:
     return {
         "session_id": session_id,
-        "start_ms": event.start * STEP_MS,
-        "end_ms": event.end * STEP_MS,
-        **verdict(event.probs, model, duration_s=(event.end - event.start) * STEP_MS / 1000),
+        "start_ms": ms(event.start),
+        "end_ms": ms(event.end),
+        **verdict(event.probs, model, duration_s=ms(event.end - event.start) / 1000),
     }
 
 
@@ -252,20 +110,82 @@ def provenance(granularity: str, model: str, duration_s: float) -> JsonDict:
     }
 
 
-def to_wire(session_id: str, event: StreamEvent, model: str) -> tuple[str, JsonDict]:
-    """The event's name and payload; of FramesScored, without the times that only its owner knows.
+def alert(session_id: str, event: AlertEvent) -> JsonDict:
+    chinese = {} if event.message_zh is None else {"message_zh": event.message_zh}
+    return {
+        "session_id": session_id,
+        "rule": event.rule,
+        "level": event.level,
+        "state": event.state,
+        "at_ms": ms(event.frame),
+        "message": event.message,
+        **chinese,
+    }
 
-    Frames [start, end) become the milliseconds in which they start, so that neighbours meet and never overlap.
+
+def to_wire(
+    session_id: str,
+    channel: str | None,
+    event: SessionEvent,
+    model: str,
+    latency: Latency | None = None,
+) -> tuple[str, JsonDict]:
+    """The event's name and payload. `channel` None: the session's only one. `latency`: of FramesScored.
+
+    Frames [start, end) become the milliseconds in which they start, so that neighbors meet and never overlap.
     """
-    if isinstance(event, FramesScored):
-        return "emotion_result", emotion_result(session_id, event)
-    if isinstance(event, UtteranceScored):
-        return "utterance_result", utterance(session_id, event, model)
-    if isinstance(event, Lost):
-        start_ms, end_ms = event.first_frame * STEP_MS, (event.first_frame + event.n_frames) * STEP_MS
-        return "lost", {"session_id": session_id, "start_ms": start_ms, "end_ms": end_ms, "code": event.code}
-    state = "start" if isinstance(event, SpeechStarted) else "end"
-    return "speech", {"session_id": session_id, "state": state, "at_ms": event.frame * STEP_MS}
+    match event:
+        case FramesScored():
+            name, payload = "emotion_result", emotion_result(session_id, event)
+        case UtteranceScored():
+            name, payload = "utterance_result", utterance(session_id, event, model)
+        case Lost(first, n, code):
+            between = {"start_ms": ms(first), "end_ms": ms(first + n)}
+            name, payload = "lost", {"session_id": session_id, **between, "code": code}
+        case AlertEvent():
+            name, payload = "alert", alert(session_id, event)
+        case _:
+            state = "start" if isinstance(event, SpeechStarted) else "end"
+            name, payload = "speech", {"session_id": session_id, "state": state, "at_ms": ms(event.frame)}
+    payload.update(_where(channel))
+    if latency is not None:
+        payload["queue_ms"] = round(1000 * latency.queue_s, 2)
+        payload["infer_ms"] = round(1000 * latency.infer_s, 2)
+        payload["latency_ms"] = round(1000 * latency.total_s, 2)
+    if isinstance(event, UtteranceScored) and event.custom is not None:
+        payload["taught"] = event.custom
+    return name, payload
+
+
+def _where(channel: str | None) -> JsonDict:
+    return {} if channel is None else {"channel": channel}
+
+
+def summary(of: SessionSummary) -> JsonDict:
+    """The payload of `session_summary`."""
+    named = {name: counters(each) for name, each in of.counters.items() if name is not None}
+    return {
+        "session_id": of.session_id,
+        "reason": of.reason,
+        "audio_ms": of.audio_ms,
+        **counters(of.total),
+        **({"channels": named} if named else {}),
+        "utterances": list(of.utterances),
+        **({"incomplete_bytes": of.leftover_bytes} if of.leftover_bytes else {}),
+    }
+
+
+def counters(of: Counters) -> JsonDict:
+    """The fields of a summary that can be added up, of one channel or of several together."""
+    by_label = of.by_label.tolist()
+    n = sum(by_label)
+    share = [round(count / n, DIGITS) if n else 0.0 for count in by_label]
+    return {
+        "speech_ms": ms(of.speech),
+        "lost_ms": ms(of.lost),
+        "frames": n,
+        "share": dict(zip(LABELS, share, strict=True)),
+    }
 
 
 class Json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from stream.types import Cut, Lost, Span
+from stream.types import Cut, FailureCode, Lost, Span
 
 
 class Framer:
@@ -71,7 +71,7 @@ class Framer:
         self._begun = False
         return self._spans.popleft()
 
-    def give_up_before(self, frame: int, code: str) -> Lost | None:
+    def give_up_before(self, frame: int, code: FailureCode) -> Lost | None:
         """Frames of the oldest span below `frame`, whose audio is gone: they will not be cut."""
         if not self._spans:
             return None

@@ -22,6 +22,7 @@ from stream.types import (
     Answer,
     Cut,
     Failed,
+    FailureCode,
     Floats,
     FramesScored,
     Lost,
@@ -111,7 +112,7 @@ class StreamSession:
         self._mark_edges(self._gate.close(frames_in(self._ring.end)), events)
         return self._next_turn(events)
 
-    def give_up(self, code: str) -> Turn:
+    def give_up(self, code: FailureCode) -> Turn:
         """Name everything that waits for scores as lost; the answer to the window that is out comes too late."""
         events: list[StreamEvent] = []
         window, self._in_flight = self._in_flight, None
@@ -153,7 +154,7 @@ class StreamSession:
             self._in_flight = self._window(cut)
         return Turn(tuple(events), self._in_flight)
 
-    def _settle_spans(self, lost_before: int, code: str, events: list[StreamEvent]) -> None:
+    def _settle_spans(self, lost_before: int, code: FailureCode, events: list[StreamEvent]) -> None:
         """Give up frames below `lost_before`; tell the utterances of the spans that are complete."""
         while True:
             if lost := self._framer.give_up_before(lost_before, code):

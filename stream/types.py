@@ -8,11 +8,12 @@ and C-contiguous. Nothing here imports anything but numpy.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+JsonDict = dict[str, Any]
 Floats = npt.NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
@@ -112,11 +113,15 @@ class FrameScores:
     gain: float = 1.0
 
 
+# Why frames are not scored; among the contract's error codes.
+FailureCode = Literal["NOT_READY", "OVERLOADED", "INFERENCE_TIMEOUT", "INFERENCE_FAILED"]
+
+
 @dataclass(frozen=True)
 class Failed:
-    """Why a window got no scores: `code` is one of the contract's error codes."""
+    """Why a window got no scores."""
 
-    code: str
+    code: FailureCode
     message: str
 
 
@@ -203,6 +208,7 @@ class UtteranceScored:
     n_scored: int  # how many of them were scored (the others are in Lost)
     probs: Floats  # (N_LABELS,)
     embedding: Floats | None = None  # (spec.embedding_size,), where the session asks for it
+    custom: JsonDict | None = None  # what labels of the operator's own say of it, filled in by who knows them
 
 
 @dataclass(frozen=True)
@@ -211,7 +217,7 @@ class Lost:
 
     first_frame: int
     n_frames: int
-    code: str
+    code: FailureCode
 
 
 StreamEvent = SpeechStarted | SpeechEnded | FramesScored | UtteranceScored | Lost
@@ -223,6 +229,3 @@ class Turn:
 
     events: tuple[StreamEvent, ...] = ()
     window: Window | None = None
-
-
-JsonDict = dict[str, Any]

@@ -75,7 +75,9 @@ def judge(facts: Facts, rules: Sequence[Rule]) -> Verdict:
     for channel in facts.channels:
         told += at_work.advance(channel, facts.length)
     told.sort(key=lambda alert: alert.frame)
-    events = tuple(alert_event("", named[alert.rule], alert) for alert in told)
+    events = tuple(
+        wire.to_wire("", alert.channel, alert_event(named[alert.rule], alert), "")[1] for alert in told
+    )
     return Verdict(events, at_work.peaks(), tuple([*facts.notes, *_unable(facts, rules)]))
 
 

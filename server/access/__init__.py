@@ -1,1 +1,1 @@
-"""Who may connect and call: by token, by host name, by the origin of the page; and the log of refusals."""
+"""Who may connect and call: by token, by the name that is called, by the page that asks. Refusals are logged."""

@@ -1,4 +1,4 @@
-"""Alerts: a session's rules at work, in the wire's words; and who is told beside the session's owner."""
+"""Alerts: a session's rules at work, in words; and who is told beside the session's owner."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import partial
 
 from server import wire
 from server.alerting.webhooks import RESULTS, Receiver
-from server.config.alerts import Alerts, Level, Rule
+from server.config.alerts import Alerts, Rule
 from server.metrics import Metrics
-from server.observers import SessionInfo
+from server.observers import AlertEvent, Level, SessionEvent, SessionInfo, SessionSummary
 from stream.rules import Alert, Judge
-from stream.types import LABELS, LABELS_ZH, FramesScored, JsonDict, StreamEvent, UtteranceScored
+from stream.types import LABELS, LABELS_ZH, FramesScored, StreamEvent, UtteranceScored
 
 log = logging.getLogger("alerts")
 
@@ -28,15 +28,14 @@ FEELINGS_ZH = ("愤怒", "厌恶", "恐惧", "喜悦", "平静", "其他情绪",
 CHANNELS_ZH = {"agent": "坐席", "customer": "客户", None: "来电者"}
 
 
-class Watch:
-    """The rules over one session."""
+class SessionAlerts:
+    """The rules over one session. An alert comes with its channel; None: the only one, or both."""
 
-    def __init__(self, session_id: str, rules: Sequence[Rule], channels: Sequence[str | None]) -> None:
-        self._session_id = session_id
+    def __init__(self, rules: Sequence[Rule], channels: Sequence[str | None]) -> None:
         self._rules = {rule.name: rule for rule in rules}
         self._judge = Judge([rule.compiled() for rule in rules], channels)
 
-    def told(self, channel: str | None, event: StreamEvent) -> list[JsonDict]:
+    def on_event(self, channel: str | None, event: StreamEvent) -> list[tuple[str | None, AlertEvent]]:
         """The alerts that an event raises or clears."""
         if isinstance(event, FramesScored):
             return self._worded(self._judge.frames(channel, event.first_frame, event.probs))
@@ -44,15 +43,16 @@ class Watch:
             return self._worded(self._judge.utterance(channel, event))
         return []
 
-    def passed(self, channel: str | None, told_to: int) -> list[JsonDict]:
-        """Those that time does: nothing more will be told of frames before `told_to`."""
-        return self._worded(self._judge.advance(channel, told_to))
+    def advance(self, channel: str | None, watermark_frame: int) -> list[tuple[str | None, AlertEvent]]:
+        """Those that time raises or clears: frames before `watermark_frame` are final."""
+        return self._worded(self._judge.advance(channel, watermark_frame))
 
-    def _worded(self, alerts: list[Alert]) -> list[JsonDict]:
-        return [alert_event(self._session_id, self._rules[alert.rule], alert) for alert in alerts]
+    def _worded(self, alerts: list[Alert]) -> list[tuple[str | None, AlertEvent]]:
+        return [(alert.channel, alert_event(self._rules[alert.rule], alert)) for alert in alerts]
 
 
-def alert_event(session_id: str, rule: Rule, alert: Alert) -> JsonDict:
+def alert_event(rule: Rule, alert: Alert) -> AlertEvent:
+    """An alert in the rule's words."""
     words = {
         "rule": rule.name,
         "emotion": LABELS[alert.label],
@@ -63,18 +63,8 @@ def alert_event(session_id: str, rule: Rule, alert: Alert) -> JsonDict:
         "channel": alert.channel or "caller",
         "channel_zh": CHANNELS_ZH[alert.channel],
     }
-    chinese = {} if rule.message_zh is None else {"message_zh": rule.message_zh.format(**words)}
-    channel = {} if alert.channel is None else {"channel": alert.channel}
-    return {
-        "session_id": session_id,
-        "rule": rule.name,
-        "level": rule.level,
-        "state": alert.state,
-        "at_ms": alert.frame * wire.STEP_MS,
-        "message": rule.message.format(**words),
-        **chinese,
-        **channel,
-    }
+    chinese = None if rule.message_zh is None else rule.message_zh.format(**words)
+    return AlertEvent(rule.name, rule.level, alert.state, alert.frame, rule.message.format(**words), chinese)
 
 
 def announce(config: Alerts, metrics: Metrics) -> Announcer:
@@ -94,7 +84,7 @@ def _count(metrics: Metrics, target: str, result: str) -> None:
 
 
 class Announcer:
-    """A listener that passes alerts on: a metric, a log line, the webhooks."""
+    """An observer that passes alerts on: a metric, a log line, the webhooks."""
 
     def __init__(self, metrics: Metrics, receivers: Sequence[Receiver]) -> None:
         self._metrics, self._receivers = metrics, receivers
@@ -105,22 +95,24 @@ class Announcer:
         for receiver in self._receivers:
             receiver.start()
 
-    def opened(self, info: SessionInfo) -> None:
+    def on_open(self, info: SessionInfo) -> None:
         self._sessions[info.session_id] = info
 
-    def told(self, session_id: str, event: str, payload: JsonDict) -> None:
-        if event != "alert":
+    def on_event(self, session_id: str, channel: str | None, event: SessionEvent) -> None:
+        if not isinstance(event, AlertEvent):
             return
-        if payload["state"] != "cleared":
-            self._metrics.alerts.labels(payload["rule"], payload["level"]).inc()
+        if event.state != "cleared":
+            self._metrics.alerts.labels(event.rule, event.level).inc()
+        info = self._sessions[session_id]
+        _, payload = wire.to_wire(session_id, channel, event, info.model)
         # Not the message: it may hold scores.
         fields = {"session": session_id, **{k: payload[k] for k in ("rule", "state", "at_ms")}}
-        fields["severity"] = payload["level"]
-        if "channel" in payload:
-            fields["channel"] = payload["channel"]
-        log.log(_GRAVITY[payload["level"]], "alert", extra=fields)
+        fields["severity"] = event.level
+        if channel is not None:
+            fields["channel"] = channel
+        log.log(_GRAVITY[event.level], "alert", extra=fields)
         for receiver in self._receivers:
-            receiver.offer(payload, self._sessions[session_id])
+            receiver.offer(payload, info)
 
-    def closed(self, session_id: str, summary: JsonDict) -> None:
-        self._sessions.pop(session_id, None)
+    def on_close(self, summary: SessionSummary) -> None:
+        self._sessions.pop(summary.session_id, None)

@@ -20,11 +20,11 @@ from pydantic import (
     model_validator,
 )
 
+from server.observers import Level
 from stream import rules
 from stream.tally import GRID
 from stream.types import LABELS
 
-Level = Literal["info", "warning", "critical"]
 Label = Literal["angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown"]
 Labels = Annotated[
     tuple[Label, ...],

@@ -1,6 +1,6 @@
 """The desks that watch, and how they are told: one look at the board for all of them, twice a second at most.
 
-Each changed card is encoded once, all of them travel in one message, and every desk gets the same packet. A desk
+Each changed session is encoded once, all of them travel in one message, every desk gets the same packet. A desk
 that does not read is passed over: nothing is kept for it, and when it reads again it gets the present. Sessions
 never wait for a desk.
 """
@@ -17,62 +17,46 @@ import orjson
 from engineio import packet as engineio_packet
 from socketio.packet import EVENT
 
-from server.desk.board import Board, Card
-from server.rate_limit import TokenBucket
+from server.desk.board import Board, SessionState
+from server.live.connection import Connection
 from stream.types import JsonDict
 
 log = logging.getLogger("monitor")
 
 NAMESPACE = "/monitor"
 TICK_S = 0.5  # between two messages to a desk
-AT_ONCE = 20  # cards looked at before the live sessions get their turn
+AT_ONCE = 20  # sessions looked at before the live sessions get their turn
 BEHIND = 4  # packets waiting in a desk's connection when it counts as slow
 MESSAGES_PER_S = 10.0
 
-Cards = dict[str, Card]
+SessionStates = dict[str, SessionState]
 Encoded = dict[str, orjson.Fragment]  # by session id
 
 
-class Desk:
+class Desk(Connection):
     """One supervisor's connection, and what it wants to see."""
 
     def __init__(self, server: Any, sid: str) -> None:
-        self._server, self.sid = server, sid
-        self._eio_sid = server.manager.eio_sid_from_sid(sid, NAMESPACE)
-        self.bucket = TokenBucket(MESSAGES_PER_S, 2 * MESSAGES_PER_S, time.monotonic())
+        super().__init__(server, sid, NAMESPACE, MESSAGES_PER_S)
         self.everything = False  # subscribed to all sessions
         self.chosen: set[str] = set()  # or to these
         self.open: set[str] = set()  # those that it has open in full
-        self.behind = False  # it has just come, or missed something: it needs the whole
+        self.behind = False  # it has just come, or missed something: it needs a snapshot
 
     @property
     def summaries(self) -> bool:
         return self.everything or bool(self.chosen)
 
-    def unsent(self) -> int:
-        """Packets that wait to be written to it."""
-        transport = self._server.eio.sockets.get(self._eio_sid)
-        return transport.queue.qsize() if transport is not None else 0
-
-    def keeps_up(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether it may be sent something; else it has missed that. Who was slow has to have read everything."""
         if self.unsent() >= (1 if self.behind else BEHIND):
             self.behind = True
             return False
         return True
 
-    def send(self, packet: Any) -> None:
+    def send_packet(self, packet: Any) -> None:
+        """One that was encoded for several desks."""
         self._server.eio.send_packet(self._eio_sid, packet)
-
-    def drop(self) -> None:
-        """Disconnect it, in the background: the caller may hold locks that a disconnect needs too."""
-        self._server.start_background_task(self._disconnect)
-
-    def _disconnect(self) -> None:
-        transport = self._server.eio.sockets.get(self._eio_sid)
-        self._server.disconnect(self.sid, NAMESPACE)
-        if transport is not None:
-            transport.close(wait=False)
 
 
 class Desks:
@@ -106,10 +90,10 @@ class Desks:
         with self.lock:
             return self._desks.pop(sid, None)
 
-    def open(self, desk: Desk, session_id: str, card: Card) -> None:
+    def open(self, desk: Desk, session_id: str, state: SessionState) -> None:
         """Show `desk` this session in full, from now on. With the lock held: no tick may come in between."""
         desk.open.add(session_id)
-        desk.send(self._whole(session_id, card))
+        desk.send_packet(self._snapshot(session_id, state))
 
     def tick(self) -> None:
         """Tell every desk what is new to it."""
@@ -117,19 +101,19 @@ class Desks:
             desks = [desk for desk in self._desks.values() if desk.summaries or desk.open]
         if not desks:
             return
-        cards = self._board.cards()
+        sessions = self._board.sessions()
         changed: Encoded = {}
-        for place, (session_id, card) in enumerate(cards.items(), 1):
-            if (news := card.news(time.monotonic())) is not None:
-                changed[session_id] = orjson.Fragment(orjson.dumps(news))
+        for place, (session_id, state) in enumerate(sessions.items(), 1):
+            if (delta := state.delta(time.monotonic())) is not None:
+                changed[session_id] = orjson.Fragment(orjson.dumps(delta))
             if place % AT_ONCE == 0:
                 time.sleep(0)
-        gone = sorted(self._shown - set(cards))
-        self._shown = set(cards)
+        removed = sorted(self._shown - set(sessions))
+        self._shown = set(sessions)
         with self.lock:
-            up = [(desk, desk.behind) for desk in desks if desk.keeps_up()]
-            self._tell_summaries(up, cards, changed, gone)
-            self._tell_opened(up, cards, changed)
+            up = [(desk, desk.behind) for desk in desks if desk.has_capacity()]
+            self._tell_summaries(up, sessions, changed, removed)
+            self._tell_opened(up, sessions, changed)
             for desk, _ in up:
                 desk.behind = False
                 desk.chosen = {i for i in desk.chosen if self._board.find(i)}
@@ -147,52 +131,54 @@ class Desks:
             try:
                 self.tick()
             except Exception:
-                log.exception("a fault of the server while telling the desks")
+                log.exception("internal error while updating the desks")
 
     def _tell_summaries(
-        self, desks: list[tuple[Desk, bool]], cards: Cards, changed: Encoded, gone: list[str]
+        self, desks: list[tuple[Desk, bool]], sessions: SessionStates, changed: Encoded, removed: list[str]
     ) -> None:
-        whole = news = None  # the packets that desks share
+        snapshot = delta = None  # the packets that desks share
         for desk, behind in desks:
             if desk.everything and behind:
-                whole = whole or self._summaries(_summaries_of(cards), None)
-                desk.send(whole)
-            elif desk.everything and (changed or gone):
-                news = news or self._summaries(list(changed.values()), gone)
-                desk.send(news)
+                snapshot = snapshot or self._summaries(_summaries_of(sessions), None)
+                desk.send_packet(snapshot)
+            elif desk.everything and (changed or removed):
+                delta = delta or self._summaries(list(changed.values()), removed)
+                desk.send_packet(delta)
             elif desk.chosen and not desk.everything:
-                wanted = {i: cards[i] for i in desk.chosen if i in cards}
+                wanted = {i: sessions[i] for i in desk.chosen if i in sessions}
                 mine = _summaries_of(wanted) if behind else [changed[i] for i in wanted if i in changed]
-                left = [i for i in gone if i in desk.chosen]
+                left = [i for i in removed if i in desk.chosen]
                 if mine or left:
-                    desk.send(self._summaries(mine, None if behind else left))
+                    desk.send_packet(self._summaries(mine, None if behind else left))
 
-    def _tell_opened(self, desks: list[tuple[Desk, bool]], cards: Cards, changed: Encoded) -> None:
+    def _tell_opened(self, desks: list[tuple[Desk, bool]], sessions: SessionStates, changed: Encoded) -> None:
         shared: dict[str, Any] = {}
         for desk, behind in desks:
-            for session_id in desk.open & set(cards):
+            for session_id in desk.open & set(sessions):
                 if behind:
-                    desk.send(self._whole(session_id, cards[session_id]))
+                    desk.send_packet(self._snapshot(session_id, sessions[session_id]))
                     continue
                 if session_id not in shared:
-                    shared[session_id] = self._increment(session_id, cards[session_id], changed)
+                    shared[session_id] = self._increment(session_id, sessions[session_id], changed)
                 if shared[session_id] is not None:
-                    desk.send(shared[session_id])
+                    desk.send_packet(shared[session_id])
 
-    def _summaries(self, sessions: list[Any], gone: list[str] | None) -> Any:
-        """`gone` None: these are all there are."""
-        return self._packet("summaries", {"whole": gone is None, "sessions": sessions, "gone": gone or []})
-
-    def _whole(self, session_id: str, card: Card) -> Any:
-        summary = card.summary(time.monotonic())
+    def _summaries(self, sessions: list[Any], removed: list[str] | None) -> Any:
+        """`removed` None: these are all there are."""
         return self._packet(
-            "session",
-            {"session_id": session_id, "whole": True, "summary": summary, **card.particulars(whole=True)},
+            "summaries", {"whole": removed is None, "sessions": sessions, "gone": removed or []}
         )
 
-    def _increment(self, session_id: str, card: Card, changed: Encoded) -> Any:
+    def _snapshot(self, session_id: str, state: SessionState) -> Any:
+        summary = state.summary(time.monotonic())
+        return self._packet(
+            "session",
+            {"session_id": session_id, "whole": True, "summary": summary, **state.details(snapshot=True)},
+        )
+
+    def _increment(self, session_id: str, state: SessionState, changed: Encoded) -> Any:
         """None: nothing has happened."""
-        more = card.particulars(whole=False)
+        more = state.details(snapshot=False)
         if session_id in changed:
             more["summary"] = changed[session_id]
         if not any(more.values()):
@@ -204,6 +190,6 @@ class Desks:
         return engineio_packet.Packet(engineio_packet.MESSAGE, text)
 
 
-def _summaries_of(cards: Cards) -> list[JsonDict]:
+def _summaries_of(sessions: SessionStates) -> list[JsonDict]:
     now_s = time.monotonic()
-    return [card.summary(now_s) for card in cards.values()]
+    return [state.summary(now_s) for state in sessions.values()]

@@ -1,5 +1,5 @@
 """How a session has gone, in memory that does not grow with it: `History` keeps all of it, the longer the coarser;
-`Recent` keeps the last minutes as a few points. Plain arithmetic: no clock, no locks, nobody's wire.
+`Sparkline` keeps the last minutes as a few points. Plain arithmetic: no clock, no locks, nobody's wire.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ import math
 
 import numpy as np
 
-from stream.types import LABELS, N_LABELS, SAMPLE_RATE, Floats
+from stream.types import HOP, LABELS, N_LABELS, SAMPLE_RATE, Floats
 
-FRAME_S = (SAMPLE_RATE // 100) / SAMPLE_RATE  # frames start this far apart
+FRAME_S = HOP / SAMPLE_RATE  # frames start this far apart
 BINS = 720  # of a history: about a bin for each pixel of its chart
 FIRST_BIN = 50  # frames in a bin at first: half a second
 POINTS = 60  # of the last minutes
 POINT_S = 5  # so five minutes
 NEGATIVE = tuple(LABELS.index(label) for label in ("angry", "disgusted", "fearful", "sad"))
-MEMORY_S = 6.0  # of speech: how far back `Heat` looks
+MEMORY_S = 6.0  # of speech: how far back `NegativityEma` looks
 FADING_S = 30.0  # of silence, in which it fades
 
 Row = list[int] | None  # percent of each label; None: nothing was scored there
@@ -69,7 +69,7 @@ class History:
         self.changed = 0
 
 
-class Recent:
+class Sparkline:
     """The last POINTS points of POINT_S seconds each, by the clock on the wall: silence moves them along too.
 
     A point is 100 times the index of the likeliest label, plus what the negative ones have, in percent (0 to 99).
@@ -80,7 +80,7 @@ class Recent:
         self._sums = np.zeros((POINTS, N_LABELS), np.float32)
 
     def add(self, total: Floats, age_s: float) -> None:
-        """`total`: the sum of some frames' scores (N_LABELS,), heard `age_s` after the session's start."""
+        """`total`: the sum of some frames' scores (N_LABELS,), scored `age_s` after the session's start."""
         number = max(int(age_s / POINT_S), self.newest)
         for passed in range(max(self.newest + 1, number + 1 - POINTS), number + 1):
             self._sums[passed % POINTS] = 0
@@ -101,7 +101,7 @@ def _point(sums: list[float]) -> int | None:
     return 100 * sums.index(max(sums)) + min(99, round(100 * negative))
 
 
-class Heat:
+class NegativityEma:
     """How negative the last seconds of speech were, 0 to 1. Fades in silence."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from server.access import auth
 from server.access.refusals import Refusals
 from server.config import Config
 from server.engine import Engine
-from server.errors import CODES, ClientError
+from server.errors import CODES, ClientError, Code
 from server.live.registry import Sessions
 from server.metrics import Metrics
 from server.paths import STATIC
@@ -117,11 +117,10 @@ def add_routes(
 
     @app.errorhandler(HTTPException)
     def http_error(wrong: HTTPException) -> Response:
-        code = (
-            "NOT_FOUND" if wrong.code == 404 else "BAD_REQUEST" if (wrong.code or 500) < 500 else "INTERNAL"
-        )
-        response = jsonify(success=False, error={"code": code, "message": wrong.description})
-        response.status_code = wrong.code or 500
+        status = wrong.code or 500
+        code: Code = "NOT_FOUND" if status == 404 else "BAD_REQUEST" if status < 500 else "INTERNAL"
+        response = jsonify(success=False, error=ClientError(code, wrong.description or "").to_wire())
+        response.status_code = status
         # What belongs to the status: the methods that are allowed, the range that would be.
         response.headers.extend(x for x in wrong.get_headers() if x[0] != "Content-Type")
         return response

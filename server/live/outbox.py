@@ -20,10 +20,10 @@ from stream.types import JsonDict
 log = logging.getLogger("sockets")
 
 EXPENDABLE = frozenset({"emotion_result", "frame_result"})
-SENT = (
-    100  # events kept after they were sent: ten seconds of results; a connection holds less than its backlog
-)
-LOOK_S = 0.02  # how often a client that is behind is looked at: its connection does not tell when it has room
+# Events kept after they were sent: ten seconds of results; a connection holds less than its backlog.
+REPLAY_BUFFER = 100
+# How often a client that is behind is looked at: its connection does not tell when it has room.
+POLL_S = 0.02
 
 
 class Client(Protocol):
@@ -31,7 +31,7 @@ class Client(Protocol):
 
     def send(self, event: str, payload: JsonDict) -> None: ...
 
-    def keeps_up(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether its connection has room for more."""
         ...
 
@@ -46,11 +46,11 @@ class Outbox:
     `on_dropped` is told the event of each result that was given up. May be called from any thread.
     """
 
-    def __init__(self, limit: int, on_dropped: Callable[[str], None]) -> None:
-        self._limit = limit
+    def __init__(self, session_id: str, limit: int, on_dropped: Callable[[str], None]) -> None:
+        self._session_id, self._limit = session_id, limit
         self._on_dropped = on_dropped
         self._waiting: deque[tuple[str, JsonDict]] = deque()
-        self._sent: deque[tuple[str, JsonDict]] = deque(maxlen=SENT)
+        self._sent: deque[tuple[str, JsonDict]] = deque(maxlen=REPLAY_BUFFER)
         self._count = 0  # of events sent
         self._client: Client | None = None
         self._lock = threading.RLock()
@@ -61,22 +61,22 @@ class Outbox:
         """Whether results wait for a client that is there."""
         return bool(self._waiting) and self._client is not None
 
-    def attach(self, client: Client | None, received: int | None = None) -> None:
+    def attach(self, client: Client | None, last_received: int | None = None) -> None:
         """Send to `client` from now on, what waits first; None: nobody is there.
 
-        `received`: how many events it has got before. It lacks the rest of what was sent.
+        `last_received`: how many events it has got before. It lacks the rest of what was sent.
         """
         with self._lock:
-            lacks = 0 if received is None else min(max(0, self._count - received), len(self._sent))
+            lacks = 0 if last_received is None else min(max(0, self._count - last_received), len(self._sent))
             for _ in range(lacks):
                 self._waiting.appendleft(self._sent.pop())
-            self._count = self._count if received is None else max(0, received)
+            self._count = self._count if last_received is None else max(0, last_received)
             self._client = client
             self._drain()
 
     def put(self, event: str, payload: JsonDict) -> None:
         with self._lock:
-            if self._client is not None and not self._waiting and self._client.keeps_up():
+            if self._client is not None and not self._waiting and self._client.has_capacity():
                 self._send(self._client, event, payload)
                 return
             self._waiting.append((event, payload))
@@ -91,7 +91,7 @@ class Outbox:
 
     def _drain(self) -> None:
         """Send what waits, as far as the client keeps up; see to the rest later."""
-        while self._waiting and self._client is not None and self._client.keeps_up():
+        while self._waiting and self._client is not None and self._client.has_capacity():
             self._send(self._client, *self._waiting.popleft())
         if self.pending and not self._draining:
             self._draining = True
@@ -99,14 +99,14 @@ class Outbox:
 
     def _keep_draining(self) -> None:
         while self._draining:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
             with self._lock:
                 self._drain()
                 self._draining = self.pending
 
     def _overflow(self) -> None:
         if self._client is not None:
-            log.warning("a client does not read its results and is disconnected")
+            log.warning("client does not read its results; disconnected", extra={"session": self._session_id})
             client, self._client = self._client, None
             client.drop()
         for index, (event, _) in enumerate(self._waiting):

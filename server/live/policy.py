@@ -12,15 +12,15 @@ from server.errors import ClientError
 
 
 @dataclass(frozen=True)
-class Hearing:
-    """`names` of the lines that are heard (None: a session's only one); `pick`: as `Decoder` has it."""
+class ChannelSelection:
+    """`names` of the channels that are heard (None: a session's only one); `pick`: as `Decoder` has it."""
 
     names: tuple[str | None, ...]
     pick: tuple[int, ...] | None
     watch: str = "both"
 
 
-def hearing(policy: Policy, channels: Channels, n_channels: int) -> Hearing:
+def select_channels(policy: Policy, channels: Channels, n_channels: int) -> ChannelSelection:
     """What is heard of a session with so many channels. Raises ClientError where the policy lets none be heard."""
     names = (channels.left, channels.right)
     if n_channels == 1:
@@ -30,7 +30,7 @@ def hearing(policy: Policy, channels: Channels, n_channels: int) -> Hearing:
                 f"this server scores the {policy.watch}'s voice only, and one channel may hold both: start with"
                 f" channels: 2, the {names[0]} left and the {names[1]} right",
             )
-        return Hearing((None,), None)
+        return ChannelSelection((None,), None)
     if policy.watch == "both":
-        return Hearing(names, (0, 1))
-    return Hearing((policy.watch,), (names.index(policy.watch),), policy.watch)
+        return ChannelSelection(names, (0, 1))
+    return ChannelSelection((policy.watch,), (names.index(policy.watch),), policy.watch)

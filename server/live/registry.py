@@ -8,19 +8,23 @@ import secrets
 import threading
 import time
 
-from server import wire
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
-from server.live.outbox import LOOK_S, Client
-from server.live.policy import hearing
-from server.live.session import LiveSession, Surroundings
+from server.live.outbox import POLL_S, Client
+from server.live.policy import select_channels
+from server.live.requests import StartRequest, parse_start
+from server.live.session import LiveSession, SessionContext
 from server.metrics import Metrics
-from server.observers import AudioListener, Listener
+from server.observers import AudioObserver, Observer, SessionSummary
 from stream.taught import Taught
-from stream.types import JsonDict, ModelSpec
+from stream.types import HOP, SAMPLE_RATE, ModelSpec
 
 log = logging.getLogger("sessions")
+
+
+def seconds(n_frames: int) -> float:
+    return n_frames * HOP / SAMPLE_RATE
 
 
 class Sessions:
@@ -31,12 +35,12 @@ class Sessions:
         config: Config,
         engine: Engine,
         metrics: Metrics,
-        listeners: tuple[Listener, ...] = (),
-        audio: AudioListener | None = None,
-        taught: Taught | None = None,
+        observers: tuple[Observer, ...] = (),
+        audio: AudioObserver | None = None,
+        labels: Taught | None = None,
     ) -> None:
         self._config, self._engine, self._metrics = config, engine, metrics
-        self._listeners, self._audio, self._taught = listeners, audio, taught
+        self._observers, self._audio, self._labels = observers, audio, labels
         self._lock = threading.RLock()
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
@@ -45,14 +49,12 @@ class Sessions:
         self._reaped: set[str] = set()  # sessions that are being closed by `reap`
         self.draining = False
         metrics.sessions.set_function(lambda: float(len(self._open)))
-        metrics.channels.set_function(lambda: float(sum(s.lines for s in list(self._open.values()))))
+        metrics.channels.set_function(lambda: float(sum(s.n_channels for s in list(self._open.values()))))
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def start(
-        self, sid: str, client: Client, request: wire.StartRequest
-    ) -> tuple[LiveSession, bool, ModelSpec]:
+    def start(self, sid: str, client: Client, request: StartRequest) -> tuple[LiveSession, bool, ModelSpec]:
         """Open a session for connection `sid`, or take up the one that the request's token is for.
 
         The flag says whether it was taken up. Raises ClientError.
@@ -65,6 +67,8 @@ class Sessions:
                     del self._current[old]
                     self._deprived.add(old)
                 self._own(sid, session, client, request.received)
+                self._metrics.resumes.inc()
+                log.info("session resumed", extra={"session": session.session_id, "connection": sid})
                 return session, True, spec
             if request.session_id in self._open:
                 raise ClientError(
@@ -72,24 +76,24 @@ class Sessions:
                     "a session of this id is open; choose another id, or give its resume_token",
                 )
             config = self._config
-            heard = hearing(config.policy, config.channels, request.format.channels)
-            self._admit(sid, len(heard.names))
+            selection = select_channels(config.policy, config.channels, request.format.channels)
+            self._admit(sid, len(selection.names))
             session_id = request.session_id or secrets.token_hex(8)
-            around = Surroundings(
+            context = SessionContext(
                 engine=self._engine,
                 metrics=self._metrics,
                 limits=config.limits,
                 stream=config.stream_config(spec),
                 model=spec.name,
                 rules=config.alerts.rules,
-                listeners=self._listeners,
+                observers=self._observers,
                 audio=self._audio,
-                taught=self._taught,
-                patience_s=config.engine.deadline_ms / 1000 + 1,
+                labels=self._labels,
+                flush_timeout_s=config.engine.deadline_ms / 1000 + 1,
             )
-            session = self._open[session_id] = LiveSession(session_id, request, heard, around)
+            session = self._open[session_id] = LiveSession(session_id, request, selection, context)
             self._own(sid, session, client)
-        log.info("session opened", extra={"session": session_id})
+        log.info("session opened", extra={"session": session_id, "connection": sid})
         return session, False, spec
 
     def start_unasked(self, sid: str, client: Client) -> LiveSession:
@@ -102,7 +106,7 @@ class Sessions:
                 "NOT_YOUR_SESSION",
                 "this connection's session has ended or was taken up by another; send start to open one",
             )
-        return self.start(sid, client, wire.parse_start(None))[0]
+        return self.start(sid, client, parse_start(None))[0]
 
     def find(self, sid: str, session_id: str | None) -> LiveSession | None:
         """The session that `sid` means; None when it names none and has none. Raises NOT_YOUR_SESSION."""
@@ -117,9 +121,9 @@ class Sessions:
                 )
             return self._open[session_id]
 
-    def stop(self, session: LiveSession, reason: str, patience_s: float | None = None) -> JsonDict:
+    def stop(self, session: LiveSession, reason: str, timeout_s: float | None = None) -> SessionSummary:
         """Score what is left, tell the summary, forget the session."""
-        complete = session.finish(patience_s)
+        complete = session.finish(timeout_s)
         with self._lock:
             self._reaped.discard(session.session_id)
             if self._open.pop(session.session_id, None) is None:
@@ -130,13 +134,15 @@ class Sessions:
                 if reason != "stop":
                     self._deprived.add(owner)
         summary = session.close(reason)
-        spoken = {
+        fields = {
+            "session": session.session_id,
             "reason": reason,
-            "audio_s": summary["audio_ms"] / 1000,
-            "speech_s": summary["speech_ms"] / 1000,
+            "audio_s": summary.audio_ms / 1000,
+            "speech_s": seconds(summary.total.speech),
+            "lost_s": seconds(summary.total.lost),
+            "complete": complete,  # all was scored in time
         }
-        told = {"lost_s": summary["lost_ms"] / 1000, "complete": complete}  # complete: all was scored in time
-        log.info("session closed", extra={"session": session.session_id, **spoken, **told})
+        log.info("session closed", extra=fields)
         return summary
 
     def disconnected(self, sid: str) -> None:
@@ -147,6 +153,7 @@ class Sessions:
             for session_id in [s for s, owner in self._owner.items() if owner == sid]:
                 self._owner[session_id] = None
                 self._open[session_id].detach()
+                log.info("session disconnected", extra={"session": session_id, "connection": sid})
 
     def reap(self) -> None:
         """Close what nobody uses any more."""
@@ -154,12 +161,12 @@ class Sessions:
         limits = self._config.limits
         with self._lock:
             sessions = [(s, self._owner[s.session_id] is None) for s in self._open.values()]
-        for session, alone in sessions:
-            due = now - session.last_heard_s > (limits.resume_s if alone else limits.idle_timeout_s)
+        for session, disconnected in sessions:
+            due = now - session.last_activity_s > (limits.resume_s if disconnected else limits.idle_timeout_s)
             if due and session.session_id not in self._reaped:
-                # Aside: it may have to wait for the model, and nobody else's end should wait with it.
+                # In a thread, so that one slow flush does not delay the others.
                 self._reaped.add(session.session_id)
-                reason = "disconnect" if alone else "idle"
+                reason = "disconnect" if disconnected else "idle"
                 threading.Thread(target=self.stop, args=(session, reason), daemon=True).start()
 
     def drain(self, timeout_s: float) -> None:
@@ -167,9 +174,9 @@ class Sessions:
         with self._lock:
             self.draining = True
             sessions = list(self._open.values())
-        last_words_s = 0.2 * timeout_s  # of the time is kept for telling the summaries
+        summaries_s = 0.2 * timeout_s  # of the time is kept for sending the summaries
         threads = [
-            threading.Thread(target=self.stop, args=(s, "shutdown", timeout_s - last_words_s), daemon=True)
+            threading.Thread(target=self.stop, args=(s, "shutdown", timeout_s - summaries_s), daemon=True)
             for s in sessions
         ]
         for thread in threads:
@@ -178,7 +185,7 @@ class Sessions:
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
         while any(s.outbox.pending for s in sessions) and time.monotonic() < end:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
     def _ready(self) -> ModelSpec:
         spec = self._engine.spec
@@ -188,7 +195,7 @@ class Sessions:
             raise ClientError("NOT_READY", "the model is still loading; try again in a few seconds")
         return spec
 
-    def _resumable(self, request: wire.StartRequest) -> LiveSession | None:
+    def _resumable(self, request: StartRequest) -> LiveSession | None:
         token = (request.resume_token or "").encode()
         for session in self._open.values():
             if hmac.compare_digest(session.resume_token.encode(), token):
@@ -197,24 +204,24 @@ class Sessions:
             raise ClientError("NOT_YOUR_SESSION", "this resume_token is not that session's")
         return None  # it is gone: the client gets a new one
 
-    def _admit(self, sid: str, lines: int) -> None:
-        """A session takes as much room as it has lines to score."""
+    def _admit(self, sid: str, n_channels: int) -> None:
+        """A session takes as much room as it has channels to score."""
         limits = self._config.limits
-        taken = {session_id: session.lines for session_id, session in self._open.items()}
-        if sum(taken.values()) + lines > limits.max_sessions:
+        taken = {session_id: session.n_channels for session_id, session in self._open.items()}
+        if sum(taken.values()) + n_channels > limits.max_sessions:
             raise ClientError(
                 "TOO_MANY_SESSIONS", f"all {limits.max_sessions} sessions are taken; try again later"
             )
         own = sum(taken[session_id] for session_id, owner in self._owner.items() if owner == sid)
-        if own + lines > limits.max_sessions_per_connection:
+        if own + n_channels > limits.max_sessions_per_connection:
             raise ClientError(
                 "TOO_MANY_SESSIONS",
                 f"one connection may hold {limits.max_sessions_per_connection} sessions (one of two channels"
                 " counts twice); stop one first",
             )
 
-    def _own(self, sid: str, session: LiveSession, client: Client, received: int | None = None) -> None:
+    def _own(self, sid: str, session: LiveSession, client: Client, last_received: int | None = None) -> None:
         self._owner[session.session_id] = sid
         self._current[sid] = session.session_id
         self._deprived.discard(sid)
-        session.attach(client, received)
+        session.attach(client, last_received)

@@ -1,7 +1,7 @@
 """LiveSession: one client's stream, with a clock, a lock, an engine and a way back to the client.
 
 It thinks nothing itself: bytes go through `codec` into `stream.session`, windows go to the engine, answers come
-back, events go out. Its lock is held for short, never while waiting for the engine.
+back, the publisher tells the events. Its lock is held for short, never while waiting for the engine.
 """
 
 from __future__ import annotations
@@ -9,48 +9,31 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-import numpy as np
-
 from server import wire
-from server.alerting.alerts import Watch
 from server.config import Limits
 from server.config.alerts import Rule
 from server.engine import Busy, Engine, Timing
-from server.errors import ClientError
-from server.live.channel import Track, totals
+from server.errors import RETRYABLE, ClientError
+from server.live.channel import Channel
 from server.live.outbox import Client, Outbox
-from server.live.policy import Hearing
+from server.live.policy import ChannelSelection
+from server.live.publisher import Publisher
+from server.live.requests import AudioMessage, StartRequest
 from server.metrics import Metrics
-from server.observers import AudioListener, Listener, SessionInfo
+from server.observers import AudioObserver, Observer, SessionInfo, SessionSummary
 from server.rate_limit import TokenBucket
 from stream.codec import BadAudio, Decoder, UnsupportedEncoding
 from stream.session import StreamConfig
 from stream.taught import Taught
-from stream.types import (
-    HOP,
-    SAMPLE_RATE,
-    Answer,
-    Failed,
-    Floats,
-    FramesScored,
-    JsonDict,
-    Lost,
-    StreamEvent,
-    Turn,
-    UtteranceScored,
-    Window,
-)
-
-MAX_UTTERANCES = 1000  # kept for the summary
+from stream.types import Answer, Failed, Floats, FramesScored, JsonDict, Turn, Window
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class SessionContext:
     """What every session of a server shares."""
 
     engine: Engine
@@ -59,35 +42,34 @@ class Surroundings:
     stream: StreamConfig
     model: str
     rules: tuple[Rule, ...]
-    listeners: tuple[Listener, ...]
-    audio: AudioListener | None
-    taught: Taught | None  # labels of the operator's own
-    patience_s: float  # how long a flush may take: longer than any window's deadline
+    observers: tuple[Observer, ...]
+    audio: AudioObserver | None
+    labels: Taught | None  # labels of the operator's own
+    flush_timeout_s: float  # longer than any window's deadline
 
 
 class LiveSession:
     """Every method may be called from any thread."""
 
     def __init__(
-        self, session_id: str, request: wire.StartRequest, heard: Hearing, around: Surroundings
+        self, session_id: str, request: StartRequest, selection: ChannelSelection, context: SessionContext
     ) -> None:
         now = time.monotonic()
         self.session_id = session_id
         self.resume_token = secrets.token_urlsafe(24)
         self.next_seq = 0
-        self.last_heard_s = now
-        self._around = around
-        self._frame_results = request.frame_results
-        self._decoder = Decoder(request.format, heard.pick)
-        self._tracks = [Track(session_id, channel, around.stream) for channel in heard.names]
-        self._bucket = TokenBucket(around.limits.catch_up, around.limits.ahead_s, now)
-        self._watch = Watch(session_id, around.rules, heard.names)
-        self._utterances: deque[JsonDict] = deque(maxlen=MAX_UTTERANCES)
+        self.last_activity_s = now
+        self._context = context
+        self._decoder = Decoder(request.format, selection.pick)
+        self._channels = [Channel(session_id, name, context.stream) for name in selection.names]
+        self._bucket = TokenBucket(context.limits.catch_up, context.limits.ahead_s, now)
         self._lock = threading.RLock()
         self._settled = threading.Event()
         self._ending = self._closed = False
         self.outbox = Outbox(
-            around.limits.outbox_events, lambda event: around.metrics.dropped.labels(event).inc()
+            session_id,
+            context.limits.outbox_events,
+            lambda event: context.metrics.dropped.labels(event).inc(),
         )
         self.info = SessionInfo(
             session_id,
@@ -96,30 +78,38 @@ class LiveSession:
             request.name,
             request.tags,
             request.format.channels,
-            around.model,
-            heard.watch,
+            context.model,
+            selection.watch,
         )
-        for listener in around.listeners:
-            listener.opened(self.info)
+        self._publisher = Publisher(
+            self.info,
+            self.outbox,
+            context.observers,
+            context.metrics,
+            context.rules,
+            selection.names,
+            context.labels,
+            request.frame_results,
+        )
 
     @property
-    def lines(self) -> int:
+    def n_channels(self) -> int:
         """How many streams of audio are scored: what it takes of a server's room."""
-        return len(self._tracks)
+        return len(self._channels)
 
-    def attach(self, client: Client, received: int | None = None) -> None:
+    def attach(self, client: Client, last_received: int | None = None) -> None:
         """Results go to `client` from now on, what waited for it first."""
         with self._lock:
-            self.last_heard_s = time.monotonic()
-            self.outbox.attach(client, received)
+            self.last_activity_s = time.monotonic()
+            self.outbox.attach(client, last_received)
 
     def detach(self) -> None:
         """The client's connection is gone; it may come back."""
         with self._lock:
-            self.last_heard_s = time.monotonic()
+            self.last_activity_s = time.monotonic()
             self.outbox.attach(None)
 
-    def feed(self, message: wire.AudioMessage) -> JsonDict:
+    def feed(self, message: AudioMessage) -> JsonDict:
         """Take a chunk in. Raises ClientError; then the chunk has left no trace in the audio.
 
         Numbered chunks (`seq`) are taken in order and once. One that is refused for now (RATE_LIMITED) has to be
@@ -129,76 +119,71 @@ class LiveSession:
         with self._lock:
             if self._ending:
                 raise ClientError("NOT_READY", "this session is being closed; start another one")
-            self.last_heard_s = now
+            self.last_activity_s = now
             seq, expected = message.seq, self.next_seq
             if seq is not None and seq < expected:
                 return {"ok": True, "received_ms": self._received_ms, "duplicate": True}
             if seq is not None and seq > expected:
-                raise ClientError("BAD_REQUEST", f"'seq' {seq} before {expected}: go on from there", expected)
+                wanted = f"expected seq {expected}, got {seq}; resend from {expected}"
+                raise ClientError("BAD_REQUEST", wanted, expected)
             try:
-                lines = self._decode(message, now)
+                samples = self._decode(message, now)
             except ClientError as refused:
-                if seq is not None and refused.code != "RATE_LIMITED":
+                if seq is not None and refused.code not in RETRYABLE:
                     self.next_seq = seq + 1
                 raise
             if seq is not None:
                 self.next_seq = seq + 1
-            self._take(lines, now)
+            self._take(samples, now)
             return {"ok": True, "received_ms": self._received_ms}
 
-    def finish(self, patience_s: float | None = None) -> bool:
+    def finish(self, timeout_s: float | None = None) -> bool:
         """Take nothing more, and `flush`; `close` is to follow."""
         with self._lock:
             self._ending = True
-        return self.flush(patience_s)
+        return self.flush(timeout_s)
 
-    def flush(self, patience_s: float | None = None) -> bool:
+    def flush(self, timeout_s: float | None = None) -> bool:
         """Close open speech and wait until all of it is scored. False when that did not happen in time.
 
-        `patience_s` None: longer than any window's deadline, so that the engine has answered, if only with that.
+        `timeout_s` None: longer than any window's deadline, so that the engine has answered, if only with that.
         """
         with self._lock:
             self._take(self._decoder.finish_each(), time.monotonic())
             self._settled.clear()
-            for track in self._tracks:
-                self._run(track, track.flush())
+            for channel in self._channels:
+                self._run(channel, channel.stream.flush())
             if self._all_settled:
                 return True
-        return self._settled.wait(self._around.patience_s if patience_s is None else patience_s)
+        return self._settled.wait(self._context.flush_timeout_s if timeout_s is None else timeout_s)
 
-    def close(self, reason: str) -> JsonDict:
+    def close(self, reason: str) -> SessionSummary:
         """Tell what was not scored in time, and the summary."""
         with self._lock:
-            for track in self._tracks:
-                self._run(track, track.give_up("INFERENCE_TIMEOUT"))
+            for channel in self._channels:
+                self._run(channel, channel.stream.give_up("INFERENCE_TIMEOUT"))
             self._closed = True
             summary = self.summary(reason)
-            self.outbox.put("session_summary", summary)
-            for listener in self._around.listeners:
-                listener.closed(self.session_id, summary)
+            self._publisher.close(summary)
             return summary
 
-    def summary(self, reason: str) -> JsonDict:
+    def summary(self, reason: str) -> SessionSummary:
         with self._lock:
-            books = {track.channel: track.books for track in self._tracks}
-            named = {channel: totals(book) for channel, book in books.items() if channel is not None}
-            leftover = self._decoder.leftover_bytes
-            return {
-                "session_id": self.session_id,
-                "reason": reason,
-                "audio_ms": self._received_ms,
-                **totals(np.sum(list(books.values()), axis=0)),
-                **({"channels": named} if named else {}),
-                "utterances": list(self._utterances),
-                **({"incomplete_bytes": leftover} if leftover else {}),
-            }
+            return SessionSummary(
+                self.session_id,
+                reason,
+                self._received_ms,
+                {channel.name: channel.counters for channel in self._channels},
+                self._publisher.utterances,
+                self._decoder.leftover_bytes,
+            )
 
-    def answered(self, track: Track, window: Window, answer: Answer, timing: Timing) -> None:
+    def answered(self, channel: Channel, window: Window, answer: Answer, timing: Timing) -> None:
         """The engine's reply to a window of this session."""
         with self._lock:
             if self._closed:
                 return  # this window has been told as lost
-            self._run(track, track.absorb(window, answer), window, timing)
+            self._run(channel, channel.stream.absorb(window, answer), window, timing)
             if self._all_settled:
                 self._settled.set()
 
@@ -210,10 +195,10 @@ class LiveSession:
 
     @property
     def _all_settled(self) -> bool:
-        return all(track.settled for track in self._tracks)
+        return all(channel.stream.settled for channel in self._channels)
 
-    def _decode(self, message: wire.AudioMessage, now: float) -> list[Floats]:
-        limits = self._around.limits
+    def _decode(self, message: AudioMessage, now: float) -> list[Floats]:
+        limits = self._context.limits
         data = message.data(limits.max_chunk_bytes)
         seconds = self._decoder.seconds_of(data, message.sample_rate)
         if seconds > limits.max_chunk_s:
@@ -231,57 +216,33 @@ class LiveSession:
         except BadAudio as wrong:
             raise ClientError("BAD_AUDIO", str(wrong)) from None
 
-    def _take(self, lines: list[Floats], now: float) -> None:
-        for track, samples in zip(self._tracks, lines, strict=True):
-            if not len(samples):
+    def _take(self, samples: list[Floats], now: float) -> None:
+        """Samples (n,) of each channel."""
+        for channel, its in zip(self._channels, samples, strict=True):
+            if not len(its):
                 continue
-            if self._around.audio is not None:
-                self._around.audio.heard(self.session_id, track.channel, samples)
-            self._run(track, track.take(samples, now))
-            track.count(self._around.metrics)
+            if self._context.audio is not None:
+                self._context.audio.on_audio(self.session_id, channel.name, its)
+            self._run(channel, channel.push(its, now))
+            channel.count(self._context.metrics)
 
     def _run(
-        self, track: Track, turn: Turn, window: Window | None = None, timing: Timing | None = None
+        self, channel: Channel, turn: Turn, window: Window | None = None, timing: Timing | None = None
     ) -> None:
-        """Tell a turn's events and have its window scored; `window` and `timing` are those of the answer."""
+        """Tell a step's events and have its window scored; `window` and `timing` are those of the answer."""
         while True:
             for event in turn.events:
-                self._tell(track, event, window, timing)
-            for alert in self._watch.passed(track.channel, track.told_to):
-                self._emit("alert", alert)
+                latency = None
+                if window is not None and timing is not None and isinstance(event, FramesScored):
+                    total_s = time.monotonic() - channel.arrival_of(window.end_sample)
+                    latency = wire.Latency(timing.queue_s, timing.infer_s, total_s, timing.batch)
+                self._publisher.publish(channel.name, event, latency)
+            self._publisher.advance(channel.name, channel.stream.told_to)
             if turn.window is None:
                 return
             try:
-                self._around.engine.submit(turn.window, partial(self.answered, track))
+                self._context.engine.submit(turn.window, partial(self.answered, channel))
                 return
             except Busy:
                 full = Failed("OVERLOADED", "the engine holds as many windows as it may")
-                turn = track.absorb(turn.window, full)
-
-    def _tell(self, track: Track, event: StreamEvent, window: Window | None, timing: Timing | None) -> None:
-        channel = {} if track.channel is None else {"channel": track.channel}
-        name, payload = wire.to_wire(self.session_id, event, self._around.model)
-        payload.update(channel)
-        if isinstance(event, FramesScored) and window is not None and timing is not None:
-            latency_s = time.monotonic() - track.arrival_of(window.end_sample)
-            payload["queue_ms"] = round(1000 * timing.queue_s, 2)
-            payload["infer_ms"] = round(1000 * timing.infer_s, 2)
-            payload["latency_ms"] = round(1000 * latency_s, 2)
-            self._around.metrics.scored(timing, latency_s, event.probs)
-            if self._frame_results:
-                for row in wire.frame_results(self.session_id, event):
-                    self.outbox.put("frame_result", {**row, **channel})
-        elif isinstance(event, UtteranceScored):
-            if self._around.taught and event.embedding is not None:
-                payload["taught"] = self._around.taught.judge(event.embedding)
-            self._utterances.append(payload)
-        elif isinstance(event, Lost):
-            self._around.metrics.lost(event.code, event.n_frames * HOP / SAMPLE_RATE)
-        self._emit(name, payload)
-        for alert in self._watch.told(track.channel, event):
-            self._emit("alert", alert)
-
-    def _emit(self, name: str, payload: JsonDict) -> None:
-        self.outbox.put(name, payload)
-        for listener in self._around.listeners:
-            listener.told(self.session_id, name, payload)
+                turn = channel.stream.absorb(turn.window, full)

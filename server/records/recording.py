@@ -1,4 +1,4 @@
-"""The recorder: a listener that writes down what sessions were told, and what was heard where that is wanted.
+"""The recorder: an observer that writes down what sessions were told, and what was heard where that is wanted.
 
 On the hot path it puts references into a queue, which is bounded; a thread of its own writes them down every two
 seconds, so that whatever happens to the process, no more than that is missing. A record that cannot be written is
@@ -28,67 +28,62 @@ import numpy as np
 from server import wire
 from server.config import Config
 from server.metrics import Metrics
-from server.observers import SessionInfo
+from server.observers import SessionEvent, SessionInfo, SessionSummary
 from server.paths import ROOT
 from server.records import session_record as files
 from server.storage import OutputStore, id_of
 from stream.tally import GRID, Tally, pieces
-from stream.types import LABELS, N_LABELS, Floats, JsonDict
+from stream.types import LABELS, N_LABELS, Floats, FramesScored, JsonDict
 
 log = logging.getLogger("recording")
 
 WRITE_S = 2.0
 SWEEP_S = TOUCH_S = 600.0
-MAX_WAITING = 200_000  # facts to be written down; more are left out
+MAX_WAITING = 200_000  # events to be written down; more are left out
 MAX_SOUND_BYTES = 128_000_000  # of audio to be written down
 MAX_SAMPLES = (1 << 31) - (1 << 24)  # of a WAV file: 37 hours
-WRITTEN = {
-    "emotion_result": "timeline",
-    "utterance_result": "utterances",
-    "alert": "alerts",
-    "speech": "speech",
-    "lost": "lost",
-}
+# By their names on the wire; scores become half seconds of the `timeline`.
+KINDS = {"utterance_result": "utterances", "alert": "alerts", "speech": "speech", "lost": "lost"}
 
 
 class Recorder:
-    """A Listener and an AudioListener. Nothing is written before `start`."""
+    """An Observer and an AudioObserver. Nothing is written before `start`."""
 
     def __init__(self, config: Config, metrics: Metrics) -> None:
         keep = config.recording
         self.store = OutputStore(config.files.folder, keep.keep_days, keep.keep_gb)
         self._limits = [str(self.store.root), str(keep.keep_days), str(keep.keep_gb)]
         self._metrics = metrics
-        self._queue: deque[tuple[str, str, Any]] = deque()  # session id, what, fact
+        self._queue: deque[tuple[str, str, Any]] = deque()  # session id, what, of it
         self._sound_bytes = 0
-        self._heard: dict[tuple[str, str | None], int] = {}  # samples so far
-        self._books: dict[str, _Book] = {}
+        self._received: dict[tuple[str, str | None], int] = {}  # samples so far
+        self._writers: dict[str, _SessionWriter] = {}
         self._lock = threading.Lock()  # of what is counted here; held for an addition
-        self._closed: deque[_Book] = deque()  # to be finished
+        self._closed: deque[_SessionWriter] = deque()  # to be finished
         self._stop = threading.Event()
         self._enabled = keep.sessions
         self._thread: threading.Thread | None = None
 
     # -- called by sessions: quick, never blocking ---------------------------------------------------
 
-    def opened(self, info: SessionInfo) -> None:
+    def on_open(self, info: SessionInfo) -> None:
         self._queue.append((info.session_id, "opened", info))
 
-    def told(self, session_id: str, event: str, payload: JsonDict) -> None:
-        if event in WRITTEN and len(self._queue) < MAX_WAITING:
-            self._queue.append((session_id, event, payload))
+    def on_event(self, session_id: str, channel: str | None, event: SessionEvent) -> None:
+        if len(self._queue) < MAX_WAITING:
+            self._queue.append((session_id, "event", (channel, event)))
 
-    def closed(self, session_id: str, summary: JsonDict) -> None:
-        self._queue.append((session_id, "closed", summary))
+    def on_close(self, summary: SessionSummary) -> None:
+        self._queue.append((summary.session_id, "closed", summary))
 
-    def heard(self, session_id: str, channel: str | None, samples: Floats) -> None:
+    def on_audio(self, session_id: str, channel: str | None, samples: Floats) -> None:
         with self._lock:
-            start = self._heard.get((session_id, channel), 0)
-            self._heard[session_id, channel] = start + len(samples)
+            start = self._received.get((session_id, channel), 0)
+            self._received[session_id, channel] = start + len(samples)
             if self._sound_bytes + samples.nbytes > MAX_SOUND_BYTES or start > MAX_SAMPLES:
                 return  # a stretch of silence in the recording
             self._sound_bytes += samples.nbytes
-        self._queue.append((session_id, "heard", (channel, start, samples)))
+        self._queue.append((session_id, "audio", (channel, start, samples)))
 
     # -- the writer ----------------------------------------------------------------------------------
 
@@ -101,11 +96,11 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def close(self, patience_s: float = 5.0) -> None:
+    def close(self, timeout_s: float = 5.0) -> None:
         """Write down what there is, once the sessions have been closed."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(patience_s)
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         sweep_at = 0.0
@@ -120,50 +115,50 @@ class Recorder:
 
     def _write(self) -> None:
         for number in range(len(self._queue)):
-            session_id, what, fact = self._queue.popleft()
+            session_id, what, item = self._queue.popleft()
             if what == "opened":
-                self._books[session_id] = book = _Book(fact)
-                self._guarded(book, partial(book.open, self.store))
-            elif what == "heard":
+                self._writers[session_id] = writer = _SessionWriter(item)
+                self._guarded(writer, partial(writer.open, self.store))
+            elif what == "audio":
                 with self._lock:
-                    self._sound_bytes -= fact[2].nbytes
-                book = self._books[session_id]
-                self._guarded(book, partial(book.sound, *fact))
+                    self._sound_bytes -= item[2].nbytes
+                writer = self._writers[session_id]
+                self._guarded(writer, partial(writer.sound, *item))
             elif what == "closed":
-                book = self._books.pop(session_id)
-                self._guarded(book, partial(book.close, fact))
-                self._closed.append(book)
+                writer = self._writers.pop(session_id)
+                self._guarded(writer, partial(writer.close, item))
+                self._closed.append(writer)
                 with self._lock:
-                    self._heard = {key: n for key, n in self._heard.items() if key[0] != session_id}
-            elif not (book := self._books[session_id]).failed:
-                book.note(what, fact)
+                    self._received = {key: n for key, n in self._received.items() if key[0] != session_id}
+            elif not (writer := self._writers[session_id]).failed:
+                writer.note(*item)
             if number % files.BREATH == files.BREATH - 1:
-                _breathe()
-        for book in self._books.values():
-            self._guarded(book, book.flush)
-            _breathe()
+                _cooperative_yield()
+        for writer in self._writers.values():
+            self._guarded(writer, writer.flush)
+            _cooperative_yield()
         while self._closed:  # last: if the process ends here, their journals are whole
-            book = self._closed.popleft()
-            self._guarded(book, book.finish)
-            self._metrics.records.labels("failed" if book.failed else "saved").inc()
+            writer = self._closed.popleft()
+            self._guarded(writer, writer.finish)
+            self._metrics.records.labels("failed" if writer.failed else "saved").inc()
 
-    def _guarded(self, book: _Book, act: Callable[[], None]) -> None:
+    def _guarded(self, writer: _SessionWriter, act: Callable[[], None]) -> None:
         """A record that cannot be written is given up, in one line; its session has nothing to do with that."""
-        if book.failed:
+        if writer.failed:
             return
         try:
             act()
         except (OSError, ValueError) as broken:
-            book.give_up()
+            writer.give_up()
             why = getattr(broken, "strerror", None) or broken
-            log.error("a session cannot be recorded: %s", why, extra={"session": book.session_id})
+            log.error("a session cannot be recorded: %s", why, extra={"session": writer.session_id})
 
     def _recover(self, draft: Path) -> None:
         """Finish the record of a session that its server did not outlive; another server's is left alone."""
         try:
             with (draft / files.JOURNAL).open("rb") as journal:
                 fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                head = files.finish(draft, _breathe)
+                head = files.finish(draft, _cooperative_yield)
                 draft.rename(self.store.root / id_of(draft))
         except BlockingIOError:
             return
@@ -186,7 +181,7 @@ class Recorder:
             log.error("old records cannot be swept: %s", broken)
 
 
-class _Book:
+class _SessionWriter:
     """One session's record in the making. Raises OSError where the disk does."""
 
     def __init__(self, info: SessionInfo) -> None:
@@ -209,16 +204,16 @@ class _Book:
         about = {k: v for k, v in asdict(info).items() if k != "started_s"}
         self._lines.append(files.line("opened", about))
 
-    def note(self, event: str, payload: JsonDict) -> None:
-        if event == "emotion_result":
-            channel = payload.get("channel")
+    def note(self, channel: str | None, event: SessionEvent) -> None:
+        if isinstance(event, FramesScored):
             tally = self._tallies.setdefault(channel, Tally(GRID))
-            for at, part in pieces(payload["start_ms"] // wire.STEP_MS, payload["frame_scores"]):
+            for at, part in pieces(event.first_frame, event.probs):
                 self._close_half_seconds(channel, tally, at)
                 tally.add(part)
-        else:
-            fact = {k: v for k, v in payload.items() if k not in ("session_id", *files.SAID_ONCE)}
-            self._lines.append(files.line(WRITTEN[event], fact))
+            return
+        name, payload = wire.to_wire(self.session_id, channel, event, self._info.model)
+        record = {k: v for k, v in payload.items() if k not in ("session_id", *files.SAID_ONCE)}
+        self._lines.append(files.line(KINDS[name], record))
 
     def sound(self, channel: str | None, start: int, samples: Floats) -> None:
         files.write_audio(self._folder / files.audio_name(channel), start, samples)
@@ -233,19 +228,20 @@ class _Book:
             self._touched_s = time.monotonic()
             os.utime(self._folder / files.JOURNAL)  # a folder in which nothing happens is taken for a crash's
 
-    def close(self, summary: JsonDict) -> None:
+    def close(self, summary: SessionSummary) -> None:
         """The last line of the journal."""
         for channel, tally in self._tallies.items():
             self._close_half_seconds(channel, tally, tally.at + GRID)
-        head = {k: v for k, v in summary.items() if k not in ("utterances", "channels")}
-        if "channels" in summary:
-            head["by_channel"] = summary["channels"]
+        head = wire.summary(summary)
+        del head["utterances"]
+        if "channels" in head:
+            head["by_channel"] = head.pop("channels")
         head["ended_utc"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._lines.append(files.line("closed", head))
         self.flush()
 
     def finish(self) -> None:
-        files.finish(self._folder, _breathe)
+        files.finish(self._folder, _cooperative_yield)
         self._stack.close()  # now it is there under its name
 
     def give_up(self) -> None:
@@ -266,8 +262,8 @@ def _row(channel: str | None, tally: Tally) -> JsonDict:
     sums = tally.last(GRID)
     counts = sums[N_LABELS:].round().astype(int).tolist()
     return {
-        "start_ms": (tally.at - GRID) * wire.STEP_MS,
-        "end_ms": tally.at * wire.STEP_MS,
+        "start_ms": wire.ms(tally.at - GRID),
+        "end_ms": wire.ms(tally.at),
         **({} if channel is None else {"channel": channel}),
         "frames": tally.newest,
         **wire.scores((sums[:N_LABELS] / tally.newest).astype(np.float32)),
@@ -279,6 +275,6 @@ class _GivenUp(Exception):
     pass
 
 
-def _breathe() -> None:
+def _cooperative_yield() -> None:
     """Let those who speak have a turn."""
     time.sleep(0)

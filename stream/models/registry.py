@@ -23,9 +23,9 @@ def load_model(
     """Load a model by its name in ABOUT, or an emotion2vec checkpoint by its folder.
 
     `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `options` are those of `stream.models.emotion2vec.adapter`, of
-    which `compact` knows `precision` alone. `threads`: how many this process computes with from now on; None leaves
-    that as it is. Raises ValueError for a name, device, folder or precision that cannot
-    be used, ImportError and OSError for libraries and weights that cannot be had; the text says what to do.
+    which `compact` knows `precision` alone. `threads`: how many this process computes with from now on; None
+    leaves that as it is. Raises ValueError for a name, device, folder or precision that cannot be used, ImportError
+    and OSError for libraries and weights that cannot be had; the text says what to do.
     """
     if name == "fake":
         from stream.models.fake import FakeModel

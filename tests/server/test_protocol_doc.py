@@ -13,8 +13,8 @@ from server.engine import Health
 from server.engine.process import ProcessEngine
 from server.errors import CODES
 from server.gpu import FIGURES
+from server.live.requests import AUDIO_FIELDS, START_FIELDS
 from server.metrics import Metrics
-from server.wire import _AUDIO, _START
 from stream.codec import ENCODINGS
 from stream.types import LABELS, LABELS_ZH
 
@@ -33,7 +33,7 @@ def test_every_error_code_is_explained_and_no_other():
 
 
 def test_every_field_a_client_may_send_is_documented():
-    for event, fields in (("start", _START), ("audio_stream", _AUDIO)):
+    for event, fields in (("start", START_FIELDS), ("audio_stream", AUDIO_FIELDS)):
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{event}`"))
         for name in fields:
             assert f"`{name}" in row, (event, name)

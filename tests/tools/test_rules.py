@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from server import config, wire
+from server import config
 from server.config import Config
 from server.engine.inprocess import InProcessEngine
 from server.live.registry import Sessions
+from server.live.requests import parse_audio, parse_start
 from server.metrics import Metrics
 from server.records.recording import Recorder
 from stream.models.fake import FakeModel
@@ -66,9 +67,9 @@ def lived(settings: Config, pcm: np.ndarray) -> tuple[list[dict[str, Any]], Path
     recorder = Recorder(settings, Metrics())
     recorder.start()
     sessions = Sessions(settings, ears, Metrics(), (ears, recorder))
-    session, _, _ = sessions.start("sid", ears, wire.parse_start({"channels": pcm.shape[1]}))
+    session, _, _ = sessions.start("sid", ears, parse_start({"channels": pcm.shape[1]}))
     for at in range(0, len(pcm), 16_000):
-        session.feed(wire.parse_audio({"chunk": pcm[at : at + 16_000].tobytes()}))
+        session.feed(parse_audio({"chunk": pcm[at : at + 16_000].tobytes()}))
     sessions.stop(session, "stop")
     recorder.close()
     (folder,) = settings.files.folder.glob("session_*")

@@ -1,1 +1,1 @@
-"""The embedded model: `model` is the doorway, `network`, `encoder` and `features` the network, `invariance` its proof."""
+"""The embedded model: `model` is the doorway; `network`, `encoder`, `features`; `invariance` is its proof."""

@@ -7,10 +7,21 @@ import time
 import numpy as np
 import pytest
 
-from server.desk.board import MAX_ALERTS, MAX_UTTERANCES, Board, trouble
-from server.desk.history import BINS, FIRST_BIN, POINT_S, POINTS, Heat, History, Recent
-from server.observers import SessionInfo
-from stream.types import LABELS, N_LABELS, JsonDict
+from server.desk.board import MAX_ALERTS, MAX_UTTERANCES, Board, priority
+from server.desk.history import BINS, FIRST_BIN, POINT_S, POINTS, History, NegativityEma, Sparkline
+from server.observers import AlertEvent, Level, SessionInfo, SessionSummary
+from stream.rules import AlertState
+from stream.types import (
+    LABELS,
+    N_LABELS,
+    FrameScores,
+    FramesScored,
+    JsonDict,
+    Lost,
+    SpeechEnded,
+    SpeechStarted,
+    UtteranceScored,
+)
 
 ANGRY, HAPPY = LABELS.index("angry"), LABELS.index("happy")
 
@@ -29,37 +40,25 @@ def rows(label: int, n: int, p: float = 1.0) -> np.ndarray:
     return probs
 
 
-def result(first: int, probs: np.ndarray, channel: str | None = None) -> JsonDict:
-    best = int(probs[-1].argmax())
-    return {
-        "session_id": "one",
-        **({"channel": channel} if channel else {}),
-        "start_ms": 10 * first,
-        "frame_scores": probs,
-        "emotion": LABELS[best],
-        "confidence": float(probs[-1, best]),
-        "scores": dict(zip(LABELS, probs[-1].tolist(), strict=True)),
-    }
+def result(first: int, probs: np.ndarray) -> FramesScored:
+    return FramesScored(first, FrameScores(probs, probs[:, 0], None), probs, probs[-1])
 
 
-def alert(
-    state: str, level: str = "critical", rule: str = "critical", channel: str | None = None
-) -> JsonDict:
-    where = {"channel": channel} if channel else {}
-    return {
-        "session_id": "one",
-        "rule": rule,
-        "level": level,
-        "state": state,
-        "at_ms": 0,
-        "message": "!",
-        **where,
-    }
+def utterance(start: int = 0, end: int = 10) -> UtteranceScored:
+    return UtteranceScored(start, end, end - start, rows(ANGRY, 1)[0])
+
+
+def alert(state: AlertState, level: Level = "critical", rule: str = "critical") -> AlertEvent:
+    return AlertEvent(rule, level, state, 0, "!", None)
+
+
+def ended(session_id: str = "one", reason: str = "stop") -> SessionSummary:
+    return SessionSummary(session_id, reason, 0, {}, ())
 
 
 def board_with(clock: Clock, **info: object) -> Board:
     board = Board(30, clock)
-    board.opened(SessionInfo("one", "2026-01-01T00:00:00+00:00", clock.now, **info))  # type: ignore[arg-type]
+    board.on_open(SessionInfo("one", "2026-01-01T00:00:00+00:00", clock.now, **info))  # type: ignore[arg-type]
     return board
 
 
@@ -69,10 +68,10 @@ def shown(board: Board, clock: Clock) -> JsonDict:
     return card.summary(clock.now)
 
 
-def news(board: Board, clock: Clock) -> JsonDict | None:
+def delta(board: Board, clock: Clock) -> JsonDict | None:
     card = board.find("one")
     assert card is not None
-    return card.news(clock.now)
+    return card.delta(clock.now)
 
 
 # -- history ---------------------------------------------------------------------------------------------
@@ -126,7 +125,7 @@ def test_only_what_changed_is_told_again() -> None:
 
 
 def test_the_last_minutes_are_points_that_pass() -> None:
-    recent = Recent()
+    recent = Sparkline()
     recent.add(rows(ANGRY, 10).sum(axis=0), 1)
     recent.add(rows(HAPPY, 10).sum(axis=0), 3 * POINT_S + 1)
     assert recent.points(0) == (0, [100 * ANGRY + 99, None, None, 100 * HAPPY])
@@ -137,7 +136,7 @@ def test_the_last_minutes_are_points_that_pass() -> None:
 
 
 def test_heat_forgets() -> None:
-    heat = Heat()
+    heat = NegativityEma()
     for second in range(30):
         heat.add(rows(ANGRY, 100).sum(axis=0).tolist(), 100, second)
     hot = heat.at(30)
@@ -153,13 +152,13 @@ def test_heat_forgets() -> None:
 
 def test_open_alerts_come_before_anything_else_and_the_worst_first() -> None:
     order = [
-        trouble("critical", [0.0]),
-        trouble("warning", [1.0]),
-        trouble("warning", [0.2]),
-        trouble("info", [1.0]),
-        trouble(None, [0.9, 0.1]),
-        trouble(None, [0.5, 0.5]),
-        trouble(None, []),
+        priority("critical", [0.0]),
+        priority("warning", [1.0]),
+        priority("warning", [0.2]),
+        priority("info", [1.0]),
+        priority(None, [0.9, 0.1]),
+        priority(None, [0.5, 0.5]),
+        priority(None, []),
     ]
     assert order == sorted(order, reverse=True) and len(set(order)) == len(order)
 
@@ -168,8 +167,8 @@ def test_a_card_shows_who_and_how() -> None:
     clock = Clock()
     board = board_with(clock, name="Anna", tags={"queue": "Billing"})
     clock.now += 10
-    board.told("one", "speech", {"state": "start", "at_ms": 2000})
-    board.told("one", "emotion_result", result(200, rows(ANGRY, 300, 0.8)))
+    board.on_event("one", None, SpeechStarted(200))
+    board.on_event("one", None, result(200, rows(ANGRY, 300, 0.8)))
     card = shown(board, clock)
     assert (card["name"], card["tags"], card["age_ms"], card["state"]) == (
         "Anna",
@@ -185,8 +184,8 @@ def test_a_card_shows_who_and_how() -> None:
         0.3,
     )
     assert voice["negative"] > 0.2 and card["trouble"] == voice["negative"]
-    board.told("one", "speech", {"state": "end", "at_ms": 5000})
-    board.told("one", "lost", {"session_id": "one", "start_ms": 0, "end_ms": 70, "code": "OVERLOADED"})
+    board.on_event("one", None, SpeechEnded(500))
+    board.on_event("one", None, Lost(0, 7, "OVERLOADED"))
     card = shown(board, clock)
     assert not card["timelines"]["mono"]["speaking"] and card["lost_ms"] == 70
 
@@ -194,7 +193,7 @@ def test_a_card_shows_who_and_how() -> None:
 def test_two_channels_are_two_timelines_and_an_unwatched_one_says_so() -> None:
     clock = Clock()
     board = board_with(clock, channels=2, watch="customer")
-    board.told("one", "emotion_result", result(0, rows(ANGRY, 100), "customer"))
+    board.on_event("one", "customer", result(0, rows(ANGRY, 100)))
     voices = shown(board, clock)["timelines"]
     assert list(voices) == ["agent", "customer"]
     assert (voices["agent"]["watched"], voices["agent"]["emotion"]) == (False, None)
@@ -204,35 +203,35 @@ def test_two_channels_are_two_timelines_and_an_unwatched_one_says_so() -> None:
 def test_an_alert_is_open_until_it_is_cleared() -> None:
     clock = Clock()
     board = board_with(clock)
-    board.told("one", "alert", alert("raised"))
-    board.told("one", "alert", alert("raised", "warning", "conflict", "agent"))
+    board.on_event("one", None, alert("raised"))
+    board.on_event("one", "agent", alert("raised", "warning", "conflict"))
     card = shown(board, clock)
     assert card["alerts"]["open"] == "critical" and card["trouble"] >= 3
-    board.told("one", "alert", alert("cleared"))
+    board.on_event("one", None, alert("cleared"))
     assert shown(board, clock)["alerts"]["open"] == "warning"
-    board.told("one", "alert", alert("cleared", "warning", "conflict", "customer"))
+    board.on_event("one", "customer", alert("cleared", "warning", "conflict"))
     assert shown(board, clock)["alerts"]["open"] == "warning", "that was the other channel's"
-    board.told("one", "alert", alert("noted", "info", "recovery"))
+    board.on_event("one", None, alert("noted", "info", "recovery"))
     card = shown(board, clock)
     assert (card["alerts"]["critical"], card["alerts"]["warning"], card["alerts"]["info"]) == (1, 1, 1)
     assert card["alerts"]["open"] == "warning" and card["alerts"]["last"]["rule"] == "recovery"
-    board.closed("one", {"reason": "stop"})
+    board.on_close(ended())
     assert shown(board, clock)["alerts"]["open"] is None and shown(board, clock)["trouble"] < 1
 
 
-def test_news_is_what_changed_and_adds_up_to_the_summary() -> None:
+def test_a_delta_is_what_changed_and_adds_up_to_the_summary() -> None:
     """What a desk gets by and by is what it would get at once."""
     clock = Clock()
     board = board_with(clock, name="Anna")
-    seen = news(board, clock) or {}
+    seen = delta(board, clock) or {}
     assert seen["name"] == "Anna"
     rng = np.random.default_rng(1)
     for i in range(200):
         clock.now += float(rng.uniform(0, 3))
         if i % 20 == 5:
-            board.told("one", "alert", alert("raised" if i % 40 == 5 else "cleared"))
-        board.told("one", "emotion_result", result(i * 12, rng.dirichlet(np.ones(9), 12).astype(np.float32)))
-        change = news(board, clock)
+            board.on_event("one", None, alert("raised" if i % 40 == 5 else "cleared"))
+        board.on_event("one", None, result(i * 12, rng.dirichlet(np.ones(9), 12).astype(np.float32)))
+        change = delta(board, clock)
         if change is None:
             continue
         assert "name" not in change and change["session_id"] == "one"
@@ -245,24 +244,24 @@ def test_news_is_what_changed_and_adds_up_to_the_summary() -> None:
             seen["timelines"][name] = {**voice, "spark": {"from": first, "points": kept[-POINTS:]}}
         seen.update(change)
     assert {**seen, "age_ms": 0} == {**shown(board, clock), "age_ms": 0}
-    assert news(board, clock) is None
+    assert delta(board, clock) is None
 
 
-def test_particulars_come_whole_and_then_only_what_is_new() -> None:
+def test_details_come_whole_and_then_only_what_is_new() -> None:
     clock = Clock()
     board = board_with(clock)
     card = board.find("one")
     assert card is not None
-    said = {**result(0, rows(ANGRY, 10)), "end_ms": 100}
-    board.told("one", "emotion_result", result(0, rows(ANGRY, 60)))
-    board.told("one", "utterance_result", said)
-    first = card.particulars(whole=True)
+    said = utterance()
+    board.on_event("one", None, result(0, rows(ANGRY, 60)))
+    board.on_event("one", None, said)
+    first = card.details(snapshot=True)
     assert [x["n"] for x in first["utterances"]] == [1] and len(first["timelines"]["mono"]["rows"]) == 2
-    card.particulars(whole=False)
-    assert not any(card.particulars(whole=False).values())
-    board.told("one", "utterance_result", said)
-    board.told("one", "emotion_result", result(60, rows(ANGRY, 10)))
-    more = card.particulars(whole=False)
+    card.details(snapshot=False)
+    assert not any(card.details(snapshot=False).values())
+    board.on_event("one", None, said)
+    board.on_event("one", None, result(60, rows(ANGRY, 10)))
+    more = card.details(snapshot=False)
     assert [x["n"] for x in more["utterances"]] == [2]
     assert more["timelines"]["mono"]["from"] == 1
     assert not any("session_id" in x for x in more["utterances"] + more["alerts"] + more["lost"])
@@ -271,14 +270,14 @@ def test_particulars_come_whole_and_then_only_what_is_new() -> None:
 def test_everything_that_is_kept_is_bounded() -> None:
     clock = Clock()
     board = board_with(clock)
-    said = {**result(0, rows(ANGRY, 10)), "end_ms": 100}
+    said = utterance()
     for _ in range(3 * MAX_UTTERANCES):
-        board.told("one", "utterance_result", said)
-        board.told("one", "alert", alert("raised"))
-        board.told("one", "lost", {"session_id": "one", "start_ms": 0, "end_ms": 10, "code": "OVERLOADED"})
+        board.on_event("one", None, said)
+        board.on_event("one", None, alert("raised"))
+        board.on_event("one", None, Lost(0, 1, "OVERLOADED"))
     card = board.find("one")
     assert card is not None
-    kept = card.particulars(whole=True)
+    kept = card.details(snapshot=True)
     assert len(kept["utterances"]) == MAX_UTTERANCES and len(kept["alerts"]) == MAX_ALERTS
     assert kept["utterances"][-1]["n"] == 3 * MAX_UTTERANCES
     assert shown(board, clock)["alerts"]["critical"] == 3 * MAX_UTTERANCES
@@ -287,39 +286,39 @@ def test_everything_that_is_kept_is_bounded() -> None:
 def test_ended_sessions_stay_a_while_and_an_id_may_begin_again() -> None:
     clock = Clock()
     board = board_with(clock)
-    board.closed("one", {"reason": "stop"})
+    board.on_close(ended())
     clock.now += 29
-    assert list(board.cards()) == ["one"] and shown(board, clock)["reason"] == "stop"
+    assert list(board.sessions()) == ["one"] and shown(board, clock)["reason"] == "stop"
     assert shown(board, clock)["age_ms"] == 0, "its clock stands"
     clock.now += 2
-    assert not board.cards()
-    board.opened(SessionInfo("one", "later", clock.now))
-    board.closed("one", {"reason": "stop"})
-    board.opened(SessionInfo("one", "again", clock.now))
+    assert not board.sessions()
+    board.on_open(SessionInfo("one", "later", clock.now))
+    board.on_close(ended())
+    board.on_open(SessionInfo("one", "again", clock.now))
     clock.now += 100
     assert shown(board, clock)["state"] == "live"
     for i in range(1000):
-        board.opened(SessionInfo(str(i), "", clock.now))
-        board.closed(str(i), {"reason": "stop"})
-    assert len(board.cards()) <= 201
+        board.on_open(SessionInfo(str(i), "", clock.now))
+        board.on_close(ended(str(i)))
+    assert len(board.sessions()) <= 201
 
 
 def test_what_nobody_knows_is_no_fault() -> None:
     board = Board(30)
-    board.told("nobody", "emotion_result", {})
-    board.closed("nobody", {})
+    board.on_event("nobody", None, SpeechStarted(0))
+    board.on_close(ended("nobody"))
 
 
 @pytest.mark.parametrize("n_frames", [10, 80])
 def test_a_result_costs_microseconds(n_frames: int) -> None:
     """It is in the path of every live result, which costs some hundreds."""
     board = Board(30)
-    board.opened(SessionInfo("one", "", time.monotonic()))
+    board.on_open(SessionInfo("one", "", time.monotonic()))
     event = result(0, rows(ANGRY, n_frames))
     best = float("inf")
     for _ in range(20):
         began = time.perf_counter()
         for _ in range(100):
-            board.told("one", "emotion_result", event)
+            board.on_event("one", None, event)
         best = min(best, (time.perf_counter() - began) / 100)
     assert best < 100e-6

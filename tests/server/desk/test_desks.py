@@ -10,9 +10,10 @@ import orjson
 
 from server.desk.board import Board
 from server.desk.desks import BEHIND, Desk, Desks
-from server.live.transport import TextPacket
+from server.live.packets import TextPacket
 from server.observers import SessionInfo
 from server.wire import Json
+from stream.types import Lost
 
 
 class Packet(TextPacket):
@@ -44,10 +45,10 @@ def test_who_does_not_read_is_passed_over_and_then_gets_the_present() -> None:
     for desk in (quick, slow):
         desk.everything = desk.behind = True
         desks._desks[desk.sid] = desk  # without the thread that ticks
-    board.opened(SessionInfo("one", "", 0.0))
+    board.on_open(SessionInfo("one", "", 0.0))
     heard: list[Any] = []
     for second in range(30):
-        board.told("one", "lost", {"start_ms": 0, "end_ms": 10, "code": "OVERLOADED"})
+        board.on_event("one", None, Lost(0, 1, "OVERLOADED"))
         desks.tick()
         heard += connections.read("quick")
         assert connections.queues["slow"].qsize() <= BEHIND, second
@@ -55,8 +56,8 @@ def test_who_does_not_read_is_passed_over_and_then_gets_the_present() -> None:
     assert slow.behind
     old = connections.read("slow")
     assert len(old) == BEHIND
-    desks.open(slow, "one", board.cards()["one"])
-    board.opened(SessionInfo("two", "", 0.0))
+    desks.open(slow, "one", board.sessions()["one"])
+    board.on_open(SessionInfo("two", "", 0.0))
     connections.read("slow")
     desks.tick()
     summaries, opened = connections.read("slow")
@@ -74,7 +75,7 @@ def test_desks_that_want_the_same_get_the_very_same_packet() -> None:
         desk.everything = True
         desks._desks[sid] = desk
     for number in range(3):
-        board.opened(SessionInfo(str(number), "", 0.0))
+        board.on_open(SessionInfo(str(number), "", 0.0))
     desks.tick()
     packets = [connections.queues[sid].get_nowait() for sid in ("a", "b", "c")]
     assert packets[0] is packets[1] is packets[2]

@@ -80,7 +80,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "share": dict,
         "utterances": list,
     },
-    "error": {"code": str, "message": str},
+    "error": {"code": str, "message": str, "retryable": bool},
 }
 
 

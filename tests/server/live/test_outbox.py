@@ -22,11 +22,11 @@ class Reader:
         self.dropped = False
 
     def send(self, event: str, payload: dict[str, Any]) -> None:
-        assert self.keeps_up(), "nothing is sent to a client without room"
+        assert self.has_capacity(), "nothing is sent to a client without room"
         self.room -= 1
         self.got.append(payload["n"])
 
-    def keeps_up(self) -> bool:
+    def has_capacity(self) -> bool:
         return self.room > 0 and not self.dropped
 
     def drop(self) -> None:
@@ -35,7 +35,7 @@ class Reader:
 
 def filled(limit: int, events: list[str], reader: Reader | None) -> tuple[Outbox, list[str]]:
     given_up: list[str] = []
-    box = Outbox(limit, given_up.append)
+    box = Outbox("s", limit, given_up.append)
     box.attach(reader)
     for n, event in enumerate(events):
         box.put(event, {"n": n})
@@ -98,7 +98,7 @@ def test_order_and_bound_hold_whatever_comes(limit: int, events: list[str], away
     """A client goes away at some point; on its return it gets, in order, what was kept."""
     reader, back = Reader(), Reader()
     given_up: list[str] = []
-    box = Outbox(limit, given_up.append)
+    box = Outbox("s", limit, given_up.append)
     box.attach(reader)
     for n, event in enumerate(events):
         if n == away_from:

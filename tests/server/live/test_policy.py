@@ -16,8 +16,9 @@ import soundfile
 from server import config, wire
 from server.engine import Health, Reply, Timing
 from server.live.registry import Sessions
+from server.live.requests import parse_audio, parse_start
 from server.metrics import Metrics
-from server.observers import SessionInfo
+from server.observers import SessionEvent, SessionInfo, SessionSummary
 from server.records.recording import Recorder
 from stream.models.fake import FakeModel
 from stream.types import HOP, ModelSpec, Window
@@ -30,12 +31,13 @@ Connect = Callable[..., Client]
 
 @dataclass
 class Everything:
-    """An engine, a client and a listener that keep all they are given; the engine answers at once."""
+    """An engine, a client and an observer that keep all they are given; the engine answers at once."""
 
     windows: list[Window] = field(default_factory=list)
     sent: list[tuple[str, Any]] = field(default_factory=list)
-    told_: list[tuple[str, Any]] = field(default_factory=list)
+    observed: list[tuple[str | None, Any]] = field(default_factory=list)
     infos: list[SessionInfo] = field(default_factory=list)
+    summaries: list[SessionSummary] = field(default_factory=list)
     _model: FakeModel = field(default_factory=FakeModel)
 
     @property
@@ -58,20 +60,20 @@ class Everything:
     def send(self, event: str, payload: Any) -> None:
         self.sent.append((event, payload))
 
-    def keeps_up(self) -> bool:
+    def has_capacity(self) -> bool:
         return True
 
     def drop(self) -> None:
         pass
 
-    def opened(self, info: SessionInfo) -> None:
+    def on_open(self, info: SessionInfo) -> None:
         self.infos.append(info)
 
-    def told(self, session_id: str, event: str, payload: Any) -> None:
-        self.told_.append((event, payload))
+    def on_event(self, session_id: str, channel: str | None, event: SessionEvent) -> None:
+        self.observed.append((channel, event))
 
-    def closed(self, session_id: str, summary: Any) -> None:
-        self.told_.append(("closed", summary))
+    def on_close(self, summary: SessionSummary) -> None:
+        self.summaries.append(summary)
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_the_agents_audio_reaches_neither_engine_nor_recorder_nor_any_event(
     recorder = Recorder(settings, metrics)
     recorder.start()
     sessions = Sessions(settings, ears, metrics, (ears, recorder), recorder)
-    session, _, _ = sessions.start("sid", ears, wire.parse_start({"channels": 2, "encoding": encoding}))
+    session, _, _ = sessions.start("sid", ears, parse_start({"channels": 2, "encoding": encoding}))
     agent, customer = voices
     sides = (customer, agent) if swapped else (agent, customer)
 
@@ -114,10 +116,10 @@ def test_the_agents_audio_reaches_neither_engine_nor_recorder_nor_any_event(
             file = io.BytesIO()
             soundfile.write(file, part, 16_000, "PCM_16", format="WAV")
             data = file.getvalue()
-        session.feed(wire.parse_audio({"chunk": data}))
+        session.feed(parse_audio({"chunk": data}))
 
     say(0, 5)
-    assert ears.windows == [] and ears.sent == [] and ears.told_ == [], "the agent alone was speaking"
+    assert ears.windows == [] and ears.sent == [] and ears.observed == [], "the agent alone was speaking"
     say(5, 10)
     summary = sessions.stop(session, "stop")
     recorder.close()
@@ -131,12 +133,13 @@ def test_the_agents_audio_reaches_neither_engine_nor_recorder_nor_any_event(
         assert "agent" not in window.session_id
     (info,) = ears.infos
     assert (info.watch, info.channels) == ("customer", 2)
-    assert list(summary["channels"]) == ["customer"]
-    assert summary["frames"] == sum(window.n_frames for window in ears.windows)
-    for name, payload in ears.sent + ears.told_:
+    assert list(summary.counters) == ["customer"] and ears.summaries == [summary]
+    assert summary.total.by_label.sum() == sum(window.n_frames for window in ears.windows)
+    for name, payload in ears.sent:
         assert "agent" not in wire.Json.dumps(payload), name
-        if name not in ("session_summary", "closed"):
+        if name != "session_summary":
             assert payload["channel"] == "customer"
+    assert ears.observed and {channel for channel, _ in ears.observed} == {"customer"}
     (folder,) = tmp_path.glob("session_*")
     assert sorted(path.name for path in folder.iterdir()) == [
         "alerts.csv", "audio_customer.wav", "record.json", "session.json", "timeline.csv", "utterances.csv",

@@ -1,0 +1,54 @@
+"""One client's connection to a namespace, as the code behind it sees it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from server.live.transport import limits_of
+from server.rate_limit import TokenBucket
+from stream.types import JsonDict
+
+BACKLOG = 64  # packets waiting in a connection before its client counts as slow
+
+
+class Connection:
+    """Of a socketio.Server, by the `sid` that it has in `namespace`."""
+
+    def __init__(self, server: Any, sid: str, namespace: str, messages_per_s: float) -> None:
+        self._server, self.sid, self._namespace = server, sid, namespace
+        self._eio_sid = server.manager.eio_sid_from_sid(sid, namespace)
+        self.messages_per_s = messages_per_s
+        self.bucket = TokenBucket(messages_per_s, 2 * messages_per_s, time.monotonic())
+
+    def send(self, event: str, payload: JsonDict) -> None:
+        self._server.emit(event, payload, to=self.sid, namespace=self._namespace)
+
+    @property
+    def transport(self) -> Any:
+        """The Engine.IO socket underneath; None once it is gone."""
+        return self._server.eio.sockets.get(self._eio_sid)
+
+    def unsent(self) -> int:
+        """Packets that wait to be written to it."""
+        transport = self.transport
+        return transport.queue.qsize() if transport is not None else 0
+
+    def has_capacity(self) -> bool:
+        return self.unsent() < BACKLOG
+
+    def too_many_mistakes(self) -> bool:
+        """Count one; True when they are so many that the connection is closed."""
+        found = limits_of(self._server, self._eio_sid)
+        return found is not None and found[1].over(found[0])
+
+    def drop(self) -> None:
+        """Disconnect it, in the background: the caller may hold locks that a disconnect needs too."""
+        self._server.start_background_task(self._disconnect)
+
+    def _disconnect(self) -> None:
+        transport = self.transport
+        self._server.disconnect(self.sid, self._namespace)
+        if transport is not None:
+            # Not waiting for what it has not read: a client that is stuck never will.
+            transport.close(wait=False)

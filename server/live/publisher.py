@@ -1,0 +1,83 @@
+"""Publisher: makes the owner's JSON of a session's events, once; the observers get the events themselves."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+from server import wire
+from server.alerting.alerts import SessionAlerts
+from server.config.alerts import Rule
+from server.live.outbox import Outbox
+from server.metrics import Metrics
+from server.observers import Observer, SessionEvent, SessionInfo, SessionSummary
+from stream.taught import Taught
+from stream.types import HOP, SAMPLE_RATE, FramesScored, JsonDict, Lost, StreamEvent, UtteranceScored
+
+MAX_UTTERANCES = 1000  # kept for the summary
+
+
+class Publisher:
+    """Of one session, which calls it with its lock held. Order is kept: an alert follows what raised it."""
+
+    def __init__(
+        self,
+        info: SessionInfo,
+        outbox: Outbox,
+        observers: Sequence[Observer],
+        metrics: Metrics,
+        rules: Sequence[Rule],
+        channels: Sequence[str | None],
+        labels: Taught | None = None,
+        frame_results: bool = False,
+    ) -> None:
+        """`labels`: the operator's own. `frame_results`: the owner wants an event per frame too."""
+        self._info, self._outbox, self._observers, self._metrics = info, outbox, observers, metrics
+        self._labels, self._frame_results = labels, frame_results
+        self._alerts = SessionAlerts(rules, channels)
+        self._utterances: deque[JsonDict] = deque(maxlen=MAX_UTTERANCES)
+        for observer in observers:
+            observer.on_open(info)
+
+    @property
+    def utterances(self) -> tuple[JsonDict, ...]:
+        """The last ones, as they were told."""
+        return tuple(self._utterances)
+
+    def publish(self, channel: str | None, event: StreamEvent, latency: wire.Latency | None = None) -> None:
+        """Tell the owner and the observers. `latency`: of scores that a window brought."""
+        if isinstance(event, FramesScored) and latency is not None:
+            self._metrics.scored(latency, event.probs)
+            if self._frame_results:
+                for row in wire.frame_results(self._info.session_id, channel, event):
+                    self._outbox.put("frame_result", row)
+        elif isinstance(event, UtteranceScored) and self._labels and event.embedding is not None:
+            event = replace(event, custom=self._labels.judge(event.embedding))
+        elif isinstance(event, Lost):
+            self._metrics.lost(event.code, event.n_frames * HOP / SAMPLE_RATE)
+        payload = self._send(channel, event, latency)
+        if isinstance(event, UtteranceScored):
+            self._utterances.append(payload)
+        for where, alert in self._alerts.on_event(channel, event):
+            self._send(where, alert)
+
+    def advance(self, channel: str | None, watermark_frame: int) -> None:
+        """Tell the alerts that time raises or clears: frames before `watermark_frame` are final."""
+        for where, alert in self._alerts.advance(channel, watermark_frame):
+            self._send(where, alert)
+
+    def close(self, summary: SessionSummary) -> None:
+        self._outbox.put("session_summary", wire.summary(summary))
+        for observer in self._observers:
+            observer.on_close(summary)
+
+    def _send(
+        self, channel: str | None, event: SessionEvent, latency: wire.Latency | None = None
+    ) -> JsonDict:
+        session_id = self._info.session_id
+        name, payload = wire.to_wire(session_id, channel, event, self._info.model, latency)
+        self._outbox.put(name, payload)
+        for observer in self._observers:
+            observer.on_event(session_id, channel, event)
+        return payload
