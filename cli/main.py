@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigFile, Device, ModelName, Taught, found, given, settings
+from cli.options import (
+    ConfigFile,
+    CustomLabels,
+    Device,
+    ModelName,
+    Taught,
+    checked_settings,
+    found,
+    given,
+    settings,
+)
 from server.paths import ROOT
 
 app = typer.Typer(
@@ -48,7 +58,7 @@ def serve(
 
     where = {"host": host, "port": port, "log_format": log_format}
     options = given(server=where, model={"name": found(model), "device": device})
-    server = settings(config, options).server
+    server = checked_settings(config, options).server
     if why := exposed(server):
         typer.echo(f"These settings cannot be used:\n{why}", err=True)
         raise typer.Exit(2)
@@ -81,6 +91,7 @@ def analyze(
         bool, typer.Option("--embeddings", help="With --out: --each, with embedding.npy.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, max=32, help="With --out: recordings under way at once.")] = 2,
+    custom_labels: CustomLabels = None,
     taught: Taught = None,
     model: ModelName = None,
     device: Device = None,
@@ -89,8 +100,8 @@ def analyze(
     """Score recordings: WAV, MP3, M4A, FLAC, OGG, WebM and more; any rate, any number of channels, any length."""
     from tools.analyze.run import main as run
 
-    named = {"name": found(model), "device": device, "taught": found(taught)}
-    loaded = settings(config, given(model=named))
+    labels = {"custom_labels": found(custom_labels), "taught": found(taught)}
+    loaded = settings(config, given(model={"name": found(model), "device": device, **labels}))
     order = None
     if out is not None:
         from tools.analyze.batch import Order

@@ -65,7 +65,7 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
     limits = config.limits
     metrics.allow(limits.max_sessions, limits.max_connections, config.engine.max_queue)
     metrics.watch_engine(engine.health, lambda: engine.spec)
-    board = Board(config.monitor.linger_s)
+    board = Board(config.monitor.ended_ttl_s)
     announcer = announce(config.alerts, metrics)
     recorder = Recorder(config, metrics)
     keeps = config.recording
@@ -99,6 +99,8 @@ def serve(config: Config) -> int:
     The exit status: 0 after a clean end, 1 when it could not start.
     """
     logs.configure(config.server.log_level, config.server.log_format, hub.os_thread)
+    for warning in config.warnings:
+        log.warning("%s", warning)
     _allow_files(config.limits.max_connections)
     try:
         labels = taught.load(config)
@@ -191,7 +193,7 @@ def _run(
             try:
                 config.stream_config(engine.spec)
                 if labels:
-                    taught.check(labels, engine, config.engine.hang_s or engine.spec.hang_s)
+                    taught.check(labels, engine, config.engine.heartbeat_timeout_s or engine.spec.hang_s)
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True

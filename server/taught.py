@@ -14,13 +14,13 @@ from stream.types import Answer, EmotionModel, Floats, FrameScores, Window
 
 
 def load(config: Config | FileSettings) -> Taught | None:
-    """The labels that `model.taught` names, if any. Raises ConfigError."""
-    if not config.model.taught:
+    """The labels that `model.custom_labels` names, if any. Raises ConfigError."""
+    if not config.model.custom_labels:
         return None
     try:
-        return taught.load(ROOT / Path(config.model.taught).expanduser())
+        return taught.load(ROOT / Path(config.model.custom_labels).expanduser())
     except taught.BadTaught as wrong:
-        raise ConfigError(f"model.taught: {wrong}") from None
+        raise ConfigError(f"model.custom_labels: {wrong}") from None
 
 
 def check(labels: Taught, engine: Engine, patience_s: float) -> None:
@@ -29,7 +29,7 @@ def check(labels: Taught, engine: Engine, patience_s: float) -> None:
     assert spec is not None
     refusal = labels.refusal(spec, ask(engine, patience_s))
     if refusal:
-        raise ConfigError(f"model.taught: {refusal}")
+        raise ConfigError(f"model.custom_labels: {refusal}")
 
 
 def ask(engine: Engine, patience_s: float) -> Floats | None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from server.config import Config, FileSettings
 from server.engine import Busy, Engine, Timing
-from server.errors import ClientError
+from server.errors import RETRYABLE, ClientError
 from server.files import decode
 from server.files.result import AUDIO, Create, OnProgress, Recording
 from stream.codec import Resampler
@@ -51,7 +51,6 @@ AHEAD = 4 * SAMPLE_RATE  # samples that may be decoded before the window that is
 TIMEOUT_S = 120.0  # how long one window is offered again to an engine that is busy, restarting or too slow
 PAUSE_S = 0.05  # before it is
 PROGRESS_S = 0.2  # between two reports of progress
-RETRYABLE = ("OVERLOADED", "INFERENCE_TIMEOUT", "NOT_READY")  # failures that another try may mend
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from server.config import Files
+from server.config import FilesSection
 from server.errors import ClientError
 from server.paths import ROOT
 
@@ -44,7 +44,7 @@ class Hold:
 class DiskRoom:
     """Of all uploads and their results below one folder."""
 
-    def __init__(self, root: Path, files: Files) -> None:
+    def __init__(self, root: Path, files: FilesSection) -> None:
         self._root, self._files = root, files
         self._most = round(files.keep_gb * 1e9)
         self._kept = 0  # bytes of results, as the last sweep found them, and what came since

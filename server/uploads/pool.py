@@ -17,7 +17,7 @@ from pathlib import Path
 
 from server.config import Config
 from server.engine import Engine
-from server.errors import ClientError
+from server.errors import ClientError, checked
 from server.files.result import OnProgress
 from server.uploads.form import Form
 from server.uploads.pipe import Message, PeerClosed
@@ -93,7 +93,7 @@ class UploadWorkerPool:
         finally:
             self._slots.release()
         if message.kind == "failed":
-            raise ClientError(message.fields["code"], message.fields["message"])
+            raise ClientError(checked(message.fields["code"]), message.fields["message"])
         return message.fields
 
     def reap_idle(self) -> None:

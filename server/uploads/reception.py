@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from server.config import Files
+from server.config import FilesSection
 from server.errors import ClientError
 
 WATCH_S = 1.0
@@ -50,7 +50,7 @@ class Receipt:
 class Reception:
     """All uploads that are being received."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: FilesSection) -> None:
         self._files = files
         self._open: set[Receipt] = set()
         self._lock = threading.Lock()

@@ -18,7 +18,7 @@ from flask import Flask, Response, jsonify, request, send_file
 from server import hub
 from server.access import auth
 from server.config import Config
-from server.errors import CODES, ClientError
+from server.errors import CODES, ClientError, internal_error
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
 from server.http import openapi
 from server.metrics import Metrics
@@ -127,7 +127,7 @@ def _lines(recognize: Callable[[OnProgress], Answer], metrics: Metrics) -> Itera
             raise
         log.exception("a file was not recognized")
         metrics.error("INTERNAL")
-        yield _error(ClientError("INTERNAL", "internal server error; see the server log"))
+        yield _error(internal_error())
 
 
 def _error(wrong: ClientError) -> bytes:

@@ -46,7 +46,7 @@ def settings(tmp_path: Path) -> Config:
             "alerts": {"rules": RULES},
             "recording": {"sessions": True},
             "files": {"outputs": str(tmp_path / "outputs")},
-            "limits": {"ahead_s": 60},
+            "limits": {"max_ahead_s": 60},
             "stream": {"ring_s": 70},
         },
     )

@@ -60,7 +60,7 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         recording__audio=True,
         files__outputs=folder,
         files__concurrent=1,
-        model__taught=labels(tmp_path_factory.mktemp("labels")),
+        model__custom_labels=labels(tmp_path_factory.mktemp("labels")),
     ) as server:
         yield server
         assert "Traceback" not in server.log() and "INTERNAL" not in server.log()

@@ -15,7 +15,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from server.config import Files
+from server.config import FilesSection
 from server.errors import ClientError
 from server.uploads.reception import CROWDED_S, SLOW_S, Reception
 from tests.conftest import ROOT, Server
@@ -132,7 +132,7 @@ def test_a_server_that_stops_breaks_off_what_comes_in_and_leaves_nothing(mode: s
 
 
 def test_the_reception_counts_by_the_clock_and_by_whose_it_is() -> None:
-    files = Files(max_receiving=3, max_receiving_per_peer=2)
+    files = FilesSection(max_receiving=3, max_receiving_per_peer=2)
     reception, broken = Reception(files), []
     with contextlib.ExitStack() as stack:
 
