@@ -23,6 +23,7 @@ from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.http.client_files import add_client_routes
 from server.http.cors import allow_origins
+from server.http.handshake import require_websocket_13
 from server.http.pages import add_routes
 from server.http.request_log import add_request_log
 from server.live.namespace import LiveNamespace, socket_server
@@ -79,6 +80,7 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
     )
     origins, refusals = Origins(config.server.cors_origins), Refusals()
     sockets = socket_server(flask, config, origins, metrics).server
+    flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
     live = LiveNamespace(sockets, config, sessions, metrics, refusals)
     monitor = Monitor(sockets, config, board, metrics, refusals)
     add_request_log(flask)

@@ -3,6 +3,6 @@
 
 export { EmotionError } from "./errors.js";
 export { Microphone, MICROPHONE_RATE } from "./microphone.js";
-export { recognise } from "./recognise.js";
+export { recognise, recognize } from "./recognize.js";
 export { Resampler } from "./resample.js";
 export { EmotionStream } from "./stream.js";

@@ -2,13 +2,30 @@
    DISCONNECTED (no connection, or it broke), PROTOCOL (the answer is not one of an emotion-stream server) and
    CLOSED (the stream has been stopped, or was never opened). */
 
+/** @import { EmotionErrorOptions, ServerError } from "./emotion-stream.js" */
+
+// What may succeed a little later, for servers before 0.2.0: later ones say so themselves, in `retryable`.
+const RETRYABLE = new Set(["BUSY", "NOT_READY", "OVERLOADED", "RATE_LIMITED"]);
+
+/** Whether the same may succeed a little later.
+ *  @param {Pick<ServerError, "code" | "retryable">} error */
+export function isRetryable({ code, retryable }) {
+  return retryable ?? RETRYABLE.has(code);
+}
+
 export class EmotionError extends Error {
-  /** `status`: of the HTTP answer, where there was one. `retryAfter`: seconds that the server asks to wait. */
-  constructor(code, message, { status, retryAfter, cause } = {}) {
+  /** `status`: of the HTTP answer, where there was one. `retryAfter`: seconds that the server asks to wait.
+   *  `retryable`: as the server says. `fatal`: it ended the session.
+   *  @param {string} code
+   *  @param {string} message
+   *  @param {EmotionErrorOptions} [options] */
+  constructor(code, message, { status, retryAfter, retryable, fatal = false, cause } = {}) {
     super(message, { cause });
     this.name = "EmotionError";
     this.code = code;
     this.status = status;
     this.retryAfter = retryAfter;
+    this.retryable = isRetryable({ code, retryable });
+    this.fatal = fatal;
   }
 }

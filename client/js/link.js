@@ -3,37 +3,69 @@
 import { EmotionError } from "./errors.js";
 import { rootOf } from "./server.js";
 
+/** @import { ConnectionState, ServerError, SocketIo } from "./emotion-stream.js" */
+/** @typedef {{onState: (state: ConnectionState) => void, onMessage: (event: string, payload: any) => void,
+ *             onRefused: (error: ServerError) => void}} Hooks */
+
 const ATTEMPT_MS = 4_000; // for a connection: a network that swallows packets must not eat up the time to resume
 const RETRY_MS = 1_000;
 const REFUSED_RETRY_MS = 5_000;
 const PLACES = ["socket.io-client", new URL("./socket.io.esm.min.js", import.meta.url).href];
 
 export class Link {
-  /** `onState(state)`: connecting · online · offline · unauthorized · closed. `onMessage(event, payload)`: from the
-   *  server. `onRefused({code, message})`: it will have no connection now, and is asked again. */
-  constructor({ url, path, token, io }, { onState, onMessage, onRefused }) {
-    Object.assign(this, { root: rootOf(url), path, token, io, onState, onMessage, onRefused });
-    this.wanted = false;
-    this.state = "closed";
+  /** @type {ConnectionState} */
+  #state = "closed";
+  #wanted = false;
+  #root;
+  #path;
+  #token;
+  #io;
+  #hooks;
+  /** @type {any} Socket.IO's socket, once there is one */
+  #socket;
+  /** @type {number | undefined} */
+  #timer;
+
+  /** `onState(state)`; `onMessage(event, payload)`: from the server; `onRefused(error)`: it will have no connection
+   *  now, and is asked again.
+   *  @param {{url?: string | URL, path?: string, token?: string, io?: SocketIo}} where
+   *  @param {Hooks} hooks */
+  constructor({ url, path, token, io }, hooks) {
+    this.#root = rootOf(url);
+    this.#path = path;
+    this.#token = token;
+    this.#io = io;
+    this.#hooks = hooks;
   }
 
+  get state() {
+    return this.#state;
+  }
+
+  get token() {
+    return this.#token;
+  }
+
+  /** @returns {boolean} */
   get online() {
-    return this.socket?.connected ?? false;
+    return this.#socket?.connected ?? false;
   }
 
-  /** Connect, and stay connected. Throws only when there is no Socket.IO to be found. */
-  async connect(token = this.token) {
-    this.token = token;
-    this.wanted = true;
+  /** Connect, and stay connected. Throws only when there is no Socket.IO to be found.
+   *  @param {string} [token] */
+  async connect(token = this.#token) {
+    this.#token = token;
+    this.#wanted = true;
     if (this.online) return;
-    this.become("connecting");
-    this.socket ??= this.make(await findIo(this.io));
-    if (this.wanted) this.socket.connect();
+    this.#become("connecting");
+    this.#socket ??= this.#make(await findIo(this.#io));
+    if (this.#wanted) this.#socket.connect();
   }
 
-  make(io) {
-    const socket = io(this.root.origin, {
-      path: this.path ?? `${this.root.pathname}socket.io`,
+  /** @param {SocketIo} io */
+  #make(io) {
+    const socket = io(this.#root.origin, {
+      path: this.#path ?? `${this.#root.pathname}socket.io`,
       forceNew: true, // streams of one page would else share a connection, and each other's fate
       autoConnect: false,
       transports: ["websocket", "polling"],
@@ -41,72 +73,80 @@ export class Link {
       timeout: ATTEMPT_MS,
       reconnectionDelay: 500,
       reconnectionDelayMax: 3_000, // servers keep a broken session for seconds, not minutes
-      auth: (give) => give(this.token ? { token: this.token } : {}),
+      auth: (/** @type {(auth: object) => void} */ give) => give(this.#token ? { token: this.#token } : {}),
     });
-    socket.on("connect", () => this.become("online"));
-    socket.on("disconnect", (reason) => {
-      if (!this.wanted) return;
-      this.become("offline");
+    socket.on("connect", () => this.#become("online"));
+    socket.on("disconnect", (/** @type {string} */ reason) => {
+      if (!this.#wanted) return;
+      this.#become("offline");
       // Socket.IO reconnects by itself unless the server hung up; a server that shuts down comes back.
-      if (reason === "io server disconnect") this.retryIn(RETRY_MS);
+      if (reason === "io server disconnect") this.#retryIn(RETRY_MS);
     });
-    socket.on("connect_error", ({ data }) => {
-      if (!this.wanted) return;
+    socket.on("connect_error", (/** @type {{data?: ServerError}} */ { data }) => {
+      if (!this.#wanted) return;
       const unauthorized = data?.code === "UNAUTHORIZED";
-      this.become(unauthorized ? "unauthorized" : "offline");
+      this.#become(unauthorized ? "unauthorized" : "offline");
       if (!data?.code || unauthorized) return;
-      this.onRefused(data);
-      this.retryIn(REFUSED_RETRY_MS); // after an answer Socket.IO does not retry
+      this.#hooks.onRefused(data);
+      this.#retryIn(REFUSED_RETRY_MS); // after an answer Socket.IO does not retry
     });
-    socket.onAny((event, payload) => this.onMessage(event, payload));
+    socket.onAny((/** @type {string} */ event, /** @type {any} */ payload) =>
+      this.#hooks.onMessage(event, payload),
+    );
     return socket;
   }
 
-  become(state) {
-    this.state = state;
-    this.onState(state);
+  /** @param {ConnectionState} state */
+  #become(state) {
+    this.#state = state;
+    this.#hooks.onState(state);
   }
 
-  retryIn(ms) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.wanted && this.socket.connect(), ms);
+  /** @param {number} ms */
+  #retryIn(ms) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#wanted && this.#socket.connect(), ms);
   }
 
   /** The network seems to be back: try now, not when the next attempt is due. */
   hurry() {
-    if (this.socket && this.wanted && !this.online) this.socket.disconnect().connect();
+    if (this.#socket && this.#wanted && !this.online) this.#socket.disconnect().connect();
   }
 
   /** The connection is there and answers nothing: make a new one. */
   renew() {
-    this.socket?.io.engine?.close();
+    this.#socket?.io.engine?.close();
   }
 
-  emit(event, payload, answered) {
-    if (answered) this.socket.emit(event, payload, answered);
-    else this.socket.emit(event, payload);
+  /** @param {string} event @param {object} payload @param {(answer: any) => void} [onAnswer] */
+  emit(event, payload, onAnswer) {
+    if (onAnswer) this.#socket.emit(event, payload, onAnswer);
+    else this.#socket.emit(event, payload);
   }
 
-  /** The answer to an event; with `ok: false` and DISCONNECTED when none comes in time. */
+  /** The answer to an event; with `ok: false` and DISCONNECTED when none comes in time.
+   *  @param {string} event @param {object} payload @param {number} timeoutMs @returns {Promise<any>} */
   async ask(event, payload, timeoutMs) {
     try {
-      return await this.socket.timeout(timeoutMs).emitWithAck(event, payload);
+      return await this.#socket.timeout(timeoutMs).emitWithAck(event, payload);
     } catch {
       return { ok: false, error: { code: "DISCONNECTED", message: `no answer to ${event}` } };
     }
   }
 
   close() {
-    this.wanted = false;
-    clearTimeout(this.timer);
-    this.socket?.disconnect();
-    if (this.state !== "closed") this.become("closed");
+    this.#wanted = false;
+    clearTimeout(this.#timer);
+    this.#socket?.disconnect();
+    if (this.#state !== "closed") this.#become("closed");
   }
 }
 
-/** Socket.IO: as given, as a global, from the page's import map, or the file beside this one. */
+/** Socket.IO: as given, as a global, from the page's import map, or the file beside this one.
+ *  @param {SocketIo} [given] @returns {Promise<SocketIo>} */
 async function findIo(given) {
-  if (given ?? globalThis.io) return given ?? globalThis.io;
+  const known = given ?? /** @type {{io?: SocketIo}} */ (globalThis).io;
+  if (known) return known;
   for (const place of PLACES) {
     try {
       return (await import(/* @vite-ignore */ place)).io;
@@ -114,5 +154,8 @@ async function findIo(given) {
       // Not there: the next place.
     }
   }
-  throw new EmotionError("DISCONNECTED", "Socket.IO is missing: pass it as the option `io`, or see docs/client-browser.md");
+  throw new EmotionError(
+    "DISCONNECTED",
+    "Socket.IO is missing: pass it as the option `io`, or see docs/client-browser.md",
+  );
 }

@@ -3,8 +3,12 @@
 
 import { EmotionError } from "./errors.js";
 
+/** @import { MicrophoneChunk, MicrophoneOptions } from "./emotion-stream.js" */
+
 export const MICROPHONE_RATE = 16_000;
+const FLUSH_MS = 300; // for the last part of a chunk
 const CHUNK_SAMPLES = MICROPHONE_RATE / 10; // 100 ms: small against a model's own hop, 10 messages a second
+/** @type {Record<string, string>} */
 const CODES = {
   NotAllowedError: "MIC_DENIED",
   SecurityError: "MIC_DENIED",
@@ -13,6 +17,7 @@ const CODES = {
   NotReadableError: "MIC_BUSY",
   AbortError: "MIC_BUSY",
 };
+/** @type {Record<string, string>} */
 const WORDS = {
   MIC_INSECURE: "browsers give the microphone only to https pages and to localhost",
   MIC_UNSUPPORTED: "this browser has no AudioWorklet",
@@ -22,60 +27,82 @@ const WORDS = {
   MIC_FAILED: "the microphone could not be opened",
 };
 // How loud and how steady a voice is belongs to how it feels: ask for it untouched.
-const UNTOUCHED = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+const UNTOUCHED = {
+  channelCount: 1,
+  echoCancellation: false,
+  noiseSuppression: false,
+  autoGainControl: false,
+};
 
 export class Microphone {
+  #onChunk;
+  #onGone;
+  #constraints;
+  /** @type {MediaStream | undefined} */
+  #stream;
+  /** @type {AudioContext | undefined} */
+  #context;
+  /** @type {AudioWorkletNode | undefined} */
+  #node;
+  /** @type {(() => void) | undefined} */
+  #flushed;
+
   /** `onChunk({pcm, samples, level})` for each chunk (`pcm`: an ArrayBuffer to `send`, `level`: its RMS, 0 … 1);
-   *  `onGone()` if the device is pulled out. `constraints`: of getUserMedia, such as {deviceId}. */
+   *  `onGone()` if the device is pulled out. `constraints`: of getUserMedia, such as {deviceId}.
+   *  @param {(chunk: MicrophoneChunk) => void} onChunk @param {MicrophoneOptions} [options] */
   constructor(onChunk, { onGone = () => {}, constraints = {} } = {}) {
-    this.onChunk = onChunk;
-    this.onGone = onGone;
-    this.constraints = { ...UNTOUCHED, ...constraints };
+    this.#onChunk = onChunk;
+    this.#onGone = onGone;
+    this.#constraints = { ...UNTOUCHED, ...constraints };
   }
 
   async open() {
     if (!window.isSecureContext || !navigator.mediaDevices) throw failure("MIC_INSECURE");
     if (!window.AudioWorkletNode) throw failure("MIC_UNSUPPORTED");
     try {
-      this.stream = await navigator.mediaDevices.getUserMedia({ audio: this.constraints });
-      await this.listen();
+      this.#stream = await navigator.mediaDevices.getUserMedia({ audio: this.#constraints });
+      await this.#capture(this.#stream);
     } catch (problem) {
       await this.close();
-      throw failure(CODES[problem.name] ?? "MIC_FAILED", problem);
+      const name = problem instanceof Error ? problem.name : "";
+      throw failure(CODES[name] ?? "MIC_FAILED", problem);
     }
   }
 
-  async listen() {
+  /** @param {MediaStream} stream */
+  async #capture(stream) {
     // At the device's own rate: asking for 16 kHz here is refused by some browsers, and filtered by
     // others in ways that differ. The worklet does it in one known way.
-    this.context = new AudioContext({ latencyHint: "interactive" });
-    await this.context.audioWorklet.addModule(new URL("./worklet.js", import.meta.url));
-    await this.context.resume();
-    this.node = new AudioWorkletNode(this.context, "capture", {
+    const context = (this.#context = new AudioContext({ latencyHint: "interactive" }));
+    await context.audioWorklet.addModule(new URL("./worklet.js", import.meta.url));
+    await context.resume();
+    const node = (this.#node = new AudioWorkletNode(context, "capture", {
       channelCount: 1,
       channelCountMode: "explicit", // mix what the device gives down to mono
       processorOptions: { rate: MICROPHONE_RATE, chunkSamples: CHUNK_SAMPLES },
-    });
-    this.node.port.onmessage = ({ data }) => (data.done ? this.flushed?.() : this.onChunk(data));
-    this.stream.getAudioTracks()[0].onended = () => this.onGone();
-    this.context.createMediaStreamSource(this.stream).connect(this.node);
+    }));
+    node.port.onmessage = ({ data }) => (data.done ? this.#flushed?.() : this.#onChunk(data));
+    stream.getAudioTracks()[0].onended = () => this.#onGone();
+    context.createMediaStreamSource(stream).connect(node);
     // Some browsers run only what leads to the speakers; the node's own output is silence.
-    this.node.connect(this.context.destination);
+    node.connect(context.destination);
   }
 
   /** Hand out the last part of a chunk, then let the device go. */
   async close() {
-    if (this.node) {
-      const flushed = new Promise((resolve) => (this.flushed = resolve));
-      this.node.port.postMessage("flush");
-      await Promise.race([flushed, new Promise((resolve) => setTimeout(resolve, 300))]);
+    if (this.#node) {
+      /** @type {Promise<void>} */
+      const flushed = new Promise((resolve) => (this.#flushed = resolve));
+      this.#node.port.postMessage("flush");
+      await Promise.race([flushed, new Promise((resolve) => setTimeout(resolve, FLUSH_MS))]);
     }
-    this.stream?.getTracks().forEach((track) => track.stop());
-    if (this.context && this.context.state !== "closed") await this.context.close();
-    this.node = this.context = this.stream = undefined;
+    this.#stream?.getTracks().forEach((track) => track.stop());
+    if (this.#context && this.#context.state !== "closed") await this.#context.close();
+    this.#node = this.#context = this.#stream = undefined;
   }
 }
 
+/** @param {string} code @param {unknown} [cause] */
 function failure(code, cause) {
   return new EmotionError(code, WORDS[code], { cause });
 }

@@ -2,7 +2,8 @@
 
 const LOADED_FROM = new URL("..", import.meta.url);
 
-/** The server's root as a URL that ends with a slash, so that a server behind a path (`/emotion/`) is found. */
+/** The server's root as a URL that ends with a slash, so that a server behind a path (`/emotion/`) is found.
+ *  @param {string | URL} [url] */
 export function rootOf(url) {
   const root = url === undefined ? new URL(LOADED_FROM) : new URL(url, globalThis.document?.baseURI);
   root.search = root.hash = "";

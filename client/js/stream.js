@@ -13,171 +13,144 @@
      *          {event, payload}: every message of the server, under its name on the wire */
 
 import { bytesPerMoment, toBytes } from "./audio.js";
-import { EmotionError } from "./errors.js";
-import { ANSWER_MS, Keeper } from "./keeper.js";
-import { PASSING } from "./sender.js";
+import { timeoutOf } from "./deprecated.js";
+import { Emitter } from "./emitter.js";
+import { SessionClient } from "./session-client.js";
+import { settle } from "./settle.js";
+
+/** @import { Audio, SessionOptions, StreamEvents, StreamOptions, Summary } from "./emotion-stream.js" */
 
 const BUFFER_MS = 30_000;
+const TIMEOUT_S = 30;
 const PIECE_MS = 1_000; // longer audio is cut: servers limit the length of a chunk
-const RETRY_MS = 1_000;
-const SETTLE_MS = 30_000; // for `flush` and `stop`: the server scores what is left first
 
-export class EmotionStream extends Keeper {
-  /** `patience`: seconds that `open` waits for a server that is away, busy or loading, and that `flush` and `stop`
-   *  wait for a connection that is broken. `keepConnection`: `stop` leaves the connection open, for the next `open`.
-   *  `session`: what to ask of a session (sampleRate, channels, encoding, frameResults, name, tags …). */
-  constructor({ url, path, token, io, patience = 30, bufferMs = BUFFER_MS, keepConnection = false, ...session } = {}) {
-    super({ url, path, token, io, bufferMs, keepConnection });
-    this.patience = patience;
-    this.defaults = session;
+export class EmotionStream {
+  #events = new Emitter();
+  #client;
+  #timeoutS;
+  #defaults;
+  #format = { encoding: "pcm_s16le", channels: 1, sampleRate: 16_000 };
+
+  /** The options but `timeoutS` and those of the connection are what to ask of a session.
+   *  @param {StreamOptions} [options] */
+  constructor({ url, path, token, io, timeoutS, patience, bufferMs, keepConnection, ...session } = {}) {
+    const buffer = { bufferMs: bufferMs ?? BUFFER_MS, keepConnection: keepConnection ?? false };
+    this.#client = new SessionClient({ url, path, token, io, ...buffer }, this.#events);
+    this.#timeoutS = timeoutOf({ timeoutS, patience }) ?? TIMEOUT_S;
+    this.#defaults = session;
   }
 
   get state() {
-    return this.link.state;
+    return this.#client.link.state;
   }
 
   get token() {
-    return this.link.token;
+    return this.#client.link.token;
   }
 
   /** Milliseconds of audio that wait to be sent or acknowledged. */
   get bufferedMs() {
-    return this.outbox.ms;
+    return this.#client.outbox.ms;
   }
 
-  /** Connect now, before a session is wanted; `token` replaces the one given at first. */
+  /** Call `listener(payload)` at each `event`; at "*" `listener({event, payload})` for each message of the server,
+   *  under its name on the wire, those that this client does not know among them.
+   *  @template {keyof StreamEvents} E
+   *  @param {E} event @param {(payload: StreamEvents[E]) => void} listener */
+  on(event, listener) {
+    this.#events.on(event, listener);
+    return this;
+  }
+
+  /** @template {keyof StreamEvents} E
+   *  @param {E} event @param {(payload: StreamEvents[E]) => void} listener */
+  off(event, listener) {
+    this.#events.off(event, listener);
+    return this;
+  }
+
+  [Symbol.asyncIterator]() {
+    return this.#events.loop();
+  }
+
+  /** Connect now, before a session is wanted; `token` replaces the one given at first.
+   *  @param {string} [token] */
   connect(token) {
-    return this.link.connect(token);
+    return this.#client.link.connect(token);
   }
 
   /** The network seems to be back: try at once. */
   hurry() {
-    this.link.hurry();
+    this.#client.link.hurry();
   }
 
-  /** Open a session; gives the server's answer. Audio that is sent meanwhile waits. */
+  /** Open a session; gives the server's answer. Audio that is sent meanwhile waits.
+   *  @param {SessionOptions} [session] */
   async open(session = {}) {
-    if (this.wanted) throw new EmotionError("CLOSED", "this stream has a session; stop it first");
-    const options = { encoding: "pcm_s16le", channels: 1, sampleRate: 16_000, ...this.defaults, ...session };
-    this.format = { encoding: options.encoding, channels: options.channels, rate: options.sampleRate };
-    this.outbox.clear();
-    this.outbox.joinable = options.encoding !== "wav";
-    this.givenMs = 0; // audio taken by `send` so far
-    this.earlier = false; // had this run a session before?
-    this.received = { id: undefined, count: 0 }; // events so far, of this session
-    this.resumeToken = this.failed = this.summary = undefined;
-    const wanted = (this.wanted = toWire(options));
-    try {
-      await this.link.connect();
-      if (this.link.online) this.start();
-      await this.until(() => this.session, this.patience);
-      return this.session;
-    } catch (problem) {
-      if (this.wanted === wanted) this.end();
-      throw problem;
-    }
+    const format = { encoding: "pcm_s16le", channels: 1, sampleRate: 16_000 };
+    const options = { ...format, ...this.#defaults, ...session };
+    this.#client.begin(toWire(options), options.encoding !== "wav");
+    this.#format = options;
+    return this.#client.open(this.#timeoutS);
   }
 
-  /** Take audio: sent at once if possible, kept if not. False when there is no room for it, or no session. */
+  /** Take audio: sent at once if possible, kept if not. False when there is no room for it, or no session.
+   *  @param {Audio} audio */
   send(audio) {
-    if (!this.wanted || this.stopping) return false;
-    const { format } = this;
-    const bytes = toBytes(audio, format);
-    const perMs = (bytesPerMoment(format) * format.rate) / 1000;
+    if (!this.#client.takesAudio) return false;
+    const { outbox } = this.#client;
+    const bytes = toBytes(audio, this.#format);
+    const perMoment = bytesPerMoment(this.#format);
+    const perMs = (perMoment * this.#format.sampleRate) / 1000;
     const ms = bytes.length / perMs;
-    if (!this.outbox.hasRoom(ms)) {
-      this.tell("dropped", { ms });
+    if (!outbox.hasRoom(ms)) {
+      this.#events.emit("dropped", { ms });
       return false;
     }
-    this.givenMs += ms;
-    const piece = this.outbox.joinable ? bytesPerMoment(format) * Math.round((format.rate * PIECE_MS) / 1000) : bytes.length;
+    const moments = Math.round((this.#format.sampleRate * PIECE_MS) / 1000);
+    const piece = outbox.joinable ? perMoment * moments : bytes.length;
     for (let at = 0; at < bytes.length; at += piece) {
       const part = bytes.subarray(at, at + piece);
-      this.sender.push(part, part.length / perMs);
+      this.#client.push(part, part.length / perMs);
     }
-    if (this.summary && !this.session && this.link.online) this.start(); // the server had closed an idle session
+    this.#client.restartIfClosed();
     return true;
   }
 
   /** Resolves once at most `ms` of audio wait: for callers that have audio faster than real time. */
-  drained(ms = 0) {
-    return this.until(() => this.bufferedMs <= ms, Infinity);
+  async drained(ms = 0) {
+    await this.#client.until(() => this.bufferedMs <= ms, Infinity);
   }
 
   /** Resolves once everything given so far has been scored and told. */
   async flush() {
-    await this.settle("flush");
+    await settle(this.#client, "flush", this.#timeoutS);
   }
 
-  /** Send what is left, close the session; gives its summary. */
-  async stop({ patience = this.patience } = {}) {
-    if (!this.wanted || this.stopping) throw new EmotionError("CLOSED", "there is no session to stop");
-    this.stopping = true;
+  /** Send what is left, close the session; gives its summary.
+   *  @param {{timeoutS?: number, patience?: number}} [options]
+   *  @returns {Promise<Summary>} */
+  async stop(options = {}) {
+    this.#client.beginStop();
     try {
-      return await this.settle("stop", patience);
+      const summary = await settle(this.#client, "stop", timeoutOf(options) ?? this.#timeoutS);
+      return /** @type {Summary} */ (summary);
     } finally {
-      this.end();
+      this.#client.end();
     }
   }
 
   /** Hang up. A session that is open ends without a summary, and audio that waits is thrown away. */
   close() {
-    if (this.session) this.link.emit("stop", { session_id: this.session.session_id });
-    else if (this.starting && this.link.online) this.link.emit("stop", {}); // the one that is being opened
-    this.keepConnection = false;
-    this.failed = new EmotionError("CLOSED", "the stream was closed");
-    this.end();
-  }
-
-  /** `flush` or `stop`: as often as it takes for the connection to hold until the answer. */
-  async settle(event, patience = this.patience) {
-    let asked = false;
-    const gone = () => this.summary && !this.session && !this.bufferedMs;
-    for (;;) {
-      await this.untilSent(gone, patience);
-      if (gone()) return this.summary; // the server has closed it, and said everything
-      const { session } = this;
-      if (asked && event === "stop" && !session.resumed) {
-        await this.link.ask("stop", { session_id: session.session_id }, ANSWER_MS); // an empty one in its place
-        throw new EmotionError("DISCONNECTED", "the connection broke at the end: everything was scored, the summary is lost");
-      }
-      asked = true;
-      const answer = await this.link.ask(event, { session_id: session.session_id }, SETTLE_MS);
-      if (answer.ok) return event === "stop" ? this.lastWord(answer) : answer;
-      if (this.summary?.session_id === session.session_id) return this.summary; // it came, and then the network broke
-      if (answer.error.code === "DISCONNECTED") this.link.renew();
-      else if (!PASSING.has(answer.error.code)) throw new EmotionError(answer.error.code, answer.error.message);
-      await pause(RETRY_MS);
-    }
-  }
-
-  /** The summary, once it has come as an event too: after all results, which may be behind the answer to `stop`. */
-  async lastWord(answer) {
-    const heard = () => this.summary?.session_id === answer.session_id;
-    await this.until(heard, ANSWER_MS / 1000).catch(() => undefined);
-    return this.summary ?? answer;
-  }
-
-  /** All audio is with the server. Patience is for standstill: a long backlog takes the time that it takes. */
-  async untilSent(gone, patience) {
-    for (;;) {
-      const before = this.bufferedMs;
-      try {
-        return await this.until(() => gone() || (this.session && !this.bufferedMs), patience);
-      } catch (problem) {
-        if (problem.code !== "DISCONNECTED" || this.bufferedMs >= before) throw problem;
-      }
-    }
+    this.#client.abandon();
   }
 }
 
-/** sampleRate → sample_rate, and so on: options that a newer server knows need no newer client. */
+/** sampleRate → sample_rate, and so on: options that a newer server knows need no newer client.
+ *  @param {object} options */
 function toWire(options) {
-  const snake = (name) => name.replace(/[A-Z]/g, (capital) => `_${capital.toLowerCase()}`);
+  const snake = (/** @type {string} */ name) =>
+    name.replace(/[A-Z]/g, (capital) => `_${capital.toLowerCase()}`);
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   return Object.fromEntries(given.map(([name, value]) => [snake(name), value]));
-}
-
-function pause(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

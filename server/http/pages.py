@@ -50,15 +50,15 @@ def add_routes(
 
     @app.get("/")
     def live_page() -> Response:
-        return send_from_directory(STATIC, "index.html")
+        return send_from_directory(STATIC / "live", "index.html")
 
     @app.get("/upload")
     def upload_page() -> Response:
-        return send_from_directory(STATIC, "upload.html")
+        return send_from_directory(STATIC / "upload", "index.html")
 
     @app.get("/desk")
     def desk_page() -> Response:
-        return send_from_directory(STATIC, "desk.html")
+        return send_from_directory(STATIC / "desk", "index.html")
 
     @app.get("/healthz")
     def healthz() -> Response:

@@ -1,30 +1,41 @@
 /* The cards: one for each session, built once, and changed only where something has changed. Cards that are not
    in view are not drawn until they are. */
 
-import { emotionOf } from "../emotions.js";
-import { make } from "../parts.js";
-import { messageOf, names, percent, say } from "../text.js";
+import { emotionOf } from "../shared/emotions.js";
+import { make } from "../shared/parts.js";
+import { messageOf, names, percent, say } from "../shared/text.js";
 import { drawSpark, slotOf } from "./spark.js";
 import { duration } from "./store.js";
 
-export const TAGS = ["queue", "language", "agent", "customer"]; // shown first, in this order
+/** @import { Channel, Session } from "./store.js" */
+/** @typedef {{full: number, half: number, height: number, key: string}} Size of the drawings, in px; `half`: of each
+ *           of two on one card; `key` changes with whatever changes how they look */
 
-/** What a session is called. */
+const TAGS = ["queue", "language", "agent", "customer"]; // shown first, in this order
+
+/** What a session is called.
+ *  @param {Pick<Session, "name" | "session_id" | "tags">} session */
 export function title({ name, session_id: id, tags }) {
   return name || tags.customer || id.slice(0, 8);
 }
 
+/** @param {number} ms */
 export function clock(ms) {
   const s = Math.floor(ms / 1000);
-  const two = (n) => String(n).padStart(2, "0");
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
   const hours = Math.floor(s / 3600);
-  return hours ? `${hours}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;
+  return hours
+    ? `${hours}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`
+    : `${Math.floor(s / 60)}:${two(s % 60)}`;
 }
 
-/** Chips of a session's tags in `list`. */
+/** Chips of a session's tags in `list`.
+ *  @param {HTMLElement} list @param {Record<string, string>} tags */
 export function showTags(list, tags) {
   const known = TAGS.filter((key) => tags[key]);
-  const others = Object.keys(tags).filter((key) => !TAGS.includes(key)).sort();
+  const others = Object.keys(tags)
+    .filter((key) => !TAGS.includes(key))
+    .sort();
   list.replaceChildren(
     ...[...known, ...others].map((key) => {
       const label = make("span", { class: "hidden" });
@@ -35,122 +46,162 @@ export function showTags(list, tags) {
   );
 }
 
-/** One voice: who, the face, the emotion, how sure, and the last minutes. */
-class Voice {
+/** One channel on a card: whose, the face, the emotion, how sure, and the last minutes. */
+class ChannelView {
+  #face = make("span", { class: "emoji", "aria-hidden": "true" });
+  #name = make("b");
+  #also = make("span", { class: "also" });
+  #sure = make("span", { class: "sure" });
+  #share = make("p", { class: "share" });
+  #canvas = make("canvas", { "aria-hidden": "true" });
+  #shown = ""; // what stands there, so that nothing is written twice
+  #drawn = "";
+  element = make("div", { class: "channel" });
+
+  /** @param {string} name */
   constructor(name) {
-    this.face = make("span", { class: "emoji", "aria-hidden": "true" });
-    this.name = make("b");
-    this.also = make("span", { class: "also" });
-    this.sure = make("span", { class: "sure" });
-    this.share = make("p", { class: "share" });
-    this.canvas = make("canvas", { "aria-hidden": "true" });
-    this.element = make("div", { class: "voice" });
     if (name !== "mono") {
       const who = make("p", { class: "who" });
       say(who, `card.${name}`);
       this.element.append(who);
     }
-    const said = make("p", { class: "what" }, this.name, this.also, this.sure);
-    this.element.append(make("div", { class: "feels" }, this.face, make("div", {}, said, this.share)), this.canvas);
+    const what = make("p", { class: "what" }, this.#name, this.#also, this.#sure);
+    const feels = make("div", { class: "feels" }, this.#face, make("div", {}, what, this.#share));
+    this.element.append(feels, this.#canvas);
   }
 
+  /** @param {Channel} channel */
   show({ emotion, confidence, speaking, speech_share: share, watched }) {
-    if (!watched) return this.unwatched();
+    if (!watched) return this.#showUnwatched();
     const shown = `${emotion} ${confidence} ${share}`;
-    this.element.dataset.speaking = speaking;
-    if (shown === this.shown) return;
-    this.shown = shown;
-    if (emotion) this.feels(emotion, confidence);
+    this.element.dataset.speaking = String(speaking);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    if (emotion) this.#showEmotion(emotion, confidence);
     else {
-      this.face.textContent = "…";
-      say(this.name, "card.quiet");
+      this.#face.textContent = "…";
+      say(this.#name, "card.quiet");
     }
-    say(this.share, "card.speech", { p: percent(share) });
+    say(this.#share, "card.speech", { p: percent(share) });
   }
 
-  feels(emotion, confidence) {
-    this.element.style.setProperty("--p", confidence);
-    this.sure.textContent = percent(confidence);
+  /** @param {string} emotion @param {number} confidence */
+  #showEmotion(emotion, confidence) {
+    this.element.style.setProperty("--p", String(confidence));
+    this.#sure.textContent = percent(confidence);
     if (this.element.dataset.emotion === emotion) return;
     this.element.dataset.emotion = emotion;
-    this.face.textContent = emotionOf(emotion).emoji;
-    say(this.name, "{name}", { name: () => names(emotion)[0] });
-    say(this.also, "{name}", { name: () => names(emotion)[1] });
+    this.#face.textContent = emotionOf(emotion).emoji;
+    say(this.#name, "{name}", { name: () => names(emotion)[0] });
+    say(this.#also, "{name}", { name: () => names(emotion)[1] });
   }
 
-  unwatched() {
-    if (this.shown === "unwatched") return;
-    this.shown = "unwatched";
-    this.element.dataset.watched = false;
-    this.face.textContent = "🔒";
-    say(this.name, "card.unwatched");
-    say(this.share, "card.unwatched.why");
+  #showUnwatched() {
+    if (this.#shown === "unwatched") return;
+    this.#shown = "unwatched";
+    this.element.dataset.watched = "false";
+    this.#face.textContent = "🔒";
+    say(this.#name, "card.unwatched");
+    say(this.#share, "card.unwatched.why");
   }
 
+  /** @param {Channel} channel @param {number} age @param {{width: number, height: number, key: string}} size */
   draw({ spark, watched }, age, size) {
-    if (watched) drawSpark(this.canvas, spark, age, size);
+    const drawn = `${slotOf(age)} ${spark.from} ${spark.points.length} ${spark.points.at(-1)} ${size.key}`;
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    if (watched) drawSpark(this.#canvas, spark, age, size);
   }
 }
 
+/** @type {WeakMap<Element, Card>} */
+const byElement = new WeakMap();
+
 export class Card {
+  #link;
+  #time = make("span", { class: "time" });
+  #tags = make("ul", { class: "tags" });
+  #level = make("b");
+  #count = make("span");
+  #badge = make("p", { class: "badge" }, this.#level, " ", this.#count);
+  #message = make("p", { class: "message" });
+  #lost = make("p", { class: "lost" });
+  #shown = "";
+  /** @type {Record<string, ChannelView>} */
+  #channels;
+
+  /** @param {Session} session */
   constructor(session) {
-    this.link = make("a", { class: "title", href: `#session/${encodeURIComponent(session.session_id)}` });
-    this.time = make("span", { class: "time" });
-    this.tags = make("ul", { class: "tags" });
-    this.level = make("b");
-    this.count = make("span");
-    this.badge = make("p", { class: "badge" }, this.level, " ", this.count);
-    this.message = make("p", { class: "message" });
-    this.lost = make("p", { class: "lost" });
-    this.end = make("span", { class: "end" });
-    say(this.end, "card.ended");
-    this.voices = {};
-    this.body = make("div", { class: "voices" });
-    const head = make("div", { class: "head" }, this.link, this.end, this.time);
-    const foot = make("div", { class: "foot" }, this.badge, this.message, this.lost);
-    this.element = make("li", { class: "call card" }, head, this.tags, this.body, foot);
-    for (const name of Object.keys(session.timelines)) {
-      this.voices[name] = new Voice(name);
-      this.body.append(this.voices[name].element);
-    }
-    this.element.dataset.voices = Object.keys(session.timelines).length;
-    this.element.card = this;
-    this.began = session.started_utc;
+    this.id = session.session_id;
+    this.startedUtc = session.started_utc;
+    const href = `#session/${encodeURIComponent(this.id)}`;
+    this.#link = make("a", { class: "title", href });
+    const end = make("span", { class: "end", "data-t": "card.ended" });
+    const views = Object.keys(session.timelines).map((name) => ({ name, view: new ChannelView(name) }));
+    this.#channels = Object.fromEntries(views.map(({ name, view }) => [name, view]));
+    const head = make("div", { class: "head" }, this.#link, end, this.#time);
+    const body = make("div", { class: "channels" }, ...views.map(({ view }) => view.element));
+    const foot = make("div", { class: "foot" }, this.#badge, this.#message, this.#lost);
+    this.element = make(
+      "li",
+      { class: "call card", "data-channels": views.length },
+      head,
+      this.#tags,
+      body,
+      foot,
+    );
+    byElement.set(this.element, this);
   }
 
-  /** Put what is known on the card. `size`: of its drawings, the same for all cards. */
+  /** The card that `element` is on, if any.
+   *  @param {Element | null} element */
+  static around(element) {
+    const card = element?.closest(".call");
+    return card ? byElement.get(card) : undefined;
+  }
+
+  focus() {
+    this.#link.focus({ preventScroll: false });
+  }
+
+  /** Put what is known on the card.
+   *  @param {Session} session @param {number} now @param {Size} size of its drawings, the same for all cards */
   show(session, now, size) {
     const age = duration(session, now);
     const time = clock(age);
-    if (time !== this.time.textContent) this.time.textContent = time;
-    this.words(session);
-    const slot = slotOf(age);
-    for (const [name, voice] of Object.entries(session.timelines)) {
-      this.voices[name].show(voice);
-      const drawn = `${slot} ${voice.spark.from} ${voice.spark.points.length} ${voice.spark.points.at(-1)} ${size.key}`;
-      if (drawn === this.voices[name].drawn) continue;
-      this.voices[name].drawn = drawn;
-      this.voices[name].draw(voice, age, { width: this.body.children.length > 1 ? size.half : size.full, height: size.height });
+    if (time !== this.#time.textContent) this.#time.textContent = time;
+    this.#showWords(session);
+    const channels = Object.entries(session.timelines);
+    const width = channels.length > 1 ? size.half : size.full;
+    for (const [name, channel] of channels) {
+      this.#channels[name].show(channel);
+      this.#channels[name].draw(channel, age, { width, height: size.height, key: size.key });
     }
   }
 
-  words({ state, alerts, lost_ms: lost, ...session }) {
+  /** @param {Session} session */
+  #showWords(session) {
+    const { state, alerts, lost_ms: lost } = session;
     const shown = JSON.stringify([state, alerts, lost, session.name, session.tags]);
-    if (shown === this.shown) return;
-    this.shown = shown;
+    if (shown === this.#shown) return;
+    this.#shown = shown;
     const { element } = this;
-    element.dataset.state = state;
-    element.dataset.level = state === "live" ? (alerts.open ?? "none") : "none";
-    this.link.textContent = title(session);
-    showTags(this.tags, session.tags);
+    const level = state === "live" ? (alerts.open ?? "none") : "none";
     const total = alerts.critical + alerts.warning + alerts.info;
-    this.badge.hidden = total === 0;
-    this.badge.dataset.level = element.dataset.level;
-    this.level.hidden = !alerts.open;
-    if (alerts.open) say(this.level, `level.${alerts.open}`);
-    say(this.count, "card.alerts", { n: total });
-    say(this.message, "alert.message", alerts.open ? messageOf(alerts.last) : { message: "" });
-    this.lost.hidden = lost < 100;
-    say(this.lost, "card.lost", { s: (lost / 1000).toFixed(1) });
+    element.dataset.state = state;
+    element.dataset.level = this.#badge.dataset.level = level;
+    this.#link.textContent = title(session);
+    showTags(this.#tags, session.tags);
+    this.#badge.hidden = total === 0;
+    this.#level.hidden = !alerts.open;
+    if (alerts.open) say(this.#level, `level.${alerts.open}`);
+    say(this.#count, "card.alerts", { n: total });
+    say(
+      this.#message,
+      "alert.message",
+      alerts.open && alerts.last ? messageOf(alerts.last) : { message: "" },
+    );
+    this.#lost.hidden = lost < 100;
+    say(this.#lost, "card.lost", { s: (lost / 1000).toFixed(1) });
   }
 }

@@ -1,43 +1,62 @@
 /* Critical alerts by sound and by a notification of the desktop: both off until somebody chooses them here. */
 
-import { messageOf, t } from "../text.js";
+import { messageOf, t } from "../shared/text.js";
 import { title } from "./cards.js";
+
+/** @import { Session } from "./store.js" */
 
 const KEY = "emotion-stream.desk.notify";
 const QUIET_MS = 3_000; // between two sounds
 
 export class Notifier {
-  /** `onDenied()`: the browser does not allow notifications. `sound`, `desktop`: the two checkboxes. */
+  #sound;
+  #desktop;
+  #onDenied;
+  #rungAt = -QUIET_MS;
+  /** @type {AudioContext | undefined} */
+  #audio;
+
+  /** `onDenied()`: the browser does not allow notifications.
+   *  @param {{sound: HTMLInputElement, desktop: HTMLInputElement, onDenied: () => void}} boxes */
   constructor({ sound, desktop, onDenied }) {
-    this.boxes = { sound, desktop };
-    this.onDenied = onDenied;
+    this.#sound = sound;
+    this.#desktop = desktop;
+    this.#onDenied = onDenied;
     const kept = read();
     sound.checked = Boolean(kept.sound);
     desktop.checked = Boolean(kept.desktop) && globalThis.Notification?.permission === "granted";
-    sound.onchange = () => this.chosen(sound.checked && (() => this.ring()));
-    desktop.onchange = () => this.chosen(desktop.checked && (() => this.permit()));
+    sound.onchange = () => {
+      if (sound.checked) this.#ring();
+      this.#keep();
+    };
+    desktop.onchange = async () => {
+      if (desktop.checked) await this.#permit();
+      this.#keep();
+    };
   }
 
-  async chosen(first) {
-    if (first) await first();
+  #keep() {
+    const chosen = { sound: this.#sound.checked, desktop: this.#desktop.checked };
     try {
-      localStorage.setItem(KEY, JSON.stringify({ sound: this.boxes.sound.checked, desktop: this.boxes.desktop.checked }));
+      localStorage.setItem(KEY, JSON.stringify(chosen));
     } catch {
       // A browser that keeps nothing still alerts; it only forgets.
     }
   }
 
-  async permit() {
+  async #permit() {
     if ((await globalThis.Notification?.requestPermission()) === "granted") return;
-    this.boxes.desktop.checked = false;
-    this.onDenied();
+    this.#desktop.checked = false;
+    this.#onDenied();
   }
 
+  /** @param {Session} session */
   alert(session) {
-    if (this.boxes.sound.checked) this.ring();
-    if (!this.boxes.desktop.checked) return;
+    if (this.#sound.checked) this.#ring();
+    if (!this.#desktop.checked) return;
     const { session_id: id, alerts } = session;
-    const shown = new Notification(`${t("level.critical")}: ${title(session)}`, { body: t("alert.message", messageOf(alerts.last)), tag: id });
+    const body = alerts.last ? t("alert.message", messageOf(alerts.last)) : "";
+    const shown = new Notification(`${t("level.critical")}: ${title(session)}`, { body, tag: id });
     shown.onclick = () => {
       focus();
       location.hash = `#session/${encodeURIComponent(id)}`;
@@ -46,29 +65,30 @@ export class Notifier {
   }
 
   /** Two short falling tones. */
-  ring() {
+  #ring() {
     const now = performance.now();
-    if (now - (this.rungAt ?? -QUIET_MS) < QUIET_MS) return;
-    this.rungAt = now;
-    this.audio ??= new AudioContext();
-    this.audio.resume();
+    if (now - this.#rungAt < QUIET_MS) return;
+    this.#rungAt = now;
+    const audio = (this.#audio ??= new AudioContext());
+    audio.resume();
     [880, 660].forEach((pitch, i) => {
-      const at = this.audio.currentTime + 0.18 * i;
-      const tone = this.audio.createOscillator();
-      const loudness = this.audio.createGain();
+      const at = audio.currentTime + 0.18 * i;
+      const tone = audio.createOscillator();
+      const loudness = audio.createGain();
       tone.frequency.value = pitch;
       loudness.gain.setValueAtTime(0.12, at);
       loudness.gain.exponentialRampToValueAtTime(0.001, at + 0.3);
-      tone.connect(loudness).connect(this.audio.destination);
+      tone.connect(loudness).connect(audio.destination);
       tone.start(at);
       tone.stop(at + 0.3);
     });
   }
 }
 
+/** @returns {{sound?: boolean, desktop?: boolean}} */
 function read() {
   try {
-    return JSON.parse(localStorage.getItem(KEY)) ?? {};
+    return JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
   } catch {
     return {};
   }

@@ -1,208 +1,251 @@
 /* The session that is open: who, how they feel now, all of its timeline, alerts and utterances. It is given what
    the server says of it and what its card knows; it asks for nothing. */
 
-import { EMOTIONS, LABELS, emotionOf } from "../emotions.js";
-import { $, bothNames, make } from "../parts.js";
-import { messageOf, names, percent, say, seconds } from "../text.js";
+import { asRow, emotionOf, LABELS } from "../shared/emotions.js";
+import { $, bothNames, buildLegend, make, stackOf } from "../shared/parts.js";
+import { messageOf, names, percent, say, seconds } from "../shared/text.js";
 import { clock, showTags, title } from "./cards.js";
 import { History } from "./history.js";
 import { Plot } from "./plot.js";
 import { duration } from "./store.js";
 
+/** @import { Alert, SessionMessage, Utterance } from "./history.js" */
+/** @import { View } from "./plot.js" */
+/** @import { Channel, Session } from "./store.js" */
+
 const ROWS = 200; // utterances on the page: as many as the server keeps
 
-export class Panel {
-  constructor() {
-    this.view = { mode: "whole", range: null };
-    for (const mode of ["whole", "recent"]) {
-      $(`view-${mode}`).onclick = () => {
-        this.view = Object.assign(this.view, { mode, range: null });
-        this.viewChanged();
-      };
-    }
-    this.legend = EMOTIONS.map(({ label }) => {
-      const value = make("span", { class: "value" });
-      $("panel-legend").append(make("li", { "data-emotion": label }, bothNames(label), value));
-      return value;
-    });
+/** One channel as it is now. */
+class ChannelView {
+  #watched;
+  #emoji = make("span");
+  #face = make("div", { class: "face", "aria-hidden": "true" }, this.#emoji);
+  #name = make("p", { class: "name" });
+  #also = make("p", { class: "name-also" });
+  #sure = make("p", { class: "sure" });
+  #stack = stackOf(
+    LABELS.map(() => 0),
+    "div",
+  );
+
+  /** @param {string} name @param {boolean} watched */
+  constructor(name, watched) {
+    this.#watched = watched;
+    const said = make("div", { class: "said" }, this.#name, this.#also, this.#sure);
+    const now = make("div", { class: "now" }, this.#face, said);
+    this.element = make("div", { class: "channel", "data-watched": watched }, now, this.#stack);
+    if (name !== "mono") this.element.prepend(make("h3", { "data-t": `card.${name}` }));
   }
 
-  /** Begin with a session of which only the id is known, or its card. */
+  /** @param {Channel} channel @param {number[]} [scores] */
+  show({ emotion, confidence, speaking }, scores) {
+    this.element.dataset.speaking = String(speaking);
+    if (!this.#watched) {
+      this.#emoji.textContent = "🔒";
+      say(this.#name, "card.unwatched");
+      say(this.#also, "card.unwatched.why");
+    } else if (!emotion) {
+      this.#emoji.textContent = "…";
+      say(this.#name, "card.quiet");
+    } else {
+      this.#face.dataset.emotion = emotion;
+      this.#face.style.setProperty("--p", String(confidence));
+      this.#emoji.textContent = emotionOf(emotion).emoji;
+      say(this.#name, "{name}", { name: () => names(emotion)[0] });
+      say(this.#also, "{name}", { name: () => names(emotion)[1] });
+      this.#sure.textContent = percent(confidence);
+      [...this.#stack.children].forEach((part, i) => {
+        /** @type {HTMLElement} */ (part).style.setProperty("--p", String(scores?.[i] ?? 0));
+      });
+    }
+  }
+}
+
+export class Panel {
+  /** @type {string | null} of the session that is open */
+  id = null;
+  #history = new History();
+  /** @type {View} */
+  #view = { mode: "whole", range: null };
+  /** @type {Plot[]} */
+  #plots = [];
+  /** @type {Record<string, ChannelView>} */
+  #channels = {};
+  #newest = { utterances: 0, alerts: 0 }; // their numbers
+  #pointed = false; // whether the pointer is on a plot
+  #legend = buildLegend($("panel-legend"));
+
+  constructor() {
+    for (const mode of /** @type {const} */ (["whole", "recent"])) {
+      $(`view-${mode}`).onclick = () => this.#show({ mode, range: null });
+    }
+  }
+
+  /** Whether the server has told of the session. */
+  get loaded() {
+    return this.#history.summary !== null;
+  }
+
+  /** Begin with a session of which only the id is known.
+   *  @param {string} id */
   open(id) {
+    this.close();
     this.id = id;
-    this.history = new History();
-    this.plots = [];
-    this.seen = { utterances: 0, alerts: 0 };
-    Object.assign(this.view, { mode: "whole", range: null });
-    for (const part of ["panel-voices", "panel-plots", "panel-utterances", "panel-alerts", "panel-tags"]) $(part).replaceChildren();
+    this.#history = new History();
+    this.#view = { mode: "whole", range: null };
+    this.#clear();
+    $("panel-tags").replaceChildren();
     $("panel-title").textContent = "";
     $("panel").dataset.state = "loading";
     this.note("panel.loading");
-    this.lists();
+    this.#showLists();
   }
 
   close() {
     this.id = null;
-    for (const plot of this.plots ?? []) plot.destroy();
-    this.plots = [];
+    this.#clear();
   }
 
-  /** A `session` message. */
-  take(news) {
-    const began = this.history.summary?.started_utc;
-    this.history.take(news);
-    if (news.whole || this.history.summary.started_utc !== began) this.begin();
-    for (const plot of this.plots) plot.draw();
-    this.lists();
-    if (this.point === undefined || this.point === null) this.showPoint(null);
+  #clear() {
+    for (const plot of this.#plots) plot.destroy();
+    this.#plots = [];
+    this.#channels = {};
+    this.#newest = { utterances: 0, alerts: 0 };
+    for (const part of ["channels", "plots", "utterances", "alerts"]) $(`panel-${part}`).replaceChildren();
   }
 
-  begin() {
-    for (const plot of this.plots) plot.destroy();
-    this.seen = { utterances: 0, alerts: 0 };
-    for (const part of ["panel-voices", "panel-plots", "panel-utterances", "panel-alerts"]) $(part).replaceChildren();
-    const { timelines } = this.history.summary;
-    this.voices = {};
-    this.plots = [];
-    $("panel").dataset.voices = Object.keys(timelines).length;
-    for (const [name, { watched }] of Object.entries(timelines)) {
-      this.voices[name] = voice(name, watched);
-      $("panel-voices").append(this.voices[name].element);
-      if (!watched) continue;
-      const host = make("div", { class: "plot", role: "img", "data-t-label": "panel.timeline" });
-      const figure = make("figure", {}, host);
-      if (name !== "mono") {
-        const caption = make("figcaption", { class: "small" });
-        say(caption, `card.${name}`);
-        figure.prepend(caption);
-      }
-      $("panel-plots").append(figure);
-      const told = { onView: () => this.viewChanged(), onPoint: (ms) => this.showPoint(ms, name) };
-      this.plots.push(new Plot(host, name, this.history, this.view, told));
+  /** @param {SessionMessage} message */
+  update(message) {
+    if (this.#history.update(message)) this.#build();
+    for (const plot of this.#plots) plot.draw();
+    this.#showLists();
+    if (!this.#pointed) this.#showPoint(null);
+  }
+
+  /** Its channels and their plots. */
+  #build() {
+    this.#clear();
+    const timelines = Object.entries(this.#history.summary?.timelines ?? {});
+    $("panel").dataset.channels = String(timelines.length);
+    for (const [name, { watched }] of timelines) {
+      const view = new ChannelView(name, watched);
+      this.#channels[name] = view;
+      $("panel-channels").append(view.element);
+      if (watched) this.#plots.push(this.#plot(name));
     }
-    this.viewChanged();
+    this.#show(this.#view);
   }
 
-  /** What the card knows, whenever that has changed, and once a second for the clock. */
+  /** @param {string} name of the channel */
+  #plot(name) {
+    const host = make("div", { class: "plot", role: "img", "data-t-label": "panel.timeline" });
+    const figure = make("figure", {}, host);
+    if (name !== "mono") {
+      figure.prepend(make("figcaption", { class: "small", "data-t": `card.${name}` }));
+    }
+    $("panel-plots").append(figure);
+    return new Plot(host, name, this.#history, {
+      view: () => this.#view,
+      onRange: (range) => this.#show({ ...this.#view, range }),
+      onPoint: (ms) => this.#showPoint(ms, name),
+    });
+  }
+
+  /** What the card knows, whenever that has changed, and once a second for the clock.
+   *  @param {Session} session @param {number} now */
   show(session, now) {
-    $("panel").dataset.state = session.state;
-    $("panel").dataset.level = session.alerts.open ?? "none";
+    const { state, alerts, utterances, lost_ms: lost } = session;
+    $("panel").dataset.state = state;
+    $("panel").dataset.level = alerts.open ?? "none";
     $("panel-title").textContent = title(session);
     showTags($("panel-tags"), session.tags);
     $("panel-time").textContent = clock(duration(session, now));
     say($("panel-since"), "panel.started", { time: new Date(session.started_utc).toLocaleTimeString() });
-    say($("panel-state"), session.state === "live" ? "panel.live" : "panel.ended");
+    say($("panel-state"), state === "live" ? "panel.live" : "panel.ended");
     $("panel-id").textContent = session.session_id;
-    $("panel-utterance-count").textContent = session.utterances || "";
-    say($("panel-lost"), "duration", { s: seconds(session.lost_ms) });
-    $("panel-lost").parentElement.dataset.some = session.lost_ms > 0;
-    const voices = Object.values(session.timelines).filter(({ watched }) => watched);
-    $("panel-speech").textContent = voices.map(({ speech_share: share }) => percent(share)).join(" · ");
-    $("panel-negative").textContent = voices.map(({ negative }) => percent(negative)).join(" · ");
-    for (const [name, said] of Object.entries(session.timelines)) this.voices?.[name]?.show(said, this.history.voices[name]?.scores);
-    this.note(session.state === "ended" ? "panel.ended.note" : null);
+    $("panel-utterance-count").textContent = utterances ? String(utterances) : "";
+    say($("panel-lost"), "duration", { s: seconds(lost) });
+    $("panel-lost-cell").dataset.some = String(lost > 0);
+    const watched = Object.values(session.timelines).filter((channel) => channel.watched);
+    $("panel-speech").textContent = watched.map(({ speech_share: share }) => percent(share)).join(" · ");
+    $("panel-negative").textContent = watched.map(({ negative }) => percent(negative)).join(" · ");
+    for (const [name, channel] of Object.entries(session.timelines)) {
+      this.#channels[name]?.show(channel, this.#history.channels[name]?.scores);
+    }
+    this.note(state === "ended" ? "panel.ended.note" : null);
   }
 
-  /** A line of words instead of news; null: none. */
+  /** A line of words instead of news; null: none.
+   *  @param {string | null} key */
   note(key) {
     $("panel-note").hidden = key === null;
     if (key) say($("panel-note"), key);
   }
 
-  lists() {
-    const { utterances, alerts } = this.history;
-    for (const one of utterances) {
-      if (one.n <= this.seen.utterances) continue;
-      $("panel-utterances").prepend(utterance(one));
-      this.seen.utterances = one.n;
+  #showLists() {
+    const { utterances, alerts } = this.#history;
+    for (const utterance of utterances) {
+      if (utterance.n <= this.#newest.utterances) continue;
+      $("panel-utterances").prepend(utteranceRow(utterance));
+      this.#newest.utterances = utterance.n;
     }
-    while ($("panel-utterances").children.length > ROWS) $("panel-utterances").lastElementChild.remove();
-    for (const one of alerts) {
-      if (one.n <= this.seen.alerts) continue;
-      $("panel-alerts").prepend(alert(one));
-      this.seen.alerts = one.n;
+    while ($("panel-utterances").children.length > ROWS) $("panel-utterances").lastElementChild?.remove();
+    for (const alert of alerts) {
+      if (alert.n <= this.#newest.alerts) continue;
+      $("panel-alerts").prepend(alertRow(alert));
+      this.#newest.alerts = alert.n;
     }
     $("panel-utterances-none").hidden = utterances.length > 0;
     $("panel-alerts-none").hidden = alerts.length > 0;
   }
 
-  viewChanged() {
-    for (const mode of ["whole", "recent"]) $(`view-${mode}`).setAttribute("aria-pressed", !this.view.range && this.view.mode === mode);
-    for (const plot of this.plots) plot.draw();
+  /** @param {View} view */
+  #show(view) {
+    this.#view = view;
+    for (const mode of ["whole", "recent"]) {
+      $(`view-${mode}`).setAttribute("aria-pressed", String(!view.range && view.mode === mode));
+    }
+    for (const plot of this.#plots) plot.draw();
   }
 
-  /** The shares under the pointer, or those of now. */
-  showPoint(ms, name) {
-    this.point = ms;
-    const only = Object.keys(this.history.voices).length === 1;
-    const row = ms === null ? only && Object.values(this.history.voices)[0].scores : this.history.sharesAt(name, ms);
-    this.legend.forEach((value, i) => (value.textContent = row ? percent(row[i]) : ""));
+  /** The shares under the pointer, or those of now where there is one channel.
+   *  @param {number | null} ms @param {string} [name] */
+  #showPoint(ms, name = "mono") {
+    this.#pointed = ms !== null;
+    const channels = Object.values(this.#history.channels);
+    const now = channels.length === 1 ? channels[0].scores : undefined;
+    const row = ms === null ? now : this.#history.sharesAt(name, ms);
+    this.#legend.forEach((value, i) => (value.textContent = row ? percent(row[i]) : ""));
     if (ms === null || !row) say($("panel-timeline-note"), "panel.timeline.note");
     else say($("panel-timeline-note"), "panel.timeline.at", { time: clock(ms) });
   }
 }
 
-/** One voice as it is now: {element, show(said, scores)}. */
-function voice(name, watched) {
-  const face = make("div", { class: "face", "aria-hidden": "true" }, make("span"));
-  const first = make("p", { class: "name" });
-  const also = make("p", { class: "name-also" });
-  const sure = make("p", { class: "sure" });
-  const parts = LABELS.map((label) => make("i", { "data-emotion": label }));
-  const stack = make("div", { class: "stack", "aria-hidden": "true" }, ...parts);
-  const said = make("div", { class: "said" }, first, also, sure);
-  const element = make("div", { class: "voice", "data-watched": watched }, make("div", { class: "now" }, face, said), stack);
-  if (name !== "mono") {
-    const who = make("h3");
-    say(who, `card.${name}`);
-    element.prepend(who);
-  }
-  const show = ({ emotion, confidence, speaking }, scores) => {
-    element.dataset.speaking = speaking;
-    if (!watched) {
-      face.firstElementChild.textContent = "🔒";
-      say(first, "card.unwatched");
-      say(also, "card.unwatched.why");
-      return;
-    }
-    if (!emotion) {
-      face.firstElementChild.textContent = "…";
-      return say(first, "card.quiet");
-    }
-    face.dataset.emotion = emotion;
-    face.style.setProperty("--p", confidence);
-    face.firstElementChild.textContent = emotionOf(emotion).emoji;
-    say(first, "{name}", { name: () => names(emotion)[0] });
-    say(also, "{name}", { name: () => names(emotion)[1] });
-    sure.textContent = percent(confidence);
-    parts.forEach((part, i) => part.style.setProperty("--p", scores?.[i] ?? 0));
-  };
-  return { element, show };
-}
-
-function utterance({ channel, start_ms: start, end_ms: end, emotion, confidence, scores }) {
+/** @param {Utterance} utterance */
+function utteranceRow({ channel, start_ms: start, end_ms: end, emotion, confidence, scores }) {
   const long = make("span", { class: "long" });
   say(long, "duration", { s: seconds(end - start) });
-  const stack = make("div", { class: "stack", "aria-hidden": "true" });
-  scores.forEach((p, i) => {
-    const part = make("i", { "data-emotion": LABELS[i] });
-    part.style.setProperty("--p", p);
-    stack.append(part);
-  });
   const who = make("span", { class: "who" });
   if (channel) say(who, `card.${channel}`);
-  const emoji = make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(emotion).emoji);
-  const when = make("span", { class: "when" }, clock(start));
-  const sure = make("span", { class: "value" }, percent(confidence));
-  return make("li", { "data-emotion": emotion }, when, emoji, make("span", { class: "what" }, bothNames(emotion), who), stack, long, sure);
+  return make(
+    "li",
+    { "data-emotion": emotion },
+    make("span", { class: "when" }, clock(start)),
+    make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(emotion).emoji),
+    make("span", { class: "what" }, bothNames(emotion), who),
+    stackOf(asRow(scores), "div"),
+    long,
+    make("span", { class: "value" }, percent(confidence)),
+  );
 }
 
-function alert({ level, at_ms: at, rule, state, channel, ...told }) {
+/** @param {Alert} alert */
+function alertRow({ level, at_ms: at, rule, state, channel, message, message_zh: chinese }) {
   const badge = make("span", { class: "badge", "data-level": state === "cleared" ? "none" : level });
   say(badge, state === "cleared" ? "alert.cleared" : `level.${level}`);
   const who = make("span", { class: "small" });
   if (channel) say(who, `card.${channel}`);
   const what = make("span", { class: "what", title: rule });
-  say(what, "alert.message", messageOf({ ...told, message: told.message || rule }));
+  say(what, "alert.message", messageOf({ message: message || rule, message_zh: chinese }));
   return make("li", { "data-state": state }, make("span", { class: "when" }, clock(at)), badge, what, who);
 }

@@ -1,32 +1,37 @@
-/* The last five minutes of a voice on a few pixels: for every five seconds a bar, as high as the negative
-   emotions were strong, over a strip in the colour of the likeliest emotion. Silence leaves a gap. */
+/* The last five minutes of a channel on a few pixels: for every five seconds a bar, as high as the negative
+   emotions were strong, over a strip in the color of the likeliest emotion. Silence leaves a gap. */
 
-import { LABELS } from "../emotions.js";
+import { LABELS } from "../shared/emotions.js";
 import { POINT_MS, SPARK_POINTS } from "./store.js";
+
+/** @import { Spark } from "./store.js" */
 
 const STRIP = 4; // px
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-let colours;
-dark.addEventListener("change", () => (colours = undefined));
+/** @type {{labels: string[], track: string} | undefined} those of the theme that is on */
+let colors;
+dark.addEventListener("change", () => (colors = undefined));
 
-/** The colours of the labels in the theme that is on. */
-export function labelColours() {
-  if (!colours) {
+function themeColors() {
+  if (!colors) {
     const css = getComputedStyle(document.documentElement);
-    colours = LABELS.map((label) => css.getPropertyValue(`--${label}`).trim());
-    colours.track = css.getPropertyValue("--track").trim();
+    const color = (/** @type {string} */ name) => css.getPropertyValue(`--${name}`).trim();
+    colors = { labels: LABELS.map(color), track: color("track") };
   }
-  return colours;
+  return colors;
 }
 
-/** `age`: ms since the session began, which is the right edge. */
+/** `age`: ms since the session began, which is the right edge.
+ *  @param {HTMLCanvasElement} canvas @param {Spark} spark @param {number} age
+ *  @param {{width: number, height: number}} size in px */
 export function drawSpark(canvas, { from, points }, age, { width, height }) {
   const scale = devicePixelRatio;
   if (canvas.width !== Math.round(width * scale)) canvas.width = Math.round(width * scale);
   if (canvas.height !== Math.round(height * scale)) canvas.height = Math.round(height * scale);
   const paint = canvas.getContext("2d");
-  const { track, ...byLabel } = labelColours();
+  if (!paint) return;
+  const { track, labels } = themeColors();
   paint.setTransform(scale, 0, 0, scale, 0, 0);
   paint.clearRect(0, 0, width, height);
   paint.fillStyle = track;
@@ -38,7 +43,7 @@ export function drawSpark(canvas, { from, points }, age, { width, height }) {
     if (point === null || x < 0) return;
     const negative = (point % 100) / 99;
     const bar = negative * (height - STRIP - 2);
-    paint.fillStyle = byLabel[Math.floor(point / 100)];
+    paint.fillStyle = labels[Math.floor(point / 100)];
     paint.fillRect(x, height - STRIP, Math.max(1, slot - 0.5), STRIP);
     paint.globalAlpha = 0.35 + 0.65 * negative;
     paint.fillRect(x, height - STRIP - 1 - bar, Math.max(1, slot - 0.5), bar);
@@ -46,6 +51,7 @@ export function drawSpark(canvas, { from, points }, age, { width, height }) {
   });
 }
 
+/** @param {number} age in ms */
 export function slotOf(age) {
   return Math.floor(age / POINT_MS);
 }

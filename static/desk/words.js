@@ -1,4 +1,4 @@
-/* The texts of the desk, by key, in English and Chinese; what every page says is in ../words.js. */
+/* The texts of the desk, by key, in English and Chinese; what every page says is in ../shared/words.js. */
 
 const en = {
   title: "Call desk · emotion-stream",
@@ -51,7 +51,7 @@ const en = {
   "card.ended": "ended",
   "card.agent": "Agent",
   "card.customer": "Customer",
-  "card.unwatched": "Not analysed",
+  "card.unwatched": "Not analyzed",
   "card.unwatched.why": "This server's policy lets only the other channel be scored.",
   "card.alerts": "{n} so far",
   "level.critical": "Critical",
@@ -87,13 +87,16 @@ const en = {
   "panel.lost": "Lost",
   "panel.id": "Session id",
   "error.CLOSED": "The desk is closed.",
-  "error.CLOSED.do": "This server has an access token but none for the desk: set monitor.token in config.yaml.",
+  "error.CLOSED.do":
+    "This server has an access token but none for the desk: set monitor.token in config.yaml.",
   "error.TOO_MANY_SESSIONS": "All desks are taken, or too many sessions are open here.",
-  "error.TOO_MANY_SESSIONS.do": "Close another desk, or ask whoever runs the server to raise monitor.max_desks.",
+  "error.TOO_MANY_SESSIONS.do":
+    "Close another desk, or ask whoever runs the server to raise monitor.max_desks.",
   "error.UNAUTHORIZED": "The desk needs its own access token.",
   "error.UNAUTHORIZED.do": "Reload the page and enter it.",
   "token.title": "Access to the desk",
-  "token.text": "The desk shows every session, so it has an access token of its own (monitor.token). It is kept in this tab only.",
+  "token.text":
+    "The desk shows every session, so it has an access token of its own (monitor.token). It is kept in this tab only.",
 };
 
 const zh = {
@@ -192,4 +195,4 @@ const zh = {
   "token.text": "看板会显示所有会话，因此有单独的访问令牌（monitor.token）。令牌只保存在当前标签页中。",
 };
 
-export const DESK_WORDS = { en, zh };
+export const WORDS = { en, zh };

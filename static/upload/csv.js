@@ -1,10 +1,24 @@
 /* The table as a CSV file that any spreadsheet opens: quoted as RFC 4180 says, with a mark that makes Excel read
    UTF-8, and with no text that a spreadsheet would run as a formula: file names come from anywhere. No page. */
 
-import { LABELS } from "../emotions.js";
+import { LABELS } from "../shared/emotions.js";
 
-const HEAD = ["file", "state", "emotion", "confidence", "duration_s", "utterances", "granularity", "model", "timestamp_utc", "result"];
+/** @import { Item } from "./queue.js" */
 
+const HEAD = [
+  "file",
+  "state",
+  "emotion",
+  "confidence",
+  "duration_s",
+  "utterances",
+  "granularity",
+  "model",
+  "timestamp_utc",
+  "result",
+];
+
+/** @param {Item[]} items */
 export function tableCsv(items) {
   const rows = items.map(({ name, state, settings, result, error }) => [
     name,
@@ -17,12 +31,13 @@ export function tableCsv(items) {
     result?.model,
     result?.timestamp_utc,
     result?.id,
-    ...LABELS.map((label) => result?.scores?.[label]),
+    ...LABELS.map((label) => /** @type {Record<string, number> | undefined} */ (result?.scores)?.[label]),
     error ? `${error.code}: ${error.message}` : undefined,
   ]);
   return `\uFEFF${[[...HEAD, ...LABELS, "error"], ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("")}`;
 }
 
+/** @param {string | number | null | undefined} value */
 export function cell(value) {
   if (value === undefined || value === null) return "";
   if (typeof value === "number") return String(value);

@@ -1,8 +1,8 @@
 /* One file: what was found in it, what was done with it, what can be saved of it. */
 
-import { LABELS, asRow } from "../emotions.js";
-import { $, buildBars, make, showEmotion } from "../parts.js";
-import { names, percent, say } from "../text.js";
+import { LABELS, asRow } from "../shared/emotions.js";
+import { $, buildBars, make, showEmotion } from "../shared/parts.js";
+import { names, percent, say } from "../shared/text.js";
 import { Listening } from "./listen.js";
 import { isOpen } from "./queue.js";
 import { errorKey, stateText } from "./states.js";
@@ -10,137 +10,169 @@ import { showSteps } from "./steps.js";
 import { bytes, length } from "./time.js";
 import { Utterances } from "./utterances.js";
 
-const TONES = { done: "yes", failed: "bad", cancelled: "no", uploading: "busy", working: "busy", held: "warn" };
-const SAVED = [
-  ["result", "result.json"],
-  ["csv", "csv"],
-  ["audio", "16k.wav"],
-  ["embedding", "embedding.npy"],
-];
+/** @import { Recognition } from "../../client/emotion-stream.js" */
+/** @import { Change, Item, State } from "./queue.js" */
+/** @import { Saver } from "./saving.js" */
+/** @import { FrameStore } from "./store.js" */
+
+/** @type {Partial<Record<State, string>>} */
+const TONES = {
+  done: "yes",
+  failed: "bad",
+  canceled: "no",
+  uploading: "busy",
+  working: "busy",
+  held: "warn",
+};
+// What can be saved: how it is called on the page, and what the name of the file ends with.
+const SAVED = /** @type {const} */ ([
+  { kind: "result", name: "result.json", ending: "result.json" },
+  { kind: "csv", name: "CSV", ending: "csv" },
+  { kind: "audio", name: "processed_audio.wav", ending: "16k.wav" },
+  { kind: "embedding", name: "embedding.npy", ending: "embedding.npy" },
+]);
+/** @type {Partial<Record<State, string>>} of the big face; all others: working */
+const MODES = { done: "emotion", failed: "failed", canceled: "canceled" };
+
+/** @typedef {{onCancel: (item: Item) => void, onRetry: (item: Item) => void, onAgain: (item: Item) => void,
+ *             onDelete: (item: Item) => void}} Acts */
 
 export class Details {
-  /** `acts`: onCancel, onRetry, onAgain, onDelete, each with the item. `saver`, `store`: see there. */
+  /** @type {Item | null} the one that is open */
+  item = null;
+  bars = buildBars($("bars"));
+  #saver;
+  #listening;
+  #utterances = new Utterances((utterance) => this.#listening.playSpan(utterance));
+
+  /** @param {{saver: Saver, store: FrameStore, acts: Acts, onProblem: (problem: unknown) => void}} parts */
   constructor({ saver, store, acts, onProblem }) {
-    this.saver = saver;
-    this.item = null;
-    this.bars = buildBars($("bars"));
-    this.listening = new Listening({ get: saver.get, store, onProblem, onTime: (seconds, playing) => this.utterances?.mark(seconds, playing) });
-    this.utterances = new Utterances((utterance) => this.listening.playSpan(utterance));
-    $("cancel-one").onclick = () => acts.onCancel(this.item);
-    $("retry-one").onclick = () => acts.onRetry(this.item);
-    $("again").onclick = () => acts.onAgain(this.item);
-    $("delete").onclick = () => acts.onDelete(this.item);
+    this.#saver = saver;
+    const onTime = (/** @type {number} */ seconds, /** @type {boolean} */ playing) =>
+      this.#utterances.mark(seconds, playing);
+    this.#listening = new Listening({ get: saver.get, store, onProblem, onTime });
+    const buttons = {
+      "cancel-one": acts.onCancel,
+      "retry-one": acts.onRetry,
+      again: acts.onAgain,
+      delete: acts.onDelete,
+    };
+    for (const [id, act] of Object.entries(buttons)) $(id).onclick = () => this.item && act(this.item);
   }
 
-  /** null closes. */
+  /** null closes.
+   *  @param {Item | null} item */
   open(item) {
     if (item === this.item) return;
     this.item = item;
     $("details").hidden = !item;
-    if (!item) return this.listening.player.load(undefined);
+    if (!item) return this.#listening.close();
     $("file-name").textContent = item.name;
     $("file-name").title = `${item.name} · ${bytes(item.file.size)}`;
-    this.listening.open(item);
-    this.show();
+    this.#listening.open(item);
+    this.#show(item);
   }
 
+  /** @param {Item} item @param {Change} what has changed of it */
   update(item, what) {
     if (item !== this.item) return;
-    if (what === "progress") return this.showProgress();
-    if (!item.result && this.listening.told) this.listening.open(item); // it begins anew
-    if (item.state === "done") this.listening.finished();
-    this.show();
+    if (what === "progress") return this.#showProgress(item);
+    if (!item.result) this.#listening.reopen();
+    if (item.state === "done") this.#listening.finished();
+    this.#show(item);
   }
 
-  show() {
-    const { item } = this;
+  /** @param {Item} item */
+  #show(item) {
     const { state, result, error } = item;
-    $("hero").dataset.mode = { done: "emotion", failed: "failed", cancelled: "cancelled" }[state] ?? "working";
+    $("hero").dataset.mode = MODES[state] ?? "working";
     $("details").dataset.state = state;
     $("file-state").dataset.state = TONES[state] ?? "waiting";
     $("cancel-one").hidden = !isOpen(item);
-    $("retry-one").hidden = state !== "failed" && state !== "cancelled";
+    $("retry-one").hidden = state !== "failed" && state !== "canceled";
     $("again").hidden = state !== "done";
     $("server-said").textContent = error?.message ?? "";
     $("also").textContent = "";
     delete $("also").dataset.t;
     $("facts").hidden = $("saved").hidden = !result;
-    $("taught").hidden = !result?.taught;
+    $("custom").hidden = !result?.taught;
     this.bars.showScores(result ? asRow(result.scores) : null);
-    this.showUtterances();
-    this.showProgress();
-    if (result) this.showResult(result);
+    this.#showUtterances(item);
+    this.#showProgress(item);
+    if (result) this.#showResult(item, result);
     else delete $("face").dataset.emotion;
     if (error) {
       say($("name"), errorKey(error), error);
       say($("name-also"), `${errorKey(error)}.do`, error);
-    } else if (state === "cancelled") {
-      say($("name"), "is.cancelled");
-      say($("name-also"), "is.cancelled.do");
+    } else if (state === "canceled") {
+      say($("name"), "is.canceled");
+      say($("name-also"), "is.canceled.do");
     }
   }
 
-  showProgress() {
-    const { item } = this;
+  /** @param {Item} item */
+  #showProgress(item) {
     const [key, values] = stateText(item);
-    say($("file-state").firstElementChild, item.state === "failed" ? "is.failed" : key, values);
+    say($("file-state-text"), item.state === "failed" ? "is.failed" : key, values);
     showSteps(item);
     if (!isOpen(item)) return;
     const scored = item.totalS ? Math.min(1, item.doneS / item.totalS) : 0;
-    $("face").style.setProperty("--p", item.state === "uploading" ? item.upload : scored);
+    $("face").style.setProperty("--p", String(item.state === "uploading" ? item.upload : scored));
     const phase = item.state === "working" && item.totalS ? "scoring" : item.state;
     say($("name"), `doing.${phase}`);
     say($("name-also"), `doing.${phase}.do`, { ...values, size: bytes(item.file.size) });
-    this.listening.progressed();
+    this.#listening.progressed();
   }
 
-  showResult(result) {
+  /** @param {Item} item @param {Recognition} result */
+  #showResult(item, result) {
     showEmotion(result.emotion, result.confidence);
-    if (result.ambiguous) say($("also"), "ambiguous", { other: () => names(second(asRow(result.scores)))[0] });
-    const speechMs = (result.utterances ?? []).reduce((sum, { start_ms: start, end_ms: end }) => sum + end - start, 0);
+    if (result.ambiguous) {
+      say($("also"), "ambiguous", { other: () => names(second(asRow(result.scores)))[0] });
+    }
+    const speechMs = (result.utterances ?? []).reduce(
+      (sum, { start_ms: start, end_ms: end }) => sum + end - start,
+      0,
+    );
     say($("fact-length"), "{length}", { length: () => length(result.duration_s) });
     say($("fact-speech"), "{length}", { length: () => length(speechMs / 1000) });
-    $("fact-utterances").textContent = result.utterances?.length ?? "–";
+    $("fact-utterances").textContent = String(result.utterances?.length ?? "–");
     $("fact-model").textContent = result.model;
     if (result.taught) {
-      $("taught-name").textContent = result.taught.label;
-      $("taught-sure").textContent = percent(result.taught.confidence);
+      $("custom-name").textContent = result.taught.label;
+      $("custom-sure").textContent = percent(result.taught.confidence);
     }
-    const base = this.item.name.replace(/\.[^.]+$/, "");
+    const base = item.name.replace(/\.[^.]+$/, "");
     $("downloads").replaceChildren(
-      ...SAVED.filter(([kind]) => result.files?.[kind]).map(([kind, ending]) => {
-        const link = make("a", { class: "quiet" });
-        const what = make("b", {}, { result: "result.json", csv: "CSV", audio: "processed_audio.wav", embedding: "embedding.npy" }[kind]);
+      ...SAVED.flatMap(({ kind, name, ending }) => {
+        const path = result.files?.[kind];
+        if (!path) return [];
         const note = make("span", { class: "small" });
         say(note, kind === "csv" ? `download.csv.${result.granularity}` : `download.${kind}`);
-        link.append(what, note);
-        this.saver.link(link, result.files[kind], `${base}.${ending}`, kind === "audio");
-        return make("li", {}, link);
+        const link = make("a", { class: "quiet" }, make("b", {}, name), note);
+        this.#saver.link(link, path, `${base}.${ending}`, kind === "audio");
+        return [make("li", {}, link)];
       }),
     );
   }
 
-  showUtterances() {
-    const { result } = this.item;
+  /** @param {Item} item */
+  #showUtterances({ result }) {
     const all = result?.utterances ?? [];
-    this.utterances.show(all);
-    $("utterance-count").textContent = result ? all.length : "";
+    this.#utterances.show(all);
+    $("utterance-count").textContent = result ? String(all.length) : "";
     $("utterances-empty").hidden = all.length > 0;
     say($("utterances-empty"), result ? "utterances.none" : "utterances.later");
   }
 
   /** After the language changed: titles and what the player says are no texts of their own. */
   retitle() {
-    if (this.item) this.showUtterances();
+    if (this.item) this.#showUtterances(this.item);
   }
 }
 
-/** The second likeliest label. */
+/** The second likeliest label.
+ *  @param {number[]} row */
 function second(row) {
   return LABELS[row.indexOf([...row].sort((a, b) => b - a)[1])];
-}
-
-export function able(bars, canSay) {
-  bars.showAble(canSay);
-  $("unable").hidden = canSay.length === LABELS.length;
 }

@@ -1,8 +1,8 @@
 /* The chart of one file: lines of the nine scores, the waveform under them, and the sound that goes with both. */
 
-import { EMOTIONS, LABELS } from "../emotions.js";
-import { $, bothNames, make } from "../parts.js";
-import { percent, say, t } from "../text.js";
+import { EMOTIONS, LABELS } from "../shared/emotions.js";
+import { $, bothNames, make } from "../shared/parts.js";
+import { percent, say, sayLabel } from "../shared/text.js";
 import { Lines } from "./lines.js";
 import { decodedPeaks, streamedPeaks } from "./peaks.js";
 import { Player } from "./player.js";
@@ -10,39 +10,57 @@ import { Stage } from "./stage.js";
 import { clockOf } from "./time.js";
 import { Wave } from "./wave.js";
 
+/** @import { Item } from "./queue.js" */
+/** @import { Saver } from "./saving.js" */
+/** @import { FrameStore } from "./store.js" */
+/** @import { Frames } from "./frames.js" */
+/** @import { Utterance } from "./utterances.js" */
+/** @typedef {{get: Saver["get"], store: FrameStore, onTime: (seconds: number, playing: boolean) => void,
+ *             onProblem: (problem: unknown) => void}} Hooks `get(path)`: a file of a result */
+
 export class Listening {
-  /** `get(path)`: a file of a result; `store`: the FrameStore; `onTime(seconds, playing)`; `onProblem(problem)`. */
-  constructor({ get, store, onTime, onProblem }) {
-    Object.assign(this, { get, store, onTime, onProblem });
-    this.lines = new Lines($("plot"));
-    this.wave = new Wave($("wave"));
-    this.player = new Player({
-      onTime: (seconds) => this.moved(seconds),
-      onState: (playing) => this.showPlaying(playing),
-      onLength: (seconds) => this.lengthIs(seconds),
-      onProblem,
+  #hooks;
+  #lines = new Lines($("plot"));
+  #wave = new Wave($("wave", HTMLCanvasElement));
+  #player;
+  #stage = new Stage({
+    onDraw: (from, to) => this.#draw(from, to),
+    onSeek: (seconds) => this.#player.seek(seconds),
+    onToggle: () => this.#toggle(),
+    onHover: (seconds) => this.#hover(seconds),
+  });
+  #values = this.#legend();
+  /** @type {Item | null} */
+  #item = null;
+  /** @type {Frames | null} */
+  #frames = null;
+  #told = false; // whether what was found in it is shown
+  /** @type {"none" | "decoding" | "decoded" | "streaming"} how far the outline is */
+  #outlined = "none";
+
+  /** @param {Hooks} hooks */
+  constructor(hooks) {
+    this.#hooks = hooks;
+    this.#player = new Player({
+      onTime: (seconds) => this.#moved(seconds),
+      onState: (playing) => this.#showPlaying(playing),
+      onLength: (seconds) => this.#lengthIs(seconds),
+      onProblem: hooks.onProblem,
     });
-    this.stage = new Stage({
-      onDraw: (from, to) => this.draw(from, to),
-      onSeek: (seconds) => this.player.seek(seconds),
-      onToggle: () => this.toggle(),
-      onHover: (seconds) => this.hover(seconds),
-    });
-    $("play").onclick = () => this.toggle();
-    this.values = this.legend();
+    $("play").onclick = () => this.#toggle();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-      this.lines.build();
-      this.stage.draw();
+      this.#lines.build();
+      this.#stage.draw();
     });
   }
 
-  legend() {
+  #legend() {
     return EMOTIONS.map(({ label }) => {
       const value = make("span", { class: "value" });
       const button = make("button", { type: "button", "aria-pressed": true }, bothNames(label), value);
       button.onclick = () => {
-        this.lines.toggle(label);
-        button.setAttribute("aria-pressed", this.lines.shown.has(label));
+        this.#lines.toggle(label);
+        button.setAttribute("aria-pressed", String(this.#lines.shown.has(label)));
       };
       $("legend").append(make("li", { "data-emotion": label }, button));
       return value;
@@ -51,130 +69,157 @@ export class Listening {
 
   // -- which file ----------------------------------------------------------------------------------
 
+  /** @param {Item} item */
   open(item) {
-    this.item = item;
-    this.decoding = this.decoded = this.asked = this.told = false;
-    this.frames = null;
-    this.lines.show(null);
-    Object.assign(this.wave, { peaks: item.peaks, utterances: [], scoredS: 0 });
+    this.#item = item;
+    this.#outlined = "none";
+    this.#told = false;
+    this.#frames = null;
+    this.#lines.show(null);
+    Object.assign(this.#wave, { peaks: item.peaks ?? null, utterances: [], scoredS: 0 });
     $("chart").hidden = true;
     $("legend").hidden = true;
-    this.player.load(item.file, undefined);
-    this.stage.show(1);
-    this.moved(0);
+    this.#player.load(item.file, undefined);
+    this.#stage.show(1);
+    this.#moved(0);
     if (item.result) this.finished();
   }
 
-  lengthIs(seconds) {
-    if (!Number.isFinite(seconds) || this.item.result) return; // what the server measured is exact
-    $("chart").hidden = false;
-    this.showLength(seconds);
-    this.outline(seconds);
+  /** Nothing is listened to any more. */
+  close() {
+    this.#item = null;
+    this.#player.load();
   }
 
-  showLength(seconds) {
-    this.stage.lengthen(seconds);
+  /** The item begins anew, after it was told what was found in it. */
+  reopen() {
+    if (this.#item && this.#told) this.open(this.#item);
+  }
+
+  /** @param {number} seconds */
+  #lengthIs(seconds) {
+    if (!Number.isFinite(seconds) || !this.#item || this.#item.result) return; // what the server measured is exact
+    $("chart").hidden = false;
+    this.#showLength(seconds);
+    this.#outline(this.#item, seconds);
+  }
+
+  /** @param {number} seconds */
+  #showLength(seconds) {
+    this.#stage.lengthen(seconds);
     $("long").textContent = clockOf(seconds);
   }
 
   progressed() {
-    this.wave.scoredS = this.item.doneS;
-    this.stage.draw();
+    this.#wave.scoredS = this.#item?.doneS ?? 0;
+    this.#stage.draw();
   }
 
   async finished() {
-    const { item } = this;
-    const { result } = item;
-    this.told = true;
+    const item = this.#item;
+    const result = item?.result;
+    if (!item || !result) return;
+    this.#told = true;
     $("chart").hidden = false;
     say($("chart-title"), result.granularity === "frame" ? "chart.time" : "chart.wave");
-    Object.assign(this.wave, { utterances: result.utterances ?? [], scoredS: Infinity });
-    this.showLength(result.duration_s);
-    this.player.offer(async () => (await this.get(result.files.audio)).blob());
-    this.outline(result.duration_s);
+    Object.assign(this.#wave, { utterances: result.utterances ?? [], scoredS: Infinity });
+    this.#showLength(result.duration_s);
+    this.#player.offer(async () => (await this.#hooks.get(result.files.audio)).blob());
+    this.#outline(item, result.duration_s);
     try {
-      const frames = await this.store.of(item, async () => (await this.get(result.files.result)).json());
-      if (this.item !== item) return;
-      this.frames = frames;
+      const fetched = async () => (await this.#hooks.get(result.files.result)).json();
+      const frames = await this.#hooks.store.of(item, fetched);
+      if (this.#item !== item) return;
+      this.#frames = frames;
       $("legend").hidden = !frames;
-      this.lines.show(frames);
+      this.#lines.show(frames);
     } catch (problem) {
-      if (this.item === item) this.onProblem(problem);
+      if (this.#item === item) this.#hooks.onProblem(problem);
     }
-    this.moved(this.stage.at);
-    this.stage.draw();
+    this.#moved(this.#stage.at);
+    this.#stage.draw();
   }
 
-  /** The outline: from the file itself, and where that cannot be, from what the server kept of it. */
-  async outline(seconds) {
-    const { item } = this;
-    if (!item.peaks && !this.decoding) {
-      this.decoding = true;
+  /** The outline: from the file itself, and where that cannot be, from what the server kept of it.
+   *  @param {Item} item @param {number} seconds */
+  async #outline(item, seconds) {
+    if (!item.peaks && this.#outlined === "none") {
+      this.#outlined = "decoding";
       item.peaks = await decodedPeaks(item.file, seconds);
-      if (this.item !== item) return;
-      this.decoded = true;
+      if (this.#item !== item) return;
+      this.#outlined = "decoded";
     }
-    if (!item.peaks && this.decoded && item.result && !this.asked) {
-      this.asked = true;
+    if (!item.peaks && this.#outlined === "decoded" && item.result) {
+      this.#outlined = "streaming";
       try {
-        item.peaks = await streamedPeaks(await this.get(item.result.files.audio));
+        item.peaks = await streamedPeaks(await this.#hooks.get(item.result.files.audio));
       } catch (problem) {
-        if (this.item === item) this.onProblem(problem);
+        if (this.#item === item) this.#hooks.onProblem(problem);
       }
-      if (this.item !== item) return;
+      if (this.#item !== item) return;
     }
-    this.wave.peaks = item.peaks;
-    this.stage.draw();
+    this.#wave.peaks = item.peaks ?? null;
+    this.#stage.draw();
   }
 
   // -- what is seen and heard ----------------------------------------------------------------------
 
-  draw(from, to) {
+  /** @param {number} from @param {number} to */
+  #draw(from, to) {
     if ($("chart").hidden) return;
-    this.lines.draw(from, to);
-    this.wave.draw(from, to);
-    this.note();
+    this.#lines.draw(from, to);
+    this.#wave.draw(from, to);
+    this.#note();
   }
 
-  note(seconds = null) {
+  /** @param {number | null} [seconds] under the pointer */
+  #note(seconds = null) {
     if (seconds !== null) return say($("chart-note"), "chart.at", { time: clockOf(seconds, 2) });
-    const ms = this.frames ? Math.round(1000 * this.lines.bin(this.stage.from, this.stage.to)) : 0;
-    if (!this.frames) say($("chart-note"), "chart.how");
-    else say($("chart-note"), ms > 10 ? "chart.mean" : "chart.frames", { each: ms < 1000 ? `${ms} ms` : `${ms / 1000} s` });
+    const ms = this.#frames ? Math.round(1000 * this.#lines.bin(this.#stage.from, this.#stage.to)) : 0;
+    if (!this.#frames) say($("chart-note"), "chart.how");
+    else
+      say($("chart-note"), ms > 10 ? "chart.mean" : "chart.frames", {
+        each: ms < 1000 ? `${ms} ms` : `${ms / 1000} s`,
+      });
   }
 
-  hover(seconds) {
-    this.note(seconds);
-    this.showScores(seconds ?? this.stage.at);
+  /** @param {number | null} seconds */
+  #hover(seconds) {
+    this.#note(seconds);
+    this.#showScores(seconds ?? this.#stage.at);
   }
 
-  showScores(seconds) {
-    const scores = this.frames?.at(seconds);
-    LABELS.forEach((_, i) => (this.values[i].textContent = scores ? percent(scores[i]) : "–"));
+  /** @param {number} seconds */
+  #showScores(seconds) {
+    const scores = this.#frames?.at(seconds);
+    LABELS.forEach((_, i) => (this.#values[i].textContent = scores ? percent(scores[i]) : "–"));
   }
 
-  moved(seconds) {
-    this.stage.setCursor(seconds, this.player.playing);
+  /** @param {number} seconds */
+  #moved(seconds) {
+    this.#stage.setCursor(seconds, this.#player.playing);
     $("at").textContent = clockOf(seconds, 1);
-    this.showScores(seconds);
-    this.onTime(seconds, this.player.playing);
+    this.#showScores(seconds);
+    this.#hooks.onTime(seconds, this.#player.playing);
   }
 
-  toggle() {
-    const { at, from, to } = this.stage;
-    if (this.player.playing) return this.player.pause();
-    if (at < from || at > to) this.player.seek(from); // what is looked at is what is wanted
-    this.player.play();
+  #toggle() {
+    const { at, from, to } = this.#stage;
+    if (this.#player.playing) return this.#player.pause();
+    if (at < from || at > to) this.#player.seek(from); // what is looked at is what is wanted
+    this.#player.play();
   }
 
+  /** @param {Utterance} utterance */
   playSpan({ start_ms: start, end_ms: end }) {
-    if (start / 1000 < this.stage.from || end / 1000 > this.stage.to) this.stage.move((start + end) / 2000 - (this.stage.from + this.stage.to) / 2);
-    this.player.playSpan(start / 1000, end / 1000);
+    if (start / 1000 < this.#stage.from || end / 1000 > this.#stage.to)
+      this.#stage.move((start + end) / 2000 - (this.#stage.from + this.#stage.to) / 2);
+    this.#player.playSpan(start / 1000, end / 1000);
   }
 
-  showPlaying(playing) {
-    $("play").dataset.playing = playing;
-    $("play").dataset.tLabel = playing ? "pause" : "play";
-    $("play").setAttribute("aria-label", t($("play").dataset.tLabel));
+  /** @param {boolean} playing */
+  #showPlaying(playing) {
+    $("play").dataset.playing = String(playing);
+    sayLabel($("play"), playing ? "pause" : "play");
   }
 }

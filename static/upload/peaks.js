@@ -9,62 +9,68 @@ const MOST_GAIN = 8; // a quiet recording is drawn larger; the hiss of a silent 
 const DECODED_S = 20 * 60; // as samples in memory that is 77 MB for each channel
 const DECODED_BYTES = 300e6;
 
+/** @typedef {{low: Int16Array, high: Int16Array}} Level the lowest and highest samples of blocks */
+
 export class Peaks {
-  constructor() {
-    this.low = new Int16Array(4096);
-    this.high = new Int16Array(4096);
-    this.coarse = null;
-    this.gain = 1; // what it is drawn with
-    this.count = 0; // whole peaks
-    this.reset();
-  }
+  gain = 1; // what it is drawn with
+  #count = 0; // whole peaks
+  /** @type {Level} */
+  #fine = { low: new Int16Array(4096), high: new Int16Array(4096) };
+  /** @type {Level | null} */
+  #coarse = null;
+  #least = 32767; // of the block that is being filled
+  #most = -32768;
+  #filled = 0;
 
-  get seconds() {
-    return (this.count * BLOCK) / RATE;
-  }
-
-  reset() {
-    [this.least, this.most, this.filled] = [32767, -32768, 0];
-  }
-
-  /** One sample, -32768 … 32767. */
+  /** One sample, -32768 … 32767.
+   *  @param {number} sample */
   push(sample) {
-    if (sample < this.least) this.least = sample;
-    if (sample > this.most) this.most = sample;
-    if (++this.filled === BLOCK) this.close();
+    if (sample < this.#least) this.#least = sample;
+    if (sample > this.#most) this.#most = sample;
+    if (++this.#filled === BLOCK) this.#close();
   }
 
-  close() {
-    if (!this.filled) return;
-    if (this.count === this.low.length) for (const side of ["low", "high"]) this[side] = grown(this[side]);
-    this.low[this.count] = this.least;
-    this.high[this.count++] = this.most;
-    this.reset();
+  #close() {
+    if (!this.#filled) return;
+    const { low, high } = this.#fine;
+    if (this.#count === low.length) this.#fine = { low: grown(low), high: grown(high) };
+    this.#fine.low[this.#count] = this.#least;
+    this.#fine.high[this.#count++] = this.#most;
+    [this.#least, this.#most, this.#filled] = [32767, -32768, 0];
   }
 
   /** After the last sample. */
   end() {
-    this.close();
-    const coarse = { low: new Int16Array(Math.ceil(this.count / COARSE)), high: new Int16Array(Math.ceil(this.count / COARSE)) };
-    for (let i = 0; i < coarse.low.length; i++) [coarse.low[i], coarse.high[i]] = span(this, i * COARSE, Math.min(this.count, (i + 1) * COARSE));
-    this.coarse = coarse;
-    const [low, high] = span(coarse, 0, coarse.low.length);
+    this.#close();
+    const length = Math.ceil(this.#count / COARSE);
+    const coarse = { low: new Int16Array(length), high: new Int16Array(length) };
+    for (let i = 0; i < length; i++) {
+      const last = Math.min(this.#count, (i + 1) * COARSE);
+      [coarse.low[i], coarse.high[i]] = extremes(this.#fine, i * COARSE, last);
+    }
+    this.#coarse = coarse;
+    const [low, high] = extremes(coarse, 0, length);
     this.gain = Math.min(MOST_GAIN, (0.98 * 32768) / Math.max(1, -low, high));
     return this;
   }
 
-  /** [lowest, highest] of [from, to) in seconds, each -1 … 1; undefined beyond the end. */
+  /** [lowest, highest] of [from, to) in seconds, each -1 … 1; undefined beyond the end.
+   *  @param {number} from @param {number} to */
   between(from, to) {
     const first = Math.max(0, Math.floor((from * RATE) / BLOCK));
-    const last = Math.min(this.count, Math.max(first + 1, Math.ceil((to * RATE) / BLOCK)));
+    const last = Math.min(this.#count, Math.max(first + 1, Math.ceil((to * RATE) / BLOCK)));
     if (first >= last) return undefined;
-    const rough = this.coarse && last - first > 4 * COARSE;
-    const [low, high] = rough ? span(this.coarse, Math.floor(first / COARSE), Math.ceil(last / COARSE)) : span(this, first, last);
+    const [low, high] =
+      this.#coarse && last - first > 4 * COARSE
+        ? extremes(this.#coarse, Math.floor(first / COARSE), Math.ceil(last / COARSE))
+        : extremes(this.#fine, first, last);
     return [low / 32768, high / 32768];
   }
 }
 
-function span({ low, high }, first, last) {
+/** Of the blocks [first, last).
+ *  @param {Level} level @param {number} first @param {number} last */
+function extremes({ low, high }, first, last) {
   let [least, most] = [32767, -32768];
   for (let i = first; i < last; i++) {
     if (low[i] < least) least = low[i];
@@ -73,13 +79,15 @@ function span({ low, high }, first, last) {
   return [least, most];
 }
 
+/** @param {Int16Array} array */
 function grown(array) {
   const more = new Int16Array(2 * array.length);
   more.set(array);
   return more;
 }
 
-/** From the file that was chosen; null if it is too long for that, or not to be decoded here. `seconds`: its length. */
+/** From the file that was chosen; null if it is too long for that, or not to be decoded here. `seconds`: its length.
+ *  @param {File} file @param {number} seconds */
 export async function decodedPeaks(file, seconds) {
   if (!(seconds <= DECODED_S) || file.size > DECODED_BYTES) return null;
   try {
@@ -97,16 +105,21 @@ export async function decodedPeaks(file, seconds) {
   }
 }
 
-/** From processed_audio.wav (16 kHz, mono, PCM16) as it arrives. */
+/** From processed_audio.wav (16 kHz, mono, PCM16) as it arrives.
+ *  @param {Response} response */
 export async function streamedPeaks(response) {
   const peaks = new Peaks();
-  const reader = response.body.getReader();
+  const reader = response.body?.getReader();
+  if (!reader) return peaks.end();
+  /** @type {Uint8Array} */
   let head = new Uint8Array(0); // until the samples begin
+  /** @type {number | undefined} */
   let odd; // the first half of a sample that was cut in two
   let inside = false;
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return peaks.end();
+    /** @type {Uint8Array} */
     let bytes = value;
     if (!inside) {
       head = joined(head, bytes);
@@ -117,11 +130,12 @@ export async function streamedPeaks(response) {
     }
     if (odd !== undefined) bytes = joined(Uint8Array.of(odd), bytes);
     odd = bytes.length % 2 ? bytes.at(-1) : undefined;
-    for (let i = 1; i < bytes.length; i += 2) peaks.push((bytes[i - 1] | (bytes[i] << 8)) << 16 >> 16);
+    for (let i = 1; i < bytes.length; i += 2) peaks.push(((bytes[i - 1] | (bytes[i] << 8)) << 16) >> 16);
   }
 }
 
-/** Where the samples of a RIFF file begin, or -1 while too little of it is there. */
+/** Where the samples of a RIFF file begin, or -1 while too little of it is there.
+ *  @param {Uint8Array} bytes */
 function samplesAt(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   for (let at = 12; at + 8 <= bytes.length; at += 8 + view.getUint32(at + 4, true)) {
@@ -130,6 +144,7 @@ function samplesAt(bytes) {
   return -1;
 }
 
+/** @param {Uint8Array} a @param {Uint8Array} b */
 function joined(a, b) {
   const both = new Uint8Array(a.length + b.length);
   both.set(a);

@@ -1,160 +1,216 @@
 /* The files that were given and what becomes of each. At most two are with the server at once. A server that is
    busy is asked again after the time it named; one that is away, loading or wants a token pauses all, and nothing
-   is lost of what waits. No page in here.
+   is lost of what waits. No page in here. */
 
-   An item's `state`: waiting · uploading · working · held (the server was busy) · done · failed · cancelled. */
+import { EmotionError } from "../../client/emotion-stream.js";
+
+/** @import { Recognition, Step, recognize } from "../../client/emotion-stream.js" */
+/** @import { Peaks } from "./peaks.js" */
+/** @typedef {"waiting" | "uploading" | "working" | "held" | "done" | "failed" | "canceled"} State
+ *           held: the server was busy */
+/** @typedef {"state" | "progress"} Change */
+/** @typedef {{granularity: "utterance" | "frame", embedding: boolean}} Settings */
+/** @typedef {{code: string, message: string, status?: number}} Failure */
+/** Times are of performance.now(), `until` of Date.now(): until when it is held.
+ *  @typedef {{upload: number, doneS: number, totalS: number, steps: Step[], error: Failure | null,
+ *             result: Recognition | null, state: State}} Progress
+ *  @typedef {Progress & {id: number, file: File, name: string, settings: Settings, abort?: AbortController,
+ *             begunAt?: number, uploadedAt?: number, endedAt?: number, until?: number, peaks?: Peaks | null}} Item */
+/** @typedef {{recognize: typeof recognize, token: () => string | undefined, answers: () => Promise<boolean>,
+ *             onChange: (item: Item, what: Change) => void, onPause: (code: string | null) => void}} Hooks */
 
 const AT_ONCE = 2;
 const BUSY_S = 5; // when the server does not say how long
 const PAUSES = new Set(["UNAUTHORIZED", "NOT_READY", "AWAY"]);
-const LATER = new Set(["BUSY", "OVERLOADED", "RATE_LIMITED"]);
+const HOLDS = new Set(["BUSY", "OVERLOADED", "RATE_LIMITED"]);
 export const ROOM = 2000;
 
 export class Queue {
-  /** `recognise(file, options)` of the client. `there()`: whether the server answers at all. `onChange(item, what)`:
-      what is "state" or "progress". `onPause(code)`: why all waits, null when it goes on. */
-  constructor({ recognise, token, there, onChange, onPause }) {
-    Object.assign(this, { recognise, token, there, onChange, onPause });
-    this.items = [];
-    this.active = 0;
-    this.paused = null;
-    this.notBefore = 0;
-    this.number = 0;
-    this.mostBytes = Infinity; // what the server takes: a larger file need not travel to hear so
+  /** @type {Item[]} */
+  items = [];
+  maxBytes = Infinity; // what the server takes: a larger file need not travel to hear so
+  #hooks;
+  #active = 0;
+  /** @type {string | null} */
+  #paused = null;
+  #notBefore = 0;
+  #number = 0;
+  /** @type {number | undefined} */
+  #timer;
+
+  /** `recognize(file, options)` of the client. `answers()`: whether the server answers at all. `onPause(code)`: why
+   *  all waits, null when it goes on.
+   *  @param {Hooks} hooks */
+  constructor(hooks) {
+    this.#hooks = hooks;
   }
 
-  /** Takes files as far as there is room; gives the new items. */
+  /** Why all waits, or null. */
+  get paused() {
+    return this.#paused;
+  }
+
+  /** Takes files as far as there is room; gives the new items.
+   *  @param {File[]} files @param {Settings} settings */
   add(files, settings) {
-    const items = [...files].slice(0, ROOM - this.items.length).map((file) => this.fresh({ id: ++this.number, file, name: file.name, settings }));
+    const items = files.slice(0, ROOM - this.items.length).map((file) => {
+      const item = { id: ++this.#number, file, name: file.name, settings };
+      return Object.assign(item, fresh());
+    });
     this.items.push(...items);
-    this.pump();
+    this.#pump();
     return items;
   }
 
-  fresh(item) {
-    return Object.assign(item, { state: "waiting", upload: 0, doneS: 0, totalS: 0, steps: [], error: null, result: null });
-  }
-
+  /** @param {Item} item @param {Settings} [settings] */
   again(item, settings = item.settings) {
     if (isOpen(item)) return;
-    this.fresh(item).settings = settings;
-    this.onChange(item, "state");
-    this.pump();
+    Object.assign(item, fresh(), { settings });
+    this.#hooks.onChange(item, "state");
+    this.#pump();
   }
 
   retryFailed() {
-    this.items.filter(({ state }) => state === "failed" || state === "cancelled").forEach((item) => this.again(item));
+    const failed = this.items.filter(({ state }) => state === "failed" || state === "canceled");
+    failed.forEach((item) => this.again(item));
   }
 
+  /** @param {Item} item */
   cancel(item) {
     if (!isOpen(item)) return;
     item.abort?.abort();
-    this.turn(item, "cancelled");
+    this.#become(item, "canceled");
   }
 
   cancelAll() {
     this.items.forEach((item) => this.cancel(item));
   }
 
+  /** @param {Item} item */
   remove(item) {
     this.cancel(item);
     this.items = this.items.filter((other) => other !== item);
   }
 
-  pause(code) {
-    if (this.paused === code) return;
-    this.paused = code;
-    this.onPause(code);
+  /** @param {string | null} code */
+  #pause(code) {
+    if (this.#paused === code) return;
+    this.#paused = code;
+    this.#hooks.onPause(code);
   }
 
   /** What the queue waited for has come: a token, a server, a model. */
   resume() {
-    if (this.paused) this.pause(null);
-    this.pump();
+    if (this.#paused) this.#pause(null);
+    this.#pump();
   }
 
-  turn(item, state, more = {}) {
+  /** @param {Item} item @param {State} state @param {Partial<Item>} [more] */
+  #become(item, state, more = {}) {
     Object.assign(item, { state, ...more });
-    this.onChange(item, "state");
+    this.#hooks.onChange(item, "state");
   }
 
-  pump() {
-    clearTimeout(this.timer);
-    const wait = this.notBefore - Date.now();
-    if (wait > 0) return void (this.timer = setTimeout(() => this.pump(), wait));
-    while (!this.paused && this.active < AT_ONCE) {
+  #pump() {
+    clearTimeout(this.#timer);
+    const wait = this.#notBefore - Date.now();
+    if (wait > 0) {
+      this.#timer = setTimeout(() => this.#pump(), wait);
+      return;
+    }
+    while (!this.#paused && this.#active < AT_ONCE) {
       const next = this.items.find(({ state }) => state === "waiting" || state === "held");
       if (!next) return;
-      this.run(next);
+      this.#run(next);
     }
   }
 
-  async run(item) {
+  /** @param {Item} item */
+  async #run(item) {
     const abort = new AbortController();
-    const mine = () => item.abort === abort && !abort.signal.aborted; // not cancelled, nor begun anew since
-    this.active++;
-    this.fresh(item).abort = abort;
-    this.turn(item, "uploading", { begunAt: performance.now() });
+    const mine = () => item.abort === abort && !abort.signal.aborted; // not canceled, nor begun anew since
+    this.#active++;
+    Object.assign(item, fresh(), { abort });
+    this.#become(item, "uploading", { begunAt: performance.now() });
     const { granularity, embedding } = item.settings;
     try {
-      if (item.file.size > this.mostBytes) throw { code: "FILE_TOO_LARGE", status: 413 };
-      const result = await this.recognise(item.file, {
-        token: this.token(),
+      if (item.file.size > this.maxBytes) throw new EmotionError("FILE_TOO_LARGE", "", { status: 413 });
+      const result = await this.#hooks.recognize(item.file, {
+        token: this.#hooks.token(),
         granularity,
         embedding,
         signal: abort.signal,
-        onUpload: (part) => mine() && this.uploaded(item, part),
-        onStep: (step) => mine() && this.stepped(item, step),
-        onProgress: ({ done_s, total_s }) => mine() && this.progressed(item, done_s, total_s),
+        onUpload: (part) => mine() && this.#onUpload(item, part),
+        onStep: (step) => mine() && this.#onStep(item, step),
+        onProgress: ({ done_s, total_s }) => mine() && this.#onProgress(item, done_s, total_s),
       });
-      if (mine()) this.turn(item, "done", { result, steps: result.steps ?? item.steps, endedAt: performance.now() });
+      const steps = result.steps ?? item.steps;
+      if (mine()) this.#become(item, "done", { result, steps, endedAt: performance.now() });
     } catch (problem) {
-      if (mine()) await this.failed(item, problem, mine);
+      if (mine()) await this.#onFailure(item, problem, mine);
     } finally {
-      this.active--;
-      this.pump();
+      this.#active--;
+      this.#pump();
     }
   }
 
-  uploaded(item, part) {
+  /** @param {Item} item @param {number} part of it that has been sent */
+  #onUpload(item, part) {
     item.upload = part;
-    if (part < 1 || item.state !== "uploading") return this.onChange(item, "progress");
-    this.turn(item, "working", { uploadedAt: performance.now() });
+    if (part < 1 || item.state !== "uploading") return this.#hooks.onChange(item, "progress");
+    this.#become(item, "working", { uploadedAt: performance.now() });
   }
 
-  stepped(item, step) {
+  /** @param {Item} item @param {Step} step */
+  #onStep(item, step) {
     item.steps.push(step);
-    if (item.state === "uploading") this.uploaded(item, 1);
-    else this.onChange(item, "progress");
+    if (item.state === "uploading") this.#onUpload(item, 1);
+    else this.#hooks.onChange(item, "progress");
   }
 
-  progressed(item, doneS, totalS) {
+  /** @param {Item} item @param {number} doneS @param {number | null} totalS */
+  #onProgress(item, doneS, totalS) {
     Object.assign(item, { doneS, totalS: totalS ?? 0 });
-    this.onChange(item, "progress");
+    this.#hooks.onChange(item, "progress");
   }
 
-  async failed(item, { code = "INTERNAL", message = "", status, retryAfter }, mine) {
-    if (code === "DISCONNECTED") code = (await unreadable(item.file)) ? "FILE_GONE" : (await this.there()) ? "BROKEN" : "AWAY";
+  /** @param {Item} item @param {unknown} problem @param {() => boolean} mine */
+  async #onFailure(item, problem, mine) {
+    const known = problem instanceof EmotionError ? problem : new EmotionError("INTERNAL", String(problem));
+    const code = known.code === "DISCONNECTED" ? await this.#whyBroken(item) : known.code;
     if (!mine()) return;
-    if (LATER.has(code)) {
-      this.notBefore = Date.now() + 1000 * (retryAfter || BUSY_S);
-      return this.turn(item, "held", { until: this.notBefore });
+    if (HOLDS.has(code)) {
+      this.#notBefore = Date.now() + 1000 * (known.retryAfter || BUSY_S);
+      this.#become(item, "held", { until: this.#notBefore });
+    } else if (PAUSES.has(code)) {
+      this.#become(item, "waiting");
+      this.#pause(code);
+    } else {
+      this.#become(item, "failed", { error: { code, message: known.message, status: known.status } });
     }
-    if (PAUSES.has(code)) {
-      this.turn(item, "waiting");
-      return this.pause(code);
-    }
-    this.turn(item, "failed", { error: { code, message, status } });
+  }
+
+  /** @param {Item} item whose upload has broken off */
+  async #whyBroken(item) {
+    if (await isUnreadable(item.file)) return "FILE_GONE";
+    return (await this.#hooks.answers()) ? "BROKEN" : "AWAY";
   }
 }
 
-/** Whether something is still to come of it. */
+/** @returns {Progress} */
+function fresh() {
+  return { state: "waiting", upload: 0, doneS: 0, totalS: 0, steps: [], error: null, result: null };
+}
+
+/** Whether something is still to come of it.
+ *  @param {Item} item */
 export function isOpen({ state }) {
   return state === "waiting" || state === "uploading" || state === "working" || state === "held";
 }
 
-/** A file that was moved or changed since it was chosen ends an upload as a broken network does. */
-async function unreadable(file) {
+/** A file that was moved or changed since it was chosen ends an upload as a broken network does.
+ *  @param {File} file */
+async function isUnreadable(file) {
   try {
     await file.slice(0, 1).arrayBuffer();
     return false;

@@ -2,25 +2,34 @@
    can carry neither a token nor a name that the server's own would not override; only sound, which may be large,
    is left to the browser where no token is needed. */
 
-/** `token()`: the access token, if any. `onProblem({code, message})`. */
+import { EmotionError } from "../../client/emotion-stream.js";
+
+/** @typedef {ReturnType<typeof makeSaver>} Saver */
+
+/** `token()`: the access token, if any.
+ *  @param {() => string | undefined} token @param {(problem: unknown) => void} onProblem */
 export function makeSaver(token, onProblem) {
+  /** @returns {Record<string, string>} */
   const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 
-  /** The answer to a request for a file of a result; throws {code, message}. */
+  /** The answer to a request for a file of a result; throws EmotionError.
+   *  @param {string} path @param {RequestInit} [options] */
   async function get(path, options = {}) {
     let answer;
     try {
       answer = await fetch(new URL(path, document.baseURI), { ...options, headers: headers() });
     } catch (problem) {
-      if (problem.name === "AbortError") throw problem;
-      throw { code: "AWAY", message: "" };
+      if (problem instanceof DOMException && problem.name === "AbortError") throw problem;
+      throw new EmotionError("AWAY", "");
     }
     if (answer.ok) return answer;
-    const told = await answer.json().catch(() => ({}));
-    throw told.error ?? { code: "other", message: `HTTP ${answer.status}` };
+    const { error } = await answer.json().catch(() => ({}));
+    const { status } = answer;
+    throw new EmotionError(error?.code ?? "other", error?.message ?? `HTTP ${status}`, { status });
   }
 
-  /** A link that saves `path` as `name`; `large`: better not through memory. */
+  /** A link that saves `path` as `name`; `large`: better not through memory.
+   *  @param {HTMLAnchorElement} element @param {string} path @param {string} name @param {boolean} large */
   function link(element, path, name, large) {
     element.href = new URL(path, document.baseURI).href;
     element.download = name;
@@ -38,6 +47,7 @@ export function makeSaver(token, onProblem) {
   return { get, link };
 }
 
+/** @param {Blob} blob @param {string} name */
 export function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);

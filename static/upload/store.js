@@ -3,40 +3,49 @@
 
 import { Frames } from "./frames.js";
 
+/** @import { Answer } from "./frames.js" */
+/** @import { Item } from "./queue.js" */
+
 const KEPT = 4_000_000; // frames: 290 MB, eleven hours of speech
 
 export class FrameStore {
-  constructor() {
-    this.kept = new Map(); // item → its frames, the oldest first
-  }
+  /** @type {Map<Item, Frames>} the oldest first */
+  #kept = new Map();
 
-  /** Takes the rows out of an answer, which then can be forgotten. */
+  /** Takes the rows out of an answer, which then can be forgotten.
+   *  @param {Item} item */
   take(item) {
     const { result } = item;
-    if (!result.frame_scores) return;
-    this.keep(item, new Frames(result));
-    for (const key of ["frame_scores", "frame_emotions", "frame_confidences", "frame_start_ms"]) delete result[key];
+    if (!result?.frame_scores) return;
+    this.#keep(item, new Frames(result));
+    delete result.frame_scores;
+    delete result.frame_emotions;
+    delete result.frame_confidences;
+    delete result.frame_start_ms;
   }
 
-  keep(item, frames) {
-    this.kept.delete(item);
-    this.kept.set(item, frames);
-    let total = [...this.kept.values()].reduce((sum, { count }) => sum + count, 0);
-    for (const [oldest, { count }] of this.kept) {
+  /** @param {Item} item @param {Frames} frames */
+  #keep(item, frames) {
+    this.#kept.delete(item);
+    this.#kept.set(item, frames);
+    let total = [...this.#kept.values()].reduce((sum, { count }) => sum + count, 0);
+    for (const [oldest, { count }] of this.#kept) {
       if (total <= KEPT || oldest === item) break;
-      this.kept.delete(oldest);
+      this.#kept.delete(oldest);
       total -= count;
     }
   }
 
-  /** The frames of a finished file; `fetched()` gives its result.json. null at granularity utterance. */
+  /** The frames of a finished file; `fetched()` gives its result.json. null at granularity utterance.
+   *  @param {Item} item @param {() => Promise<Answer>} fetched */
   async of(item, fetched) {
-    if (item.result.granularity !== "frame") return null;
-    if (!this.kept.has(item)) this.keep(item, new Frames(await fetched()));
-    return this.kept.get(item);
+    if (item.result?.granularity !== "frame") return null;
+    if (!this.#kept.has(item)) this.#keep(item, new Frames(await fetched()));
+    return this.#kept.get(item) ?? null;
   }
 
+  /** @param {Item} item */
   forget(item) {
-    this.kept.delete(item);
+    this.#kept.delete(item);
   }
 }

@@ -1,18 +1,30 @@
 /* Several files as a table: a row for each, sorted by any column, opened by a click. */
 
-import { emotionOf } from "../emotions.js";
-import { $, bothNames, make } from "../parts.js";
-import { percent, say, t } from "../text.js";
+import { emotionOf } from "../shared/emotions.js";
+import { $, bothNames, make } from "../shared/parts.js";
+import { percent, say, t } from "../shared/text.js";
 import { isOpen } from "./queue.js";
 import { stateText } from "./states.js";
 import { length } from "./time.js";
 
+/** @import { Change, Item, State } from "./queue.js" */
+/** @typedef {"file" | "emotion" | "confidence" | "duration" | "utterances" | "state"} Column */
+/** @typedef {"cancel" | "retry" | "remove"} Act */
+/** @typedef {{row: HTMLElement, cells: Record<Column, HTMLElement>, text: HTMLElement, bar: HTMLElement,
+ *             acts: HTMLElement}} Row */
+/** @typedef {{onOpen: (item: Item) => void, onCancel: (item: Item) => void, onRetry: (item: Item) => void,
+ *             onRemove: (item: Item) => void}} Hooks */
+
 const ORDER_MS = 300; // between two sortings while files are being finished
 const nothing = -Infinity;
-const STATES = ["failed", "cancelled", "uploading", "working", "held", "waiting", "done"];
+/** @type {State[]} */
+const STATES = ["failed", "canceled", "uploading", "working", "held", "waiting", "done"];
 const names = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+/** @typedef {(a: Item, b: Item) => number} Compare */
+/** @param {(item: Item) => number | undefined} of @returns {Compare} */
 const numeric = (of) => (a, b) => (of(a) ?? nothing) - (of(b) ?? nothing);
 
+/** @type {Record<Column, Compare>} */
 const COLUMNS = {
   file: (a, b) => names.compare(a.name, b.name),
   emotion: (a, b) => names.compare(a.result?.emotion ?? "~", b.result?.emotion ?? "~"),
@@ -21,120 +33,164 @@ const COLUMNS = {
   utterances: numeric(({ result }) => result?.utterances?.length),
   state: (a, b) => STATES.indexOf(a.state) - STATES.indexOf(b.state),
 };
+const NAMES = /** @type {Column[]} */ (Object.keys(COLUMNS));
+/** @type {Set<Column>} */
 const FIRST_DOWN = new Set(["confidence", "duration", "utterances"]); // the largest first
 
+const SIGNS = { cancel: "✕", retry: "↻", remove: "✕" };
+
 export class Table {
-  /** `onOpen(item)`, `onCancel(item)`, `onRetry(item)`, `onRemove(item)`. */
-  constructor(acts) {
-    this.acts = acts;
-    this.rows = new Map();
-    this.sorted = null;
-    this.down = false;
-    this.heads = Object.keys(COLUMNS).map((name) => {
-      const button = make("button", { type: "button", class: "sort", "data-t": `column.${name}` });
-      button.onclick = () => this.sort(name);
-      const head = make("th", { scope: "col", class: name, "aria-sort": "none" }, button);
-      $("columns").append(head);
-      return { name, head };
-    });
-    $("columns").append(make("th", { class: "acts" }, make("span", { class: "hidden", "data-t": "column.acts" })));
+  #hooks;
+  /** @type {Map<Item, Row>} */
+  #rows = new Map();
+  /** @type {Column | null} */
+  #sorted = null;
+  #down = false;
+  #heads = NAMES.map((name) => ({ name, head: this.#head(name) }));
+  /** @type {number | undefined} */
+  #ordering;
+
+  /** @param {Hooks} hooks */
+  constructor(hooks) {
+    this.#hooks = hooks;
+    const acts = make("span", { class: "hidden", "data-t": "column.acts" });
+    $("columns").append(...this.#heads.map(({ head }) => head), make("th", { class: "acts" }, acts));
   }
 
-  sort(name) {
-    this.down = this.sorted === name ? !this.down : FIRST_DOWN.has(name);
-    this.sorted = name;
-    for (const { name: other, head } of this.heads) head.setAttribute("aria-sort", other !== name ? "none" : this.down ? "descending" : "ascending");
-    this.order();
+  /** @param {Column} name */
+  #head(name) {
+    const button = make("button", { type: "button", class: "sort", "data-t": `column.${name}` });
+    button.onclick = () => this.#sort(name);
+    return make("th", { scope: "col", class: name, "aria-sort": "none" }, button);
+  }
+
+  /** @param {Column} name */
+  #sort(name) {
+    this.#down = this.#sorted === name ? !this.#down : FIRST_DOWN.has(name);
+    this.#sorted = name;
+    const way = this.#down ? "descending" : "ascending";
+    for (const { name: other, head } of this.#heads) {
+      head.setAttribute("aria-sort", other === name ? way : "none");
+    }
+    this.#order();
   }
 
   /** The items in the order in which they stand. */
-  ordered(items = [...this.rows.keys()]) {
-    if (!this.sorted) return items;
-    const compare = COLUMNS[this.sorted];
-    return [...items].sort((a, b) => (this.down ? -1 : 1) * compare(a, b) || a.id - b.id);
+  ordered() {
+    const items = [...this.#rows.keys()];
+    if (!this.#sorted) return items;
+    const compare = COLUMNS[this.#sorted];
+    return items.sort((a, b) => (this.#down ? -1 : 1) * compare(a, b) || a.id - b.id);
   }
 
-  order() {
-    const rows = this.ordered().map((item) => this.rows.get(item).row);
+  #order() {
+    const rows = this.ordered().flatMap((item) => this.#rows.get(item)?.row ?? []);
     const body = $("items");
     if (rows.some((row, i) => body.children[i] !== row)) {
       const focused = document.activeElement;
       body.replaceChildren(...rows);
-      if (body.contains(focused)) focused.focus({ preventScroll: true });
+      if (focused instanceof HTMLElement && body.contains(focused)) focused.focus({ preventScroll: true });
     }
   }
 
-  orderSoon() {
-    if (!this.sorted || this.waiting) return;
-    this.waiting = setTimeout(() => {
-      this.waiting = 0;
-      this.order();
+  #orderSoon() {
+    if (!this.#sorted || this.#ordering) return;
+    this.#ordering = setTimeout(() => {
+      this.#ordering = undefined;
+      this.#order();
     }, ORDER_MS);
   }
 
+  /** @param {Item[]} items */
   add(items) {
     for (const item of items) {
       const open = make("button", { type: "button", class: "open", title: item.name }, item.name);
-      const cells = Object.fromEntries(Object.keys(COLUMNS).map((name) => [name, make(name === "file" ? "th" : "td", { class: name })]));
-      cells.file.scope = "row";
-      cells.file.append(open);
+      const text = make("span");
+      const bar = make("i");
+      const cells = {
+        file: make("th", { class: "file", scope: "row" }, open),
+        emotion: make("td", { class: "emotion" }),
+        confidence: make("td", { class: "confidence" }),
+        duration: make("td", { class: "duration" }),
+        utterances: make("td", { class: "utterances" }),
+        state: make("td", { class: "state" }, text, bar),
+      };
       const acts = make("td", { class: "acts" });
-      const row = make("tr", {}, ...Object.values(cells), acts);
-      row.onclick = (event) => event.target.closest(".acts") || this.acts.onOpen(item);
-      this.rows.set(item, { row, cells, acts });
+      const row = make("tr", {}, ...NAMES.map((name) => cells[name]), acts);
+      row.onclick = ({ target }) => {
+        if (!(target instanceof Element && target.closest(".acts"))) this.#hooks.onOpen(item);
+      };
+      this.#rows.set(item, { row, cells, text, bar, acts });
       $("items").append(row);
       this.update(item, "state");
     }
   }
 
+  /** @param {Item} item */
   remove(item) {
-    this.rows.get(item)?.row.remove();
-    this.rows.delete(item);
+    this.#rows.get(item)?.row.remove();
+    this.#rows.delete(item);
   }
 
+  /** @param {Item | null} item */
   select(item) {
-    for (const [other, { row }] of this.rows) row.toggleAttribute("data-selected", other === item);
+    for (const [other, { row }] of this.#rows) row.toggleAttribute("data-selected", other === item);
   }
 
+  /** @param {Item} item @param {Change} what */
   update(item, what) {
-    const found = this.rows.get(item);
+    const found = this.#rows.get(item);
     if (!found) return;
     const { row, cells, acts } = found;
-    this.state(item, cells.state);
+    showState(item, found);
     if (what === "progress") return;
     row.dataset.state = item.state;
     const { result } = item;
-    const shown = result && [make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(result.emotion).emoji), bothNames(result.emotion)];
-    cells.emotion.replaceChildren(...(shown ?? ["–"]));
+    cells.emotion.replaceChildren(...(result ? faceAndNames(result.emotion) : ["–"]));
     cells.confidence.textContent = result ? percent(result.confidence) : "–";
     if (result) say(cells.duration, "{length}", { length: () => length(result.duration_s) });
     else forget(cells.duration);
-    cells.utterances.textContent = result?.utterances ? result.utterances.length : "–";
-    const can = isOpen(item) ? ["cancel"] : item.state === "done" ? ["remove"] : ["retry", "remove"];
-    acts.replaceChildren(...can.map((act) => this.act(item, act)));
-    this.orderSoon();
+    cells.utterances.textContent = result?.utterances ? String(result.utterances.length) : "–";
+    acts.replaceChildren(...actsOf(item).map((act) => this.#button(item, act)));
+    this.#orderSoon();
   }
 
-  state(item, cell) {
-    const [key, values] = stateText(item);
-    let text = cell.querySelector("span");
-    if (!text) cell.append((text = make("span")), make("i"));
-    say(text, key, values);
-    const part = item.state === "uploading" ? item.upload : item.state === "working" && item.totalS ? item.doneS / item.totalS : 0;
-    cell.lastElementChild.style.setProperty("--p", Math.min(1, part));
-    cell.lastElementChild.hidden = item.state !== "uploading" && item.state !== "working";
-  }
-
-  act(item, act) {
-    const button = make("button", { type: "button", class: "quiet", "data-act": act }, { cancel: "✕", retry: "↻", remove: "✕" }[act]);
-    const key = act === "cancel" ? "cancel" : act === "retry" ? "retry" : "remove";
-    button.setAttribute("aria-label", `${t(key)}: ${item.name}`);
-    button.title = t(key);
-    button.onclick = () => this.acts[{ cancel: "onCancel", retry: "onRetry", remove: "onRemove" }[act]](item);
+  /** @param {Item} item @param {Act} act */
+  #button(item, act) {
+    const button = make("button", { type: "button", class: "quiet", "data-act": act }, SIGNS[act]);
+    const { onCancel, onRetry, onRemove } = this.#hooks;
+    const run = { cancel: onCancel, retry: onRetry, remove: onRemove }[act];
+    button.setAttribute("aria-label", `${t(act)}: ${item.name}`);
+    button.title = t(act);
+    button.onclick = () => run(item);
     return button;
   }
 }
 
+/** What can be done with it.
+ *  @param {Item} item @returns {Act[]} */
+function actsOf(item) {
+  if (isOpen(item)) return ["cancel"];
+  return item.state === "done" ? ["remove"] : ["retry", "remove"];
+}
+
+/** @param {string} emotion */
+function faceAndNames(emotion) {
+  const face = make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(emotion).emoji);
+  return [face, bothNames(emotion)];
+}
+
+/** @param {Item} item @param {Row} row */
+function showState(item, { text, bar }) {
+  const [key, values] = stateText(item);
+  say(text, key, values);
+  const scored = item.state === "working" && item.totalS ? item.doneS / item.totalS : 0;
+  const part = item.state === "uploading" ? item.upload : scored;
+  bar.style.setProperty("--p", String(Math.min(1, part)));
+  bar.hidden = item.state !== "uploading" && item.state !== "working";
+}
+
+/** @param {HTMLElement} cell */
 function forget(cell) {
   delete cell.dataset.t;
   cell.textContent = "–";

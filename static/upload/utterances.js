@@ -1,57 +1,70 @@
 /* The utterances of a recording: when, what, how sure. Only the rows in view are on the page, so that thousands
    scroll as smoothly as ten. A row plays its stretch. */
 
-import { asRow, emotionOf, LABELS } from "../emotions.js";
-import { $, bothNames, make } from "../parts.js";
-import { percent, say, t } from "../text.js";
+import { asRow, emotionOf } from "../shared/emotions.js";
+import { $, bothNames, make, stackOf } from "../shared/parts.js";
+import { percent, say, t } from "../shared/text.js";
 import { clockOf, length } from "./time.js";
 
 const ROW_PX = 42; // as in upload.css
 const SPARE = 8; // rows beyond the edges
 
+/** @import { Recognition } from "../../client/emotion-stream.js" */
+/** @typedef {Recognition["utterances"][number]} Utterance */
+
 export class Utterances {
-  /** `onPlay(utterance)`. */
+  #onPlay;
+  #list = $("utterances");
+  #holder = make("div");
+  /** @type {Utterance[]} */
+  #all = [];
+  /** @type {Map<number, HTMLElement>} by number */
+  #drawn = new Map();
+  #current = -1;
+
+  /** @param {(utterance: Utterance) => void} onPlay */
   constructor(onPlay) {
-    this.onPlay = onPlay;
-    this.list = $("utterances");
-    this.all = [];
-    this.drawn = new Map(); // number → row
-    this.current = -1;
-    this.list.onscroll = () => this.draw();
-    this.list.onkeydown = (event) => this.key(event);
-    new ResizeObserver(() => this.draw()).observe(this.list);
+    this.#onPlay = onPlay;
+    this.#list.onscroll = () => this.#draw();
+    this.#list.onkeydown = (event) => this.#onKey(event);
+    new ResizeObserver(() => this.#draw()).observe(this.#list);
   }
 
+  /** @param {Utterance[]} all */
   show(all) {
-    this.all = all;
-    this.current = -1;
-    this.drawn.clear();
-    this.holder = make("div", { class: "holder", role: "presentation" });
-    this.holder.style.height = `${all.length * ROW_PX}px`;
-    this.list.replaceChildren(this.holder);
-    this.list.scrollTop = 0;
-    this.list.hidden = !all.length;
-    this.draw();
+    this.#all = all;
+    this.#current = -1;
+    this.#drawn.clear();
+    this.#holder = make("div", { class: "holder", role: "presentation" });
+    this.#holder.style.height = `${all.length * ROW_PX}px`;
+    this.#list.replaceChildren(this.#holder);
+    this.#list.scrollTop = 0;
+    this.#list.hidden = !all.length;
+    this.#draw();
   }
 
-  draw() {
-    const first = Math.max(0, Math.floor(this.list.scrollTop / ROW_PX) - SPARE);
-    const last = Math.min(this.all.length, Math.ceil((this.list.scrollTop + this.list.clientHeight) / ROW_PX) + SPARE);
-    for (const [number, row] of this.drawn) {
+  #draw() {
+    const first = Math.max(0, Math.floor(this.#list.scrollTop / ROW_PX) - SPARE);
+    const last = Math.min(
+      this.#all.length,
+      Math.ceil((this.#list.scrollTop + this.#list.clientHeight) / ROW_PX) + SPARE,
+    );
+    for (const [number, row] of this.#drawn) {
       if ((number >= first && number < last) || row.contains(document.activeElement)) continue;
       row.remove();
-      this.drawn.delete(number);
+      this.#drawn.delete(number);
     }
     for (let number = first; number < last; number++) {
-      if (this.drawn.has(number)) continue;
-      const row = this.row(number);
-      this.drawn.set(number, row);
-      this.holder.append(row);
+      if (this.#drawn.has(number)) continue;
+      const row = this.#row(number);
+      this.#drawn.set(number, row);
+      this.#holder.append(row);
     }
   }
 
-  row(number) {
-    const utterance = this.all[number];
+  /** @param {number} number */
+  #row(number) {
+    const utterance = this.#all[number];
     const { start_ms: start, end_ms: end, emotion, confidence, scores } = utterance;
     const long = make("span", { class: "long" });
     say(long, "{length}", { length: () => length((end - start) / 1000) });
@@ -61,53 +74,56 @@ export class Utterances {
       make("span", { class: "when" }, clockOf(start / 1000)),
       make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(emotion).emoji),
       bothNames(emotion),
-      stack(asRow(scores)),
+      stackOf(asRow(scores), "span"),
       long,
       make("span", { class: "value" }, percent(confidence)),
     );
     button.title = t("utterance.span", { from: clockOf(start / 1000, 2), to: clockOf(end / 1000, 2) });
-    button.onclick = () => this.onPlay(utterance);
-    const attributes = { role: "listitem", "aria-posinset": number + 1, "aria-setsize": this.all.length, "data-number": number };
+    button.onclick = () => this.#onPlay(utterance);
+    const attributes = {
+      role: "listitem",
+      "aria-posinset": number + 1,
+      "aria-setsize": this.#all.length,
+      "data-number": number,
+    };
     const row = make("div", { class: "utterance", ...attributes }, button);
     row.style.top = `${number * ROW_PX}px`;
-    row.dataset.current = number === this.current;
+    row.dataset.current = String(number === this.#current);
     return row;
   }
 
-  /** Mark the one that is heard at `seconds`; while it plays, keep it in view. */
+  /** Mark the one that is heard at `seconds`; while it plays, keep it in view.
+   *  @param {number} seconds @param {boolean} follow */
   mark(seconds, follow) {
-    const number = this.all.findIndex(({ start_ms: start, end_ms: end }) => 1000 * seconds >= start - 1 && 1000 * seconds < end);
-    if (number === this.current) return;
-    this.drawn.get(this.current)?.setAttribute("data-current", false);
-    this.current = number;
-    this.drawn.get(number)?.setAttribute("data-current", true);
-    if (follow && number >= 0) this.reveal(number);
+    const number = this.#all.findIndex(
+      ({ start_ms: start, end_ms: end }) => 1000 * seconds >= start - 1 && 1000 * seconds < end,
+    );
+    if (number === this.#current) return;
+    this.#drawn.get(this.#current)?.setAttribute("data-current", "false");
+    this.#current = number;
+    this.#drawn.get(number)?.setAttribute("data-current", "true");
+    if (follow && number >= 0) this.#reveal(number);
   }
 
-  reveal(number) {
+  /** @param {number} number */
+  #reveal(number) {
     const top = number * ROW_PX;
-    if (top < this.list.scrollTop) this.list.scrollTop = top;
-    else if (top + ROW_PX > this.list.scrollTop + this.list.clientHeight) this.list.scrollTop = top + ROW_PX - this.list.clientHeight;
-    this.draw();
+    if (top < this.#list.scrollTop) this.#list.scrollTop = top;
+    else if (top + ROW_PX > this.#list.scrollTop + this.#list.clientHeight)
+      this.#list.scrollTop = top + ROW_PX - this.#list.clientHeight;
+    this.#draw();
   }
 
-  key(event) {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const here = event.target.closest("[data-number]");
+  /** @param {KeyboardEvent} event */
+  #onKey(event) {
+    const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+    const target = /** @type {HTMLElement} */ (event.target);
+    /** @type {HTMLElement | null} */
+    const here = target.closest("[data-number]");
     if (!step || !here) return;
     event.preventDefault();
-    const number = Math.min(this.all.length - 1, Math.max(0, Number(here.dataset.number) + step));
-    this.reveal(number);
-    this.drawn.get(number).firstElementChild.focus({ preventScroll: true });
+    const number = Math.min(this.#all.length - 1, Math.max(0, Number(here.dataset.number) + step));
+    this.#reveal(number);
+    this.#drawn.get(number)?.querySelector("button")?.focus({ preventScroll: true });
   }
-}
-
-function stack(row) {
-  const bar = make("span", { class: "stack", "aria-hidden": "true" });
-  row.forEach((p, i) => {
-    const part = make("i", { "data-emotion": LABELS[i] });
-    part.style.setProperty("--p", p);
-    bar.append(part);
-  });
-  return bar;
 }

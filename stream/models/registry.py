@@ -24,8 +24,10 @@ def load_model(
 
     `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `options` are those of `stream.models.emotion2vec.adapter`, of
     which `compact` knows `precision` alone. `threads`: how many this process computes with from now on; None
-    leaves that as it is. Raises ValueError for a name, device, folder or precision that cannot be used, ImportError
-    and OSError for libraries and weights that cannot be had; the text says what to do.
+    leaves that as it is.
+
+    Raises ValueError for a name, device, folder or precision that cannot be used, ImportError and OSError for
+    libraries and weights that cannot be had; the text says what to do.
     """
     if name == "fake":
         from stream.models.fake import FakeModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ pytestmark = [
 
 # What the tests of this file share: the module, audio, and a stream whose events are kept.
 HELP = """
-const { EmotionStream, EmotionError, Microphone, recognise } = await import(CLIENT);
+const { EmotionStream, EmotionError, Microphone, recognize } = await import(CLIENT);
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const speech = () => new Int16Array(bytes(AUDIO).buffer);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -178,7 +179,7 @@ def test_a_session_that_nobody_wants_any_more_is_not_left_open(server: Server, r
         await stream.connect();
         while (stream.state !== "online") await pause(5);
         const given = code(stream.open());
-        const stopped = code(stream.stop({ patience: 0 }));
+        const stopped = code(stream.stop({ timeoutS: 0 }));
         await stopped;
         await stream.open({ sessionId: "second" });
         stream.close();
@@ -220,10 +221,11 @@ def test_a_loop_that_falls_behind_is_told_so(server: Server, run: Run) -> None:
     taken = run(
         f"{server.url}/healthz",
         """
-        const stream = new EmotionStream();
-        const loop = stream[Symbol.asyncIterator]();
-        for (let n = 0; n < 1500; n++) stream.tell(n % 100 ? "result" : "utterance", n);
-        stream.endLoops();
+        const { Emitter } = await import("/client/emitter.js");
+        const events = new Emitter();
+        const loop = events.loop();
+        for (let n = 0; n < 1500; n++) events.emit(n % 100 ? "result" : "utterance", n);
+        events.endLoops();
         const taken = [];
         const again = { [Symbol.asyncIterator]: () => loop };
         for await (const { event, payload } of again) taken.push([event, payload]);
@@ -240,7 +242,7 @@ def test_errors_have_the_contracts_codes(server: Server, run: Run) -> None:
         codes = run(
             f"{server.url}/healthz",
             """
-            const open = (options) => code(new EmotionStream({ patience: 1, ...options }).open());
+            const open = (options) => code(new EmotionStream({ timeoutS: 1, ...options }).open());
             const closed = new EmotionStream();
             await closed.open();
             await closed.stop();
@@ -251,9 +253,9 @@ def test_errors_have_the_contracts_codes(server: Server, run: Run) -> None:
               await open({ url: "http://127.0.0.1:9" }),
               await code(closed.stop()),
               closed.send(new Int16Array(10)),
-              await code(recognise(new Blob([]))),
-              await code(recognise(new Blob(["no audio at all, really none"]))),
-              await code(recognise(new Blob([]), { granularity: "syllable" })),
+              await code(recognize(new Blob([]))),
+              await code(recognize(new Blob(["no audio at all, really none"]))),
+              await code(recognize(new Blob([]), { granularity: "syllable" })),
             ];
             """,
         )
@@ -275,20 +277,20 @@ def test_errors_have_the_contracts_codes(server: Server, run: Run) -> None:
             const stream = new EmotionStream({ token: "sesame" });
             await stream.open();
             await stream.stop();
-            return [wrong, await code(recognise(new Blob(["x"]), { token: "no" }))];
+            return [wrong, await code(recognize(new Blob(["x"]), { token: "no" }))];
             """,
         )
         assert codes == ["UNAUTHORIZED", "UNAUTHORIZED"]
 
 
-def test_a_file_is_recognised_as_by_the_python_client(
+def test_a_file_is_recognized_as_by_the_python_client(
     server: Server, run: Run, client: EmotionClient, demo_wav: Path
 ) -> None:
     found = run(
         f"{server.url}/healthz",
         """
         const told = { upload: [], steps: [], progress: [] };
-        const result = await recognise(new File([bytes(AUDIO)], "a conversation.wav"), {
+        const result = await recognize(new File([bytes(AUDIO)], "a conversation.wav"), {
           embedding: true,
           onUpload: (fraction) => told.upload.push(fraction),
           onStep: ({ step }) => told.steps.push(step),
@@ -299,12 +301,78 @@ def test_a_file_is_recognised_as_by_the_python_client(
         """,
         audio=demo_wav.read_bytes(),
     )
-    mine = client.recognise(demo_wav)
+    mine = client.recognize(demo_wav)
     assert found["result"]["scores"] == mine.scores
     assert found["result"]["utterances"] == mine.raw["utterances"]
     assert found["upload"][-1] == 1 and found["upload"] == sorted(found["upload"])
     assert found["steps"] == ["receive", "decode", "resample", "detect_speech", "score", "save"]
     assert found["embedding"] == 200
+
+
+def test_old_names_work_and_name_the_new_ones(server: Server, run: Run) -> None:
+    found = run(
+        f"{server.url}/healthz",
+        """
+        const warnings = [];
+        console.warn = (text) => warnings.push(text);
+        const { recognise } = await import(CLIENT);
+        const nowhere = { url: "http://127.0.0.1:9", patience: 1 };
+        const began = performance.now();
+        const codes = [await code(new EmotionStream(nowhere).open())];
+        const took = performance.now() - began;
+        codes.push(await code(recognise(new Blob(["no audio at all"]))), await code(recognise(new Blob([]))));
+        const stream = new EmotionStream();
+        await stream.open();
+        const { reason } = await stream.stop({ patience: 5 });
+        return { warnings, codes, took, reason };
+        """,
+    )
+    assert found["codes"] == ["DISCONNECTED", "UNSUPPORTED_MEDIA", "NO_AUDIO"] and found["reason"] == "stop"
+    assert 900 < found["took"] < 15_000  # the old option was heeded: the default is 30 s
+    assert [w.split(": ")[1].split(";")[0] for w in found["warnings"]] == [
+        "'patience' is now 'timeoutS'",
+        "'recognise' is now 'recognize'",
+    ]
+
+
+def test_the_server_says_what_may_be_tried_again(server: Server, run: Run) -> None:
+    """And where it does not, as before 0.2.0, the client goes by the codes."""
+    assert run(
+        f"{server.url}/healthz",
+        """
+        const may = (code, options) => new EmotionError(code, "", options).retryable;
+        return [may("BUSY"), may("BAD_AUDIO"), may("BUSY", { retryable: false }), may("NEW", { retryable: true })];
+        """,
+    ) == [True, False, False, True]
+
+
+def test_nothing_is_public_by_accident(server: Server, run: Run) -> None:
+    """What the modules export, and what their classes have, is what emotion-stream.d.ts declares, and no more."""
+    found = run(
+        f"{server.url}/healthz",
+        """
+        const client = await import(CLIENT);
+        const members = (of) => Object.getOwnPropertyNames(of).filter((name) => name !== "constructor");
+        const classes = { EmotionStream, Microphone, EmotionError, Resampler: client.Resampler };
+        const made = {
+          EmotionStream: new EmotionStream(),
+          Microphone: new Microphone(() => {}),
+          EmotionError: new EmotionError("CODE", "", { status: 400 }),
+          Resampler: new client.Resampler(48000, 16000),
+        };
+        const all = (name) => [...members(classes[name].prototype), ...members(made[name])].sort();
+        return [Object.keys(client), Object.fromEntries(Object.keys(made).map((name) => [name, all(name)]))];
+        """,
+    )
+    names, members = found
+    declared = (ROOT / "client/js/emotion-stream.d.ts").read_text(encoding="utf-8")
+    assert sorted(names) == sorted(re.findall(r"^export (?:class|function|const) (\w+)", declared, re.M))
+    of_error = {"cause", "message", "name", "stack"}
+    for name, found_members in members.items():
+        body = re.search(rf"^export class {name} .*?^}}", declared, re.M | re.S)
+        assert body, name
+        wanted = re.findall(r"^  (?:readonly )?(\w+)[(:<]", body[0], re.M)
+        assert sorted(set(found_members) - of_error) == sorted({*wanted} - {"constructor"}), name
 
 
 def test_a_request_can_be_given_up(server: Server, run: Run, demo_wav: Path) -> None:
@@ -315,8 +383,8 @@ def test_a_request_can_be_given_up(server: Server, run: Run, demo_wav: Path) -> 
         const early = new AbortController();
         early.abort();
         const late = new AbortController();
-        const given = recognise(file, { signal: late.signal, onUpload: () => late.abort() });
-        return [await code(recognise(file, { signal: early.signal })), await code(given)];
+        const given = recognize(file, { signal: late.signal, onUpload: () => late.abort() });
+        return [await code(recognize(file, { signal: early.signal })), await code(given)];
         """,
         audio=demo_wav.read_bytes(),
     )
@@ -346,13 +414,13 @@ def test_a_page_of_another_site_may_use_it_where_the_operator_allows_that(
 ) -> None:
     script = """
     const url = "SERVER";
-    const stream = new EmotionStream({ url, patience: 3 });
+    const stream = new EmotionStream({ url, timeoutS: 3 });
     const opened = await code(stream.open());
     if (opened === "none") {
       stream.send(new Float32Array(16000));
       await stream.stop();
     }
-    return [opened, await code(recognise(new Blob([bytes(AUDIO)]), { url }))];
+    return [opened, await code(recognize(new Blob([bytes(AUDIO)]), { url }))];
     """
     audio = demo_wav.read_bytes()
     allowed = running(server__cors_origins=site, files__outputs=tmp_path / "outputs", **ROOMY)

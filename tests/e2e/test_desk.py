@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.speech import default_data
 from tests.conftest import Server
+from tests.corpora import corpora
 from tests.e2e.browser import (
     CHROMIUM,
     IN_A_BROWSER,
@@ -130,7 +130,7 @@ def test_sessions_appear_are_filtered_opened_and_go(server: Server, desk: Open, 
         expect(cards).to_have_count(6)
         expect(page.locator("#count-live")).to_have_text("6")
         expect(page.locator("#empty")).to_be_hidden()
-        expect(page.locator(".voice[data-emotion]")).to_have_count(6)
+        expect(page.locator(".channel[data-emotion]")).to_have_count(6)
         expect(cards.first.locator(".share")).to_have_text(re.compile(r"^\d+% speech$"))
         page.get_by_label("Search name, tag, id").fill("caller 03")
         expect(cards).to_have_count(1)
@@ -149,7 +149,7 @@ def test_sessions_appear_are_filtered_opened_and_go(server: Server, desk: Open, 
         panel = page.locator("#panel")
         expect(panel.locator("#panel-title")).to_have_text("Caller 02")
         assert page.evaluate("document.activeElement.id") == "panel-title"
-        expect(panel.locator("#panel-voices .face[data-emotion]")).to_be_visible()
+        expect(panel.locator("#panel-channels .face[data-emotion]")).to_be_visible()
         expect(panel.locator(".plot canvas")).to_be_visible()
         expect(panel.locator("#panel-utterances li")).not_to_have_count(0)
         page.reload()  # the address is enough
@@ -187,9 +187,9 @@ def test_it_speaks_chinese_fits_a_phone_and_says_when_it_is_cut_off(
 
 def test_both_languages_say_everything(server: Server, desk: Open) -> None:
     page = desk(server)
-    words = page.evaluate("() => import('/static/desk/words.js').then(module => module.DESK_WORDS)")
+    words = page.evaluate("() => import('/static/desk/words.js').then(module => module.WORDS)")
     same_in_both(words)
-    all_words = page.evaluate("() => import('/static/words.js').then(module => Object.keys(module.WORDS.en))")
+    all_words = page.evaluate("() => import('/static/shared/words.js').then(module => Object.keys(module.WORDS.en))")
     used = page.evaluate(
         "() => [...document.querySelectorAll('[data-t]')].map(e => e.dataset.t).filter(key => key !== '{name}')"
     )
@@ -227,9 +227,7 @@ def test_fifty_calls_one_of_which_turns_angry(desk: Open, demo_pcm: bytes) -> No
 
 def spoken(emotion: str) -> bytes:
     """Clips of one emotion by EmoDB's test speakers, whom the model has not heard, with pauses; PCM16."""
-    manifest = default_data() / "manifest.csv"
-    if not manifest.exists():
-        pytest.skip(f"there are no recordings of people at {manifest.parent} (EMOTION_DATA)")
+    manifest = corpora() / "manifest.csv"
     with manifest.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["corpus"] == "emodb" and row["split"] == "test"]
     clips = [

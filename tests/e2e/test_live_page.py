@@ -131,7 +131,7 @@ def test_a_broken_connection_is_resumed_and_nothing_is_lost(live_server: Server,
     start(page)
     expect(page.locator("#hero")).to_have_attribute("data-mode", "emotion")
     page.context.set_offline(True)
-    expect(page.locator("#kept")).to_have_text(re.compile(r"[2-9] s of audio kept"))
+    expect(page.locator("#state-note")).to_have_text(re.compile(r"[2-9] s of audio kept"))
     page.context.set_offline(False)
     expect(page.locator("#notices")).to_contain_text("the session goes on")
     expect(page.locator("#state")).to_have_text("Connected")
@@ -194,7 +194,7 @@ def test_the_whole_page_changes_language(live_server: Server, open_page: Open) -
 
 def test_both_languages_say_everything(live_server: Server, open_page: Open) -> None:
     page = open_page(live_server.url)
-    words = page.evaluate("() => import('/static/words.js').then(module => module.WORDS)")
+    words = page.evaluate("() => import('/static/shared/words.js').then(module => module.WORDS)")
     same_in_both(words)
     used = page.evaluate(
         "() => [...document.querySelectorAll('[data-t]')].map(e => e.dataset.t).filter(key => key !== '{name}')"

@@ -327,7 +327,7 @@ def test_the_page_is_chinese_too(server: Server, open_page: Open, demo_wav: Path
     expect(page.locator("#steps")).to_contain_text("Detect speech")
     words = page.evaluate("() => import('/static/upload/words.js').then(module => module.WORDS)")
     same_in_both(words)
-    known = page.evaluate("() => import('/static/words.js').then(module => Object.keys(module.WORDS.en))")
+    known = page.evaluate("() => import('/static/shared/words.js').then(module => Object.keys(module.WORDS.en))")
     used = page.evaluate(
         "() => [...document.querySelectorAll('[data-t], [data-t-label]')]"
         ".flatMap(e => [e.dataset.t, e.dataset.tLabel]).filter(key => key && !key.startsWith('{'))"
@@ -336,7 +336,7 @@ def test_the_page_is_chinese_too(server: Server, open_page: Open, demo_wav: Path
     assert page.faults == []
 
 
-def test_uploads_are_cancelled_one_by_one_and_all_together(
+def test_uploads_are_canceled_one_by_one_and_all_together(
     server: Server, open_page: Open, several: list[Path]
 ) -> None:
     page = open_page(server.url)
@@ -349,10 +349,10 @@ def test_uploads_are_cancelled_one_by_one_and_all_together(
     expect(page.locator("#items tr[data-state=uploading]")).to_have_count(2)
     expect(page.locator("#items tr[data-state=waiting]")).to_have_count(1)  # two at a time
     rows.nth(0).get_by_role("button", name=re.compile("^Cancel")).click()
-    expect(rows.nth(0)).to_have_attribute("data-state", "cancelled")
+    expect(rows.nth(0)).to_have_attribute("data-state", "canceled")
     expect(rows.nth(2)).to_have_attribute("data-state", "uploading")
     page.get_by_role("button", name="Cancel all").click()
-    expect(page.locator("#items tr[data-state=cancelled]")).to_have_count(3)
+    expect(page.locator("#items tr[data-state=canceled]")).to_have_count(3)
     network.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
     page.get_by_role("button", name="Retry failed").click()
     expect(page.locator("#items tr[data-state=done]")).to_have_count(3)

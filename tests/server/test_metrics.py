@@ -33,6 +33,7 @@ NAMES = {
     "emotion_errors": "counter",
     "emotion_lost_seconds": "counter",
     "emotion_results_dropped": "counter",
+    "emotion_resumes": "counter",
     "emotion_channels": "gauge",
     "emotion_alerts": "counter",
     "emotion_webhooks": "counter",

@@ -21,6 +21,7 @@ from server.config import Config
 from server.local_engine import local_engine
 from stream import taught
 from tests.conftest import ROOT
+from tests.corpora import corpora
 from tests.server.clients import Client
 from tests.server.conftest import ROOMY, running
 from tools import teach
@@ -143,7 +144,6 @@ def test_a_clip_under_two_labels_and_a_bad_name_are_refused(lesson_folder: Path,
 
 # -- The promise -----------------------------------------------------------------------------------------
 
-DATA = Path(os.environ.get("EMOTION_DATA", ROOT.parent / "shared" / "data"))
 Chosen = Callable[[dict[str, str]], bool]
 PAIRS: dict[str, tuple[Chosen, Chosen]] = {
     "two corpora": (lambda r: r["corpus"] == "emodb", lambda r: r["corpus"] == "turev"),
@@ -156,15 +156,13 @@ PAIRS: dict[str, tuple[Chosen, Chosen]] = {
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_ten_clips_of_each_label_do_on_unseen_clips_what_they_promised(pair: str, tmp_path: Path):
-    manifest = DATA / "manifest.csv"
-    if not manifest.exists():
-        pytest.skip(f"no recordings in {DATA}: set EMOTION_DATA to the folder with manifest.csv")
-    rows = list(csv.DictReader(manifest.open(encoding="utf-8")))
+    data = corpora()
+    rows = list(csv.DictReader((data / "manifest.csv").open(encoding="utf-8")))
     config, rng = Config(), random.Random(3)
     engine = local_engine(config)
     unseen: list[tuple[str, Path]] = []
     for label, chosen in zip("ab", PAIRS[pair], strict=True):
-        clips = [DATA / row["path"] for row in rows if chosen(row)]
+        clips = [data / row["path"] for row in rows if chosen(row)]
         rng.shuffle(clips)
         (tmp_path / label).mkdir()
         for i, clip in enumerate(clips[:10]):

@@ -80,7 +80,7 @@ UPGRADE = {
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/desk", "/api/v1/sessions", "/static/app.js", "/client/emotion-stream.js", POLL, "/nothing"],
+    ["/", "/desk", "/api/v1/sessions", "/static/live/app.js", "/client/emotion-stream.js", POLL, "/nothing"],
 )
 def test_a_foreign_name_reads_nothing(local: Server, path: str) -> None:
     """A page whose name was pointed at this machine (DNS rebinding) had every session of the desk."""

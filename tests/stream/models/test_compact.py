@@ -28,6 +28,7 @@ from stream.types import (
     samples_for,
     softmax,
 )
+from tests.corpora import corpora
 from tests.stream.voices import N_FRAMES, assert_same, play, random_cuts, voice, window
 
 
@@ -263,9 +264,7 @@ def test_voices_it_never_heard(model: Compact) -> None:
     """Held-out speakers of one corpus, by way of `score`: far better than length and level alone (0.39)."""
     corpus = pytest.importorskip("training.corpus", reason="the training modules read the corpora")
     soundfile = pytest.importorskip("soundfile", reason="reads the recordings")
-    folder = corpus.data_folder()
-    if not (folder / "manifest.csv").exists():
-        pytest.skip(f"no recordings in {folder}: set EMOTION_DATA to the folder with manifest.csv")
+    folder = corpora()
     right: dict[int, list[bool]] = {}
     clips = [c for c in corpus.read_clips(folder) if (c.corpus, c.split) == ("emodb", "test")]
     labels = sorted({clip.label for clip in clips})

@@ -1,0 +1,337 @@
+/* The types of emotion-stream.js, all of them public: what programs may use. docs/client-browser.md explains each, and
+   docs/protocol.md the payloads, whose times are milliseconds and whose scores are probabilities. The modules
+   themselves are held to this page: tests/types/contract.ts. */
+
+export type Emotion =
+  "angry" | "disgusted" | "fearful" | "happy" | "neutral" | "other" | "sad" | "surprised" | "unknown";
+export type Scores = Record<Emotion, number>;
+export type Encoding = "pcm_s16le" | "pcm_f32le" | "mulaw" | "alaw" | "wav";
+export type Channel = "agent" | "customer";
+export type ConnectionState = "connecting" | "online" | "offline" | "unauthorized" | "closed";
+type Samples = Int16Array | Float32Array;
+type ChannelSamples<Of> = [Of] | [Of, Of];
+
+/** Samples (floats: -1 … 1), the two channels of a call, or bytes that are encoded already. */
+export type Audio =
+  Samples | ChannelSamples<Int16Array> | ChannelSamples<Float32Array> | Uint8Array | ArrayBuffer;
+
+/** Socket.IO's `io`, 4.x. */
+export type SocketIo = (uri: string, options: object) => any;
+
+// -- errors ------------------------------------------------------------------------------------------------
+
+/** An error as it stands on the wire; servers before 0.2.0 do not say `retryable`. */
+export interface ServerError {
+  code: string;
+  message: string;
+  retryable?: boolean;
+}
+
+export interface EmotionErrorOptions {
+  status?: number;
+  retryAfter?: number;
+  retryable?: boolean;
+  fatal?: boolean;
+  cause?: unknown;
+}
+
+/** What went wrong, by the codes of docs/protocol.md; besides these DISCONNECTED, PROTOCOL, CLOSED and MIC_…. */
+export class EmotionError extends Error {
+  constructor(code: string, message: string, options?: EmotionErrorOptions);
+  readonly code: string;
+  /** Of the HTTP answer, where there was one. */
+  readonly status: number | undefined;
+  /** Seconds that the server asks to wait. */
+  readonly retryAfter: number | undefined;
+  /** Whether the same may succeed a little later. */
+  readonly retryable: boolean;
+  /** Whether it ended the session. */
+  readonly fatal: boolean;
+}
+
+// -- live streams ------------------------------------------------------------------------------------------
+
+/** What to ask of a session, as `start` takes it; options that this version does not know are passed on. */
+export interface SessionOptions {
+  sessionId?: string;
+  encoding?: Encoding;
+  /** 8000–48000; default 16000. */
+  sampleRate?: number;
+  channels?: 1 | 2;
+  /** Whether each single frame comes as an event `frame`. */
+  frameResults?: boolean;
+  name?: string;
+  tags?: Record<string, string>;
+  [option: string]: unknown;
+}
+
+export interface StreamOptions extends SessionOptions {
+  /** Where the server is; default: where the module came from. */
+  url?: string | URL;
+  /** Of Socket.IO on the server; default: `socket.io` below `url`. */
+  path?: string;
+  token?: string;
+  io?: SocketIo;
+  /** Seconds that `open` waits for a server that is away, busy or loading, and `flush` and `stop` for a broken
+   *  connection; default 30. */
+  timeoutS?: number;
+  /** Milliseconds of audio kept while it cannot be sent; default 30 000. */
+  bufferMs?: number;
+  /** `stop` leaves the connection open for the next `open`. */
+  keepConnection?: boolean;
+  /** @deprecated since 0.2.0: `timeoutS` */
+  patience?: number;
+}
+
+/** The server's answer to `start`. */
+export interface Session {
+  session_id: string;
+  resume_token: string;
+  resumed: boolean;
+  next_seq: number;
+  model: string;
+  labels: Emotion[];
+  frame_ms: number;
+  step_ms: number;
+  hop_ms: number;
+  lookahead_ms: number;
+  channels?: [Channel, Channel];
+  watch?: string;
+}
+
+/** `replaced`: an earlier session could not be resumed. `origin_ms`: where its 0 ms lies in what was sent. */
+export interface SessionOpened extends Session {
+  replaced: boolean;
+  origin_ms: number;
+}
+
+interface OfSession {
+  session_id: string;
+  /** Of sessions with two channels. */
+  channel?: Channel;
+}
+
+interface Verdict {
+  emotion: Emotion;
+  confidence: number;
+  /** The first label leads the second by less than 0.1. */
+  ambiguous: boolean;
+  scores: Scores;
+}
+
+export interface EmotionResult extends OfSession, Verdict {
+  granularity: "frame";
+  start_ms: number;
+  frame_ms: number;
+  step_ms: number;
+  /** A row of nine for each frame, in the order of the labels. */
+  frame_scores: number[][];
+  frame_emotions: Emotion[];
+  frame_confidences: number[];
+  queue_ms: number;
+  infer_ms: number;
+  latency_ms: number;
+}
+
+export interface FrameResult extends OfSession, Verdict {
+  timestamp: number;
+}
+
+export interface Speech extends OfSession {
+  state: "start" | "end";
+  at_ms: number;
+}
+
+/** What labels of the operator's own say. */
+export interface CustomLabels {
+  name: string;
+  label: string;
+  confidence: number;
+  scores: Record<string, number>;
+}
+
+export interface Utterance extends OfSession, Verdict {
+  start_ms: number;
+  end_ms: number;
+  model: string;
+  duration_s: number;
+  timestamp: string;
+  timestamp_utc: string;
+  taught?: CustomLabels;
+}
+
+export interface Lost extends OfSession {
+  start_ms: number;
+  end_ms: number;
+  code: string;
+}
+
+export interface Alert extends OfSession {
+  rule: string;
+  level: "info" | "warning" | "critical";
+  state: "raised" | "cleared" | "noted";
+  at_ms: number;
+  message: string;
+  message_zh?: string;
+}
+
+interface Totals {
+  speech_ms: number;
+  lost_ms: number;
+  /** That were scored. */
+  frames: number;
+  /** Of the frames, by likeliest emotion. */
+  share: Scores;
+}
+
+export interface Summary extends Totals {
+  session_id: string;
+  reason: "stop" | "idle" | "disconnect" | "shutdown";
+  audio_ms: number;
+  channels?: Record<Channel, Totals>;
+  utterances: Utterance[];
+  incomplete_bytes?: number;
+}
+
+/** The payload of each event; "*" is every message of the server, under its name on the wire. */
+export interface StreamEvents {
+  result: EmotionResult;
+  frame: FrameResult;
+  speech: Speech;
+  utterance: Utterance;
+  lost: Lost;
+  alert: Alert;
+  summary: Summary;
+  state: { state: ConnectionState };
+  session: SessionOpened;
+  /** The server wants a pause, or has no room yet; null: that is over. */
+  waiting: ServerError | null;
+  /** Audio for which there was no room. */
+  dropped: { ms: number };
+  error: EmotionError;
+  "*": { event: string; payload: any };
+}
+
+/** What a `for await` over a stream gives; `skipped` names what a loop that fell behind has missed. */
+export type StreamItem =
+  | { [E in Exclude<keyof StreamEvents, "*">]: { event: E; payload: StreamEvents[E] } }[Exclude<
+      keyof StreamEvents,
+      "*"
+    >]
+  | { event: "skipped"; payload: { events: number } };
+
+/** One session at a time over a connection of its own, resumed when the network breaks. */
+export class EmotionStream implements AsyncIterable<StreamItem> {
+  constructor(options?: StreamOptions);
+  readonly state: ConnectionState;
+  readonly token: string | undefined;
+  /** Milliseconds of audio that wait to be sent or acknowledged. */
+  readonly bufferedMs: number;
+  on<E extends keyof StreamEvents>(event: E, listener: (payload: StreamEvents[E]) => void): this;
+  off<E extends keyof StreamEvents>(event: E, listener: (payload: StreamEvents[E]) => void): this;
+  [Symbol.asyncIterator](): AsyncIterator<StreamItem>;
+  /** Connect now, before a session is wanted; `token` replaces the one given at first. */
+  connect(token?: string): Promise<void>;
+  /** The network seems to be back: try at once. */
+  hurry(): void;
+  /** Open a session; audio that is sent meanwhile waits. */
+  open(session?: SessionOptions): Promise<Session>;
+  /** Take audio. False when there is no room for it, or no session. */
+  send(audio: Audio): boolean;
+  /** Resolves once at most `ms` of audio wait. */
+  drained(ms?: number): Promise<void>;
+  /** Resolves once everything given so far has been scored and told. */
+  flush(): Promise<void>;
+  /** Send what is left and close the session. */
+  stop(options?: {
+    timeoutS?: number;
+    /** @deprecated since 0.2.0: `timeoutS` */ patience?: number;
+  }): Promise<Summary>;
+  /** Hang up. A session that is open ends without a summary, and audio that waits is thrown away. */
+  close(): void;
+}
+
+// -- the microphone ----------------------------------------------------------------------------------------
+
+/** 100 ms of 16 kHz PCM16. `level`: its RMS, 0 … 1. */
+export interface MicrophoneChunk {
+  pcm: ArrayBuffer;
+  samples: number;
+  level: number;
+}
+
+export interface MicrophoneOptions {
+  /** The device was pulled out. */
+  onGone?: () => void;
+  /** Of getUserMedia, such as {deviceId}. */
+  constraints?: MediaTrackConstraints;
+}
+
+export const MICROPHONE_RATE: number;
+
+export class Microphone {
+  constructor(onChunk: (chunk: MicrophoneChunk) => void, options?: MicrophoneOptions);
+  /** Asks for the permission: do this in a click. Throws EmotionError, MIC_…. */
+  open(): Promise<void>;
+  /** Hands out the last part of a chunk, then lets the device go. */
+  close(): Promise<void>;
+}
+
+/** Mono samples of one whole rate → another, piece by piece. */
+export class Resampler {
+  constructor(from: number, to: number);
+  push(input: Float32Array): Float32Array;
+}
+
+// -- files -------------------------------------------------------------------------------------------------
+
+export interface Step {
+  step: string;
+  ms: number;
+  detail: string;
+}
+
+export interface RecognizeOptions {
+  url?: string | URL;
+  token?: string;
+  granularity?: "utterance" | "frame";
+  /** Whether the result's files hold embedding.npy too. */
+  embedding?: boolean;
+  /** Seconds during which a server that is busy or loading is asked again; default 0. */
+  timeoutS?: number;
+  signal?: AbortSignal;
+  onUpload?: (fraction: number) => void;
+  onStep?: (step: Step) => void;
+  onProgress?: (progress: { done_s: number; total_s: number | null }) => void;
+  /** @deprecated since 0.2.0: `timeoutS` */
+  patience?: number;
+}
+
+/** docs/api.md explains each field; those of frames come at granularity `frame`. */
+export interface Recognition extends Verdict {
+  success: true;
+  id: string;
+  granularity: "utterance" | "frame";
+  model: string;
+  duration_s: number;
+  timestamp: string;
+  timestamp_utc: string;
+  utterances: (Verdict & { start_ms: number; end_ms: number; taught?: CustomLabels })[];
+  files: { result: string; audio: string; csv: string; embedding?: string };
+  steps: Step[];
+  embedding_saved: boolean;
+  embedding_note?: string;
+  frame_scores?: number[][];
+  frame_emotions?: Emotion[];
+  frame_confidences?: number[];
+  frame_start_ms?: number[];
+  frame_ms?: number;
+  step_ms?: number;
+  taught?: CustomLabels;
+}
+
+/** The emotion of a recording. Throws EmotionError, or the signal's reason when it is aborted. */
+export function recognize(file: Blob, options?: RecognizeOptions): Promise<Recognition>;
+
+/** @deprecated since 0.2.0: `recognize` */
+export const recognise: typeof recognize;

@@ -1,0 +1,116 @@
+"""One connection to a server: from the attempt until it is lost. Knows no sessions, and does not come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import socketio
+
+from emotion_stream_client.errors import EmotionError
+from emotion_stream_client.events import Json
+
+CONNECT_TIMEOUT_S = (
+    4.0  # for a connection: a network that swallows packets must not eat up the time to resume
+)
+CLOSE_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is, and what opens it."""
+
+    url: str
+    token: str = field(default="", repr=False)
+
+    def at(self, path: str) -> str:
+        return f"{self.url.rstrip('/')}/{path}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    @property
+    def origin(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def socket_path(self) -> str:
+        return f"{urlsplit(self.url).path.strip('/')}/socket.io".lstrip("/")
+
+
+class Connection:
+    """`on_message(event, payload)`: from the server, in order. `on_lost()`: the connection is gone."""
+
+    def __init__(
+        self, address: Address, on_message: Callable[[str, object], None], on_lost: Callable[[], None]
+    ) -> None:
+        self._address, self._on_message, self._on_lost = address, on_message, on_lost
+        self._refusal: EmotionError | None = None
+        self.lost = asyncio.Event()
+
+    async def connect(self, http: aiohttp.ClientSession) -> None:
+        """Raises EmotionError: the server's refusal, or DISCONNECTED."""
+        self._io = io = socketio.AsyncClient(
+            reconnection=False, http_session=http, handle_sigint=False, request_timeout=CONNECT_TIMEOUT_S
+        )
+        io.on("*", lambda event, *args: self._on_message(event, args[0] if args else None))
+        io.on("connect_error", self._on_refusal)
+        io.on("disconnect", lambda *_: self._on_disconnect())
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await io.connect(
+                    self._address.origin,
+                    auth={"token": self._address.token} if self._address.token else None,
+                    transports=["websocket"],
+                    socketio_path=self._address.socket_path,
+                    wait_timeout=CONNECT_TIMEOUT_S,
+                )
+        except (socketio.exceptions.SocketIOError, TimeoutError, OSError, aiohttp.ClientError) as wrong:
+            raise self._refusal or EmotionError("DISCONNECTED", f"no connection: {wrong}") from None
+
+    def _on_refusal(self, answer: Any = None) -> None:
+        error = answer.get("data") if isinstance(answer, dict) else None
+        if isinstance(error, dict) and "code" in error:
+            self._refusal = EmotionError.of(error)
+
+    def _on_disconnect(self) -> None:
+        self.lost.set()
+        self._on_lost()
+
+    async def emit(self, event: str, payload: Json, answered: Callable[[Json], None]) -> None:
+        with contextlib.suppress(socketio.exceptions.SocketIOError):  # it is being lost: `lost` says so
+            await self._io.emit(event, payload, callback=lambda answer=None, *_: answered(answer or {}))
+
+    async def call(self, event: str, payload: Json, timeout_s: float) -> Json:
+        """The answer; with `ok: False` and DISCONNECTED when none comes in time."""
+        answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        if not self.lost.is_set():
+            await self.emit(event, payload, lambda value: None if answer.done() else answer.set_result(value))
+            lost = asyncio.ensure_future(self.lost.wait())
+            either: set[asyncio.Future[Any]] = {answer, lost}
+            try:
+                await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                lost.cancel()
+        if answer.done():
+            return answer.result()
+        return {"ok": False, "error": {"code": "DISCONNECTED", "message": f"no answer to {event}"}}
+
+    async def close(self, stop: Json | None = None) -> None:
+        """Hang up; `stop`: what to send as such before, without waiting for a summary."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                if stop is not None and not self.lost.is_set():
+                    await self._io.emit("stop", stop)
+                    await self._io.eio.queue.join()  # else the words would be thrown away with the connection
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._io.disconnect()
+        self._on_disconnect()

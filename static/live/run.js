@@ -1,0 +1,256 @@
+/* What is going on: wires the microphone to the stream, and what comes back to the page. Session times become page
+   times here: one run of the page, from start to stop, may need several sessions. */
+
+import { EmotionStream, Microphone, MICROPHONE_RATE as RATE } from "../../client/emotion-stream.js";
+import { asRow } from "../shared/emotions.js";
+import { messageOf, percent, say } from "../shared/text.js";
+import { askToken, keptToken } from "../shared/token.js";
+import { io } from "../vendor/socket.io-client/socket.io.esm.min.js";
+import { Chart, clock } from "./chart.js";
+import { Timeline } from "./timeline.js";
+import { Totals } from "./totals.js";
+import { addUtterance, clearUtterances, hideSummary, showSummary } from "./utterances.js";
+import * as view from "./view.js";
+
+/** @import * as client from "../../client/emotion-stream.js" */
+
+const STOP_S = 8; // how long the summary may take
+const SILENT_CHUNKS = 30; // 3 s of exact zeros: a muted device, not a quiet room
+
+export class Run {
+  /** @type {view.RunState} */
+  #state = "off";
+  /** @type {client.ConnectionState} */
+  #link = "connecting";
+  #ready = true; // what the server said of its model
+  #timeline = new Timeline(); // of this run
+  #totals = new Totals(); // likewise
+  #originMs = 0; // where on the timeline the present session begins
+  #silentChunks = 0; // nothing but zeros, in a row
+  #legend = view.buildLegend(view.$("legend"));
+  #chart = new Chart(view.$("plot"), (ms) => this.#showPoint(ms));
+  // Audio waits in the page for as long as it takes: the person in front of it sees that, and can press stop.
+  #stream = new EmotionStream({ io, token: keptToken(), timeoutS: Infinity, keepConnection: true });
+  #microphone = new Microphone((chunk) => this.#onChunk(chunk), { onGone: () => this.#onMicrophoneGone() });
+
+  constructor() {
+    this.#listen();
+    view.$("toggle").onclick = () => (this.#state === "on" ? this.#stop() : this.#start());
+    addEventListener("online", () => this.#link === "offline" && this.#stream.hurry());
+    view.showButton("off");
+  }
+
+  get token() {
+    return this.#stream.token;
+  }
+
+  /** `onOnline()`: the server is there, again.
+   *  @param {{onOnline: () => void}} hooks */
+  connect({ onOnline }) {
+    this.#stream.on("state", ({ state }) => state === "online" && onOnline());
+    this.#stream.connect();
+  }
+
+  /** Whether the server's model is ready.
+   *  @param {boolean} ready */
+  setReady(ready) {
+    this.#ready = ready;
+    this.#showConnection();
+  }
+
+  // -- start and stop ------------------------------------------------------------------------------
+
+  async #start() {
+    if (this.#link === "unauthorized") return this.#askToken();
+    this.#become("starting");
+    view.clearNotices();
+    try {
+      await this.#microphone.open();
+    } catch (problem) {
+      view.notifyError(/** @type {client.EmotionError} */ (problem));
+      return this.#become("off");
+    }
+    this.#timeline = new Timeline();
+    this.#totals = new Totals();
+    this.#originMs = this.#silentChunks = 0;
+    clearUtterances();
+    hideSummary();
+    view.$("plot").dataset.empty = "false";
+    view.showScores(null);
+    view.showMode("listening");
+    view.showSpeech("no");
+    view.showTotals(this.#totals);
+    this.#chart.show(this.#timeline);
+    this.#become("on");
+    this.#stream.open({ sampleRate: RATE }).catch((problem) => this.#onError(problem, true));
+    requestAnimationFrame((at) => this.#draw(at));
+  }
+
+  async #stop() {
+    if (this.#state !== "on") return;
+    this.#become("stopping");
+    await this.#microphone.close();
+    const timeoutS = this.#link === "online" ? STOP_S : 0;
+    const summary = await this.#stream.stop({ timeoutS }).catch(() => null);
+    if (summary || this.#link !== "online") showSummary(summary && this.#totals);
+    this.#become("off");
+    view.clearNotice("silent");
+    view.showSpeech("off");
+    view.showMode("idle");
+    view.showScores(null);
+  }
+
+  #askToken() {
+    askToken((token) => this.#stream.connect(token));
+  }
+
+  /** @param {view.RunState} state */
+  #become(state) {
+    this.#state = state;
+    view.showButton(state);
+    if (state === "off") view.showLevel(0);
+    this.#showConnection();
+  }
+
+  /** @param {number} at */
+  #draw(at) {
+    this.#chart.draw(at);
+    if (this.#state === "on") requestAnimationFrame((next) => this.#draw(next));
+  }
+
+  // -- from the microphone -------------------------------------------------------------------------
+
+  /** @param {client.MicrophoneChunk} chunk */
+  #onChunk({ pcm, samples, level }) {
+    const ms = (1000 * samples) / RATE;
+    if (this.#stream.send(pcm)) this.#timeline.addAudio(ms, performance.now());
+    view.showLevel(level);
+    view.$("clock").textContent = clock(Math.floor(this.#timeline.now / 1000));
+    this.#silentChunks = level === 0 ? this.#silentChunks + 1 : 0;
+    if (this.#silentChunks === SILENT_CHUNKS) view.notify("silent", "warn", "level.silent");
+    if (level > 0) view.clearNotice("silent");
+    if (this.#link !== "online") this.#showConnection();
+  }
+
+  async #onMicrophoneGone() {
+    view.notifyError({ code: "MIC_GONE" });
+    await this.#stop();
+  }
+
+  // -- from the server -----------------------------------------------------------------------------
+
+  #listen() {
+    this.#stream
+      .on("state", ({ state }) => this.#onState(state))
+      .on("session", (session) => this.#onSession(session))
+      .on("result", (result) => this.#onResult(result))
+      .on("speech", (speech) => this.#onSpeech(speech))
+      .on("utterance", (utterance) => this.#onUtterance(utterance))
+      .on("lost", (lost) => this.#onLost(lost))
+      .on("alert", (alert) => this.#onAlert(alert))
+      .on("dropped", ({ ms }) => this.#onDropped(ms))
+      .on("summary", (summary) => this.#totals.addSummary(summary))
+      .on("waiting", (error) => {
+        if (error) view.notifyError(error, "warn");
+        else view.clearWaiting();
+      })
+      .on("error", (error) => this.#onError(error, error.fatal));
+  }
+
+  /** @param {client.ConnectionState} state */
+  #onState(state) {
+    this.#link = state;
+    if (state === "unauthorized") this.#askToken();
+    this.#showConnection();
+  }
+
+  /** @param {client.SessionOpened} session */
+  #onSession(session) {
+    this.#originMs = session.origin_ms;
+    view.showModel(session.model);
+    if (session.resumed) view.notify("session", "info", "notice.resumed");
+    if (!session.replaced) return;
+    this.#timeline.endSpeech(this.#originMs); // what was open in the earlier session ends with it
+    view.showSpeech("no");
+    view.notify("session", "warn", "notice.replaced");
+  }
+
+  /** @param {client.EmotionResult} result */
+  #onResult(result) {
+    const start = this.#originMs + result.start_ms;
+    const end = start + result.frame_scores.length * result.step_ms;
+    const scores = asRow(result.scores);
+    this.#timeline.addState(start, end, scores);
+    const arrivedAt = this.#timeline.arrivalOf(end - result.step_ms + result.frame_ms);
+    this.#totals.addDelay(arrivedAt && performance.now() - arrivedAt, result.latency_ms);
+    view.showDelay(this.#totals.delayMs, this.#totals.serverMs);
+    if (this.#state !== "on") return;
+    view.showEmotion(result.emotion, result.confidence);
+    view.showScores(scores);
+  }
+
+  /** @param {client.Speech} speech */
+  #onSpeech({ state, at_ms: at }) {
+    if (state === "start") this.#timeline.startSpeech(this.#originMs + at);
+    else this.#timeline.endSpeech(this.#originMs + at);
+    if (this.#state === "on") view.showSpeech(state === "start" ? "yes" : "no");
+  }
+
+  /** @param {client.Utterance} utterance */
+  #onUtterance(utterance) {
+    const [start, end] = [this.#originMs + utterance.start_ms, this.#originMs + utterance.end_ms];
+    this.#totals.addUtterance(end - start);
+    this.#timeline.addUtterance(start, end, utterance.emotion);
+    addUtterance(utterance, start, this.#totals.utterances);
+    view.showTotals(this.#totals);
+  }
+
+  /** @param {client.Lost} lost */
+  #onLost({ start_ms: start, end_ms: end, code }) {
+    this.#totals.lostMs += end - start;
+    this.#timeline.addLost(this.#originMs + start, this.#originMs + end, code);
+    view.showTotals(this.#totals);
+    view.notifyError({ code }, "warn");
+  }
+
+  /** @param {client.Alert} alert */
+  #onAlert(alert) {
+    const key = `alert-${alert.rule}`;
+    if (alert.state === "cleared") return view.clearNotice(key);
+    const time = clock(Math.floor((this.#originMs + alert.at_ms) / 1000));
+    const tone = alert.level === "info" ? "info" : "warn";
+    view.notify(key, tone, "notice.alert", null, { time, ...messageOf(alert) });
+  }
+
+  /** @param {number} ms */
+  #onDropped(ms) {
+    const { now } = this.#timeline;
+    this.#totals.droppedMs += ms;
+    this.#timeline.addLost(now, now); // it has no place of its own on the timeline: a mark
+    view.notify("dropped", "warn", "notice.dropped", null, { s: Math.round(this.#totals.droppedMs / 1000) });
+  }
+
+  /** The server took some audio for none, or (fatal) wants no session of ours.
+   *  @param {client.EmotionError} error @param {boolean} fatal */
+  async #onError(error, fatal) {
+    if (error.code === "CLOSED") return; // stop was pressed before there was a session
+    view.notifyError(error);
+    if (fatal) await this.#stop();
+  }
+
+  // -- the page ------------------------------------------------------------------------------------
+
+  #showConnection() {
+    const away = this.#link === "offline" || this.#link === "connecting";
+    if (this.#state === "on" && away) view.showReconnecting(this.#stream.bufferedMs);
+    else view.showConnection(this.#link === "online" && !this.#ready ? "loading" : this.#link);
+  }
+
+  /** @param {number | null} ms */
+  #showPoint(ms) {
+    const scores = ms === null ? undefined : this.#timeline.scoresAt(ms);
+    this.#legend.forEach((value, i) => (value.textContent = scores ? percent(scores[i]) : ""));
+    if (ms !== null && scores) say(view.$("chart-note"), "chart.at", { time: clock(Math.floor(ms / 1000)) });
+    else say(view.$("chart-note"), "chart.note");
+  }
+}

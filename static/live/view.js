@@ -1,0 +1,85 @@
+/* What the live page shows of this moment: the emotion, the nine bars, the level, the connection, the session's
+   figures. It is told what is so and puts it on the page; it decides nothing. What other pages show as well is
+   in shared/parts.js and shared/header.js. */
+
+import { showConnection } from "../shared/header.js";
+import { $, buildBars, clearNotice } from "../shared/parts.js";
+import { say, seconds } from "../shared/text.js";
+
+/** @typedef {"off" | "starting" | "on" | "stopping"} RunState */
+
+export { showConnection } from "../shared/header.js";
+export * from "../shared/parts.js";
+
+// -- now -------------------------------------------------------------------------------------------
+
+/** @param {"idle" | "listening"} mode */
+export function showMode(mode) {
+  $("hero").dataset.mode = mode;
+  say($("name"), `hero.${mode}`);
+  say($("name-also"), `hero.${mode}.do`);
+  $("face").style.setProperty("--p", "0");
+  delete $("face").dataset.emotion;
+}
+
+export const { showScores, showSupported } = buildBars($("bars"));
+
+/** What is shown of an emotion fades when nobody speaks.
+ *  @param {"off" | "no" | "yes"} state */
+export function showSpeech(state) {
+  $("speech").dataset.state = state;
+  say($("speech-state"), `speech.${state}`);
+  $("hero").dataset.fresh = String(state !== "no" || $("hero").dataset.mode !== "emotion");
+}
+
+/** @param {number} level of the input, 0 … 1 */
+export function showLevel(level) {
+  const db = Math.max(-60, 20 * Math.log10(level || 1e-9));
+  $("level-bar").style.setProperty("--p", String(1 + db / 60));
+  $("level").setAttribute("aria-valuenow", String(Math.round(db)));
+}
+
+/** @param {RunState} state */
+export function showButton(state) {
+  const button = $("toggle", HTMLButtonElement);
+  button.dataset.on = String(state === "on" || state === "stopping");
+  button.disabled = state === "starting" || state === "stopping";
+  say(button, state === "on" ? "stop" : state === "stopping" ? "stopping" : "start");
+}
+
+// -- connection and session ------------------------------------------------------------------------
+
+/** @param {number} keptMs of audio that waits for the connection */
+export function showReconnecting(keptMs) {
+  const note = { key: "state.kept", values: { s: Math.round(keptMs / 1000) } };
+  showConnection("reconnecting", keptMs ? { note } : {});
+}
+
+/** The server takes audio again. */
+export function clearWaiting() {
+  for (const code of ["NOT_READY", "OVERLOADED", "RATE_LIMITED", "TOO_MANY_SESSIONS"]) clearNotice(code);
+}
+
+/** @param {"nothing" | "scores" | "audio"} keeps what the server keeps of a session */
+export function showKept(keeps) {
+  say($("privacy-text"), `privacy.${keeps}`);
+}
+
+/** @param {string} model @param {string | null} [device] */
+export function showModel(model, device) {
+  if (model) $("model").textContent = model;
+  if (device) $("device").textContent = device;
+}
+
+/** @param {number} [soundToScreen] @param {number} [server] ms */
+export function showDelay(soundToScreen, server) {
+  if (soundToScreen !== undefined) say($("delay"), "session.delay.value", { ms: Math.round(soundToScreen) });
+  if (server !== undefined) say($("latency"), "session.delay.value", { ms: Math.round(server) });
+}
+
+/** @param {{speechMs: number, lostMs: number}} totals */
+export function showTotals({ speechMs, lostMs }) {
+  say($("spoken"), "duration", { s: seconds(speechMs) });
+  say($("lost"), "duration", { s: seconds(lostMs) });
+  $("lost-cell").dataset.some = String(lostMs > 0);
+}
