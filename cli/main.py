@@ -54,6 +54,7 @@ def serve(
     config: ConfigFile = ROOT / "config.yaml",
 ) -> None:
     """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
+    from server import process_env
     from server.access.hosts import exposed
 
     where = {"host": host, "port": port, "log_format": log_format}
@@ -62,15 +63,10 @@ def serve(
     if why := exposed(server):
         typer.echo(f"These settings cannot be used:\n{why}", err=True)
         raise typer.Exit(2)
-    orders = json.dumps({"config": str(config), "options": options})
+    args = json.dumps({"config": str(config), "options": options})
     os.chdir(ROOT)
-    # glibc keeps what large messages freed, 165 MB after a few of 3 MB each, unless told at start to give it back.
-    frugal = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}
-    os.execve(
-        sys.executable,
-        [sys.executable, "-m", "server.run", server.async_mode, orders],
-        {**frugal, **os.environ},
-    )
+    command = [sys.executable, "-m", "server.run", server.async_mode, args]
+    os.execve(sys.executable, command, process_env.of_server())
 
 
 @app.command()

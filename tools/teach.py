@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from server.engine import Engine
 from server.errors import ClientError
 from server.files import find
 from server.files.recognize import RecognizeOptions
+from server.storage import replaced_folder
 from stream.taught import MAX_LABELS, Taught
 from stream.types import Floats
 from tools import folder, lesson
@@ -122,20 +121,8 @@ def save(made: Taught, out: Path, replace: bool = False) -> Path:
     if out.exists() and not replace:
         raise FileExistsError(f"{out} is there already: choose another --name or --out, or --replace it")
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
+    with replaced_folder(out, out.parent) as draft:
         made.save(draft)
-        draft.chmod(0o755)
-        if out.exists():
-            old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-            out.rename(old / "old")
-            draft.rename(out)
-            shutil.rmtree(old)
-        else:
-            draft.rename(out)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return out
 
 

@@ -7,7 +7,6 @@ says of its file waits in `next_message`, windows go straight on.
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import signal
 import socket
@@ -18,6 +17,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from server import process_env
 from server.config import Config
 from server.engine import Busy, Engine, Timing
 from server.engine.messages import Answers, pack, unpack_window
@@ -28,7 +28,6 @@ from stream.types import Answer, Failed, JsonDict, Window
 
 # Files that it may write, in the order in which they are handed over.
 HANDED = (RESULT, CSV, EMBEDDING, AUDIO)
-ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
 log = logging.getLogger("upload")
 
@@ -47,7 +46,7 @@ class FileProcess:
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
-                env=_environment(),
+                env=process_env.of_file_process(),
             )
         self._pipe = Pipe(ours)
         self._inbox: queue.Queue[Message | None] = queue.Queue()
@@ -135,10 +134,3 @@ class FileProcess:
             self._engine.submit(window, reply)
         except Busy:
             reply(window, Failed("OVERLOADED", "the model has too much to do"), Timing())
-
-
-def _environment() -> dict[str, str]:
-    """What the process needs of ours: where Python and its libraries are, the language, the time zone. Tokens and
-    secrets stay here."""
-    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

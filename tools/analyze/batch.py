@@ -13,7 +13,6 @@ import os
 import queue
 import shutil
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -38,6 +37,7 @@ from server.errors import ClientError
 from server.files import find
 from server.files.recognize import RecognizeOptions
 from server.files.result import AUDIO, RESULT, into
+from server.storage import DRAFT, replaced_folder
 from stream.taught import Taught
 from stream.types import JsonDict
 from tools.analyze import table as tables
@@ -144,9 +144,8 @@ def _run(
     labels: Taught | None,
     errors: Console,
 ) -> int:
-    for left in order.out.glob(
-        ".draft.*"
-    ):  # of a run that was killed: the journal is ours, so nobody writes there
+    # Those of a run that was killed: the journal is ours, so nobody writes there.
+    for left in order.out.glob(f"{DRAFT}*"):
         shutil.rmtree(left, ignore_errors=True)
     made = _made(order, engine, config, labels)
     stamps = {name: Stamp(held.st_size, held.st_mtime_ns, made) for name, held in found.sizes.items()}
@@ -255,16 +254,9 @@ class _Crew:
             found = find.recognize_file(path, self._engine, self._config, self._options, self._check_stop)
         else:
             home.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(dir=self._order.out, prefix=".draft."))
-            try:
+            with replaced_folder(home, drafts=self._order.out) as draft:
                 options = replace(self._options, create=into(draft))
                 found = find.recognize_file(path, self._engine, self._config, options, self._check_stop)
-                draft.chmod(0o755)
-                if home.exists():
-                    shutil.rmtree(home)
-                draft.rename(home)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
         recorded = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
         few = {k: v for k, v in found.head.items() if k != "granularity"}
         judged = {} if found.custom_label is None else {"taught": found.custom_label}
