@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigFile, Device, ModelName, Taught, found, given, settings
+from cli.options import (
+    ConfigFile,
+    CustomLabels,
+    Device,
+    ModelName,
+    Taught,
+    checked_settings,
+    found,
+    given,
+    settings,
+)
 from server.paths import COMMAND, CONFIG, HOME, ROOT
 
 app = typer.Typer(
@@ -44,23 +54,19 @@ def serve(
     config: ConfigFile = CONFIG,
 ) -> None:
     """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
+    from server import process_env
     from server.access.hosts import exposed
 
     where = {"host": host, "port": port, "log_format": log_format}
     options = given(server=where, model={"name": found(model), "device": device})
-    server = settings(config, options).server
+    server = checked_settings(config, options).server
     if why := exposed(server):
         typer.echo(f"These settings cannot be used:\n{why}", err=True)
         raise typer.Exit(2)
-    orders = json.dumps({"config": str(config), "options": options})
+    args = json.dumps({"config": str(config), "options": options})
     os.chdir(HOME)
-    # glibc keeps what large messages freed, 165 MB after a few of 3 MB each, unless told at start to give it back.
-    frugal = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}
-    os.execve(
-        sys.executable,
-        [sys.executable, "-m", "server.run", server.async_mode, orders],
-        {**frugal, **os.environ},
-    )
+    command = [sys.executable, "-m", "server.run", server.async_mode, args]
+    os.execve(sys.executable, command, process_env.of_server())
 
 
 @app.command()
@@ -81,6 +87,7 @@ def analyze(
         bool, typer.Option("--embeddings", help="With --out: --each, with embedding.npy.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, max=32, help="With --out: recordings under way at once.")] = 2,
+    custom_labels: CustomLabels = None,
     taught: Taught = None,
     model: ModelName = None,
     device: Device = None,
@@ -89,8 +96,8 @@ def analyze(
     """Score recordings: WAV, MP3, M4A, FLAC, OGG, WebM and more; any rate, any number of channels, any length."""
     from tools.analyze.run import main as run
 
-    named = {"name": found(model), "device": device, "taught": found(taught)}
-    loaded = settings(config, given(model=named))
+    labels = {"custom_labels": found(custom_labels), "taught": found(taught)}
+    loaded = settings(config, given(model={"name": found(model), "device": device, **labels}))
     order = None
     if out is not None:
         from tools.analyze.batch import Order

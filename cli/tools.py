@@ -212,8 +212,9 @@ def teach(
         lessons.save(made.taught, where, replace)
         for line in _told(made.figures, gathered.silent, gathered.doubles):
             typer.echo(line)
+        typer.echo(f"\nWritten: {where}")
         typer.echo(
-            f"\nWritten: {where}\nUse it: {COMMAND} analyze … --taught {where}, or model.taught in config.yaml"
+            f"Use it: {COMMAND} analyze … --custom-labels {where}, or model.custom_labels in config.yaml"
         )
         _end(gathered.broken)
 

@@ -144,6 +144,6 @@ def _about(
         took_s=round(took_s, 1),
         audio_s=round(source.audio_s, 1),
         gate=f"Speech gate: aggressiveness {speech.aggressiveness}, onset {speech.onset_ms} ms, "
-        f"hang-over {speech.hang_over_ms} ms.",
+        f"hang-over {speech.hangover_ms} ms.",
         unreadable=tuple((data.clips[i].name, why) for i, why in source.unreadable.items()),
     )

@@ -33,7 +33,7 @@ from server.paths import COMMAND, STATIC
 from server.peer import Proxies
 from server.records.recording import Recorder
 from server.records.routes import add_record_routes
-from server.uploads.pool import Recognisers
+from server.uploads.pool import UploadWorkerPool
 from server.uploads.routes import add_recognition_routes
 from server.uploads.service import Uploads
 from stream.custom_labels import CustomLabels
@@ -66,7 +66,7 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     limits = config.limits
     metrics.allow(limits.max_sessions, limits.max_connections, config.engine.max_queue)
     metrics.watch_engine(engine.health, lambda: engine.spec)
-    board = Board(config.monitor.linger_s)
+    board = Board(config.monitor.ended_ttl_s)
     announcer = announce(config.alerts, metrics)
     recorder = Recorder(config, metrics)
     keeps = config.recording
@@ -87,7 +87,7 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     add_client_routes(flask)
     allow_origins(flask, origins)
     add_routes(flask, config, engine, metrics, sessions, lambda: len(live.connections), refusals)
-    uploads = Uploads(config, Recognisers(config, engine), metrics)
+    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
@@ -101,6 +101,8 @@ def serve(config: Config) -> int:
     The exit status: 0 after a clean end, 1 when it could not start.
     """
     logs.configure(config.server.log_level, config.server.log_format, hub.os_thread)
+    for warning in config.warnings:
+        log.warning("%s", warning)
     _allow_files(config.limits.max_connections)
     try:
         labels = custom_labels.load(config)
@@ -195,7 +197,7 @@ def _run(
                 config.stream_config(engine.spec)
                 if labels:
                     custom_labels.check(
-                        labels, engine, config.engine.hang_s or engine.spec.heartbeat_timeout_s
+                        labels, engine, config.engine.heartbeat_timeout_s or engine.spec.heartbeat_timeout_s
                     )
             except ConfigError as wrong:
                 log.error("%s", wrong)

@@ -14,13 +14,13 @@ from stream.types import Answer, EmotionModel, Floats, FrameScores, Window
 
 
 def load(config: Config | FileSettings) -> CustomLabels | None:
-    """The labels that `model.taught` names, if any. Raises ConfigError."""
-    if not config.model.taught:
+    """The labels that `model.custom_labels` names, if any. Raises ConfigError."""
+    if not config.model.custom_labels:
         return None
     try:
-        return custom_labels.load(HOME / Path(config.model.taught).expanduser())
+        return custom_labels.load(HOME / Path(config.model.custom_labels).expanduser())
     except custom_labels.BadCustomLabels as wrong:
-        raise ConfigError(f"model.taught: {wrong}") from None
+        raise ConfigError(f"model.custom_labels: {wrong}") from None
 
 
 def check(labels: CustomLabels, engine: Engine, timeout_s: float) -> None:
@@ -29,7 +29,7 @@ def check(labels: CustomLabels, engine: Engine, timeout_s: float) -> None:
     assert spec is not None
     refusal = labels.refusal(spec, fingerprint_of(engine, timeout_s))
     if refusal:
-        raise ConfigError(f"model.taught: {refusal}")
+        raise ConfigError(f"model.custom_labels: {refusal}")
 
 
 def fingerprint_of(engine: Engine, timeout_s: float) -> Floats | None:

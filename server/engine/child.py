@@ -19,6 +19,7 @@ from collections.abc import Mapping
 
 import zmq
 
+from server import process_env
 from server.engine import EngineSettings
 from server.engine.messages import Message, pack_window, unpack
 from stream.types import Window
@@ -53,7 +54,7 @@ class Child:
                     json.dumps({**self._args(settings), **logging}),
                 ],
                 stdin=subprocess.DEVNULL,
-                env=_environment(settings),
+                env=process_env.of_model_process(settings.threads),
             )
         except BaseException:
             self._clean_up()
@@ -129,10 +130,3 @@ def _private_folder() -> str:
     raise SocketPathError(
         f"{tempfile.gettempdir()}: too long a path for a socket; set TMPDIR to a folder with a shorter one"
     )
-
-
-def _environment(settings: EngineSettings) -> dict[str, str]:
-    """Ours, without the memory settings of the server (`cli.serve`), which would slow tensors down."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    # Libraries read it when they are loaded; more threads than this slow each other down.
-    return {**ours, "OMP_NUM_THREADS": str(settings.threads)}

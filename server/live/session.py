@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from server import wire
-from server.config import Limits
+from server.config import LimitsSection
 from server.config.alerts import Rule
 from server.engine import Busy, Engine, Timing
 from server.errors import RETRYABLE, ClientError
@@ -38,7 +38,7 @@ class SessionContext:
 
     engine: Engine
     metrics: Metrics
-    limits: Limits
+    limits: LimitsSection
     stream: StreamConfig
     model: str
     rules: tuple[Rule, ...]
@@ -62,7 +62,7 @@ class LiveSession:
         self._context = context
         self._decoder = Decoder(request.format, selection.pick)
         self._channels = [Channel(session_id, name, context.stream) for name in selection.names]
-        self._bucket = TokenBucket(context.limits.catch_up, context.limits.ahead_s, now)
+        self._bucket = TokenBucket(context.limits.refill_rate, context.limits.max_ahead_s, now)
         self._lock = threading.RLock()
         self._settled = threading.Event()
         self._ending = self._closed = False
@@ -209,10 +209,8 @@ class LiveSession:
                     f" send at most {limits.max_chunk_s:g} s at a time",
                 )
             if not self._bucket.take(chunk.seconds, now):
-                again = (
-                    f"more than {limits.ahead_s:g} s ahead of real time; send this chunk again a little later"
-                )
-                raise ClientError("RATE_LIMITED", again, self.next_seq)
+                ahead = f"more than {limits.max_ahead_s:g} s ahead of real time"
+                raise ClientError("RATE_LIMITED", f"{ahead}; resend this chunk a little later", self.next_seq)
             return self._decoder.decode_each(chunk)
         except UnsupportedEncoding as wrong:
             raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None

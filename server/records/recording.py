@@ -132,7 +132,7 @@ class Recorder:
                     self._received = {key: n for key, n in self._received.items() if key[0] != session_id}
             elif not (writer := self._writers[session_id]).failed:
                 writer.note(*item)
-            if number % files.BREATH == files.BREATH - 1:
+            if number % files.YIELD_EVERY == files.YIELD_EVERY - 1:
                 _cooperative_yield()
         for writer in self._writers.values():
             self._guarded(writer, writer.flush)
@@ -212,7 +212,7 @@ class _SessionWriter:
                 tally.add(part)
             return
         name, payload = wire.to_wire(self.session_id, channel, event, self._info.model)
-        record = {k: v for k, v in payload.items() if k not in ("session_id", *files.SAID_ONCE)}
+        record = {k: v for k, v in payload.items() if k not in ("session_id", *files.OMITTED)}
         self._lines.append(files.line(KINDS[name], record))
 
     def sound(self, channel: str | None, start: int, samples: Floats) -> None:

@@ -160,7 +160,7 @@ def test_a_server_that_restarts_gets_the_rest_in_a_new_session(speech: np.ndarra
 @pytest.mark.slow
 def test_a_pace_that_the_server_does_not_like_is_slowed_down(speech: np.ndarray, plain: Ledger) -> None:
     with (
-        running(limits__ahead_s=2, limits__max_chunk_s=1, limits__catch_up=3) as server,
+        running(limits__max_ahead_s=2, limits__max_chunk_s=1, limits__refill_rate=3) as server,
         EmotionClient(server.url) as client,
     ):
         with client.stream() as stream:

@@ -49,7 +49,7 @@ pytestmark = IN_A_BROWSER
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with running(limits__max_sessions_per_connection=60, monitor__linger_s=3) as server:
+    with running(limits__max_sessions_per_connection=60, monitor__ended_ttl_s=3) as server:
         yield server
         no_traceback(server.log())
 

@@ -60,7 +60,7 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         recording__audio=True,
         files__outputs=folder,
         files__concurrent=1,
-        model__taught=labels(tmp_path_factory.mktemp("labels")),
+        model__custom_labels=labels(tmp_path_factory.mktemp("labels")),
     ) as server:
         yield server
         assert "Traceback" not in server.log() and "INTERNAL" not in server.log()
@@ -147,7 +147,7 @@ def test_shut_in_it_reaches_nothing(tmp_path: Path) -> None:
     (tmp_path / "existing").write_text("x")
     code = f"""
 import json, threading
-from server.recognition import sandbox
+from server.uploads import sandbox
 tempfile, existing = {str(tmp_path / "new")!r}, {str(tmp_path / "existing")!r}
 handed = open({str(tmp_path / "handed")!r}, "w")
 sandbox.limit(1_000_000)

@@ -105,13 +105,13 @@ def test_those_who_speak_do_not_wait_for_a_long_recording(folder: Path, ours: An
 def test_a_files_verdict_and_embedding_are_funasrs(ours: Any, theirs: Any) -> None:
     """Through the whole file path, from a WAV file on."""
     from server.config import Config
-    from server.files.find import analyze
-    from server.files.recognize import Wish
+    from server.files.find import recognize_file
+    from server.files.recognize import RecognizeOptions
 
     path = Path(__file__).parents[4] / "demo" / "conversation.wav"
     scores, embedding = generate(theirs, str(path))  # type: ignore[arg-type]
     engine = InProcessEngine(ours, EngineSettings())
-    found = analyze(path, engine, Config(), Wish(embed=True))
+    found = recognize_file(path, engine, Config(), RecognizeOptions(embed=True))
     engine.close()
     np.testing.assert_allclose([found.result()["scores"][label] for label in LABELS], scores, atol=CLOSE)
     np.testing.assert_allclose(found.embedding, embedding, atol=CLOSE)  # type: ignore[arg-type]
