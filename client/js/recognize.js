@@ -69,13 +69,13 @@ class Answer {
  *  token       the access token, where the operator has set one
  *  granularity "utterance" (default) or "frame"
  *  embedding   true: the result's files hold embedding.npy too
- *  timeoutS    seconds during which a server that is busy or loading is asked again; default 0
  *  signal      an AbortSignal
+ *  retryTimeoutS   seconds during which it is tried again after an error that is retryable, such as BUSY; default 0
  *  onUpload    (fraction 0…1) · onStep ({step, ms, detail}) · onProgress ({done_s, total_s})
  *
  *  @param {Blob} file @param {RecognizeOptions} [options] */
 export async function recognize(file, options = {}) {
-  const deadline = Date.now() + 1000 * (timeoutOf(options) ?? 0);
+  const deadline = Date.now() + 1000 * (timeoutOf(options, "retryTimeoutS") ?? 0);
   for (;;) {
     try {
       return await ask(file, options);

@@ -18,25 +18,35 @@ import { Emitter } from "./emitter.js";
 import { SessionClient } from "./session-client.js";
 import { settle } from "./settle.js";
 
-/** @import { Audio, SessionOptions, StreamEvents, StreamOptions, Summary } from "./emotion-stream.js" */
+/** @import { Audio, SessionOptions, StopOptions, StreamEvents, StreamOptions, Summary } from "./emotion-stream.js" */
 
 const BUFFER_MS = 30_000;
-const TIMEOUT_S = 30;
+const CONNECT_TIMEOUT_S = 30;
 const PIECE_MS = 1_000; // longer audio is cut: servers limit the length of a chunk
 
 export class EmotionStream {
   #events = new Emitter();
   #client;
-  #timeoutS;
+  #connectTimeoutS;
   #defaults;
   #format = { encoding: "pcm_s16le", channels: 1, sampleRate: 16_000 };
 
-  /** The options but `timeoutS` and those of the connection are what to ask of a session.
+  /** The options but those of the connection are what to ask of a session.
    *  @param {StreamOptions} [options] */
-  constructor({ url, path, token, io, timeoutS, patience, bufferMs, keepConnection, ...session } = {}) {
+  constructor({
+    url,
+    path,
+    token,
+    io,
+    connectTimeoutS,
+    patience,
+    bufferMs,
+    keepConnection,
+    ...session
+  } = {}) {
     const buffer = { bufferMs: bufferMs ?? BUFFER_MS, keepConnection: keepConnection ?? false };
     this.#client = new SessionClient({ url, path, token, io, ...buffer }, this.#events);
-    this.#timeoutS = timeoutOf({ timeoutS, patience }) ?? TIMEOUT_S;
+    this.#connectTimeoutS = timeoutOf({ connectTimeoutS, patience }, "connectTimeoutS") ?? CONNECT_TIMEOUT_S;
     this.#defaults = session;
   }
 
@@ -91,7 +101,7 @@ export class EmotionStream {
     const options = { ...format, ...this.#defaults, ...session };
     this.#client.begin(toWire(options), options.encoding !== "wav");
     this.#format = options;
-    return this.#client.open(this.#timeoutS);
+    return this.#client.open(this.#connectTimeoutS);
   }
 
   /** Take audio: sent at once if possible, kept if not. False when there is no room for it, or no session.
@@ -124,16 +134,17 @@ export class EmotionStream {
 
   /** Resolves once everything given so far has been scored and told. */
   async flush() {
-    await settle(this.#client, "flush", this.#timeoutS);
+    await settle(this.#client, "flush", this.#connectTimeoutS);
   }
 
   /** Send what is left, close the session; gives its summary.
-   *  @param {{timeoutS?: number, patience?: number}} [options]
+   *  @param {StopOptions} [options]
    *  @returns {Promise<Summary>} */
   async stop(options = {}) {
     this.#client.beginStop();
     try {
-      const summary = await settle(this.#client, "stop", timeoutOf(options) ?? this.#timeoutS);
+      const timeoutS = timeoutOf(options, "connectTimeoutS") ?? this.#connectTimeoutS;
+      const summary = await settle(this.#client, "stop", timeoutS);
       return /** @type {Summary} */ (summary);
     } finally {
       this.#client.end();

@@ -179,7 +179,7 @@ def test_a_session_that_nobody_wants_any_more_is_not_left_open(server: Server, r
         await stream.connect();
         while (stream.state !== "online") await pause(5);
         const given = code(stream.open());
-        const stopped = code(stream.stop({ timeoutS: 0 }));
+        const stopped = code(stream.stop({ connectTimeoutS: 0 }));
         await stopped;
         await stream.open({ sessionId: "second" });
         stream.close();
@@ -242,7 +242,7 @@ def test_errors_have_the_contracts_codes(server: Server, run: Run) -> None:
         codes = run(
             f"{server.url}/healthz",
             """
-            const open = (options) => code(new EmotionStream({ timeoutS: 1, ...options }).open());
+            const open = (options) => code(new EmotionStream({ connectTimeoutS: 1, ...options }).open());
             const closed = new EmotionStream();
             await closed.open();
             await closed.stop();
@@ -320,7 +320,8 @@ def test_old_names_work_and_name_the_new_ones(server: Server, run: Run) -> None:
         const began = performance.now();
         const codes = [await code(new EmotionStream(nowhere).open())];
         const took = performance.now() - began;
-        codes.push(await code(recognise(new Blob(["no audio at all"]))), await code(recognise(new Blob([]))));
+        codes.push(await code(recognise(new Blob(["no audio at all"]))));
+        codes.push(await code(recognise(new Blob([]), { patience: 1 })));
         const stream = new EmotionStream();
         await stream.open();
         const { reason } = await stream.stop({ patience: 5 });
@@ -330,8 +331,9 @@ def test_old_names_work_and_name_the_new_ones(server: Server, run: Run) -> None:
     assert found["codes"] == ["DISCONNECTED", "UNSUPPORTED_MEDIA", "NO_AUDIO"] and found["reason"] == "stop"
     assert 900 < found["took"] < 15_000  # the old option was heeded: the default is 30 s
     assert [w.split(": ")[1].split(";")[0] for w in found["warnings"]] == [
-        "'patience' is now 'timeoutS'",
+        "'patience' is now 'connectTimeoutS'",
         "'recognise' is now 'recognize'",
+        "'patience' is now 'retryTimeoutS'",
     ]
 
 
@@ -414,7 +416,7 @@ def test_a_page_of_another_site_may_use_it_where_the_operator_allows_that(
 ) -> None:
     script = """
     const url = "SERVER";
-    const stream = new EmotionStream({ url, timeoutS: 3 });
+    const stream = new EmotionStream({ url, connectTimeoutS: 3 });
     const opened = await code(stream.open());
     if (opened === "none") {
       stream.send(new Float32Array(16000));
