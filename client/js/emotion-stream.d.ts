@@ -1,5 +1,5 @@
-/* The types of emotion-stream.js, all of them public: what programs may use. docs/client-browser.md explains each, and
-   docs/protocol.md the payloads, whose times are milliseconds and whose scores are probabilities. The modules
+/* The types of emotion-stream.js, all of them public: what programs may use. docs/client-browser.md explains each,
+   and docs/protocol.md the payloads, whose times are milliseconds and whose scores are probabilities. The modules
    themselves are held to this page: tests/types/contract.ts. */
 
 export type Emotion =

@@ -1,15 +1,20 @@
 /* Live streaming: one session at a time over a connection of its own, and what keeps it going when the network
    does not. docs/client-browser.md describes the options; these are the events:
 
-     result     the emotion of some frames (emotion_result)   frame   of one frame, where `frameResults` was asked for
-     speech     speech begins or ends                         utterance   the emotion of a stretch of speech
-     lost       speech that gets no scores                    alert   a rule of the server's has fired
-     summary    a session has ended; its totals               state   {state}: connecting · online · offline ·
-     error      an EmotionError: the server refused audio             unauthorized · closed
-                or (`fatal`) the session, for good            dropped   {ms}: audio given while the buffer was full
-     session    a session is open: the server's answer, with `replaced`: true if an earlier one could not be resumed,
-                and `origin_ms`: where its 0 ms lies in everything given to `send` since `open`
-     waiting    {code, message}: the server wants a pause, or has no room yet; it is asked again. null: that is over
+     result     the emotion of some frames (emotion_result)
+     frame      of one frame, where `frameResults` was asked for
+     speech     speech begins or ends
+     utterance  the emotion of a stretch of speech
+     lost       speech that gets no scores
+     alert      a rule of the server's has fired
+     summary    a session has ended; its totals
+     state      {state}: connecting · online · offline · unauthorized · closed
+     session    a session is open: the server's answer, with `replaced`: true if an earlier one could not be
+                resumed, and `origin_ms`: where its 0 ms lies in everything given to `send` since `open`
+     waiting    {code, message, retryable}: the server wants a pause, or has no room yet; it is asked again.
+                null: that is over
+     dropped    {ms}: audio given while the buffer was full
+     error      an EmotionError: the server refused audio or (`fatal`) the session, for good
      *          {event, payload}: every message of the server, under its name on the wire */
 
 import { bytesPerMoment, toBytes } from "./audio.js";
@@ -18,7 +23,8 @@ import { Emitter } from "./emitter.js";
 import { SessionClient } from "./session-client.js";
 import { settle } from "./settle.js";
 
-/** @import { Audio, SessionOptions, StopOptions, StreamEvents, StreamOptions, Summary } from "./emotion-stream.js" */
+/** @import { Audio, SessionOptions, StopOptions, StreamEvents } from "./emotion-stream.js" */
+/** @import { StreamOptions, Summary } from "./emotion-stream.js" */
 
 const BUFFER_MS = 30_000;
 const CONNECT_TIMEOUT_S = 30;

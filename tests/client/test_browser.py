@@ -348,6 +348,25 @@ def test_the_server_says_what_may_be_tried_again(server: Server, run: Run) -> No
     ) == [True, False, False, True]
 
 
+def test_a_full_server_is_not_waited_for(run: Run) -> None:
+    """Though it calls that retryable: who asks for a session decides whether to wait."""
+    with running(model__name="fake", limits__max_sessions=1) as full:
+        found = run(
+            f"{full.url}/healthz",
+            """
+            const first = new EmotionStream();
+            await first.open();
+            const began = performance.now();
+            const refused = await new EmotionStream().open().catch((problem) => problem);
+            const took = performance.now() - began;
+            first.close();
+            return [refused.code, refused.retryable, refused.fatal, took];
+            """,
+        )
+    assert found[:3] == ["TOO_MANY_SESSIONS", True, True]
+    assert found[3] < 15_000  # of the 30 s that a server that is away would be waited for
+
+
 def test_nothing_is_public_by_accident(server: Server, run: Run) -> None:
     """What the modules export, and what their classes have, is what emotion-stream.d.ts declares, and no more."""
     found = run(
