@@ -40,7 +40,7 @@ from server.config import Config
 from server.desk.board import Board
 from server.engine import EngineSettings
 from server.engine.inprocess import InProcessEngine
-from server.files.recognize import Wish, recognise
+from server.files.recognize import RecognizeOptions, recognize
 from server.observers import SessionInfo
 from stream.batching import BatchLimits
 from stream.models.compact import model as compact
@@ -93,7 +93,7 @@ def recognizer(samples: np.ndarray) -> Iterator[tuple[EmotionModel, Work]]:
 
         def recognized() -> None:
             with path.open("rb") as file:
-                recognise(file, engine, Config(), Wish())
+                recognize(file, engine, Config(), RecognizeOptions())
 
         yield model, recognized
     engine.close()

@@ -51,9 +51,7 @@ def main(
     real_client: Annotated[
         bool, typer.Option(help="python-socketio's AsyncClient instead of the light one")
     ] = False,
-    data: Annotated[
-        Path | None, typer.Option(help="the corpora; default EMOTION_DATA or ../shared/data")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="the corpora; default: EMOTION_DATA")] = None,
     pool_seconds: Annotated[
         float, typer.Option(help="speech held in memory; clients start at places of it")
     ] = 600.0,

@@ -37,12 +37,15 @@ class Speech:
     source: str  # for people: where the speech comes from
 
 
-def default_data() -> Path:
-    """The corpora: `EMOTION_DATA`, else `../shared/data` beside the checkout."""
-    return Path(os.environ.get("EMOTION_DATA") or ROOT.parent / "shared" / "data")
+def default_data() -> Path | None:
+    """The corpora: the folder that EMOTION_DATA names; None where it is not set."""
+    folder = os.environ.get("EMOTION_DATA")
+    return Path(folder) if folder else None
 
 
-def load(data: Path, *, seconds: float, chunk_ms: int, encoding: str, binary: bool, seed: int = 0) -> Speech:
+def load(
+    data: Path | None, *, seconds: float, chunk_ms: int, encoding: str, binary: bool, seed: int = 0
+) -> Speech:
     """About `seconds` of speech with pauses of 0.3 to 1.2 s, the same for the same seed."""
     samples, source = _ring(data, seconds, np.random.default_rng(seed))
     size = RATE * chunk_ms // 1000
@@ -51,15 +54,18 @@ def load(data: Path, *, seconds: float, chunk_ms: int, encoding: str, binary: bo
     return Speech(tuple(raw if binary else map(base64.b64encode, raw)), size, source)
 
 
-def _ring(data: Path, seconds: float, rng: np.random.Generator) -> tuple[Samples, str]:
+def _ring(data: Path | None, seconds: float, rng: np.random.Generator) -> tuple[Samples, str]:
     clips = _held_out(data)
     if clips:
         source = f"{{n}} clips of {', '.join(CORPORA)} (speakers of val and test)"
     else:
         clips = sorted((ROOT / "demo").glob("*.wav"))
-        source = f"no corpora at {data}: {{n}} pieces of the shipped demo recordings"
+        where = f"no corpora at {data}" if data else "EMOTION_DATA is not set"
+        source = f"{where}: {{n}} pieces of the shipped demo recordings"
     if not clips:
-        raise FileNotFoundError(f"no speech to send: neither corpora at {data} nor demo/*.wav")
+        raise FileNotFoundError(
+            "no speech to send: EMOTION_DATA names no corpora, and there is no demo/*.wav"
+        )
     parts: list[Samples] = []
     total = used = 0
     while total < seconds * RATE:
@@ -73,7 +79,9 @@ def _ring(data: Path, seconds: float, rng: np.random.Generator) -> tuple[Samples
     return np.concatenate(parts), source.format(n=used)
 
 
-def _held_out(data: Path) -> list[Path]:
+def _held_out(data: Path | None) -> list[Path]:
+    if data is None:
+        return []
     manifest = data / "manifest.csv"
     if not manifest.exists():
         return []

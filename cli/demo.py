@@ -37,7 +37,7 @@ from stream.types import LABELS, LABELS_ZH, SAMPLE_RATE, Floats
 
 CHUNK_S = 0.1
 READY_S = 120
-PATIENCE_S = 5  # with a server that is not there
+CONNECT_TIMEOUT_S = 5  # with a server that is not there
 LOOKS = {  # emoji and colour
     "angry": ("😠", "red"),
     "disgusted": ("🤢", "green"),
@@ -113,7 +113,7 @@ def _stream(samples: Floats, rate: int, name: str, url: str, token: str, console
     board = Board(name)
     resampler = Resampler()
     samples = np.concatenate([resampler.push(samples, rate), resampler.finish()])
-    with EmotionClient(url, token) as client, client.stream(patience_s=PATIENCE_S) as stream:
+    with EmotionClient(url, token) as client, client.stream(connect_timeout_s=CONNECT_TIMEOUT_S) as stream:
         model = stream.session["model"]
         console.print(f"Streaming {name} to {url}, scored by {model}. Ctrl-C stops.", markup=False)
         with Live(board, console=console, refresh_per_second=12, transient=False) as live:

@@ -14,15 +14,22 @@ ConfigFile = Annotated[
 ]
 ModelName = Annotated[str | None, typer.Option("--model", help="A model's name; `models` lists them.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-
-
-Taught = Annotated[
-    str | None, typer.Option("--taught", help="A folder made by `tools teach`: labels of your own.")
+CustomLabels = Annotated[
+    str | None, typer.Option("--custom-labels", help="A folder made by `tools teach`: labels of your own.")
 ]
+Taught = Annotated[str | None, typer.Option("--taught", hidden=True)]  # its name until 0.2, warned of
 
 
 def settings(file: Path, options: dict[str, Any]) -> configuration.Config:
-    """Load the settings, or end with what is wrong with them."""
+    """Load the settings and print their warnings; or end with what is wrong with them."""
+    loaded = checked_settings(file, options)
+    for warning in loaded.warnings:
+        typer.echo(warning, err=True)
+    return loaded
+
+
+def checked_settings(file: Path, options: dict[str, Any]) -> configuration.Config:
+    """The same for a server's, which loads them again and puts their warnings into its log."""
     try:
         return configuration.load(file, options)
     except configuration.ConfigError as wrong:

@@ -1,3 +1,3 @@
 """The shell around the science: everything that waits, listens, counts or writes to disk."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

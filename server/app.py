@@ -11,7 +11,7 @@ from types import FrameType
 
 from flask import Flask
 
-from server import hub, logs, taught
+from server import custom_labels, hub, logs
 from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
@@ -23,19 +23,20 @@ from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.http.client_files import add_client_routes
 from server.http.cors import allow_origins
+from server.http.handshake import require_websocket_13
 from server.http.pages import add_routes
 from server.http.request_log import add_request_log
 from server.live.namespace import LiveNamespace, socket_server
 from server.live.registry import Sessions
 from server.metrics import Metrics
-from server.paths import STATIC
+from server.paths import COMMAND, STATIC
 from server.peer import Proxies
 from server.records.recording import Recorder
 from server.records.routes import add_record_routes
-from server.uploads.pool import Recognisers
+from server.uploads.pool import UploadWorkerPool
 from server.uploads.routes import add_recognition_routes
 from server.uploads.service import Uploads
-from stream.taught import Taught
+from stream.custom_labels import CustomLabels
 
 log = logging.getLogger("server")
 
@@ -58,14 +59,14 @@ class Application:
     metrics: Metrics
 
 
-def build(config: Config, engine: Engine, labels: Taught | None = None) -> Application:
+def build(config: Config, engine: Engine, labels: CustomLabels | None = None) -> Application:
     """Wire the parts around an engine. Nothing runs yet."""
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
     limits = config.limits
     metrics.allow(limits.max_sessions, limits.max_connections, config.engine.max_queue)
     metrics.watch_engine(engine.health, lambda: engine.spec)
-    board = Board(config.monitor.linger_s)
+    board = Board(config.monitor.ended_ttl_s)
     announcer = announce(config.alerts, metrics)
     recorder = Recorder(config, metrics)
     keeps = config.recording
@@ -79,13 +80,14 @@ def build(config: Config, engine: Engine, labels: Taught | None = None) -> Appli
     )
     origins, refusals = Origins(config.server.cors_origins), Refusals()
     sockets = socket_server(flask, config, origins, metrics).server
+    flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
     live = LiveNamespace(sockets, config, sessions, metrics, refusals)
     monitor = Monitor(sockets, config, board, metrics, refusals)
     add_request_log(flask)
     add_client_routes(flask)
     allow_origins(flask, origins)
     add_routes(flask, config, engine, metrics, sessions, lambda: len(live.connections), refusals)
-    uploads = Uploads(config, Recognisers(config, engine), metrics)
+    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
@@ -99,14 +101,17 @@ def serve(config: Config) -> int:
     The exit status: 0 after a clean end, 1 when it could not start.
     """
     logs.configure(config.server.log_level, config.server.log_format, hub.os_thread)
+    for warning in config.warnings:
+        log.warning("%s", warning)
     _allow_files(config.limits.max_connections)
     try:
-        labels = taught.load(config)
+        labels = custom_labels.load(config)
     except ConfigError as wrong:
         log.error("%s", wrong)
         return 1
     engine = ProcessEngine(config.engine_settings, config.server.log_level, config.server.log_format)
     app = build(config, engine, labels)
+    engine.on_batch = app.metrics.batch
     where = config.server
     try:
         http, port, connections = hub.http_server(
@@ -176,7 +181,7 @@ def _run(
     config: Config,
     engine: ProcessEngine,
     app: Application,
-    labels: Taught | None,
+    labels: CustomLabels | None,
     stop: threading.Event,
     port: int,
 ) -> bool:
@@ -191,7 +196,9 @@ def _run(
             try:
                 config.stream_config(engine.spec)
                 if labels:
-                    taught.check(labels, engine, config.engine.hang_s or engine.spec.hang_s)
+                    custom_labels.check(
+                        labels, engine, config.engine.heartbeat_timeout_s or engine.spec.heartbeat_timeout_s
+                    )
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True
@@ -210,7 +217,7 @@ def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
         f"\n  emotion-stream is ready:  http://{config.server.host}:{port}\n"
         f"  model:  {spec.name} on {spec.device} ({spec.dtype})\n"
         f"  choose another with --model and --device, or under `model:` in config.yaml;"
-        f" `./run.sh models` lists them.  Ctrl-C stops.\n"
+        f" `{COMMAND} models` lists them.  Ctrl-C stops.\n"
     )
 
 

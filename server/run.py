@@ -1,4 +1,4 @@
-"""The server process proper: `python -m server.run MODE ORDERS`, started by the command line.
+"""The server process proper: `python -m server.run MODE ARGS`, started by the command line.
 
 A process of its own, since eventlet must patch the standard library before anything else is imported, and the
 settings that say whether to use it need imports to be read.
@@ -28,8 +28,8 @@ from server.app import serve
 
 
 def main() -> int:
-    orders = json.loads(sys.argv[2])
-    return serve(config.load(Path(orders["config"]), orders["options"]))
+    args = json.loads(sys.argv[2])
+    return serve(config.load(Path(args["config"]), args["options"]))
 
 
 if __name__ == "__main__":

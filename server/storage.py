@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -30,12 +31,45 @@ _SUFFIX = r"[A-Za-z0-9._-]{1,64}"
 _ID = re.compile(r"(outputs|session)_[0-9]{8}_[0-9]{6}(_[A-Za-z0-9._-]{1,72})?")  # _N, _suffix, _N_suffix
 _DOOMED = ".removed_"  # renamed so before it is taken apart: nobody finds half of it
 LEFTOVER_S = 3600.0  # a hidden folder in which nothing was written for so long is a crash's
+DRAFT = ".draft."  # how the names of `replaced_folder`s begin
 
 log = logging.getLogger("outputs")
 
 
 class StoreError(OSError):
     """The folder cannot be written; the text says why and what to do."""
+
+
+@contextmanager
+def whole_folder(draft: Path, target: Path, replace: bool = False) -> Iterator[Path]:
+    """`draft`, a new folder to write into: it is `target` once the block ends, and gone when it raises.
+
+    `replace`: in the place of what was there. Raises OSError.
+    """
+    try:
+        yield draft
+        if replace and os.path.lexists(target):
+            old = draft.with_name(f"{draft.name}.old")
+            target.rename(old)
+            try:
+                draft.rename(target)
+            except OSError:
+                old.rename(target)
+                raise
+            shutil.rmtree(old)
+        else:
+            draft.rename(target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def replaced_folder(target: Path, drafts: Path) -> Iterator[Path]:
+    """A new folder, `.draft.…` in `drafts`, to write into: it takes `target`'s place, readable by all, or none."""
+    with whole_folder(Path(tempfile.mkdtemp(dir=drafts, prefix=DRAFT)), target, replace=True) as draft:
+        yield draft
+        draft.chmod(0o755)
 
 
 class OutputStore:
@@ -61,11 +95,8 @@ class OutputStore:
         stamp = datetime.fromtimestamp(time.time() if now is None else now).strftime("%Y%m%d_%H%M%S")
         draft = self._claim(f"{kind}_{stamp}", suffix)
         try:
-            yield draft
-            draft.rename(self.root / id_of(draft))
-        except BaseException:
-            self._remove(draft)
-            raise
+            with whole_folder(draft, self.root / id_of(draft)):
+                yield draft
         finally:
             with self._lock:
                 self._held.discard(draft.name)

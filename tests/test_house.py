@@ -16,6 +16,40 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"torch", "torchaudio", "funasr", "transformers"}
 
 
+# From the ground up: a room imports only those before it. Every package of ours is here; of server/, every room.
+FLOORS = (
+    "stream",
+    "emotion_stream_client",
+    "server",
+    *("server.paths", "server.peer", "server.rate_limit", "server.log_writer", "server.logs", "server.gpu"),
+    *(
+        "server.process_env",
+        "server.spreadsheet",
+        "server.storage",
+        "server.errors",
+        "server.observers",
+        "server.wire",
+    ),
+    "server.engine",
+    "server.config",
+    *("server.metrics", "server.custom_labels", "server.local_engine"),
+    "server.access",
+    "server.hub",
+    "server.files",
+    "server.alerting",
+    "server.live",
+    "server.records",
+    "server.desk",
+    "server.http",
+    "server.uploads",
+    *("server.app", "server.run"),
+    *("tools", "evaluation"),
+    "cli",
+    *("training", "bench"),
+)
+PACKAGES = ("stream", "server", "tools", "evaluation", "cli", "training", "bench", "client/python")
+
+
 @dataclass(frozen=True)
 class Import:
     module: str  # `from a.b import c` counts as a.b, and as a.b.c where that is a module of ours
@@ -23,7 +57,9 @@ class Import:
 
 
 def name_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = (
+        path.relative_to(ROOT / "client" / "python" if "client" in path.parts else ROOT).with_suffix("").parts
+    )
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -50,7 +86,7 @@ def imports(name: str, node: ast.AST, inside: bool = False) -> Iterator[Import]:
                 base = ".".join([*kept, *([child.module] if child.module else [])])
             yield Import(base, inside)
             for alias in child.names:
-                if f"{base}.{alias.name}" in ours():
+                if f"{base}.{alias.name}" in ours(*PACKAGES):
                     yield Import(f"{base}.{alias.name}", inside)
         elif isinstance(child, ast.Call) and ast.unparse(child.func).endswith(
             ("import_module", "__import__")
@@ -94,11 +130,50 @@ def test_the_science_has_no_threads_no_clocks_and_no_sockets(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in ours() if under(name, "server.engine")])
 def test_an_engine_knows_windows_batches_and_models_and_nothing_of_sessions(name: str) -> None:
     science = ("stream.types", "stream.batching", "stream.models", "stream.models.registry")
-    allowed = ("server.engine", "server.logs", *science)
+    allowed = ("server.engine", "server.logs", "server.process_env", *science)
     for i in imports(name, ours()[name]):
         if top(i.module) in ("server", "stream"):
             assert i.module in ("server", *allowed) or under(i.module, "server.engine"), i.module
         assert top(i.module) not in ("flask", "flask_socketio", "socketio", "engineio", "eventlet")
+
+
+def room_of(module: str) -> str:
+    """The floor it is on: a package, or of server/ the room or the file."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "server" else parts[0]
+
+
+def arrows() -> Iterator[tuple[str, str]]:
+    """Imports among modules of ours, those inside functions too, but for type checkers."""
+    known = ours(*PACKAGES)
+    for name, tree in known.items():
+        for i in imports(name, tree):
+            if i.module in known and not f"{name}.".startswith(f"{i.module}."):
+                yield name, i.module
+
+
+def test_nothing_imports_upwards_and_every_room_has_its_floor() -> None:
+    assert len(set(FLOORS)) == len(FLOORS)
+    assert {room_of(name) for name in ours(*PACKAGES)} == set(FLOORS)
+    wrong = {f"{a} imports {b}" for a, b in arrows() if FLOORS.index(room_of(b)) > FLOORS.index(room_of(a))}
+    assert not wrong
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    after: dict[str, set[str]] = {}
+    for a, b in arrows():
+        after.setdefault(a, set()).add(b)
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " → ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for following in after.get(name, ()):
+                visit(following, (*path, name))
+            done.add(name)
+
+    for name in list(after):
+        visit(name, ())
 
 
 def test_one_file_names_eventlet() -> None:
@@ -234,7 +309,7 @@ def dangers(tree: ast.AST) -> Iterator[str]:
             yield f"{line}: {call} through a shell"
 
 
-@pytest.mark.parametrize("package", ["stream", "server", "bench", "training", "evaluation", "client/python"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_nothing_runs_code_that_came_as_data(package: str) -> None:
     found = {name: list(dangers(tree)) for name, tree in ours(package).items()}
     assert not {name: what for name, what in found.items() if what}

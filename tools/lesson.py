@@ -36,7 +36,7 @@ DRAWS = 4000
 LEVEL = (2.5, 97.5)
 
 
-class BadLesson(ValueError):
+class BadExamples(ValueError):
     """Examples that nothing can be learnt from; the text says why and what to do."""
 
 
@@ -107,14 +107,14 @@ class Figures:
 
 
 def check(examples: Examples) -> None:
-    """Raises BadLesson."""
+    """Raises BadExamples."""
     names = examples.names
     if len(names) < 2:
-        raise BadLesson("Two labels or more are needed: a folder with a sub-folder of recordings for each")
+        raise BadExamples("Two labels or more are needed: a folder with a sub-folder of recordings for each")
     counts = np.bincount(examples.labels, minlength=len(names))
     few = [f"{name} {n}" for name, n in zip(names, counts, strict=True) if n < FEWEST]
     if few:
-        raise BadLesson(
+        raise BadExamples(
             f"Every label needs {FEWEST} clips or more, better {FEW} to 20; too few: {', '.join(few)}"
         )
 

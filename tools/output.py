@@ -6,7 +6,8 @@ import csv
 import io
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -16,26 +17,32 @@ from server.spreadsheet import cell
 def place(out: Path | None, tool: str) -> Path:
     """The folder to write into: `out`, or a new one of its own; made when it is not there."""
     if out is None:
-        from server.paths import ROOT
+        from server.paths import HOME
 
-        out = ROOT / "outputs" / f"{tool}_{datetime.now():%Y%m%d_%H%M%S}"
+        out = HOME / "outputs" / f"{tool}_{datetime.now():%Y%m%d_%H%M%S}"
     out.mkdir(parents=True, exist_ok=True)
     return out
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A new file to write into: it takes `path`'s place when the block ends, and is gone when it raises."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+        draft.chmod(0o666 & ~_umask())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
 def write(path: Path, data: bytes | str) -> Path:
     """Replaces what is there only by all of it."""
-    if isinstance(data, str):
-        data = data.encode("utf-8")
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(draft).chmod(0o666 & ~_umask())
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as draft:
+        draft.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
     return path
 
 

@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from server import taught
+from server import custom_labels
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
 from server.files import find
-from server.files.recognize import Wish
-from stream.taught import MAX_LABELS, Taught
+from server.files.recognize import RecognizeOptions
+from server.storage import replaced_folder
+from stream.custom_labels import MAX_LABELS, CustomLabels
 from stream.types import Floats
 from tools import folder, lesson
 from tools.analyze.batch import look
 from tools.analyze.journal import shown
 from tools.embedding import BadEmbedding
 from tools.embedding import load as load_embedding
-from tools.lesson import BadLesson, Examples, Figures
+from tools.lesson import BadExamples, Examples, Figures
 
 NAME = re.compile(r"[\w][\w .-]{0,63}")
 
@@ -46,20 +45,20 @@ class Gathered:
 class Lesson:
     """What was learnt, and how good it will be."""
 
-    taught: Taught
+    taught: CustomLabels
     figures: Figures
 
 
 def gather(
     top: Path, engine: Engine, config: Config, progress: Callable[[str], None] = lambda name: None
 ) -> Gathered:
-    """Embeddings of all clips below `top`, a sub-folder per label. Raises BadLesson, NotADirectoryError."""
+    """Embeddings of all clips below `top`, a sub-folder per label. Raises BadExamples, NotADirectoryError."""
     if not top.is_dir():
         raise NotADirectoryError(f"{top}: there is no such folder")
     names = sorted(p.name for p in top.iterdir() if p.is_dir() and not p.name.startswith("."))
     labels = tuple(shown(name) for name in names)
     if len(labels) > MAX_LABELS:
-        raise BadLesson(f"{len(labels)} labels; at most {MAX_LABELS} can be taught")
+        raise BadExamples(f"{len(labels)} labels; at most {MAX_LABELS} can be taught")
     broken: list[folder.Broken] = []
     rows: list[Floats] = []
     which: list[int] = []
@@ -74,7 +73,7 @@ def gather(
                 continue
             before = seen.setdefault(found.tobytes(), label)
             if before != label:
-                raise BadLesson(f"{labels[label]}/{clip} is also in {labels[before]}: a clip has one label")
+                raise BadExamples(f"{labels[label]}/{clip} is also in {labels[before]}: a clip has one label")
             if any(np.array_equal(found, row) for row in rows):
                 doubles += 1
                 continue
@@ -83,7 +82,7 @@ def gather(
             beside.append(f"{name}/{Path(clip).parent}")
     sizes = {len(row) for row in rows}
     if len(sizes) > 1:
-        raise BadLesson(f"The embeddings have different sizes ({', '.join(map(str, sorted(sizes)))})")
+        raise BadExamples(f"The embeddings have different sizes ({', '.join(map(str, sorted(sizes)))})")
     together = np.stack(rows) if rows else np.empty((0, 1), np.float32)
     numbers = np.array(which, np.int64)
     # The speaker's folder bears one name under every label (LABEL/SPEAKER/clip): then it is one group.
@@ -94,48 +93,41 @@ def gather(
 
 
 def teach(gathered: Gathered, name: str, engine: Engine, seed: int = 0) -> Lesson:
-    """Raises BadLesson, and pictures.Missing."""
+    """Raises BadExamples, and pictures.Missing."""
     if not NAME.fullmatch(name):
-        raise BadLesson(f"--name {name!r}: letters, digits, '-', '_', '.' and spaces, 64 at most")
+        raise BadExamples(f"--name {name!r}: letters, digits, '-', '_', '.' and spaces, 64 at most")
     spec = engine.spec
     assert spec is not None
-    probe = taught.ask(engine, 60)
-    if probe is None:
-        raise BadLesson(f"The model {spec.name} gives no embeddings, so nothing can be taught to it")
+    fingerprint = custom_labels.fingerprint_of(engine, 60)
+    if fingerprint is None:
+        raise BadExamples(f"The model {spec.name} gives no embeddings, so nothing can be taught to it")
     examples = gathered.examples
-    if examples.rows.shape[1] != len(probe):
-        raise BadLesson(
-            f"The embeddings have {examples.rows.shape[1]} numbers, those of {spec.name} {len(probe)}:"
+    if examples.rows.shape[1] != len(fingerprint):
+        raise BadExamples(
+            f"The embeddings have {examples.rows.shape[1]} numbers, those of {spec.name} {len(fingerprint)}:"
             " they are another model's"
         )
     figures = lesson.cross_validate(examples, seed)
     learnt = lesson.learn(examples, seed)
     arrays = {"mean": learnt.mean, "scale": learnt.scale, "weights": learnt.weights, "bias": learnt.bias}
-    made = Taught(
-        name=name, labels=examples.names, model=spec.name, probe=probe, figures=figures.to_json(), **arrays
+    made = CustomLabels(
+        name=name,
+        labels=examples.names,
+        model=spec.name,
+        fingerprint=fingerprint,
+        figures=figures.to_json(),
+        **arrays,
     )
     return Lesson(made, figures)
 
 
-def save(made: Taught, out: Path, replace: bool = False) -> Path:
+def save(made: CustomLabels, out: Path, replace: bool = False) -> Path:
     """A folder that holds all of it, or none. Raises FileExistsError."""
     if out.exists() and not replace:
         raise FileExistsError(f"{out} is there already: choose another --name or --out, or --replace it")
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
+    with replaced_folder(out, out.parent) as draft:
         made.save(draft)
-        draft.chmod(0o755)
-        if out.exists():
-            old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-            out.rename(old / "old")
-            draft.rename(out)
-            shutil.rmtree(old)
-        else:
-            draft.rename(out)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return out
 
 
@@ -167,10 +159,10 @@ def _clips(
 
 def heard(path: Path, engine: Engine, config: Config) -> Floats | None:
     """The embedding of a recording; None where nobody speaks. Raises ClientError."""
-    return find.analyze(path, engine, config, Wish(embed=True)).embedding
+    return find.recognize_file(path, engine, config, RecognizeOptions(embed=True)).embedding
 
 
 def default_folder(name: str) -> Path:
-    from server.paths import ROOT
+    from server.paths import HOME
 
-    return ROOT / "taught" / name.replace(os.sep, "_")
+    return HOME / "taught" / name.replace(os.sep, "_")

@@ -88,9 +88,9 @@ class Scorer:
 
 
 def _mixed(path: Path, config: Config) -> Iterator[Floats]:
-    bounds = decode.Bounds(config.files.max_audio_s, config.files.max_channels)
+    limits = decode.DecodeLimits(config.files.max_audio_s, config.files.max_channels)
     resampler = Resampler()
-    with path.open("rb") as file, decode.opened(file, bounds) as audio:
+    with path.open("rb") as file, decode.opened(file, limits) as audio:
         for block in audio.blocks():
             yield resampler.push(block.samples, block.rate)
     yield resampler.finish()

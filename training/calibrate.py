@@ -5,7 +5,7 @@ itself than they are. So frames get a temperature of their own, and the mean is 
 
 Each is the highest that is still right to ERROR on those speakers. They were recorded like the others of their
 corpora; whoever speaks to the server was not, and of strangers' recordings the networks are far too sure
-(docs/decisions/0005): where modesty costs nothing that was asked for, modesty it is.
+(training/EXPERIMENTS.md): where modesty costs nothing that was asked for, modesty it is.
 """
 
 from __future__ import annotations

@@ -36,9 +36,10 @@ class Clip:
     split: str
 
 
-def data_folder() -> Path:
-    """EMOTION_DATA, or `shared/data` beside the repository."""
-    return Path(os.environ.get("EMOTION_DATA", ROOT.parent / "shared" / "data"))
+def data_folder() -> Path | None:
+    """The folder that EMOTION_DATA names; None where it is not set."""
+    folder = os.environ.get("EMOTION_DATA")
+    return Path(folder) if folder else None
 
 
 def read_clips(folder: Path) -> list[Clip]:

@@ -3,7 +3,7 @@
 The teacher is the beginning of Whisper's smallest encoder (Radford et al. 2022, "Robust speech recognition via
 large-scale weak supervision", https://arxiv.org/abs/2212.04356; weights: TEACHER.md): two convolutions and the
 first transformer layers, which hear all of a clip at once, before and after. They tell emotions of strangers apart
-far better than anything that 160 voices can teach (docs/decisions/0005), and are far too dear to serve.
+far better than anything that 160 voices can teach (training/EXPERIMENTS.md), and are far too dear to serve.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ from training.report import report
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train and judge the compact model.")
-    parser.add_argument("--data", type=Path, default=data_folder(), help="folder with manifest.csv")
+    about = "folder with manifest.csv; default: the one that EMOTION_DATA names"
+    parser.add_argument("--data", type=Path, default=data_folder(), help=about)
     parser.add_argument("--out", type=Path, default=ROOT / "weights" / "compact", help="where the weights go")
     parser.add_argument(
         "--work", type=Path, default=ROOT / "training" / "cache", help="features, checkpoints"
@@ -46,6 +47,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=FitConfig.seed)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the computation")
     args = parser.parse_args()
+    if args.data is None:
+        parser.error("set EMOTION_DATA to a folder with manifest.csv, or give --data (training/README.md)")
 
     torch.set_num_threads(args.threads)
     config = FitConfig(steps=args.steps, seed=args.seed)
@@ -64,8 +67,8 @@ def main() -> None:
     calibration = calibrate(strangers)
     net = fit_without((), listener, versions, config, args.work / "all.pt")
     heard = {clip.label for clip in versions[0].clips}
-    can_say = tuple(label for i, label in enumerate(LABELS) if i in heard)
-    save(net, can_say, calibration.temperature, calibration.gain, args.out)
+    supported_labels = tuple(label for i, label in enumerate(LABELS) if i in heard)
+    save(net, supported_labels, calibration.temperature, calibration.gain, args.out)
 
     heard_test = open_heard(clips, "test", 0, args.work)
     test = open_version(clips, "test", 0, args.work)

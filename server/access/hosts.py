@@ -18,7 +18,7 @@ import orjson
 
 from server.access.origins import Origins
 from server.access.refusals import Refusals
-from server.config import Server
+from server.config import ServerSection
 from server.errors import CODES, ClientError
 from server.logs import PEER
 from server.metrics import Metrics
@@ -36,7 +36,7 @@ CHANGING = ("POST", "DELETE", "PUT", "PATCH")
 log = logging.getLogger("http")
 
 
-def exposed(server: Server) -> str | None:
+def exposed(server: ServerSection) -> str | None:
     """Why these settings would let anybody on the network in; None when they do not, or say that they should."""
     local = server.host == "localhost" or ((at := address_of(server.host)) is not None and at.is_loopback)
     if local or server.token or server.open:
@@ -50,7 +50,7 @@ def exposed(server: Server) -> str | None:
 class Hosts:
     """The names that this server goes by."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ServerSection) -> None:
         listed = {name.strip().lower() for name in server.hosts.split(",") if name.strip()}
         self._any = "*" in listed
         self._names = LOOPBACK | ({server.host.lower()} - EVERYWHERE) | listed
@@ -66,7 +66,7 @@ class Hosts:
         return name in self._names or (self._addresses and address_of(name) is not None)
 
 
-def guard(wsgi: Wsgi, server: Server, origins: Origins, metrics: Metrics, refusals: Refusals) -> Wsgi:
+def guard(wsgi: Wsgi, server: ServerSection, origins: Origins, metrics: Metrics, refusals: Refusals) -> Wsgi:
     """`wsgi` behind these checks; log lines written meanwhile carry the address that the request came from."""
     hosts, proxies = Hosts(server), Proxies(server.trusted_proxies)
 

@@ -39,7 +39,7 @@ QUEUE = 1000  # alerts waiting for one receiver
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 ANSWER_BYTES = 16_384  # as much of an answer as is read
 RESULTS = ("sent", "retried", "refused", "gave_up", "dropped", "failed")
-PASSING = (408, 425, 429)  # of the client errors, those that another try may mend
+RETRYABLE = (408, 425, 429)  # of the 4xx statuses; every 5xx is, too
 WECOM_BUSY = (-1, 45009, 45033)  # errcode: busy, or more messages than the robot may send
 _COLOURS = {"info": "info", "warning": "warning", "critical": "warning"}
 
@@ -157,7 +157,7 @@ class Receiver:
             why = f"within {hook.timeout_s:g} s" if self._http.expired else f"({type(broken).__name__})"
             raise _Failed(f"no answer {why}", again=True) from None
         if not 200 <= answer.status < 300:
-            again = answer.status >= 500 or answer.status in PASSING
+            again = answer.status >= 500 or answer.status in RETRYABLE
             wished_s = retry_after_s(answer.headers.get("Retry-After"), time.time())
             raise _Failed(f"it answered {answer.status}", again, wished_s)
         if hook.kind == "wecom":

@@ -1,7 +1,25 @@
-"""Settings: what can be set (`settings`, `alerts`), and how it is read (`loading`)."""
+"""Settings: what can be set (`settings`, `alerts`), how it is read (`loading`), old names (`renames`)."""
 
 from server.config.errors import ConfigError
 from server.config.loading import load
-from server.config.settings import Channels, Config, Files, FileSettings, Limits, Policy, Server
+from server.config.settings import (
+    ChannelsSection,
+    Config,
+    FileSettings,
+    FilesSection,
+    LimitsSection,
+    PolicySection,
+    ServerSection,
+)
 
-__all__ = ["Channels", "Config", "ConfigError", "FileSettings", "Files", "Limits", "Policy", "Server", "load"]
+__all__ = [
+    "ChannelsSection",
+    "Config",
+    "ConfigError",
+    "FileSettings",
+    "FilesSection",
+    "LimitsSection",
+    "PolicySection",
+    "ServerSection",
+    "load",
+]

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from server.config.errors import ConfigError
+from server.config.renames import COMMAND_LINE, ENVIRONMENT, RENAMED, Renaming, rename, variable
 from server.config.settings import Config
 from server.config.yaml_lines import line_of, nearest
 
@@ -29,7 +30,14 @@ def load(path: Path | None, options: dict[str, Any] | None = None) -> Config:
     Raises ConfigError that names what is wrong and where.
     """
     _refuse_unknown_variables()
-    written = _read(path) if path else {}
+    written, old = rename(_read(path), path.name) if path else ({}, [])
+    chosen, old_options = rename(options or {}, COMMAND_LINE)
+    old += old_options
+
+    def environment(settings_cls: type[BaseSettings]) -> dict[str, Any]:
+        variables, found = rename(EnvSettingsSource(settings_cls)(), ENVIRONMENT)
+        old.extend(found)
+        return variables
 
     class Loaded(Config):
         @classmethod
@@ -37,18 +45,20 @@ def load(path: Path | None, options: dict[str, Any] | None = None) -> Config:
             cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: Any
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return (
-                InitSettingsSource(settings_cls, options or {}),
-                EnvSettingsSource(settings_cls),
+                InitSettingsSource(settings_cls, chosen),
+                InitSettingsSource(settings_cls, environment(settings_cls)),
                 InitSettingsSource(settings_cls, written),
             )
 
     try:
-        return Loaded()
+        loaded = Loaded()
     except ValidationError as wrong:
-        lines = [_explain(dict(error), path) for error in wrong.errors()]
+        lines = [_explain(dict(error), path, old) for error in wrong.errors()]
         raise ConfigError("\n".join(lines)) from None
     except SettingsError as wrong:
         raise ConfigError(f"environment: {wrong}: lists and sections there are written as JSON") from None
+    loaded._warnings = tuple(renaming.warning for renaming in old)
+    return loaded
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -67,13 +77,17 @@ def _read(path: Path) -> dict[str, Any]:
     return {str(name): section for name, section in (found or {}).items() if section is not None}
 
 
-def _explain(error: dict[str, Any], path: Path | None) -> str:
+def _explain(error: dict[str, Any], path: Path | None, old: list[Renaming]) -> str:
     loc: tuple[str | int, ...] = error["loc"]
     where = ".".join(str(part) for part in loc)
-    parts = [str(part).upper() for part in loc]
-    variables = ("EMOTION_" + "__".join(parts[:n]) for n in range(len(parts), 1, -1))
+    former = [one for one in old if loc[:2] == (one.section, one.new)]  # the names under which it was written
+    variables = ["EMOTION_" + "__".join(map(str, loc[:n])).upper() for n in range(len(loc), 1, -1)]
+    variables += [variable(one.section, one.old) for one in former]
     source = next((name for name in variables if name in os.environ), path.name if path else "settings")
-    line = line_of(path.read_text(encoding="utf-8"), loc) if path and source == path.name else None
+    line = None
+    if path and source == path.name:
+        as_written = next(((one.section, one.old) for one in former if one.source == source), loc)
+        line = line_of(path.read_text(encoding="utf-8"), as_written)
     if line is not None:
         source += f": line {line}"
     if error["type"] == "extra_forbidden":
@@ -109,7 +123,8 @@ def _suggest(loc: tuple[str | int, ...]) -> str:
 
 def _refuse_unknown_variables() -> None:
     """A misspelt variable would be passed over in silence: pydantic-settings looks only for those it knows."""
-    known = {f"EMOTION_{s}__{k}".upper() for s, keys in known_paths().items() for k in keys}
+    known = {variable(s, k) for s, keys in known_paths().items() for k in keys}
+    known |= {variable(s, k) for s, keys in RENAMED.items() for k in keys}
     known |= {"EMOTION_CONFIG", "EMOTION_DATA"}
     for name in os.environ:
         if name.startswith("EMOTION_") and name not in known:

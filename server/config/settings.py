@@ -10,21 +10,18 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    SettingsConfigDict,
-)
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.config.alerts import Alerts
 from server.config.errors import ConfigError
 from server.engine import EngineSettings
-from server.paths import ROOT
+from server.paths import HOME
 from server.peer import Proxies
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
 from stream.session import StreamConfig
-from stream.types import SAMPLE_RATE, ModelSpec
+from stream.types import FRAMES_PER_S, SAMPLE_RATE, STEP_MS, ModelSpec
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["text", "json"]
@@ -35,7 +32,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Server(_Section):
+class ServerSection(_Section):
     """Where and how to listen."""
 
     host: str = "127.0.0.1"
@@ -66,7 +63,7 @@ class Server(_Section):
         return trusted_proxies
 
 
-class Model(_Section):
+class ModelSection(_Section):
     """Which model, and on which device."""
 
     name: str = "compact"
@@ -75,7 +72,7 @@ class Model(_Section):
     hub: Literal["modelscope", "huggingface"] = "modelscope"  # where weights are fetched by name
     precision: Literal["float32", "bfloat16", "int8", "auto"] = "auto"  # auto: bfloat16 where that is faster
     allow_pickle: bool = False  # let a checkpoint run code when it is read: for files of your own only
-    taught: str = ""  # a folder made by `./run.sh tools teach`: labels of your own beside the nine
+    custom_labels: str = ""  # a folder made by `./run.sh tools teach`: labels of your own beside the nine
 
     @property
     def options(self) -> dict[str, str | bool]:
@@ -83,34 +80,32 @@ class Model(_Section):
         return {"hub": self.hub, "precision": self.precision, "allow_pickle": self.allow_pickle}
 
 
-class Engine(_Section):
+class EngineSection(_Section):
     """How windows are scored."""
 
     threads: int = Field(1, ge=1, le=256)
     max_batch: int = Field(32, ge=1, le=4096)  # windows scored together
-    max_wait_ms: float = Field(40, ge=0, le=1000)  # how long a window may wait for company
+    max_wait_ms: float = Field(40, ge=0, le=1000)  # how long a window may wait for a batch to fill
     max_queue: int = Field(1024, ge=1)  # live windows held; more are refused as OVERLOADED
     max_background: int = Field(64, ge=1)  # windows of files held beside them
     deadline_ms: float = Field(8000, gt=0)  # a window without scores by then is lost as INFERENCE_TIMEOUT
-    background_deadline_s: float = Field(
-        120, gt=0
-    )  # files are given up when live streams leave no room so long
+    background_deadline_s: float = Field(120, gt=0)  # files are given up after so long without any room
     # A model process silent for so long is replaced; null: the model's own, 5 s for compact, 20 s for emotion2vec.
-    hang_s: float | None = Field(None, gt=1, le=3600)
+    heartbeat_timeout_s: float | None = Field(None, gt=1, le=3600)
     spare: bool = False  # a second model process waits to take over: twice the memory
 
 
-class Speech(_Section):
+class SpeechSection(_Section):
     """What counts as speech, and how it is cut."""
 
     aggressiveness: int = Field(2, ge=0, le=3)  # 0 lets most sound pass as speech, 3 least
     onset_ms: GridMs = Field(60, ge=10, le=1000)  # this much voice in a row opens a span of speech
     pre_roll_ms: GridMs = Field(100, ge=0, le=1000)  # how much before it belongs to the span
-    hang_over_ms: GridMs = Field(400, ge=10, le=5000)  # this much quiet in a row closes it
+    hangover_ms: GridMs = Field(400, ge=10, le=5000)  # this much quiet in a row closes it
     max_utterance_s: float = Field(30, ge=1, le=600)  # a longer span is cut into utterances here
 
 
-class Stream(_Section):
+class StreamSection(_Section):
     """How a session is scored."""
 
     hop_ms: GridMs | None = Field(None, ge=10)  # audio per window; null: what the model prefers
@@ -119,7 +114,7 @@ class Stream(_Section):
     ring_s: float = Field(14, ge=2, le=600)  # audio held per session while it waits for scores
 
 
-class Limits(_Section):
+class LimitsSection(_Section):
     """What one client, and all together, may take."""
 
     max_connections: int = Field(1000, ge=1)
@@ -127,8 +122,8 @@ class Limits(_Section):
     max_sessions_per_connection: int = Field(4, ge=1)
     max_chunk_bytes: int = Field(1_000_000, ge=1000, le=8_000_000)
     max_chunk_s: float = Field(5, gt=0)  # audio in one chunk
-    ahead_s: float = Field(12, gt=0)  # audio a client may send ahead of real time
-    catch_up: float = Field(1.5, ge=1, le=100)  # times real time at which that allowance comes back
+    max_ahead_s: float = Field(12, gt=0)  # audio a client may send ahead of real time
+    refill_rate: float = Field(1.5, ge=1, le=100)  # times real time at which that allowance comes back
     messages_per_s: float = Field(500, gt=0)  # per connection
     excess_per_s: float = Field(20, gt=0)  # pings, no-ops, refused events, per connection; a flood closes it
     sockets_per_peer: int | None = Field(None, ge=8)  # TCP connections of one address; null: half of all
@@ -146,7 +141,7 @@ class Limits(_Section):
         return 4 * self.max_connections + 1000
 
 
-class Files(_Section):
+class FilesSection(_Section):
     """Recordings that are sent as files, and their results."""
 
     outputs: str = Field("outputs", min_length=1)  # folder of the results; seen from the project's folder
@@ -171,42 +166,42 @@ class Files(_Section):
     @property
     def folder(self) -> Path:
         """Where results are kept."""
-        return ROOT / Path(self.outputs).expanduser()
+        return HOME / Path(self.outputs).expanduser()
 
 
-class Monitor(_Section):
+class MonitorSection(_Section):
     """The call-centre desk: who may watch the sessions, and how many."""
 
     token: str = Field("", pattern=r"^[!-~]*$")  # opens /desk; empty: open, unless server.token is set
     max_desks: int = Field(20, ge=0)
     max_open: int = Field(4, ge=1, le=100)  # sessions that a desk may have open in full
-    linger_s: float = Field(30, ge=0, le=3600)  # how long a session that has ended is still shown
+    ended_ttl_s: float = Field(30, ge=0, le=3600)  # how long a session that has ended is still shown
 
 
 Person = Literal["agent", "customer"]
 
 
-class Channels(_Section):
+class ChannelsSection(_Section):
     """Who speaks on which channel of a session with two."""
 
     left: Person = "agent"
     right: Person = "customer"
 
     @model_validator(mode="after")
-    def _two_people(self) -> Channels:
+    def _two_people(self) -> ChannelsSection:
         if self.left == self.right:
             raise ValueError(f"left and right are both the {self.left}; one is the other's")
         return self
 
 
-class Policy(_Section):
+class PolicySection(_Section):
     """Whose voice is scored: docs/policy.md."""
 
     watch: Literal["both", "customer", "agent"] = "both"
     mono: Literal["refuse", "allow"] = "refuse"  # sessions of one channel while not both are watched
 
 
-class Recording(_Section):
+class RecordingSection(_Section):
     """What is kept of sessions, below files.outputs."""
 
     sessions: bool = False
@@ -215,7 +210,7 @@ class Recording(_Section):
     keep_gb: float = Field(10, gt=0)
 
     @model_validator(mode="after")
-    def _with_sessions(self) -> Recording:
+    def _with_sessions(self) -> RecordingSection:
         if self.audio and not self.sessions:
             raise ValueError("audio is kept with the record of its session: set sessions too")
         return self
@@ -226,10 +221,10 @@ class FileSettings(_Section):
 
     log_level: LogLevel
     log_format: LogFormat
-    model: Model
-    speech: Speech
-    stream: Stream
-    files: Files
+    model: ModelSection
+    speech: SpeechSection
+    stream: StreamSection
+    files: FilesSection
 
     def stream_config(self, spec: ModelSpec) -> StreamConfig:
         """As `Config.stream_config`."""
@@ -243,26 +238,33 @@ class Config(BaseSettings):
         env_prefix="EMOTION_", env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
-    server: Server = Server()
-    model: Model = Model()
-    engine: Engine = Engine()
-    speech: Speech = Speech()
-    stream: Stream = Stream()
-    limits: Limits = Limits()
-    channels: Channels = Channels()
+    server: ServerSection = ServerSection()
+    model: ModelSection = ModelSection()
+    engine: EngineSection = EngineSection()
+    speech: SpeechSection = SpeechSection()
+    stream: StreamSection = StreamSection()
+    limits: LimitsSection = LimitsSection()
+    channels: ChannelsSection = ChannelsSection()
     alerts: Alerts = Alerts()
-    policy: Policy = Policy()
-    recording: Recording = Recording()
-    monitor: Monitor = Monitor()
-    files: Files = Files()
+    policy: PolicySection = PolicySection()
+    recording: RecordingSection = RecordingSection()
+    monitor: MonitorSection = MonitorSection()
+    files: FilesSection = FilesSection()
+
+    _warnings: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever starts the program should read: a line for each key that was given under an old name."""
+        return self._warnings
 
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
-        if self.limits.ahead_s + 1 > self.stream.ring_s:
-            raise ValueError("stream.ring_s must exceed limits.ahead_s by a second, or audio is lost")
-        if self.limits.max_chunk_s > self.limits.ahead_s:
+        if self.limits.max_ahead_s + 1 > self.stream.ring_s:
+            raise ValueError("stream.ring_s must exceed limits.max_ahead_s by a second, or audio is lost")
+        if self.limits.max_chunk_s > self.limits.max_ahead_s:
             raise ValueError(
-                "limits.max_chunk_s must not exceed limits.ahead_s, or no such chunk is accepted"
+                "limits.max_chunk_s must not exceed limits.max_ahead_s, or no such chunk is accepted"
             )
         return self
 
@@ -279,7 +281,7 @@ class Config(BaseSettings):
             max_background=e.max_background,
             deadline_s=e.deadline_ms / 1000,
             background_deadline_s=e.background_deadline_s,
-            hang_s=e.hang_s,
+            heartbeat_timeout_s=e.heartbeat_timeout_s,
             spare=e.spare,
         )
 
@@ -300,26 +302,28 @@ class Config(BaseSettings):
         return _stream_config(self.model, self.speech, self.stream, spec)
 
 
-def _stream_config(model: Model, s: Speech, stream: Stream, spec: ModelSpec) -> StreamConfig:
-    hop = spec.hop_frames if stream.hop_ms is None else stream.hop_ms // 10
+def _stream_config(
+    model: ModelSection, s: SpeechSection, stream: StreamSection, spec: ModelSpec
+) -> StreamConfig:
+    hop = spec.hop_frames if stream.hop_ms is None else stream.hop_ms // STEP_MS
     if hop % spec.hop_frames:
-        wanted = f"use a multiple of {10 * spec.hop_frames}"
+        wanted = f"use a multiple of {STEP_MS * spec.hop_frames}"
         raise ConfigError(f"stream.hop_ms: {stream.hop_ms} does not suit {spec.name}; {wanted}")
-    if stream.ring_s * 100 < spec.left_frames + hop + spec.right_frames + 100:
+    if stream.ring_s * FRAMES_PER_S < spec.left_frames + hop + spec.right_frames + FRAMES_PER_S:
         raise ConfigError(f"stream.ring_s: {stream.ring_s:g} is too short for the windows of {spec.name}")
     return StreamConfig(
         gate=GateConfig(
             aggressiveness=s.aggressiveness,
-            onset=s.onset_ms // 10,
-            pre_roll=s.pre_roll_ms // 10,
-            hang_over=s.hang_over_ms // 10,
-            max_span=round(s.max_utterance_s * 100),
+            onset=s.onset_ms // STEP_MS,
+            pre_roll=s.pre_roll_ms // STEP_MS,
+            hangover=s.hangover_ms // STEP_MS,
+            max_span=round(s.max_utterance_s * FRAMES_PER_S),
         ),
         hop=hop,
-        max_hop=hop if spec.fixed_hop else max(hop, stream.max_hop_ms // 10),
+        max_hop=hop if spec.fixed_hop else max(hop, stream.max_hop_ms // STEP_MS),
         left=spec.left_frames,
         right=spec.right_frames,
         ring=round(stream.ring_s * SAMPLE_RATE),
-        smoothing=stream.smoothing_ms / 10,
-        embed=bool(model.taught),
+        smoothing=stream.smoothing_ms / STEP_MS,
+        embed=bool(model.custom_labels),
     )

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 
 import zmq
 
+from server import process_env
 from server.engine import EngineSettings
 from server.engine.messages import Message, pack_window, unpack
 from stream.types import Window
@@ -27,8 +28,8 @@ LONGEST_PATH = 100  # of a Unix socket; systems take 103 to 107 bytes
 SHORT_FOLDER = "/tmp"  # where to go when the folder for temporary files has a long name
 
 
-class NoPlace(Exception):
-    """There is no folder for the sockets; the text says what to do."""
+class SocketPathError(Exception):
+    """No folder has a path short enough for the sockets; the text says what to do."""
 
 
 class Child:
@@ -50,10 +51,10 @@ class Child:
                     sys.executable,
                     "-m",
                     "server.engine.worker",
-                    json.dumps({**self._orders(settings), **logging}),
+                    json.dumps({**self._args(settings), **logging}),
                 ],
                 stdin=subprocess.DEVNULL,
-                env=_environment(settings),
+                env=process_env.of_model_process(settings.threads),
             )
         except BaseException:
             self._clean_up()
@@ -107,7 +108,7 @@ class Child:
         self._context.term()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _orders(self, settings: EngineSettings) -> dict[str, object]:
+    def _args(self, settings: EngineSettings) -> dict[str, object]:
         return {
             "windows": f"ipc://{self._folder}/windows",
             "answers": f"ipc://{self._folder}/answers",
@@ -122,17 +123,10 @@ class Child:
 
 
 def _private_folder() -> str:
-    """A new folder that nobody else may enter, with a path short enough for a socket. Raises NoPlace, OSError."""
+    """A new private folder with a path short enough for a socket. Raises SocketPathError, OSError."""
     for place in (tempfile.gettempdir(), SHORT_FOLDER):
         if len(os.fsencode(place)) + len("/emotion-stream-12345678/answers") <= LONGEST_PATH:
             return tempfile.mkdtemp(prefix="emotion-stream-", dir=place)  # mode 0700
-    raise NoPlace(
+    raise SocketPathError(
         f"{tempfile.gettempdir()}: too long a path for a socket; set TMPDIR to a folder with a shorter one"
     )
-
-
-def _environment(settings: EngineSettings) -> dict[str, str]:
-    """Ours, without the memory settings of the server (`cli.serve`), which would slow tensors down."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    # Libraries read it when they are loaded; more threads than this slow each other down.
-    return {**ours, "OMP_NUM_THREADS": str(settings.threads)}

@@ -47,7 +47,7 @@ _STARTS += (b"#!AMR", b"\x1aE\xdf\xa3", b"\xff\xf1", b"\xff\xf9", b"\xff\xfb", b
 
 
 @dataclass(frozen=True)
-class Bounds:
+class DecodeLimits:
     """What a recording may be."""
 
     max_s: float = float("inf")
@@ -77,8 +77,10 @@ class Block:
 class Audio:
     """An open recording. `blocks` can be read once."""
 
-    def __init__(self, container: InputContainer, stream: AudioStream, about: About, bounds: Bounds) -> None:
-        self._container, self._stream, self._bounds = container, stream, bounds
+    def __init__(
+        self, container: InputContainer, stream: AudioStream, about: About, limits: DecodeLimits
+    ) -> None:
+        self._container, self._stream, self._limits = container, stream, limits
         self.about = about
         self._read: dict[int, int] = {}  # samples decoded so far, by their rate
 
@@ -99,8 +101,8 @@ class Audio:
             parts.append(self._mono(frame))
             held += frame.samples
             self._read[rate] = self._read.get(rate, 0) + frame.samples
-            if self.read_s > self._bounds.max_s:
-                raise _too_long(self._bounds)
+            if self.read_s > self._limits.max_s:
+                raise _too_long(self._limits)
             if held >= rate:
                 yield Block(np.concatenate(parts), rate)
                 parts, held = [], 0
@@ -129,8 +131,8 @@ class Audio:
 
     def _mono(self, frame: AudioFrame) -> Floats:
         channels = frame.layout.nb_channels
-        if not 0 < channels <= self._bounds.max_channels:
-            raise _too_many(channels, self._bounds)
+        if not 0 < channels <= self._limits.max_channels:
+            raise _too_many(channels, self._limits)
         raw = frame.to_ndarray()
         samples = raw if frame.format.is_planar else raw.reshape(-1, channels).T
         heard = _floats(samples)
@@ -168,7 +170,7 @@ class _Readable:
 
 
 @contextmanager
-def opened(file: BinaryIO, bounds: Bounds) -> Iterator[Audio]:
+def opened(file: BinaryIO, limits: DecodeLimits) -> Iterator[Audio]:
     """The recording in `file`, which is seekable. Raises ClientError."""
     head = file.read(1 << 12)
     size = file.seek(0, os.SEEK_END)
@@ -201,10 +203,10 @@ def opened(file: BinaryIO, bounds: Bounds) -> Iterator[Audio]:
             "UNSUPPORTED_MEDIA", f"this is no recording that is read here; send {FORMATS}"
         ) from None
     with container:
-        yield _audio(container, bounds, exact)
+        yield _audio(container, limits, exact)
 
 
-def _audio(container: InputContainer, bounds: Bounds, exact: bool) -> Audio:
+def _audio(container: InputContainer, limits: DecodeLimits, exact: bool) -> Audio:
     stream = container.streams.best("audio")
     if not isinstance(stream, AudioStream):
         if any(other.type == "audio" for other in container.streams):
@@ -214,8 +216,8 @@ def _audio(container: InputContainer, bounds: Bounds, exact: bool) -> Audio:
     if context is None or context.name not in _READ:
         name = context.name if context else "unknown"
         raise ClientError("UNSUPPORTED_MEDIA", f"audio coded as {name} is not read here; send {FORMATS}")
-    if context.channels > bounds.max_channels:
-        raise _too_many(context.channels, bounds)
+    if context.channels > limits.max_channels:
+        raise _too_many(context.channels, limits)
     rate = _checked_rate(context.sample_rate)
     context.thread_count = 1
     duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
@@ -223,8 +225,8 @@ def _audio(container: InputContainer, bounds: Bounds, exact: bool) -> Audio:
         duration = container.duration / av.time_base
     name = container.format.name.split(",")[0]
     declared = duration if duration is not None and duration > 0 else None
-    if declared is not None and declared > bounds.max_s and (exact or name in _EXACT):
-        raise _too_long(bounds)
+    if declared is not None and declared > limits.max_s and (exact or name in _EXACT):
+        raise _too_long(limits)
     about = About(
         container=name,
         codec=context.name,
@@ -233,7 +235,7 @@ def _audio(container: InputContainer, bounds: Bounds, exact: bool) -> Audio:
         duration_s=declared,
         exact=exact or name in _EXACT,
     )
-    return Audio(container, stream, about, bounds)
+    return Audio(container, stream, about, limits)
 
 
 def _check_riff(head: bytes, size: int) -> None:
@@ -297,9 +299,9 @@ def _broken(why: str) -> ClientError:
     return ClientError("BAD_AUDIO", f"the recording is damaged: {why}")
 
 
-def _too_many(channels: int, bounds: Bounds) -> ClientError:
-    return ClientError("UNSUPPORTED_MEDIA", f"{channels} channels; at most {bounds.max_channels} are read")
+def _too_many(channels: int, limits: DecodeLimits) -> ClientError:
+    return ClientError("UNSUPPORTED_MEDIA", f"{channels} channels; at most {limits.max_channels} are read")
 
 
-def _too_long(bounds: Bounds) -> ClientError:
-    return ClientError("FILE_TOO_LARGE", f"longer than {bounds.max_s:g} s; cut it up (files.max_audio_s)")
+def _too_long(limits: DecodeLimits) -> ClientError:
+    return ClientError("FILE_TOO_LARGE", f"longer than {limits.max_s:g} s; cut it up (files.max_audio_s)")

@@ -8,10 +8,10 @@ from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
 from server.files.decode import SUFFIXES
-from server.files.recognize import Tell, Wish, recognise
-from server.files.result import Recording
+from server.files.recognize import RecognizeOptions, recognize
+from server.files.result import OnProgress, Recording
 
-__all__ = ["SUFFIXES", "UnreadableFile", "analyze", "find"]
+__all__ = ["SUFFIXES", "UnreadableFile", "find", "recognize_file"]
 
 BLOCK_S = 1
 
@@ -33,13 +33,17 @@ def find(paths: list[Path]) -> list[Path]:
     return found
 
 
-def analyze(
-    path: Path, engine: Engine, config: Config, wish: Wish, tell: Tell = lambda said: None
+def recognize_file(
+    path: Path,
+    engine: Engine,
+    config: Config,
+    options: RecognizeOptions,
+    on_progress: OnProgress = lambda report: None,
 ) -> Recording:
-    """`recognise` for a file by its name. Raises ClientError, and OSError when `wish.create` or writing fails."""
+    """`recognize` for a file by its name. Raises ClientError, and OSError when the result cannot be written."""
     try:
         file = path.open("rb")
     except OSError as broken:
         raise ClientError("BAD_AUDIO", f"cannot be opened: {broken.strerror}") from None
     with file:
-        return recognise(file, engine, config, wish, tell)
+        return recognize(file, engine, config, options, on_progress)

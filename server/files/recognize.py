@@ -2,7 +2,7 @@
 
 It is heard as a live stream is, by the same session and through the same engine, but in windows of two seconds
 and in the background: live windows go first. The windows' length is fixed, so a file gives the same digits
-wherever it is recognised and whatever runs beside it. Decoding runs ahead of scoring by a bounded amount; memory
+wherever it is recognized and whatever runs beside it. Decoding runs ahead of scoring by a bounded amount; memory
 does not grow with the length, but for what a result says of each utterance, or of each frame.
 """
 
@@ -12,21 +12,21 @@ import queue
 import time
 import uuid
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-import numpy as np
-
 from server.config import Config, FileSettings
 from server.engine import Busy, Engine, Timing
-from server.errors import ClientError
+from server.errors import RETRYABLE, ClientError
 from server.files import decode
-from server.files.result import AUDIO, Create, Recording
+from server.files.result import AUDIO, Create, OnProgress, Recording
 from stream.codec import Resampler
+from stream.custom_labels import CustomLabels
+from stream.full_recording import Segmenter
+from stream.pcm import to_pcm16
 from stream.session import StreamConfig, StreamSession
-from stream.taught import Taught
 from stream.types import (
     HOP,
     SAMPLE_RATE,
@@ -38,78 +38,73 @@ from stream.types import (
     Lost,
     ModelSpec,
     SpeechStarted,
+    Step,
     StreamEvent,
-    Turn,
     UtteranceScored,
     Window,
 )
-from stream.whole import Pieces
 
-WINDOW = (
-    200  # frames: on one core a tenth of a second's work for an hour's second; a live window waits so long
-)
+# Frames. One core scores these two seconds in about a tenth of one: so long may a live window wait behind them.
+WINDOW = 200
 AHEAD = 4 * SAMPLE_RATE  # samples that may be decoded before the window that is out has been answered
-PATIENCE_S = 120.0  # how long one window is offered again to an engine that is busy, restarting or too slow
-TELL_S = 0.2  # how often progress is told
+TIMEOUT_S = 120.0  # how long one window is offered again to an engine that is busy, restarting or too slow
 PAUSE_S = 0.05  # before it is
-_PASSING = ("OVERLOADED", "INFERENCE_TIMEOUT", "NOT_READY")  # failures that another try may mend
-
-Tell = Callable[[JsonDict], None]
+PROGRESS_S = 0.2  # between two reports of progress
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is wanted of a recording."""
+class RecognizeOptions:
+    """What is wanted of a recording, and how long it may be."""
 
     granularity: str = "utterance"  # or frame
     embed: bool = False
     create: Create | None = None  # how to write the result's files
-    taught: Taught | None = None
+    custom_labels: CustomLabels | None = None
     max_s: float = float("inf")  # a longer recording is refused
 
 
-def recognise(
+def recognize(
     file: BinaryIO,
     engine: Engine,
     config: Config | FileSettings,
-    wish: Wish,
-    tell: Tell = lambda said: None,
+    options: RecognizeOptions,
+    on_progress: OnProgress = lambda report: None,
 ) -> Recording:
-    """Recognise an open, seekable file. `tell` hears of steps and progress, and may raise to end it.
+    """Recognize an open, seekable file. `on_progress` is given steps and progress, and may raise to end it.
 
     Raises ClientError, and OSError when the files cannot be written.
     """
     spec = engine.spec
     if spec is None:
         raise ClientError("NOT_READY", engine.health().error or "the model is loading")
-    found = Recording(spec, wish.granularity, wish.embed)
-    bounds = decode.Bounds(wish.max_s, config.files.max_channels)
-    with decode.opened(file, bounds) as audio:
-        work = _Work(
-            engine, listening(config, spec, wish.embed or wish.taught is not None), found, wish.taught
-        )
+    found = Recording(spec, options.granularity, options.embed)
+    limits = decode.DecodeLimits(options.max_s, config.files.max_channels)
+    with decode.opened(file, limits) as audio:
+        labels = options.custom_labels
+        stream_config = file_stream_config(config, spec, embed=options.embed or labels is not None)
+        job = _Job(engine, stream_config, found, labels)
         with ExitStack() as stack:
-            writer = _wav(stack.enter_context(wish.create(AUDIO)), stack) if wish.create else None
-            next_word = time.monotonic() + TELL_S
-            for samples in work.resampled(audio):
+            writer = _wav(stack.enter_context(options.create(AUDIO)), stack) if options.create else None
+            next_report = time.monotonic() + PROGRESS_S
+            for samples in job.resampled(audio):
                 if writer:
-                    work.save(writer, samples)
-                work.hear(samples)
-                if time.monotonic() > next_word:
-                    next_word = time.monotonic() + TELL_S
-                    tell({"progress": {"done_s": round(audio.read_s, 2), "total_s": _total(audio)}})
-            work.finish()
+                    job.save(writer, samples)
+                job.push(samples)
+                if time.monotonic() > next_report:
+                    next_report = time.monotonic() + PROGRESS_S
+                    on_progress({"progress": {"done_s": round(audio.read_s, 2), "total_s": _total(audio)}})
+            job.finish()
         found.finish(audio.read_s)
-    found.taught = judged(wish.taught, found.whole.embedding)
+    found.custom_label = judge(labels, found.whole.embedding)
     began = time.perf_counter()
-    names = [*found.save(wish.create), AUDIO] if wish.create else []
-    work.spent["save"] += time.perf_counter() - began
-    for step in work.steps(audio, names):
-        tell({"step": step})
+    names = [*found.save(options.create), AUDIO] if options.create else []
+    job.spent["save"] += time.perf_counter() - began
+    for step in job.steps(audio, names):
+        on_progress({"step": step})
     return found
 
 
-def listening(config: Config | FileSettings, spec: ModelSpec, embed: bool) -> StreamConfig:
+def file_stream_config(config: Config | FileSettings, spec: ModelSpec, embed: bool) -> StreamConfig:
     """How a file is heard: as the settings say of a live stream, in longer windows where the model allows."""
     live = config.stream_config(spec)
     hop = live.hop if spec.fixed_hop else max(spec.hop_frames, WINDOW - WINDOW % spec.hop_frames)
@@ -117,19 +112,21 @@ def listening(config: Config | FileSettings, spec: ModelSpec, embed: bool) -> St
     return replace(live, hop=hop, max_hop=hop, ring=max(live.ring, held), embed=embed, background=True)
 
 
-def judged(labels: Taught | None, embedding: Floats | None) -> JsonDict | None:
-    """What the taught labels say; None where there are none, or nobody spoke."""
+def judge(labels: CustomLabels | None, embedding: Floats | None) -> JsonDict | None:
+    """What the custom labels say; None where there are none, or nobody spoke."""
     return None if labels is None or embedding is None else labels.judge(embedding)
 
 
-class _Work:
+class _Job:
     """A session on its way through a file, and the time that each step took."""
 
-    def __init__(self, engine: Engine, config: StreamConfig, found: Recording, taught: Taught | None) -> None:
-        self._engine, self._found, self._taught = engine, found, taught
+    def __init__(
+        self, engine: Engine, config: StreamConfig, found: Recording, labels: CustomLabels | None
+    ) -> None:
+        self._engine, self._found, self._labels = engine, found, labels
         self._session = StreamSession(f"file-{uuid.uuid4().hex}", config)
-        self._pieces = Pieces(found.spec, config.embed) if found.spec.whole_frames else None
-        self._out: _Asked | None = None  # the session's window that is out
+        self._segmenter = Segmenter(found.spec, config.embed) if found.spec.recording_frames else None
+        self._pending: _PendingWindow | None = None  # the session's window that is out
         self._n_windows = self._spans = 0
         self.spent = dict.fromkeys(("decode", "resample", "detect_speech", "score", "save"), 0.0)
 
@@ -150,28 +147,28 @@ class _Work:
 
     def save(self, writer: wave.Wave_write, samples: Floats) -> None:
         began = time.perf_counter()
-        writer.writeframes(np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes())
+        writer.writeframes(to_pcm16(samples))
         self.spent["save"] += time.perf_counter() - began
 
-    def hear(self, samples: Floats) -> None:
+    def push(self, samples: Floats) -> None:
         """Take samples in; enter what has been scored meanwhile, and wait for the engine if it is behind."""
         began = time.perf_counter()
         turn = self._session.push(samples)
         self.spent["detect_speech"] += time.perf_counter() - began
         self._follow(turn)
-        while self._out and (
-            self._out.answered or self._session.received - self._out.window.end_sample > AHEAD
+        while self._pending and (
+            self._pending.answered or self._session.received - self._pending.window.end_sample > AHEAD
         ):
-            self._absorb(self._out)
-        if self._pieces:
-            self._weigh(self._pieces.push(samples))
+            self._absorb(self._pending)
+        if self._segmenter:
+            self._score_segments(self._segmenter.push(samples))
 
     def finish(self) -> None:
         self._follow(self._session.flush())
-        while self._out:
-            self._absorb(self._out)
-        if self._pieces:
-            self._weigh(self._pieces.finish())
+        while self._pending:
+            self._absorb(self._pending)
+        if self._segmenter:
+            self._score_segments(self._segmenter.finish())
 
     def steps(self, audio: decode.Audio, names: list[str]) -> list[JsonDict]:
         """What was done, in order, and how long each took: they overlap."""
@@ -190,46 +187,46 @@ class _Work:
             {"step": k, "ms": round(1000 * self.spent[k], 1), "detail": text} for k, text in details.items()
         ]
 
-    def _follow(self, turn: Turn) -> None:
+    def _follow(self, turn: Step) -> None:
         for event in turn.events:
             self._enter(event)
-        self._out = self._ask(turn.window) if turn.window else self._out
+        self._pending = self._request(turn.window) if turn.window else self._pending
 
     def _enter(self, event: StreamEvent) -> None:
         if isinstance(event, FramesScored):
             self._found.add(event)
         elif isinstance(event, UtteranceScored):
-            self._found.add_utterance(event, judged(self._taught, event.embedding))
+            self._found.add_utterance(event, judge(self._labels, event.embedding))
         elif isinstance(event, SpeechStarted):
             self._spans += 1
         assert not isinstance(event, Lost), "the ring holds what may be decoded ahead"
 
-    def _ask(self, window: Window) -> _Asked:
+    def _request(self, window: Window) -> _PendingWindow:
         self._n_windows += 1
-        return _Asked(self._engine, window)
+        return _PendingWindow(self._engine, window)
 
-    def _absorb(self, asked: _Asked) -> None:
-        scores = self._scores(asked)
-        self._out = None
-        self._follow(self._session.absorb(asked.window, scores))
+    def _absorb(self, pending: _PendingWindow) -> None:
+        scores = self._scores(pending)
+        self._pending = None
+        self._follow(self._session.absorb(pending.window, scores))
 
-    def _weigh(self, pieces: list[Window]) -> None:
-        for piece in pieces:
-            self._found.pieces.add(self._scores(self._ask(piece)))
+    def _score_segments(self, segments: Sequence[Window]) -> None:
+        for segment in segments:
+            self._found.segments.add(self._scores(self._request(segment)))
 
-    def _scores(self, asked: _Asked) -> FrameScores:
-        scores, infer_s = asked.wait()
+    def _scores(self, pending: _PendingWindow) -> FrameScores:
+        scores, infer_s = pending.wait()
         self.spent["score"] += infer_s
         return scores
 
 
-class _Asked:
-    """A window that the engine has been asked for, and is asked for again where that may help."""
+class _PendingWindow:
+    """A window that was submitted to the engine, and is submitted again where that may help."""
 
     def __init__(self, engine: Engine, window: Window) -> None:
         self._engine, self.window = engine, window
         self._answers: queue.SimpleQueue[tuple[Answer, Timing]] = queue.SimpleQueue()
-        self._end = time.monotonic() + PATIENCE_S
+        self._end = time.monotonic() + TIMEOUT_S
         self._submit()
 
     @property
@@ -242,7 +239,7 @@ class _Asked:
             answer, timing = self._answers.get()
             if isinstance(answer, FrameScores):
                 return answer, timing.infer_s
-            if answer.code not in _PASSING or time.monotonic() > self._end:
+            if answer.code not in RETRYABLE or time.monotonic() > self._end:
                 raise ClientError(answer.code, answer.message)
             time.sleep(PAUSE_S)
             self._submit()

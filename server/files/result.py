@@ -23,6 +23,10 @@ RESULT, CSV, EMBEDDING, AUDIO = "result.json", "result.csv", "embedding.npy", "p
 _ROWS = 4096  # frames written at a time
 
 Create = Callable[[str], BinaryIO]  # opens a file of the result for writing, by its name
+Progress = (
+    JsonDict  # `{"step": …}` when one is done, `{"progress": …}` in between, as docs/api.md describes them
+)
+OnProgress = Callable[[Progress], None]
 
 
 def into(folder: Path) -> Create:
@@ -38,11 +42,11 @@ class Recording:
     granularity: str  # one of GRANULARITIES
     embed: bool = False  # an embedding was asked for
     speech: Utterance = field(default_factory=Utterance)  # all frames of all stretches of speech
-    pieces: Utterance = field(default_factory=Utterance)  # heard as one, by models that do so (stream.whole)
+    segments: Utterance = field(default_factory=Utterance)  # of models that score it at once
     utterances: list[JsonDict] = field(default_factory=list)
     first_frames: list[int] = field(default_factory=list)
     probs: list[Floats] = field(default_factory=list)  # kept at frame granularity only
-    taught: JsonDict | None = None
+    custom_label: JsonDict | None = None  # what the custom labels say of all of it
     head: JsonDict = field(default_factory=dict)  # granularity, timestamps, model, duration: once it is over
 
     def add(self, event: FramesScored) -> None:
@@ -51,10 +55,10 @@ class Recording:
             self.first_frames.append(event.first_frame)
             self.probs.append(event.probs)
 
-    def add_utterance(self, event: UtteranceScored, taught: JsonDict | None) -> None:
+    def add_utterance(self, event: UtteranceScored, custom_label: JsonDict | None) -> None:
         start_ms, end_ms = event.start * wire.STEP_MS, event.end * wire.STEP_MS
         found = {"start_ms": start_ms, "end_ms": end_ms, **wire.scores(event.probs)}
-        self.utterances.append(found if taught is None else {**found, "taught": taught})
+        self.utterances.append(found if custom_label is None else {**found, "taught": custom_label})
 
     def finish(self, duration_s: float) -> None:
         self.head = wire.provenance(self.granularity, self.spec.name, duration_s)
@@ -62,7 +66,7 @@ class Recording:
     @property
     def whole(self) -> Utterance:
         """What the verdict on all of it is made of; without frames where nobody speaks."""
-        return self.pieces if self.pieces.n_frames and self.speech.n_frames else self.speech
+        return self.segments if self.segments.n_frames and self.speech.n_frames else self.speech
 
     @property
     def embedding(self) -> Floats | None:
@@ -94,7 +98,7 @@ class Recording:
             found = {**self.head, **wire.frame_rows(probs), "frame_start_ms": self._starts()}
         else:
             found = {**self.verdict, **self.head}
-        taught = {} if self.taught is None else {"taught": self.taught}
+        taught = {} if self.custom_label is None else {"taught": self.custom_label}
         return {**found, **taught, "utterances": self.utterances}
 
     def save(self, create: Create) -> list[str]:
@@ -121,7 +125,7 @@ class Recording:
         if self.granularity == "utterance":
             yield orjson.dumps(self.result(), option=orjson.OPT_INDENT_2) + b"\n"
             return
-        few = {**self.head, **({} if self.taught is None else {"taught": self.taught})}
+        few = {**self.head, **({} if self.custom_label is None else {"taught": self.custom_label})}
         yield orjson.dumps(few)[:-1]
         for name in ("frame_scores", "frame_emotions", "frame_confidences"):
             yield b',\n"%s": [' % name.encode()

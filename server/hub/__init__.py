@@ -23,8 +23,8 @@ from server.hub.frames import connection_of, unmask
 __all__ = [
     "Floor",
     "HttpServer",
+    "client_disconnected",
     "connection_of",
-    "has_left",
     "http_server",
     "os_thread",
     "patch",
@@ -123,7 +123,7 @@ def stop_reading(environ: Mapping[str, Any]) -> None:
             connection.shutdown(socket.SHUT_RD)
 
 
-def has_left(environ: Mapping[str, Any]) -> bool:
+def client_disconnected(environ: Mapping[str, Any]) -> bool:
     """Whether the client of a request, which has been read, has closed its connection since."""
     connection = _connection(environ)
     if connection is None:

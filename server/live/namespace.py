@@ -16,7 +16,6 @@ from server.access.origins import Origins
 from server.access.refusals import Refusals
 from server.config import Config
 from server.errors import ClientError
-from server.http.handshake import require_websocket_13
 from server.live import transport
 from server.live.connection import Connection
 from server.live.packets import TextPacket, message_room
@@ -51,7 +50,6 @@ def socket_server(app: Flask, config: Config, origins: Origins, metrics: Metrics
         json=wire.Json,
         serializer=TextPacket,
     )
-    app.wsgi_app = require_websocket_13(app.wsgi_app)  # type: ignore[method-assign, assignment]
 
     def on_cut(why: str) -> None:
         metrics.cut(why)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.config import Channels, Policy
+from server.config import ChannelsSection, PolicySection
 from server.errors import ClientError
 
 
@@ -20,7 +20,7 @@ class ChannelSelection:
     watch: str = "both"
 
 
-def select_channels(policy: Policy, channels: Channels, n_channels: int) -> ChannelSelection:
+def select_channels(policy: PolicySection, channels: ChannelsSection, n_channels: int) -> ChannelSelection:
     """What is heard of a session with so many channels. Raises ClientError where the policy lets none be heard."""
     names = (channels.left, channels.right)
     if n_channels == 1:

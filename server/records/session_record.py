@@ -1,7 +1,7 @@
 """The files of a recorded session: a journal while it goes on, JSON and CSV once it is over.
 
-The journal has one line per fact, `kind {json}`. Whatever ends a process, its whole lines are left, and become the
-same files later, marked as not complete. Nothing here waits for anything but the disk.
+The journal has one line per entry, `kind {json}`. Whatever ends a process, its whole lines are left, and become
+the same files later, marked as not complete. Nothing here waits for anything but the disk.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import orjson
 
 from server.spreadsheet import cell
+from stream.pcm import to_pcm16
 from stream.types import LABELS, SAMPLE_RATE, Floats, JsonDict
 
 JOURNAL = "journal"
@@ -32,18 +32,14 @@ TYPES = {
     **dict.fromkeys(AUDIO, "audio/wav"),
 }
 LISTS = ("timeline", "utterances", "alerts", "speech", "lost")  # kinds of which there are many
-SAID_ONCE = (
-    "granularity",
-    "timestamp",
-    "timestamp_utc",
-    "model",
-)  # of utterances: the same for all, or of no use here
+# Fields of utterances that are the same for all of them, or of no use here.
+OMITTED = ("granularity", "timestamp", "timestamp_utc", "model")
 WAV_HEADER = 44
-BREATH = 200  # lines after which others get a turn
+YIELD_EVERY = 200  # lines after which others get a turn
 
 
-def line(kind: str, fact: JsonDict) -> bytes:
-    return kind.encode() + b" " + orjson.dumps(fact) + b"\n"
+def line(kind: str, entry: JsonDict) -> bytes:
+    return kind.encode() + b" " + orjson.dumps(entry) + b"\n"
 
 
 def audio_name(channel: str | None) -> str:
@@ -54,10 +50,10 @@ def write_audio(path: Path, start: int, samples: Floats) -> None:
     """Put samples at their place in a WAV whose header is written by `finish`; what is left out is silence."""
     with path.open("r+b" if path.exists() else "wb") as file:
         file.seek(WAV_HEADER + 2 * start)
-        file.write(np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes())
+        file.write(to_pcm16(samples))
 
 
-def finish(folder: Path, breathe: Callable[[], None]) -> JsonDict:
+def finish(folder: Path, cooperative_yield: Callable[[], None]) -> JsonDict:
     """Make a journal into the files of a record; what session.json then says. Raises OSError, ValueError.
 
     A journal without the session's end was cut off, and may end within a line: the record is not `complete`.
@@ -65,13 +61,13 @@ def finish(folder: Path, breathe: Callable[[], None]) -> JsonDict:
     journal = folder / JOURNAL
     _cut_to_lines(journal)
     head: JsonDict = {}
-    for fact in _facts(journal, "opened", breathe):
-        head.update(orjson.loads(fact))
+    for entry in _entries(journal, "opened", cooperative_yield):
+        head.update(orjson.loads(entry))
     if not head:
         raise ValueError(f"{folder.name} holds nothing")
     head["complete"] = False
-    for fact in _facts(journal, "closed", breathe):
-        head.update(orjson.loads(fact), complete=True)
+    for entry in _entries(journal, "closed", cooperative_yield):
+        head.update(orjson.loads(entry), complete=True)
     written = datetime.fromtimestamp(journal.stat().st_mtime, UTC)
     head.setdefault("ended_utc", written.isoformat(timespec="milliseconds"))
     (folder / HEAD).write_bytes(orjson.dumps(head, option=orjson.OPT_INDENT_2) + b"\n")
@@ -79,15 +75,15 @@ def finish(folder: Path, breathe: Callable[[], None]) -> JsonDict:
         record.write(orjson.dumps(head)[:-1])
         for kind in LISTS:
             record.write(b',\n"' + kind.encode() + b'": [')
-            for i, fact in enumerate(_facts(journal, kind, breathe)):
-                record.write((b",\n" if i else b"\n") + fact)
+            for i, entry in enumerate(_entries(journal, kind, cooperative_yield)):
+                record.write((b",\n" if i else b"\n") + entry)
             record.write(b"]")
         record.write(b"}\n")
     when, scores = ["start_ms", "end_ms", "channel"], ["emotion", "confidence", *LABELS]
-    _table(folder / TIMELINE, [*when, "frames", *scores], _facts(journal, "timeline", breathe))
-    _table(folder / UTTERANCES, [*when, *scores], _facts(journal, "utterances", breathe))
+    _table(folder / TIMELINE, [*when, "frames", *scores], _entries(journal, "timeline", cooperative_yield))
+    _table(folder / UTTERANCES, [*when, *scores], _entries(journal, "utterances", cooperative_yield))
     columns = ["at_ms", "rule", "level", "state", "channel", "message", "message_zh"]
-    _table(folder / ALERTS, columns, _facts(journal, "alerts", breathe))
+    _table(folder / ALERTS, columns, _entries(journal, "alerts", cooperative_yield))
     for name in AUDIO:
         if (folder / name).exists():
             _write_header(folder / name)
@@ -95,22 +91,22 @@ def finish(folder: Path, breathe: Callable[[], None]) -> JsonDict:
     return head
 
 
-def _facts(journal: Path, kind: str, breathe: Callable[[], None]) -> Iterator[bytes]:
+def _entries(journal: Path, kind: str, cooperative_yield: Callable[[], None]) -> Iterator[bytes]:
     mark = kind.encode() + b" "
     with journal.open("rb") as lines:
         for number, text in enumerate(lines):
-            if number % BREATH == BREATH - 1:
-                breathe()
+            if number % YIELD_EVERY == YIELD_EVERY - 1:
+                cooperative_yield()
             if text.startswith(mark):
                 yield text[len(mark) : -1]
 
 
-def _table(path: Path, columns: list[str], facts: Iterator[bytes]) -> None:
+def _table(path: Path, columns: list[str], entries: Iterator[bytes]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(columns)
-        for fact in facts:
-            values = orjson.loads(fact)
+        for entry in entries:
+            values = orjson.loads(entry)
             values.update(values.pop("scores", {}))
             table.writerow([cell(values.get(column, "")) for column in columns])
 

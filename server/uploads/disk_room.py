@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from server.config import Files
+from server.config import FilesSection
 from server.errors import ClientError
-from server.paths import ROOT
+from server.paths import HOME
 
 SWEEP_S = 600.0  # between two sweeps when nothing is written
 AGAIN_S = 1.0  # between two when there is no room
-PATIENCE_S = 60.0  # for one
+TIMEOUT_S = 60.0  # for one
 
 log = logging.getLogger("upload")
 
@@ -44,7 +44,7 @@ class Hold:
 class DiskRoom:
     """Of all uploads and their results below one folder."""
 
-    def __init__(self, root: Path, files: Files) -> None:
+    def __init__(self, root: Path, files: FilesSection) -> None:
         self._root, self._files = root, files
         self._most = round(files.keep_gb * 1e9)
         self._kept = 0  # bytes of results, as the last sweep found them, and what came since
@@ -127,10 +127,10 @@ def _swept(arguments: list[str]) -> int | None:
     ours, theirs = socket.socketpair()  # a pipe would hold up all green threads
     command = [sys.executable, "-m", "server.storage", *arguments]
     with ours:
-        ours.settimeout(PATIENCE_S)
+        ours.settimeout(TIMEOUT_S)
         try:
             with theirs:
-                process = subprocess.Popen(command, cwd=ROOT, stdout=theirs.fileno())
+                process = subprocess.Popen(command, cwd=HOME, stdout=theirs.fileno())
             said = ours.recv(100)
             process.wait()
         except OSError as broken:

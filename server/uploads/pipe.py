@@ -1,4 +1,4 @@
-"""What the server and a process that recognises files say to each other, over a pair of connected sockets.
+"""What the server and a process that recognizes files say to each other, over a pair of connected sockets.
 
 A message is a line of JSON, then the frames whose sizes it names: windows and answers as the engine packs them.
 Nothing is unpickled. A socket pair rather than the engine's ZeroMQ: its end of file is the other side's death.
@@ -19,12 +19,12 @@ MAX_HEAD = 1 << 20
 MAX_FRAMES = 1 << 26  # bytes in one message
 
 
-class Broken(Exception):
-    """The other side is gone, or says what makes no sense."""
+class PeerClosed(Exception):
+    """The other side is gone, or sent what makes no sense."""
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class Message:
     kind: str
     fields: dict[str, Any]
     frames: list[bytes]
@@ -39,28 +39,28 @@ class Pipe:
         self._lock = threading.Lock()
 
     def send(self, kind: str, fields: dict[str, Any], frames: Sequence[bytes | memoryview] = ()) -> None:
-        """Raises Broken."""
+        """Raises PeerClosed."""
         raw = [bytes(frame) for frame in frames]
         head = orjson.dumps({"kind": kind, "fields": fields, "sizes": [len(frame) for frame in raw]})
         with self._lock:
             try:
                 self._socket.sendall(b"".join([head, b"\n", *raw]))
-            except OSError as gone:
-                raise Broken(str(gone)) from None
+            except OSError as broken:
+                raise PeerClosed(str(broken)) from None
 
-    def receive(self) -> Said:
-        """The next message. Raises Broken, also where there is no other side any more."""
+    def receive(self) -> Message:
+        """The next message. Raises PeerClosed, also where there is no other side any more."""
         try:
             line = self._reader.readline(MAX_HEAD)
             if not line.endswith(b"\n"):
-                raise Broken("the connection has ended")
+                raise PeerClosed("the connection has ended")
             head = orjson.loads(line)
             if sum(head["sizes"]) > MAX_FRAMES:
-                raise Broken("a message is too large")
+                raise PeerClosed("a message is too large")
             frames = [self._exactly(size) for size in head["sizes"]]
-            return Said(head["kind"], head["fields"], frames)
+            return Message(head["kind"], head["fields"], frames)
         except (OSError, ValueError, KeyError, TypeError) as wrong:
-            raise Broken(str(wrong)) from None
+            raise PeerClosed(str(wrong)) from None
 
     def close(self) -> None:
         """Whoever is receiving meanwhile is told that it has ended, and closes the reader by letting go of it."""
@@ -73,5 +73,5 @@ class Pipe:
     def _exactly(self, size: int) -> bytes:
         data = self._reader.read(size)
         if len(data) != size:
-            raise Broken("the connection has ended")
+            raise PeerClosed("the connection has ended")
         return data

@@ -1,4 +1,4 @@
-"""The processes that recognise files, from the server's side: a few, started when first needed, kept for the next.
+"""The processes that recognize files, from the server's side: a few, started when first needed, kept for the next.
 
 The server lends them its engine: a file's windows go to it in the background, behind everybody who speaks. A
 process that falls silent, or whose client has gone away, is killed: that is certain, and costs the next file half
@@ -10,35 +10,34 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from server.config import Config
 from server.engine import Engine
-from server.errors import ClientError
+from server.errors import ClientError, checked
+from server.files.result import OnProgress
 from server.uploads.form import Form
-from server.uploads.pipe import Broken, Said
+from server.uploads.pipe import Message, PeerClosed
 from server.uploads.process import FileProcess
 from stream.types import JsonDict
 
 SILENCE_S = 120.0  # without a word, and waiting for no scores, it is stuck
-LOOK_S = 0.5  # how often to look whether anybody still wants the answer
+POLL_S = 0.5  # how often to look whether anybody still wants the answer
 LAST_WORDS_S = 2.0  # for those who wait to be told that the server stops
 IDLE_S = 300.0  # a process without work for so long is ended
 
 log = logging.getLogger("upload")
 
-Told = Generator[JsonDict, None, JsonDict]
 
-
-class Gone(Exception):
+class ClientDisconnected(Exception):
     """Nobody waits for the answer any more."""
 
 
-class Recognisers:
-    """`run` recognises one file; as many at a time as the settings allow, others wait or are refused."""
+class UploadWorkerPool:
+    """`run` recognizes one file; as many at a time as the settings allow, others wait or are refused."""
 
     def __init__(self, config: Config, engine: Engine) -> None:
         self._config, self._engine = config, engine
@@ -51,7 +50,7 @@ class Recognisers:
 
     @property
     def running(self) -> int:
-        """Files that are being recognised now."""
+        """Files that are being recognized now."""
         return len(self._busy)
 
     def check_room(self) -> None:
@@ -65,7 +64,7 @@ class Recognisers:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """For the time in which a file, which has been received, is recognised. Raises as `check_room` does."""
+        """For the time in which a file, which has been received, is recognized. Raises as `check_room` does."""
         with self._lock:
             self.check_room()
             self._admitted += 1
@@ -75,32 +74,35 @@ class Recognisers:
             with self._lock:
                 self._admitted -= 1
 
-    def run(self, file: Path, folder: Path, form: Form, gone: Callable[[], bool]) -> Told:
-        """Recognise `file` and write its results into `folder`: yields what is told of it meanwhile, returns the
-        summary. Raises ClientError, and Gone once `gone()`; a caller that stops listening ends it too.
+    def run(
+        self, file: Path, folder: Path, form: Form, gone: Callable[[], bool], on_progress: OnProgress
+    ) -> JsonDict:
+        """Recognize `file` and write its results into `folder`; the summary.
+
+        Raises ClientError, and ClientDisconnected once `gone()`; what `on_progress` raises ends it too.
         """
         self._await_turn(gone)
         try:
             worker = self._take()
             try:
-                said = yield from self._follow(worker, file, folder, form, gone)
+                message = self._follow(worker, file, folder, form, gone, on_progress)
             except BaseException:
                 self._drop(worker)
                 raise
             self._give_back(worker)
         finally:
             self._slots.release()
-        if said.kind == "failed":
-            raise ClientError(said.fields["code"], said.fields["message"])
-        return said.fields
+        if message.kind == "failed":
+            raise ClientError(checked(message.fields["code"]), message.fields["message"])
+        return message.fields
 
-    def tidy(self) -> None:
+    def reap_idle(self) -> None:
         """End processes that have had nothing to do for a while."""
         now = time.monotonic()
         with self._lock:
-            bored = [worker for worker in self._idle if now - worker.last_word > IDLE_S]
-            self._idle = [worker for worker in self._idle if worker not in bored]
-        for worker in bored:
+            idle = [worker for worker in self._idle if now - worker.last_message > IDLE_S]
+            self._idle = [worker for worker in self._idle if worker not in idle]
+        for worker in idle:
             worker.kill()
 
     def close(self) -> None:
@@ -117,9 +119,9 @@ class Recognisers:
 
     def _await_turn(self, gone: Callable[[], bool]) -> None:
         end = time.monotonic() + self._config.files.wait_s
-        while not self._slots.acquire(timeout=max(0.0, min(LOOK_S, end - time.monotonic()))):
+        while not self._slots.acquire(timeout=max(0.0, min(POLL_S, end - time.monotonic()))):
             if gone():
-                raise Gone
+                raise ClientDisconnected
             if self._closing:
                 raise _stopping()
             if time.monotonic() >= end:
@@ -152,25 +154,31 @@ class Recognisers:
         worker.kill()
 
     def _follow(
-        self, worker: FileProcess, file: Path, folder: Path, form: Form, gone: Callable[[], bool]
-    ) -> Generator[JsonDict, None, Said]:
-        """What the worker tells of a file; its last word is returned."""
+        self,
+        worker: FileProcess,
+        file: Path,
+        folder: Path,
+        form: Form,
+        gone: Callable[[], bool],
+        on_progress: OnProgress,
+    ) -> Message:
+        """Have the worker recognize a file; its last message about it."""
         spec = self._engine.spec
         assert spec is not None, "admitted"
         try:
             job = {"spec": asdict(spec), "granularity": form.granularity, "embed": form.embed}
             worker.begin(job, file, folder)
             while True:
-                said = worker.heard(LOOK_S)
-                if said is not None and said.kind == "told":
-                    yield said.fields
-                elif said is not None:
-                    return said
+                message = worker.next_message(POLL_S)
+                if message is not None and message.kind == "progress":
+                    on_progress(message.fields)
+                elif message is not None:
+                    return message
                 elif worker.silent_s > SILENCE_S:
-                    raise Broken(f"no word for {SILENCE_S:g} s")
+                    raise PeerClosed(f"no message for {SILENCE_S:g} s")
                 if gone():
-                    raise Gone
-        except Broken as why:
+                    raise ClientDisconnected
+        except PeerClosed as why:
             if self._closing:
                 raise _stopping() from None
             ended = worker.kill(1.0)
@@ -179,7 +187,9 @@ class Recognisers:
                 raise ClientError(
                     "BAD_AUDIO", f"it takes more than {self._config.files.cpu_s:g} s of computing to read"
                 ) from None
-            raise ClientError("INTERNAL", "the process that read the file has ended; see the log") from None
+            raise ClientError(
+                "INTERNAL", "the process that read the file has ended; see the server log"
+            ) from None
 
 
 def _stopping() -> ClientError:
@@ -187,4 +197,6 @@ def _stopping() -> ClientError:
 
 
 def _busy() -> ClientError:
-    return ClientError("BUSY", "as many files as can be are being recognised; try again in a few seconds")
+    return ClientError(
+        "BUSY", "the server is processing the maximum number of files; try again in a few seconds"
+    )

@@ -1,13 +1,12 @@
-"""One process that recognises files, from the server's side: started, spoken to, ended.
+"""One process that recognizes files, from the server's side: started, spoken to, ended.
 
 It is told how to hear and nothing that is secret, gets every file open, and is lent the server's engine: what it
-says of its file waits in `heard`, windows go straight on.
+says of its file waits in `next_message`, windows go straight on.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import signal
 import socket
@@ -18,27 +17,23 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from server import process_env
 from server.config import Config
 from server.engine import Busy, Engine, Timing
 from server.engine.messages import Answers, pack, unpack_window
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
-from server.paths import ROOT
-from server.uploads.pipe import Broken, Pipe, Said
+from server.paths import HOME
+from server.uploads.pipe import Message, PeerClosed, Pipe
 from stream.types import Answer, Failed, JsonDict, Window
 
-HANDED = (
-    RESULT,
-    CSV,
-    EMBEDDING,
-    AUDIO,
-)  # files that it may write, in the order in which they are handed over
-ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
+# Files that it may write, in the order in which they are handed over.
+HANDED = (RESULT, CSV, EMBEDDING, AUDIO)
 
 log = logging.getLogger("upload")
 
 
 class FileProcess:
-    """One process: what it says of its file waits in `heard`, windows go straight to the engine."""
+    """One process: what it says of its file waits in `next_message`, windows go straight to the engine."""
 
     def __init__(self, config: Config, engine: Engine) -> None:
         self._engine = engine
@@ -48,14 +43,14 @@ class FileProcess:
             fds = [theirs.fileno(), hand.fileno()]
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "server.uploads.worker", *map(str, fds)],
-                cwd=ROOT,
+                cwd=HOME,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
-                env=_environment(),
+                env=process_env.of_file_process(),
             )
         self._pipe = Pipe(ours)
-        self._inbox: queue.Queue[Said | None] = queue.Queue()
-        self.last_word = time.monotonic()
+        self._inbox: queue.Queue[Message | None] = queue.Queue()
+        self.last_message = time.monotonic()
         self._waits_for = 0  # windows that it has asked scores for
         threading.Thread(target=self._listen, name="upload", daemon=True).start()
         self._pipe.send("settings", config.for_files.model_dump(mode="json"))
@@ -67,7 +62,7 @@ class FileProcess:
     @property
     def silent_s(self) -> float:
         """For how long it has had no reason to say nothing."""
-        return 0.0 if self._waits_for else time.monotonic() - self.last_word
+        return 0.0 if self._waits_for else time.monotonic() - self.last_message
 
     @property
     def took_too_long(self) -> bool:
@@ -77,32 +72,32 @@ class FileProcess:
     def begin(self, job: JsonDict, file: Path, folder: Path) -> None:
         """Give it a file to read, and those of a result in `folder` to write, all open: names are no use to it.
 
-        Raises Broken, and OSError where they cannot be opened.
+        Raises PeerClosed, and OSError where they cannot be opened.
         """
-        self.last_word = time.monotonic()
+        self.last_message = time.monotonic()
         with ExitStack() as stack:
             fds = [stack.enter_context(file.open("rb")).fileno()]
             fds += [stack.enter_context((folder / name).open("wb")).fileno() for name in HANDED]
             try:
                 socket.send_fds(self._hand, [b"."], fds)
             except OSError as gone:
-                raise Broken(str(gone)) from None
+                raise PeerClosed(str(gone)) from None
         self._pipe.send("job", job)
 
-    def heard(self, timeout_s: float) -> Said | None:
-        """What it says next of its file; None when nothing came. Raises Broken when it has ended."""
+    def next_message(self, timeout_s: float) -> Message | None:
+        """What it says next of its file; None when nothing came. Raises PeerClosed when it has ended."""
         try:
-            said = self._inbox.get(timeout=timeout_s)
+            message = self._inbox.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        if said is None:
-            raise Broken("it ended")
-        return said
+        if message is None:
+            raise PeerClosed("it ended")
+        return message
 
-    def kill(self, patience_s: float = 0.0) -> str:
+    def kill(self, timeout_s: float = 0.0) -> str:
         """End it, at once unless it is about to do so by itself; how it ended, in words."""
         try:
-            code = self._process.wait(patience_s)
+            code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
@@ -114,24 +109,24 @@ class FileProcess:
         """Runs until it is gone."""
         try:
             while True:
-                said = self._pipe.receive()
-                self.last_word = time.monotonic()
-                if said.kind == "window":
-                    self._submit(said)
+                message = self._pipe.receive()
+                self.last_message = time.monotonic()
+                if message.kind == "window":
+                    self._submit(message)
                 else:
-                    self._inbox.put(said)
-        except Broken:
+                    self._inbox.put(message)
+        except PeerClosed:
             self._inbox.put(None)
 
-    def _submit(self, said: Said) -> None:
-        ticket, window, _ = unpack_window(said.frames)
+    def _submit(self, message: Message) -> None:
+        ticket, window, _ = unpack_window(message.frames)
 
         def reply(window: Window, answer: Answer, timing: Timing) -> None:
             self._waits_for -= 1
-            self.last_word = time.monotonic()
+            self.last_message = time.monotonic()
             try:
                 self._pipe.send("answers", {}, pack(Answers([(ticket, answer, timing)])))
-            except Broken:
+            except PeerClosed:
                 log.debug("an answer came too late for the process that had asked")
 
         self._waits_for += 1
@@ -139,10 +134,3 @@ class FileProcess:
             self._engine.submit(window, reply)
         except Busy:
             reply(window, Failed("OVERLOADED", "the model has too much to do"), Timing())
-
-
-def _environment() -> dict[str, str]:
-    """What the process needs of ours: where Python and its libraries are, the language, the time zone. Tokens and
-    secrets stay here."""
-    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

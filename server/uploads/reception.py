@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from server.config import Files
+from server.config import FilesSection
 from server.errors import ClientError
 
 WATCH_S = 1.0
@@ -50,7 +50,7 @@ class Receipt:
 class Reception:
     """All uploads that are being received."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: FilesSection) -> None:
         self._files = files
         self._open: set[Receipt] = set()
         self._lock = threading.Lock()
@@ -101,7 +101,7 @@ class Reception:
             slow = [one for one in held if one.is_slow(CROWDED_S)]
             if not slow:
                 raise ClientError(
-                    "BUSY", "as many files as may be are being received; try again in a few seconds"
+                    "BUSY", "the server is receiving the maximum number of files; try again in a few seconds"
                 )
             slowest = min(slow, key=lambda one: one.received / one.spent_s)
             self._open.discard(slowest)

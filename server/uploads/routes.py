@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import orjson
 from flask import Flask, Response, jsonify, request, send_file
@@ -13,13 +18,13 @@ from flask import Flask, Response, jsonify, request, send_file
 from server import hub
 from server.access import auth
 from server.config import Config
-from server.errors import CODES, ClientError
-from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
+from server.errors import CODES, ClientError, internal_error
+from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
 from server.http import openapi
 from server.metrics import Metrics
 from server.peer import peer
-from server.uploads.pool import Gone
-from server.uploads.service import PREFIX, Answer, Incoming, Told, Uploads
+from server.uploads.pool import ClientDisconnected
+from server.uploads.service import PREFIX, Answer, Incoming, Uploads
 from stream.types import JsonDict
 
 NDJSON = "application/x-ndjson"
@@ -44,23 +49,26 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
     def recognize() -> Response:
         allowed()
         environ = request.environ
-        work = uploads.recognise(
-            Incoming(
-                read=environ["wsgi.input"].read1,
-                content_type=request.content_type or "",
-                length=request.content_length,
-                peer=peer(environ),
-                gone=lambda: hub.has_left(environ),
-                break_off=lambda: hub.stop_reading(environ),
-            )
+        over = threading.Event()  # the answer has been sent, or nobody takes it any more
+        incoming = Incoming(
+            read=environ["wsgi.input"].read1,
+            content_type=request.content_type or "",
+            length=request.content_length,
+            peer=peer(environ),
+            gone=lambda: over.is_set() or hub.client_disconnected(environ),
+            break_off=lambda: hub.stop_reading(environ),
         )
         if NDJSON not in request.headers.get("Accept", ""):
-            size, body = _json(_exhausted(work))
+            try:
+                size, body = _json(uploads.recognize(incoming))
+            except ClientDisconnected:  # whatever is answered is not read
+                raise ClientError("BAD_REQUEST", "the client has disconnected") from None
             return Response(body, mimetype="application/json", headers={"Content-Length": str(size)})
-        first = next(work)  # until here, what is wrong has a status of its own
-        response = Response(_lines(first, work, metrics), mimetype=NDJSON)
+        lines = _lines(partial(uploads.recognize, incoming), metrics)
+        first = next(lines)  # until here, what is wrong has a status of its own
+        response = Response(chain([first], lines), mimetype=NDJSON)
         response.headers["X-Accel-Buffering"] = "no"  # a proxy that collected the lines would tell nothing
-        response.call_on_close(work.close)
+        response.call_on_close(over.set)
         return response
 
     @app.get(f"{PREFIX}/<result>/<name>")
@@ -81,37 +89,45 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
         return jsonify(openapi.document())
 
 
-def _exhausted(work: Told) -> Answer:
-    """The answer alone. A client that has gone away hears nothing: what it is told does not matter."""
-    try:
-        while True:
-            next(work)
-    except StopIteration as done:
-        return cast(Answer, done.value)
-    except Gone:
-        raise ClientError("BAD_REQUEST", "the client has gone away") from None
+def _lines(recognize: Callable[[OnProgress], Answer], metrics: Metrics) -> Iterator[bytes]:
+    """Steps and progress as they come, one JSON object per line; the result or the error is the last.
 
+    `recognize` runs in a thread. Before the first line, what it raises is raised here.
+    """
+    reports: queue.Queue[Progress | Answer | BaseException] = queue.Queue()
 
-def _lines(first: JsonDict, work: Told, metrics: Metrics) -> Iterator[bytes]:
-    """Steps and progress as they come, one JSON object per line; the result or the error is the last."""
-    yield orjson.dumps(first) + b"\n"
+    def run() -> None:
+        try:
+            reports.put(recognize(reports.put))
+        except BaseException as wrong:
+            reports.put(wrong)
+
+    # In a copy of this context: log lines carry the request's id.
+    threading.Thread(target=copy_context().run, args=(run,), name="upload", daemon=True).start()
+    first = True
     try:
-        while True:
-            yield orjson.dumps(next(work)) + b"\n"
-    except StopIteration as done:
+        while isinstance(report := reports.get(), dict):
+            yield orjson.dumps(report) + b"\n"
+            first = False
+        if isinstance(report, BaseException):
+            raise report
         yield b'{"result": '
-        for piece in _json(cast(Answer, done.value))[1]:
+        for piece in _json(report)[1]:
             yield piece.replace(b"\n", b"")  # between values only: within text it is escaped
         yield b"}\n"
     except ClientError as refused:
+        if first:
+            raise
         metrics.error(refused.code)
         yield _error(refused)
-    except Gone:
+    except ClientDisconnected:
         return
     except Exception:
-        log.exception("a file was not recognised")
+        if first:
+            raise
+        log.exception("a file was not recognized")
         metrics.error("INTERNAL")
-        yield _error(ClientError("INTERNAL", "a fault of the server; see its log"))
+        yield _error(internal_error())
 
 
 def _error(wrong: ClientError) -> bytes:

@@ -17,17 +17,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from server import logs, taught
+from server import custom_labels, logs
 from server.config import FileSettings
 from server.engine import Health, Reply
 from server.engine.messages import Answers, pack_window, unpack
 from server.errors import ClientError
-from server.files.recognize import Wish, recognise
+from server.files.recognize import RecognizeOptions, recognize
 from server.files.result import Recording
 from server.uploads import sandbox
-from server.uploads.pipe import Broken, Pipe, Said
+from server.uploads.pipe import Message, PeerClosed, Pipe
 from server.uploads.process import HANDED
 from stream.types import JsonDict, ModelSpec, Window
 
@@ -38,7 +38,7 @@ MOST_PER_S, MOST_BESIDE = 40_000, 1 << 20
 log = logging.getLogger("upload")
 
 
-class _ParentsEngine:
+class RemoteEngine:
     """An engine that is the parent's: windows go there, answers come back."""
 
     def __init__(self, pipe: Pipe) -> None:
@@ -61,13 +61,13 @@ class _ParentsEngine:
         self._waiting[ticket] = window, reply
         self._pipe.send("window", {}, pack_window(ticket, window, 0.0))
 
-    def answered(self, said: Said) -> None:
-        message = unpack(said.frames)
-        assert isinstance(message, Answers)
-        for ticket, answer, timing in message.items:
-            asked = self._waiting.pop(ticket, None)
-            if asked is not None:  # else of a file that has been given up meanwhile
-                window, reply = asked
+    def answered(self, message: Message) -> None:
+        answers = unpack(message.frames)
+        assert isinstance(answers, Answers)
+        for ticket, answer, timing in answers.items:
+            pending = self._waiting.pop(ticket, None)
+            if pending is not None:  # else of a file that has been given up meanwhile
+                window, reply = pending
                 reply(window, answer, timing)
 
     def health(self) -> Health:
@@ -87,26 +87,26 @@ def main(fd: int, hand_fd: int) -> None:
     pipe = Pipe(end)
     settings = FileSettings.model_validate(pipe.receive().fields)
     logs.configure(settings.log_level, settings.log_format)
-    labels = taught.load(settings)
-    engine, jobs = _ParentsEngine(pipe), queue.SimpleQueue[Said]()
+    labels = custom_labels.load(settings)
+    engine, jobs = RemoteEngine(pipe), queue.SimpleQueue[Message]()
     sandbox.limit(round(MOST_PER_S * settings.files.max_audio_s) + MOST_BESIDE)
     sandbox.enter()
     threading.Thread(target=_listen, args=(pipe, engine, jobs), daemon=True).start()
     sandbox.no_more_threads()
     while True:
-        said = jobs.get().fields
-        engine.serve(ModelSpec(**dict(said["spec"], can_say=tuple(said["spec"]["can_say"]))))
+        job = jobs.get().fields
+        engine.serve(ModelSpec(**dict(job["spec"], supported_labels=tuple(job["spec"]["supported_labels"]))))
         sandbox.allow_cpu(settings.files.cpu_s)
         with ExitStack() as stack:
             file, *others = (stack.enter_context(one) for one in _handed(hand))
-            wish = Wish(
-                granularity=said["granularity"],
-                embed=said["embed"],
+            options = RecognizeOptions(
+                granularity=job["granularity"],
+                embed=job["embed"],
                 create=dict(zip(HANDED, others, strict=True)).__getitem__,
-                taught=labels,
+                custom_labels=labels,
                 max_s=settings.files.max_audio_s,
             )
-            kind, fields = _recognized(file, engine, settings, wish, pipe)
+            kind, fields = _recognized(file, engine, settings, options, pipe)
         pipe.send(kind, fields)
 
 
@@ -119,11 +119,11 @@ def _handed(hand: socket.socket) -> Iterator[BinaryIO]:
 
 
 def _recognized(
-    file: BinaryIO, engine: _ParentsEngine, settings: FileSettings, wish: Wish, pipe: Pipe
+    file: BinaryIO, engine: RemoteEngine, settings: FileSettings, options: RecognizeOptions, pipe: Pipe
 ) -> tuple[str, JsonDict]:
     """The last word about a file: its kind and fields."""
     try:
-        found = recognise(file, engine, settings, wish, lambda told: pipe.send("told", told))
+        found = recognize(file, engine, settings, options, lambda report: pipe.send("progress", report))
     except ClientError as refused:
         return "failed", {"code": refused.code, "message": refused.message}
     except MemoryError:
@@ -136,27 +136,27 @@ def _recognized(
 
 def _summary(found: Recording) -> JsonDict:
     """What the answer says beside the fields of result.json."""
-    said: JsonDict = {
+    summary: JsonDict = {
         "verdict": found.verdict,
         "embedding_saved": found.embedding is not None,
         "duration_s": found.head["duration_s"],
     }
-    return said if found.no_embedding is None else {**said, "embedding_note": found.no_embedding}
+    return summary if found.no_embedding is None else {**summary, "embedding_note": found.no_embedding}
 
 
-def _listen(pipe: Pipe, engine: _ParentsEngine, jobs: queue.SimpleQueue[Said]) -> None:
-    """Hear the parent, until it is gone."""
+def _listen(pipe: Pipe, engine: RemoteEngine, jobs: queue.SimpleQueue[Message]) -> None:
+    """Read from the parent, until it is gone."""
     try:
         while True:
-            said: Any = pipe.receive()
-            if said.kind == "answers":
-                engine.answered(said)
+            message = pipe.receive()
+            if message.kind == "answers":
+                engine.answered(message)
             else:
-                jobs.put(said)
-    except Broken:
+                jobs.put(message)
+    except PeerClosed:
         os._exit(0)
     except BaseException:
-        log.exception("this process cannot hear its parent any more")
+        log.exception("this process cannot read from its parent any more")
         logs.flush()
         os._exit(1)
 

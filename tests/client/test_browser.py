@@ -301,7 +301,7 @@ def test_a_file_is_recognized_as_by_the_python_client(
         """,
         audio=demo_wav.read_bytes(),
     )
-    mine = client.recognise(demo_wav)
+    mine = client.recognize(demo_wav)
     assert found["result"]["scores"] == mine.scores
     assert found["result"]["utterances"] == mine.raw["utterances"]
     assert found["upload"][-1] == 1 and found["upload"] == sorted(found["upload"])

@@ -7,8 +7,8 @@ import array
 import numpy as np
 import pytest
 from emotion_stream_client.audio import Format
-from emotion_stream_client.recognition import Answer, EmotionError
-from emotion_stream_client.sending import BACK_OFF_S, MAX_IN_FLIGHT, Message, Outbox, Sender
+from emotion_stream_client.recognition import AnswerReader, EmotionError
+from emotion_stream_client.sending import BACKOFF_S, MAX_IN_FLIGHT, Message, Outbox, Sender
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,7 +54,7 @@ def test_whatever_breaks_everything_arrives_once_and_in_order(pieces: list[bytes
             case "limited":
                 refusal = {"code": "RATE_LIMITED"}
                 sender.answered(message, {"error": refusal, "next_seq": server.next_seq}, now)
-                assert sender.wait(now) == pytest.approx(BACK_OFF_S)
+                assert sender.wait(now) == pytest.approx(BACKOFF_S)
             case "broken":  # before the server got it
                 sender.begin(True, server.next_seq)
             case "unanswered":  # the server got it, and the network broke
@@ -77,15 +77,15 @@ def test_small_pieces_are_joined_and_few_are_in_flight() -> None:
         now += 1
     assert len(sent) == MAX_IN_FLIGHT and {m.ms for m in sent} == {100}
     assert sender.outbox.ms == 10_000 and not sender.outbox.has_room(20_001)
-    assert not sender.silent(9.9) and sender.silent(10.1)
+    assert not sender.timed_out(9.9) and sender.timed_out(10.1)
 
 
 def test_pieces_with_headers_are_not_joined() -> None:
-    outbox = Outbox(1000, Format("wav", 16_000, 1).joinable)
+    outbox = Outbox(1000, Format("wav", 16_000, 1).can_join)
     outbox.push(b"RIFF1", 5)
     outbox.push(b"RIFF2", 5)
     assert outbox.next().data == b"RIFF1"
-    assert [*Format("wav", 16_000, 1).pieces(bytes(100_000))] == [bytes(100_000)]
+    assert [*Format("wav", 16_000, 1).split(bytes(100_000))] == [bytes(100_000)]
 
 
 def test_another_session_gets_what_the_last_one_did_not_acknowledge() -> None:
@@ -116,7 +116,7 @@ def test_samples_become_bytes_exactly() -> None:
     assert Format("pcm_s16le", 16_000, 2).to_bytes(np.array([[1, 2], [3, 4]], np.int16)) == bytes(
         [1, 0, 2, 0, 3, 0, 4, 0]
     )
-    assert mono.bytes_per_ms == 32 and len(list(mono.pieces(bytes(70_000)))) == 3
+    assert mono.bytes_per_ms == 32 and len(list(mono.split(bytes(70_000)))) == 3
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_an_answer_is_read_however_it_is_cut(cuts: list[int]) -> None:
     lines = (
         b'{"step": {"step": "\xc3\xa4\xe2\x80\xa8"}}\n\n{"progress": {"done_s": 1}}\n{"result": {"id": "x"}}'
     )
-    answer = Answer(200, lambda step: steps.append(step["step"]), None)
+    answer = AnswerReader(200, lambda step: steps.append(step["step"]), None)
     at = 0
     for cut in [*cuts, len(lines)]:
         answer.feed(lines[at : at + cut])
@@ -159,7 +159,7 @@ def test_an_answer_is_read_however_it_is_cut(cuts: list[int]) -> None:
     ],
 )
 def test_an_answer_without_a_result_is_an_error(said: bytes, code: str, status: int) -> None:
-    answer = Answer(200, None, None)
+    answer = AnswerReader(200, None, None)
     with pytest.raises(EmotionError) as wrong:
         answer.feed(said)
         answer.result()

@@ -24,7 +24,7 @@ from emotion_stream_client import (
     Utterance,
     Waiting,
 )
-from emotion_stream_client.link import Address
+from emotion_stream_client.connection import Address
 
 from tests.client.conftest import RATE, ledger
 from tests.client.proxy import Proxy
@@ -41,7 +41,7 @@ def code_of(call: Callable[[], Any]) -> str:
 
 
 def opened(client: EmotionClient, **options: Any) -> None:
-    with client.stream(patience_s=2, **options):
+    with client.stream(connect_timeout_s=2, **options):
         pass
 
 
@@ -160,7 +160,7 @@ def test_a_server_that_restarts_gets_the_rest_in_a_new_session(speech: np.ndarra
 @pytest.mark.slow
 def test_a_pace_that_the_server_does_not_like_is_slowed_down(speech: np.ndarray, plain: Ledger) -> None:
     with (
-        running(limits__ahead_s=2, limits__max_chunk_s=1, limits__catch_up=3) as server,
+        running(limits__max_ahead_s=2, limits__max_chunk_s=1, limits__refill_rate=3) as server,
         EmotionClient(server.url) as client,
     ):
         with client.stream() as stream:
@@ -207,7 +207,7 @@ def test_a_token_opens_a_server_that_asks_for_one() -> None:
 def test_a_refusal_ends_those_who_wait_for_events() -> None:
     """A server that does not come back: nobody hangs."""
     with running(model__name="fake") as server, EmotionClient(server.url) as client:
-        stream = client.stream(patience_s=1)
+        stream = client.stream(connect_timeout_s=1)
         stream.__enter__()
         server.stop()
         assert code_of(lambda: list(stream)) == "DISCONNECTED"
@@ -316,7 +316,7 @@ def test_cancellation_leaves_nothing_behind(
     server: Server, proxy: Proxy, speech: np.ndarray, when: str
 ) -> None:
     async def work(client: AsyncEmotionClient) -> None:
-        async with client.stream(buffer_s=1, patience_s=90, session_id=f"cancelled-{when}") as stream:
+        async with client.stream(buffer_s=1, connect_timeout_s=90, session_id=f"cancelled-{when}") as stream:
             if when == "taking":
                 async for _ in stream:
                     pass

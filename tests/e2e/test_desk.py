@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.speech import default_data
 from tests.conftest import Server
+from tests.corpora import corpora
 from tests.e2e.browser import (
     CHROMIUM,
     IN_A_BROWSER,
@@ -49,7 +49,7 @@ pytestmark = IN_A_BROWSER
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with running(limits__max_sessions_per_connection=60, monitor__linger_s=3) as server:
+    with running(limits__max_sessions_per_connection=60, monitor__ended_ttl_s=3) as server:
         yield server
         no_traceback(server.log())
 
@@ -229,9 +229,7 @@ def test_fifty_calls_one_of_which_turns_angry(desk: Open, demo_pcm: bytes) -> No
 
 def spoken(emotion: str) -> bytes:
     """Clips of one emotion by EmoDB's test speakers, whom the model has not heard, with pauses; PCM16."""
-    manifest = default_data() / "manifest.csv"
-    if not manifest.exists():
-        pytest.skip(f"there are no recordings of people at {manifest.parent} (EMOTION_DATA)")
+    manifest = corpora() / "manifest.csv"
     with manifest.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["corpus"] == "emodb" and row["split"] == "test"]
     clips = [

@@ -18,8 +18,8 @@ from evaluation.conditions import CONDITIONS
 from evaluation.run import Request, main
 from server import config as configuration
 from server.engine.inprocess import InProcessEngine
-from server.files.find import analyze
-from server.files.recognize import Wish
+from server.files.find import recognize_file
+from server.files.recognize import RecognizeOptions
 from stream.models.registry import load_model
 from stream.types import LABELS, SAMPLE_RATE, Floats
 
@@ -94,7 +94,7 @@ def test_predictions_are_what_the_product_says(folder: Path, rows: list[dict[str
     for row in rows:
         if (row["condition"], row["time"]) != ("clean", "whole"):
             continue
-        said = analyze(folder / row["file"], engine, loaded, Wish()).result()
+        said = recognize_file(folder / row["file"], engine, loaded, RecognizeOptions()).result()
         assert row["predicted"] == said["emotion"]
         for label in LABELS:
             assert float(row[f"score_{label}"]) == pytest.approx(said["scores"][label], abs=1e-5)

@@ -23,7 +23,7 @@ EVENTLET_FIRST = ("eventlet", pytest.param("threading", marks=pytest.mark.slow))
 
 # Room for whole recordings sent at once; what is refused for its pace is tested with other servers.
 ROOMY: dict[str, Any] = {
-    "limits__ahead_s": 150,
+    "limits__max_ahead_s": 150,
     "stream__ring_s": 160,
     "limits__messages_per_s": 100_000,
     "limits__max_sessions_per_connection": 20,

@@ -21,7 +21,7 @@ from tests.server.conftest import EVENTLET_FIRST, engine_of, held, no_traceback
 Connect = Callable[..., Client]
 
 # A model that does not answer is waited for longer than any of these tests: what ends here ends without it.
-PATIENT = {"engine__hang_s": 100, "engine__deadline_ms": 100_000}
+PATIENT = {"engine__heartbeat_timeout_s": 100, "engine__deadline_ms": 100_000}
 
 
 @pytest.fixture(params=EVENTLET_FIRST)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server.storage import LEFTOVER_S, OutputStore, StoreError, id_of
+from server.storage import LEFTOVER_S, OutputStore, StoreError, id_of, replaced_folder
 
 NOW = 1_750_000_000.0
 DAY = 86_400.0
@@ -205,3 +205,17 @@ def test_a_store_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     assert OutputStore(tmp_path / "file", 1, 1).sweep() == 0
     with pytest.raises(StoreError, match=r"cannot be written: .*files\.outputs"), store.folder("outputs"):
         pass
+
+
+def test_a_folder_takes_the_place_of_another_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "labels"
+    for text in ("first", "second"):
+        with replaced_folder(target, tmp_path) as draft:
+            (draft / text).write_text(text)
+            assert not (target / text).exists()
+        assert [path.name for path in target.iterdir()] == [text]
+    with pytest.raises(KeyboardInterrupt), replaced_folder(target, tmp_path) as draft:
+        (draft / "third").write_text("half of it")
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["labels"] and (target / "second").exists()
+    assert target.stat().st_mode & 0o777 == 0o755

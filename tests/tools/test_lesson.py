@@ -7,7 +7,7 @@ import pytest
 
 from tests.tools.conftest import embeddings
 from tools import lesson
-from tools.lesson import BadLesson, Examples
+from tools.lesson import BadExamples, Examples
 
 
 def of(
@@ -83,7 +83,7 @@ def test_labels_weigh_the_same_however_many_clips_they_have():
     [([0, 0, 0], ("a",), "Two labels or more"), ([0, 0, 0, 1, 1], ("a", "b"), "too few: b 2")],
 )
 def test_too_little_to_learn_from_is_said(labels: list[int], names: tuple[str, ...], said: str):
-    with pytest.raises(BadLesson, match=said):
+    with pytest.raises(BadExamples, match=said):
         lesson.cross_validate(of(embeddings(len(labels)), labels, names))
 
 

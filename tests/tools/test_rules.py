@@ -46,7 +46,7 @@ def settings(tmp_path: Path) -> Config:
             "alerts": {"rules": RULES},
             "recording": {"sessions": True},
             "files": {"outputs": str(tmp_path / "outputs")},
-            "limits": {"ahead_s": 60},
+            "limits": {"max_ahead_s": 60},
             "stream": {"ring_s": 70},
         },
     )
@@ -114,7 +114,7 @@ def test_a_result_of_frames_is_judged_with_its_windows(
     settings: Config, call: np.ndarray, tmp_path: Path
 ) -> None:
     from server.files import find
-    from server.files.recognize import Wish
+    from server.files.recognize import RecognizeOptions
     from server.files.result import into
 
     path = tmp_path / "call.wav"
@@ -124,7 +124,7 @@ def test_a_result_of_frames_is_judged_with_its_windows(
         for granularity in ("frame", "utterance"):
             folder = tmp_path / granularity
             folder.mkdir()
-            found = find.analyze(path, engine, settings, Wish(granularity))
+            found = find.recognize_file(path, engine, settings, RecognizeOptions(granularity))
             found.save(into(folder))
     finally:
         engine.close()

@@ -19,12 +19,13 @@ import soundfile
 
 from server.config import Config
 from server.local_engine import local_engine
-from stream import taught
+from stream import custom_labels
 from tests.conftest import ROOT
+from tests.corpora import corpora
 from tests.server.clients import Client
 from tests.server.conftest import ROOMY, running
 from tools import teach
-from tools.lesson import BadLesson
+from tools.lesson import BadExamples
 
 pytestmark = pytest.mark.slow
 
@@ -74,10 +75,10 @@ def test_nothing_is_overwritten_unasked(made: Path, lesson_folder: Path):
 
 
 def test_the_command_line_judges_by_them_and_other_models_refuse_them(made: Path):
-    (said,) = map(json.loads, shell("analyze", "demo", "--json", "--taught", made).stdout.splitlines())
+    (said,) = map(json.loads, shell("analyze", "demo", "--json", "--custom-labels", made).stdout.splitlines())
     assert said["taught"]["name"] == "line" and set(said["taught"]["scores"]) == {"direct", "重"}
     assert all("taught" in one for one in said["utterances"])
-    refused = shell("analyze", "demo", "--model", "fake", "--taught", made)
+    refused = shell("analyze", "demo", "--model", "fake", "--custom-labels", made)
     assert refused.returncode == 2 and "not to fake" in refused.stderr
 
 
@@ -86,8 +87,8 @@ def test_the_server_judges_live_and_over_rest_as_the_command_line_does(
 ):
     import requests
 
-    (said,) = map(json.loads, shell("analyze", "demo", "--json", "--taught", made).stdout.splitlines())
-    with running(model__taught=made, files__outputs=tmp_path, **ROOMY) as server:
+    (said,) = map(json.loads, shell("analyze", "demo", "--json", "--custom-labels", made).stdout.splitlines())
+    with running(model__custom_labels=made, files__outputs=tmp_path, **ROOMY) as server:
         with (ROOT / "demo" / "conversation.wav").open("rb") as file:
             told = requests.post(
                 f"{server.url}/api/v1/emotion/recognize", files={"audio_file": file}, timeout=60
@@ -111,13 +112,13 @@ def test_the_server_judges_live_and_over_rest_as_the_command_line_does(
     ("settings", "said"),
     [
         ({"MODEL__NAME": "fake"}, "not to fake: teach them again"),
-        ({"MODEL__TAUGHT": "no"}, "no taught labels there"),
+        ({"MODEL__CUSTOM_LABELS": "no"}, "no custom labels there"),
     ],
 )
 def test_a_server_with_labels_that_cannot_be_used_says_so_and_ends(
     settings: dict[str, str], said: str, made: Path
 ):
-    wanted = {"MODEL__TAUGHT": str(made), **settings}
+    wanted = {"MODEL__CUSTOM_LABELS": str(made), **settings}
     done = subprocess.run(
         [sys.executable, "-m", "cli", "serve", "--port", "0"],
         cwd=ROOT,
@@ -134,16 +135,15 @@ def test_a_clip_under_two_labels_and_a_bad_name_are_refused(lesson_folder: Path,
     top = tmp_path / "both"
     shutil.copytree(lesson_folder, top)
     shutil.copy(top / "direct" / "0.wav", top / "重" / "9.wav")
-    with pytest.raises(BadLesson, match="is also in direct"):
+    with pytest.raises(BadExamples, match="is also in direct"):
         teach.gather(top, engine, Config())
     good = teach.gather(lesson_folder, engine, Config())
-    with pytest.raises(BadLesson, match="--name"):
+    with pytest.raises(BadExamples, match="--name"):
         teach.teach(good, "../../x", engine)
 
 
 # -- The promise -----------------------------------------------------------------------------------------
 
-DATA = Path(os.environ.get("EMOTION_DATA", ROOT.parent / "shared" / "data"))
 Chosen = Callable[[dict[str, str]], bool]
 PAIRS: dict[str, tuple[Chosen, Chosen]] = {
     "two corpora": (lambda r: r["corpus"] == "emodb", lambda r: r["corpus"] == "turev"),
@@ -156,15 +156,13 @@ PAIRS: dict[str, tuple[Chosen, Chosen]] = {
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_ten_clips_of_each_label_do_on_unseen_clips_what_they_promised(pair: str, tmp_path: Path):
-    manifest = DATA / "manifest.csv"
-    if not manifest.exists():
-        pytest.skip(f"no recordings in {DATA}: set EMOTION_DATA to the folder with manifest.csv")
-    rows = list(csv.DictReader(manifest.open(encoding="utf-8")))
+    data = corpora()
+    rows = list(csv.DictReader((data / "manifest.csv").open(encoding="utf-8")))
     config, rng = Config(), random.Random(3)
     engine = local_engine(config)
     unseen: list[tuple[str, Path]] = []
     for label, chosen in zip("ab", PAIRS[pair], strict=True):
-        clips = [DATA / row["path"] for row in rows if chosen(row)]
+        clips = [data / row["path"] for row in rows if chosen(row)]
         rng.shuffle(clips)
         (tmp_path / label).mkdir()
         for i, clip in enumerate(clips[:10]):
@@ -172,7 +170,7 @@ def test_ten_clips_of_each_label_do_on_unseen_clips_what_they_promised(pair: str
         unseen += [(label, clip) for clip in clips[10:60]]
     lesson = teach.teach(teach.gather(tmp_path, engine, config), "pair", engine)
     out = teach.save(lesson.taught, tmp_path / "out")
-    judge = taught.load(out)
+    judge = custom_labels.load(out)
     right: dict[str, list[bool]] = {"a": [], "b": []}
     for label, clip in unseen:
         embedding = teach.heard(clip, engine, config)

@@ -15,11 +15,12 @@ import torch
 
 from stream.models.compact.network import CompactNet, NetConfig
 from stream.types import N_LABELS, SAMPLE_RATE, Floats
+from tests.corpora import corpora
 from training import augment, sounds
 from training.axes import between_corpora, fold, without
 from training.batches import Sampler
 from training.calibrate import ERROR, calibrate
-from training.corpus import JUDGED, Clip, data_folder, folds, read_clips
+from training.corpus import JUDGED, Clip, folds, read_clips
 from training.evaluate import (
     Predictions,
     ambiguous_answers,
@@ -91,9 +92,7 @@ def test_sounds_are_the_same_with_the_same_seed_and_others_with_another() -> Non
 
 
 def test_folds_hold_out_speakers_whole_and_never_the_same_ones() -> None:
-    if not (data_folder() / "manifest.csv").exists():
-        pytest.skip(f"no recordings in {data_folder()}: set EMOTION_DATA to the folder with manifest.csv")
-    clips = [clip for clip in read_clips(data_folder()) if clip.split != "test"]
+    clips = [clip for clip in read_clips(corpora()) if clip.split != "test"]
     held = folds(clips)
     assert not held[0] & held[1]
     assert {i for i, clip in enumerate(clips) if clip.split == "val"} <= held[0]

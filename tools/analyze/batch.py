@@ -13,7 +13,6 @@ import os
 import queue
 import shutil
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -31,14 +30,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from server import taught
+from server import custom_labels
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
 from server.files import find
-from server.files.recognize import Wish
+from server.files.recognize import RecognizeOptions
 from server.files.result import AUDIO, RESULT, into
-from stream.taught import Taught
+from server.storage import DRAFT, replaced_folder
+from stream.custom_labels import CustomLabels
 from stream.types import JsonDict
 from tools.analyze import table as tables
 from tools.analyze.journal import EACH, Entry, Journal, Stamp, shown
@@ -85,7 +85,7 @@ class _Stopped(Exception):
     """Ctrl-C: a recording under way is given up."""
 
 
-def main(order: Order, engine: Engine, config: Config, labels: Taught | None, errors: Console) -> int:
+def main(order: Order, engine: Engine, config: Config, labels: CustomLabels | None, errors: Console) -> int:
     """The exit status: 0, 1 when a recording could not be read, 2 when nothing could start, 130 after Ctrl-C."""
 
     def tell(text: str) -> None:
@@ -141,12 +141,11 @@ def _run(
     journal: Journal,
     engine: Engine,
     config: Config,
-    labels: Taught | None,
+    labels: CustomLabels | None,
     errors: Console,
 ) -> int:
-    for left in order.out.glob(
-        ".draft.*"
-    ):  # of a run that was killed: the journal is ours, so nobody writes there
+    # Those of a run that was killed: the journal is ours, so nobody writes there.
+    for left in order.out.glob(f"{DRAFT}*"):
         shutil.rmtree(left, ignore_errors=True)
     made = _made(order, engine, config, labels)
     stamps = {name: Stamp(held.st_size, held.st_mtime_ns, made) for name, held in found.sizes.items()}
@@ -180,11 +179,11 @@ def _run(
     return INTERRUPTED if interrupted else 1 if tally.errors else 0
 
 
-def _made(order: Order, engine: Engine, config: Config, labels: Taught | None) -> str:
-    """A fingerprint of what shapes a result: the model's weights, as the probe shows them, settings, options."""
+def _made(order: Order, engine: Engine, config: Config, labels: CustomLabels | None) -> str:
+    """A fingerprint of what shapes a result: the model's weights, as its own shows them, settings, options."""
     spec = engine.spec
     assert spec is not None
-    weights = taught.ask(engine, 60)
+    weights = custom_labels.fingerprint_of(engine, 60)
     judge = [] if labels is None else [labels.name, labels.weights.tobytes().hex()]
     says = [
         *(spec.name, spec.dtype, [] if weights is None else weights.round(2).tolist()),
@@ -200,13 +199,13 @@ def _is_done(name: str, stamp: Stamp, journal: Journal, order: Order) -> bool:
 
 
 class _Crew:
-    """Threads that recognise recordings, each the next that waits."""
+    """Threads that recognize recordings, each the next that waits."""
 
     def __init__(
-        self, order: Order, names: list[str], engine: Engine, config: Config, labels: Taught | None
+        self, order: Order, names: list[str], engine: Engine, config: Config, labels: CustomLabels | None
     ) -> None:
         self._order, self._engine, self._config = order, engine, config
-        self._wish = Wish(order.granularity, order.embeddings, taught=labels)
+        self._options = RecognizeOptions(order.granularity, order.embeddings, custom_labels=labels)
         self._left = len(names)
         self._next = iter(names)
         self._lock = threading.Lock()
@@ -252,26 +251,19 @@ class _Crew:
     def _one(self, name: str) -> JsonDict:
         path, home = self._order.folder / name, self._order.out / EACH / name
         if not self._order.each:
-            found = find.analyze(path, self._engine, self._config, self._wish, self._look_up)
+            found = find.recognize_file(path, self._engine, self._config, self._options, self._check_stop)
         else:
             home.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(dir=self._order.out, prefix=".draft."))
-            try:
-                wish = replace(self._wish, create=into(draft))
-                found = find.analyze(path, self._engine, self._config, wish, self._look_up)
-                draft.chmod(0o755)
-                if home.exists():
-                    shutil.rmtree(home)
-                draft.rename(home)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
+            with replaced_folder(home, drafts=self._order.out) as draft:
+                options = replace(self._options, create=into(draft))
+                found = find.recognize_file(path, self._engine, self._config, options, self._check_stop)
         recorded = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
         few = {k: v for k, v in found.head.items() if k != "granularity"}
-        judged = {} if found.taught is None else {"taught": found.taught}
+        judged = {} if found.custom_label is None else {"taught": found.custom_label}
         said = {**found.verdict, "granularity": "utterance", **few, "recorded_utc": recorded}
         return {**said, **judged, "utterances": found.utterances}
 
-    def _look_up(self, said: JsonDict) -> None:
+    def _check_stop(self, report: JsonDict) -> None:
         if self._stop.is_set():
             raise _Stopped
 

@@ -16,12 +16,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from server import taught, wire
+from server import custom_labels, wire
 from server.config import Config, ConfigError
 from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
 from server.files import find
-from server.files.recognize import Wish
+from server.files.recognize import RecognizeOptions
 from server.local_engine import local_engine
 from stream.types import JsonDict
 from tools.analyze import batch
@@ -38,10 +38,10 @@ def main(
     errors = Console(stderr=True)
     try:
         recordings = find.find(paths) if order is None else []
-        labels = taught.load(config)
+        labels = custom_labels.load(config)
         engine = local_engine(config)
         if labels:
-            taught.check(labels, engine, 60)
+            custom_labels.check(labels, engine, 60)
     except (ConfigError, ValueError, OSError, ImportError) as wrong:
         errors.print(str(wrong), markup=False, highlight=False, soft_wrap=True)
         return 2
@@ -58,7 +58,7 @@ def main(
     with Progress(*columns, console=errors, redirect_stdout=False) as progress:
         task = progress.add_task(f"scoring with {spec.name}", total=len(recordings))
         for path in recordings:
-            result = _one(path, Wish(granularity, taught=labels), engine, config)
+            result = _one(path, RecognizeOptions(granularity, custom_labels=labels), engine, config)
             failed += "error" in result
             line = _line(result, granularity, as_json)
             if sys.stdout.isatty():  # above the bar, which shares the terminal
@@ -69,9 +69,9 @@ def main(
     return 1 if failed else 0
 
 
-def _one(path: Path, wish: Wish, engine: InProcessEngine, config: Config) -> JsonDict:
+def _one(path: Path, options: RecognizeOptions, engine: InProcessEngine, config: Config) -> JsonDict:
     try:
-        return {"file": str(path), **find.analyze(path, engine, config, wish).result()}
+        return {"file": str(path), **find.recognize_file(path, engine, config, options).result()}
     except ClientError as refused:
         return {"file": str(path), "error": {"code": refused.code, "message": f"{path}: {refused.message}"}}
 

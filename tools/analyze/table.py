@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from server.spreadsheet import cell
 from stream.types import LABELS
 from tools.analyze.journal import Entry, shown
+from tools.output import whole_file
 
 HEADER = (
     "file",
@@ -78,10 +77,7 @@ def write(entries: Iterable[Entry], out: Path, kind: str) -> Path:
     """`results.csv` or `results.parquet` in `out`, whole or not at all."""
     path = out / f"results.{kind}"
     told = (row for entry in entries for row in rows(entry))
-    handle, name = tempfile.mkstemp(dir=out, prefix=".results.")
-    os.close(handle)
-    draft = Path(name)
-    try:
+    with whole_file(path) as draft:
         if kind == "parquet":
             _parquet(told, draft)
         else:
@@ -89,11 +85,6 @@ def write(entries: Iterable[Entry], out: Path, kind: str) -> Path:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(HEADER)
                 writer.writerows(map(cell, row) for row in told)
-        draft.chmod(0o644)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
     return path
 
 

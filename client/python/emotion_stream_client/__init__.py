@@ -25,6 +25,8 @@ from emotion_stream_client.recognition import Recognition
 from emotion_stream_client.stream import AsyncStream
 from emotion_stream_client.threads import EmotionClient, Stream
 
+__version__ = "0.2.0"  # the server's: tests/test_version.py compares them
+
 __all__ = [
     "Alert",
     "AsyncEmotionClient",

@@ -7,8 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-WIDTH = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1, "wav": 2}  # bytes of a sample; of WAV a guess
-PIECE_S = 1  # longer audio is cut: servers limit the length of a chunk
+SAMPLE_BYTES = {
+    "pcm_s16le": 2,
+    "pcm_f32le": 4,
+    "mulaw": 1,
+    "alaw": 1,
+    "wav": 2,
+}  # of WAV a guess
+MAX_CHUNK_S = 1  # longer audio is cut: servers limit the length of a chunk
 
 Audio = bytes | bytearray | memoryview | Sequence[float] | Any
 """Bytes that are encoded already; or samples: a NumPy array (int16, or float from -1 to 1; two columns for two
@@ -20,17 +26,17 @@ class Format:
 
     def __init__(self, encoding: str, sample_rate: int, channels: int) -> None:
         self.encoding, self.channels = encoding, channels
-        self.moment = WIDTH.get(encoding, 2) * channels  # bytes
-        self.bytes_per_ms = self.moment * sample_rate / 1000
-        self._piece = self.moment * sample_rate * PIECE_S
+        self.sample_bytes = SAMPLE_BYTES.get(encoding, 2) * channels  # bytes
+        self.bytes_per_ms = self.sample_bytes * sample_rate / 1000
+        self._max_chunk = self.sample_bytes * sample_rate * MAX_CHUNK_S
 
     @property
-    def joinable(self) -> bool:
+    def can_join(self) -> bool:
         """Whether two chunks in a row are the same as one: not where each has a header."""
         return self.encoding != "wav"
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        step = self._piece if self.joinable else max(1, len(data))
+    def split(self, data: bytes) -> Iterator[bytes]:
+        step = self._max_chunk if self.can_join else max(1, len(data))
         return (data[at : at + step] for at in range(0, len(data), step))
 
     def to_bytes(self, audio: Audio) -> bytes:

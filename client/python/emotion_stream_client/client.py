@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,25 +13,25 @@ from weakref import WeakSet
 
 import aiohttp
 
+from emotion_stream_client.connection import Address
 from emotion_stream_client.errors import EmotionError
 from emotion_stream_client.events import Json
-from emotion_stream_client.link import Address
 from emotion_stream_client.recognition import (
-    LINES,
-    Answer,
+    NDJSON,
+    AnswerReader,
+    Callback,
     Recognition,
     Source,
-    Tell,
     array_of,
     failure,
-    form,
-    opened,
+    open_source,
     parsed,
+    upload_form,
 )
+from emotion_stream_client.renamed import renamed_arguments, warn_renamed
 from emotion_stream_client.stream import AsyncStream
 
-RETRY_S = 1.0
-PASSING = frozenset({"BUSY", "NOT_READY"})  # the same request may succeed a little later
+RETRY_DELAY_S = 1.0
 BLOCK = 1 << 16
 
 
@@ -71,6 +71,7 @@ class AsyncEmotionClient:
             self._http = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         return self._http
 
+    @renamed_arguments(patience_s="connect_timeout_s")
     def stream(
         self,
         *,
@@ -81,14 +82,15 @@ class AsyncEmotionClient:
         session_id: str | None = None,
         name: str | None = None,
         tags: dict[str, str] | None = None,
-        patience_s: float = 30.0,
+        connect_timeout_s: float = 30.0,
         buffer_s: float = 30.0,
         max_events: int = 1000,
         **more: Any,
     ) -> AsyncStream:
         """A live stream: `async with client.stream() as stream`.
 
-        `patience_s`: how long it waits for a server that is away, before its start and after a broken connection.
+        `connect_timeout_s`: how long it waits for a server that is away or full, at its start and after a broken
+        connection.
         `buffer_s`: audio kept while it cannot be sent. `max_events`: events kept while nobody takes them. `more`:
         fields of `start` that this package does not know.
         """
@@ -103,45 +105,51 @@ class AsyncEmotionClient:
             **more,
         }
         given = {key: value for key, value in start.items() if value is not None}
-        stream = AsyncStream(self._address, self._session, given, patience_s, buffer_s, max_events)
+        stream = AsyncStream(self._address, self._session, given, connect_timeout_s, buffer_s, max_events)
         self._streams.add(stream)
         return stream
 
-    async def recognise(
+    @renamed_arguments(patience_s="retry_timeout_s")
+    async def recognize(
         self,
         source: Source,
         *,
         granularity: str = "utterance",
         embedding: bool = False,
-        on_step: Tell | None = None,
-        on_progress: Tell | None = None,
-        patience_s: float = 0.0,
+        on_step: Callback | None = None,
+        on_progress: Callback | None = None,
+        retry_timeout_s: float = 0.0,
     ) -> Recognition:
         """The emotion of a recording: a path, a file opened for reading, or its bytes. Raises EmotionError.
 
         `on_step({step, ms, detail})` and `on_progress({done_s, total_s})` are called while the server works.
-        `patience_s`: how long a server that is BUSY or NOT_READY is asked again.
+        `retry_timeout_s`: for how long it is tried again after an error that is `retryable`, such as BUSY.
         """
         fields = {"granularity": granularity, "extract_embedding": "true" if embedding else "false"}
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience_s
-        with opened(source) as (file, name):
+        deadline = loop.time() + retry_timeout_s
+        with open_source(source) as (file, name):
             begin = file.tell()
             while True:
                 try:
-                    return await self._recognise(form(file, name, fields), on_step, on_progress)
+                    return await self._upload(upload_form(file, name, fields), on_step, on_progress)
                 except EmotionError as wrong:
-                    wait = RETRY_S if wrong.retry_after is None else wrong.retry_after
-                    if wrong.code not in PASSING or loop.time() + wait > deadline:
+                    wait = RETRY_DELAY_S if wrong.retry_after is None else wrong.retry_after
+                    if not wrong.retryable or loop.time() + wait > deadline:
                         raise
                 await asyncio.sleep(wait)
                 file.seek(begin)
 
-    async def _recognise(
-        self, data: aiohttp.FormData, on_step: Tell | None, on_progress: Tell | None
+    def recognise(self, source: Source, **options: Any) -> Coroutine[Any, Any, Recognition]:
+        """The old name of `recognize`."""
+        warn_renamed("recognise()", "recognize()")
+        return self.recognize(source, **options)
+
+    async def _upload(
+        self, data: aiohttp.FormData, on_step: Callback | None, on_progress: Callback | None
     ) -> Recognition:
-        async with self._request("POST", "api/v1/emotion/recognize", data=data, accept=LINES) as response:
-            answer = Answer(response.status, on_step, on_progress)
+        async with self._request("POST", "api/v1/emotion/recognize", data=data, accept=NDJSON) as response:
+            answer = AnswerReader(response.status, on_step, on_progress)
             async for block in response.content.iter_any():
                 answer.feed(block)
             return Recognition.of(answer.result())
@@ -149,7 +157,8 @@ class AsyncEmotionClient:
     async def download(self, result: Recognition | str, name: str, to: str | Path = ".") -> Path:
         """Save one of a result's files (result.json, embedding.npy, processed_audio.wav, result.csv); its path.
 
-        `result`: or its id. `to`: a folder, or the path of the file.
+        `result`: or its id. `to`: a folder, or the path of the file. Raises EmotionError, and OSError when it
+        cannot be written.
         """
         target = Path(to) / name if Path(to).is_dir() else Path(to)
         async with self._request("GET", _file(result, name)) as response:
@@ -159,17 +168,20 @@ class AsyncEmotionClient:
         return target
 
     async def embedding(self, result: Recognition | str) -> Any:
-        """The embedding of a recording that was recognised with `embedding=True`: a NumPy array."""
+        """The embedding of a recording that was recognized with `embedding=True`: a NumPy array (n,), float32.
+
+        Raises EmotionError NOT_FOUND when there is none.
+        """
         async with self._request("GET", _file(result, "embedding.npy")) as response:
             return array_of(await response.read())
 
     async def delete(self, result: Recognition | str) -> None:
-        """Have the server forget a result and its files."""
+        """Have the server forget a result and its files. Raises EmotionError NOT_FOUND when there is none."""
         async with self._request("DELETE", f"api/v1/results/{quote(_id(result), safe='')}"):
             pass
 
     async def status(self) -> Json:
-        """How the server is: ready, model, device, sessions …"""
+        """How the server is: ready, model, device, sessions … (docs/protocol.md). Raises EmotionError."""
         async with self._request("GET", "api/v1/status") as response:
             return parsed(await response.read(), response.status)
 
@@ -183,8 +195,8 @@ class AsyncEmotionClient:
         try:
             async with http.request(method, self._address.at(path), data=data, headers=headers) as response:
                 if response.status >= 400:
-                    told = parsed(await response.read(), response.status)
-                    raise failure(told, response.status, response.headers.get("Retry-After"))
+                    answer = parsed(await response.read(), response.status)
+                    raise failure(answer, response.status, response.headers.get("Retry-After"))
                 yield response
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as wrong:
             raise EmotionError("DISCONNECTED", f"no answer from {self._address.url}: {wrong!r}") from None

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from emotion_stream_client.renamed import warn_renamed
+
 Json = dict[str, Any]
 E = TypeVar("E", bound="Event")
 
@@ -23,7 +25,11 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Event):
-    """The emotion of some frames, one `step_ms` apart; `emotion` … `scores` are the current, smoothed state."""
+    """The emotion of some frames, one `step_ms` apart; `emotion` … `scores` are the current, smoothed state.
+
+    `frame_scores`: (frames, 9), probabilities in the order of the session's `labels`. `queue_ms`, `infer_ms`: the
+    wait for the batch, and its scoring; `latency_ms`: since the last audio that these frames needed had arrived.
+    """
 
     start_ms: int
     step_ms: int
@@ -59,8 +65,26 @@ class Speech(Event):
     at_ms: int
 
 
+class CustomLabels:
+    """What has `custom_labels: Json | None`, by its old name as well."""
+
+    custom_labels: Json | None
+
+    @property
+    def taught(self) -> Json | None:
+        """The old name of `custom_labels`."""
+        warn_renamed(".taught", ".custom_labels")
+        return self.custom_labels
+
+
+def custom_labels_of(raw: Mapping[str, Any]) -> Json:
+    """The field of the same name, which servers before 0.3 call `taught`; nothing where there is none."""
+    found = raw.get("custom_labels", raw.get("taught"))
+    return {} if found is None else {"custom_labels": found}
+
+
 @dataclass(frozen=True, kw_only=True)
-class Utterance(Event):
+class Utterance(CustomLabels, Event):
     """The emotion of a stretch of speech."""
 
     start_ms: int
@@ -69,7 +93,7 @@ class Utterance(Event):
     confidence: float
     scores: dict[str, float]
     ambiguous: bool = False
-    taught: Json | None = None
+    custom_labels: Json | None = None  # {name, label, confidence, scores}: by labels of the operator's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +200,8 @@ def build(cls: type[E], kind: str, raw: Mapping[str, Any]) -> E:
     """`cls` with those fields of `raw` that it knows. Raises TypeError when one is missing."""
     names = {f.name for f in fields(cls)} - {"kind", "raw"}
     given = {name: raw[name] for name in names & raw.keys()}
+    if "custom_labels" in names:
+        given |= custom_labels_of(raw)
     if "utterances" in given:
         given["utterances"] = tuple(
             build(Utterance, "utterance_result", each) for each in given["utterances"]

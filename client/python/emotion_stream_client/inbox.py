@@ -29,8 +29,8 @@ class Inbox:
         self._on_news()
 
     def _skip(self) -> None:
-        passing = (i for i, event in enumerate(self._waiting) if isinstance(event, Result | Frame))
-        del self._waiting[next(passing, 0)]
+        droppable = (i for i, event in enumerate(self._waiting) if isinstance(event, Result | Frame))
+        del self._waiting[next(droppable, 0)]
         self._skipped += 1
 
     def end(self, failure: BaseException | None = None) -> None:

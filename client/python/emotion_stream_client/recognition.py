@@ -15,19 +15,19 @@ from typing import Any, BinaryIO
 import aiohttp
 
 from emotion_stream_client.errors import EmotionError
-from emotion_stream_client.events import Json, Utterance, build
+from emotion_stream_client.events import CustomLabels, Json, Utterance, build, custom_labels_of
 
-Tell = Callable[[Json], None]
+Callback = Callable[[Json], None]
 Source = str | Path | bytes | BinaryIO
-LINES = "application/x-ndjson"
+NDJSON = "application/x-ndjson"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recognition:
+class Recognition(CustomLabels):
     """What the server says of a recording; `raw` is its whole answer.
 
-    `frame_scores` (granularity "frame"): an array (frames, 9) where NumPy is installed, else lists; the frames
-    begin at `frame_start_ms`, since silence is not scored.
+    `frame_scores` (granularity "frame"): an array (frames, 9), float64, where NumPy is installed, else lists; the
+    frames begin at `frame_start_ms` (frames,), int64, since silence is not scored.
     """
 
     raw: Json = field(repr=False)
@@ -41,7 +41,7 @@ class Recognition:
     model: str
     files: dict[str, str] = field(repr=False)
     ambiguous: bool = False
-    taught: Json | None = None  # by labels of the operator's own
+    custom_labels: Json | None = None  # by labels of the operator's own
     steps: list[Json] = field(default_factory=list, repr=False)
     frame_scores: Any = field(default=None, repr=False)
     frame_start_ms: Any = field(default=None, repr=False)
@@ -59,7 +59,7 @@ class Recognition:
                 known[name] = _array(raw[name], kind)
         try:
             found = tuple(build(Utterance, "utterance", each) for each in raw.get("utterances", ()))
-            return cls(**{**known, "raw": raw, "utterances": found})
+            return cls(**{**known, **custom_labels_of(raw), "raw": raw, "utterances": found})
         except TypeError as wrong:
             raise EmotionError("PROTOCOL", f"not a result of an emotion-stream server: {wrong}") from None
 
@@ -79,10 +79,10 @@ def array_of(npy: bytes) -> Any:
     return np.load(io.BytesIO(npy), allow_pickle=False)
 
 
-class Answer:
+class AnswerReader:
     """The lines of an answer, fed as bytes; the last one is the result, or the reason why there is none."""
 
-    def __init__(self, status: int, on_step: Tell | None, on_progress: Tell | None) -> None:
+    def __init__(self, status: int, on_step: Callback | None, on_progress: Callback | None) -> None:
         self._status, self._on_step, self._on_progress = status, on_step, on_progress
         self._rest = bytearray()
         self._last: Json = {}
@@ -136,7 +136,7 @@ def failure(answer: Json, status: int, retry_after: str | None) -> EmotionError:
     seconds = None
     with contextlib.suppress(ValueError):
         seconds = None if wait is None else float(wait)
-    return EmotionError(error["code"], error.get("message", ""), error.get("status", status), seconds)
+    return EmotionError.of(error, error.get("status", status), seconds)
 
 
 class _Memory(io.BytesIO):
@@ -175,7 +175,7 @@ class _File(io.BufferedIOBase):
 
 
 @contextlib.contextmanager
-def opened(source: Source) -> Iterator[tuple[io.BufferedIOBase, str]]:
+def open_source(source: Source) -> Iterator[tuple[io.BufferedIOBase, str]]:
     """A recording to read from, and its name."""
     if isinstance(source, io.TextIOBase):
         raise TypeError("open the recording for reading bytes: open(path, 'rb')")
@@ -203,7 +203,7 @@ def _is_file(source: BinaryIO) -> bool:
         return False
 
 
-def form(file: io.BufferedIOBase, name: str, fields: dict[str, str]) -> aiohttp.FormData:
+def upload_form(file: io.BufferedIOBase, name: str, fields: dict[str, str]) -> aiohttp.FormData:
     data = aiohttp.FormData()
     for field_name, value in fields.items():  # before the file: the server can read them while that arrives
         data.add_field(field_name, value)

@@ -1,5 +1,5 @@
 """A live stream with asyncio, as programs see it: they put audio in, take events out, and wait for `flush` and
-`stop`. What keeps its session going is in `keeper`."""
+`stop`. What keeps its session going is in `session_client`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from emotion_stream_client.audio import Audio, Format
+from emotion_stream_client.connection import Address
 from emotion_stream_client.errors import EmotionError
 from emotion_stream_client.events import Event, Json, Result, Summary, Utterance, event_of
-from emotion_stream_client.keeper import ANSWER_S, RETRY_S, Http, Keeper
-from emotion_stream_client.link import Address
-from emotion_stream_client.sending import PASSING, Outbox
+from emotion_stream_client.sending import Outbox
+from emotion_stream_client.session_client import ANSWER_TIMEOUT_S, RETRY_DELAY_S, Http, SessionClient
 
-SETTLE_S = 30.0  # for `flush` and `stop`: the server scores what is left first
+FLUSH_TIMEOUT_S = 30.0  # for `flush` and `stop`: the server scores what is left first
 
 
 class AsyncStream:
@@ -26,22 +26,22 @@ class AsyncStream:
         address: Address,
         http: Http,
         start: Json,
-        patience_s: float,
+        connect_timeout_s: float,
         buffer_s: float,
         max_events: int,
     ) -> None:
         self._format = Format(start["encoding"], start["sample_rate"], start["channels"])
-        self._outbox = Outbox(1000 * buffer_s, self._format.joinable)
-        self._keeper = Keeper(address, http, start, patience_s, self._outbox, max_events)
-        self._inbox = self._keeper.inbox
-        self._patience_s = patience_s
+        self._outbox = Outbox(1000 * buffer_s, self._format.can_join)
+        self._client = SessionClient(address, http, start, connect_timeout_s, self._outbox, max_events)
+        self._inbox = self._client.inbox
+        self._connect_timeout_s = connect_timeout_s
         self._stopping = False
 
     async def __aenter__(self) -> AsyncStream:
-        """Connect and open the session. Raises EmotionError: refused, or not within `patience_s`."""
-        self._keeper.start()
+        """Connect and open the session. Raises EmotionError: refused, or not within `connect_timeout_s`."""
+        self._client.start()
         try:
-            await self._keeper.until(lambda: self._keeper.session is not None, self._patience_s)
+            await self._client.wait_until(lambda: self._client.session is not None, self._connect_timeout_s)
         except BaseException:
             await self.close()
             raise
@@ -50,7 +50,7 @@ class AsyncStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and not self._keeper.ended and self._keeper.failure is None:
+        if kind is None and not self._client.ended and self._client.failure is None:
             await self.stop()
         else:
             await self.close()
@@ -58,12 +58,12 @@ class AsyncStream:
     @property
     def session(self) -> Json:
         """The server's answer to `start`: session_id, model, labels, hop_ms … Empty while there is no session."""
-        return dict(self._keeper.session or {})
+        return dict(self._client.session or {})
 
     @property
     def summary(self) -> Summary | None:
         """Once the session has ended."""
-        return self._keeper.summary
+        return self._client.summary
 
     @property
     def buffered_ms(self) -> float:
@@ -74,16 +74,16 @@ class AsyncStream:
         """Take audio: sent at once if possible, kept if not. While the buffer is full: waits, or (`wait=False`)
         gives False, and takes no more of it. Raises EmotionError once the stream has ended."""
         data = self._format.to_bytes(audio)
-        for piece in self._format.pieces(data):
+        for piece in self._format.split(data):
             ms = len(piece) / self._format.bytes_per_ms
             self._check()
             if not self._outbox.has_room(ms):
                 if not wait:
                     return False
-                await self._keeper.until(lambda ms=ms: self._outbox.has_room(ms), None)  # type: ignore[misc]
-            self._keeper.given_ms += ms
+                await self._client.wait_until(lambda ms=ms: self._outbox.has_room(ms), None)  # type: ignore[misc]
+            self._client.accepted_ms += ms
             self._outbox.push(piece, ms)
-            self._keeper.wake()
+            self._client.wake()
         return True
 
     async def flush(self) -> None:
@@ -99,12 +99,12 @@ class AsyncStream:
             await self._settle("stop")
         finally:
             await self.close()
-        assert self._keeper.summary is not None
-        return self._keeper.summary
+        assert self._client.summary is not None
+        return self._client.summary
 
     async def close(self) -> None:
         """Hang up. A session that is still open ends without a summary; audio that waits is thrown away."""
-        await self._keeper.close()
+        await self._client.close()
 
     def poll(self) -> list[Event]:
         """The events that have come and not been taken, without waiting."""
@@ -120,7 +120,7 @@ class AsyncStream:
     async def __aiter__(self) -> AsyncIterator[Event]:
         """All events, up to the end of the stream. Raises EmotionError if that is a failure."""
         while True:
-            await self._keeper.until(lambda: self._inbox.ready, None, even_after=True)
+            await self._client.wait_until(lambda: self._inbox.ready, None, even_after=True)
             event = self._inbox.take()
             if event is None:
                 return
@@ -142,50 +142,50 @@ class AsyncStream:
         """`flush` or `stop`: as often as it takes for the connection to hold until the answer."""
 
         def gone() -> bool:
-            return self._keeper.summary is not None and self._keeper.session is None and not self._outbox
+            return self._client.summary is not None and self._client.session is None and not self._outbox
 
         asked = False
         while True:
-            await self._sent(lambda: gone() or (self._keeper.session is not None and not self._outbox))
+            await self._sent(lambda: gone() or (self._client.session is not None and not self._outbox))
             if gone():
                 return  # the server has closed it, and said everything
-            link, session = self._keeper.link, self._keeper.session
-            assert link is not None and session is not None
+            connection, session = self._client.connection, self._client.session
+            assert connection is not None and session is not None
             if asked and event == "stop" and not session.get("resumed"):
                 broke = "the connection broke at the end: everything was scored, the summary is lost"
                 raise EmotionError("DISCONNECTED", broke)
             asked = True
-            answer = await link.ask(event, {"session_id": session["session_id"]}, SETTLE_S)
+            answer = await connection.call(event, {"session_id": session["session_id"]}, FLUSH_TIMEOUT_S)
             if answer.get("ok") and event == "flush":
                 return
             if answer.get("ok"):
                 # It comes as an event too, after all results, which may be behind the answer.
                 with contextlib.suppress(EmotionError):
-                    await self._keeper.until(lambda: self._keeper.summary is not None, ANSWER_S)
-                self._keeper.session = None
-                self._keeper.summary = self._keeper.summary or event_of("session_summary", answer)  # type: ignore[assignment]
+                    await self._client.wait_until(lambda: self._client.summary is not None, ANSWER_TIMEOUT_S)
+                self._client.session = None
+                self._client.summary = self._client.summary or event_of("session_summary", answer)  # type: ignore[assignment]
                 return
-            if self._keeper.summary and self._keeper.summary.session_id == session["session_id"]:
+            if self._client.summary and self._client.summary.session_id == session["session_id"]:
                 return  # it came, and then the network broke
-            error = answer["error"]
-            if error["code"] == "DISCONNECTED":
-                await link.close()
-            elif error["code"] not in PASSING:
-                raise EmotionError(error["code"], error["message"])
-            await asyncio.sleep(RETRY_S)
+            refusal = EmotionError.of(answer["error"])
+            if refusal.code == "DISCONNECTED":
+                await connection.close()
+            elif not refusal.retryable:
+                raise refusal
+            await asyncio.sleep(RETRY_DELAY_S)
 
     async def _sent(self, holds: Callable[[], bool]) -> None:
-        """Patience is for standstill: a long backlog takes the time that it takes."""
+        """The time-out is for standstill: a long backlog takes the time that it takes."""
         while True:
             before = self._outbox.ms
             try:
-                return await self._keeper.until(holds, self._patience_s)
+                return await self._client.wait_until(holds, self._connect_timeout_s)
             except EmotionError as wrong:
-                if wrong.code != "DISCONNECTED" or self._keeper.failure or self._outbox.ms >= before:
+                if not wrong.retryable or self._client.failure or self._outbox.ms >= before:
                     raise
 
     def _check(self) -> None:
-        if self._keeper.failure is not None:
-            raise self._keeper.failure
-        if self._keeper.ended or self._stopping or not self._keeper.started:
+        if self._client.failure is not None:
+            raise self._client.failure
+        if self._client.ended or self._stopping or not self._client.started:
             raise EmotionError("CLOSED", "the stream has ended, or is not open yet")

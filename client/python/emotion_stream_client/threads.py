@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from emotion_stream_client.audio import Audio
 from emotion_stream_client.client import AsyncEmotionClient
 from emotion_stream_client.events import Event, Json, Result, Summary, Utterance
-from emotion_stream_client.recognition import Recognition, Source, Tell
+from emotion_stream_client.recognition import Callback, Recognition, Source
+from emotion_stream_client.renamed import renamed_arguments, warn_renamed
 from emotion_stream_client.stream import AsyncStream
 
 T = TypeVar("T")
@@ -91,38 +92,44 @@ class EmotionClient:
         `AsyncEmotionClient.stream`."""
         return Stream(self._client.stream(**options), self._loop)
 
-    def recognise(
+    @renamed_arguments(patience_s="retry_timeout_s")
+    def recognize(
         self,
         source: Source,
         *,
         granularity: str = "utterance",
         embedding: bool = False,
-        on_step: Tell | None = None,
-        on_progress: Tell | None = None,
-        patience_s: float = 0.0,
+        on_step: Callback | None = None,
+        on_progress: Callback | None = None,
+        retry_timeout_s: float = 0.0,
     ) -> Recognition:
-        """As `AsyncEmotionClient.recognise`; the callbacks are called in this thread."""
-        told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        step = None if on_step is None else lambda said: told.put(partial(on_step, said))
-        progress = None if on_progress is None else lambda said: told.put(partial(on_progress, said))
+        """As `AsyncEmotionClient.recognize`; the callbacks are called in this thread."""
+        calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        step = None if on_step is None else lambda value: calls.put(partial(on_step, value))
+        progress = None if on_progress is None else lambda value: calls.put(partial(on_progress, value))
         future = self._loop.submit(
-            self._client.recognise(
+            self._client.recognize(
                 source,
                 granularity=granularity,
                 embedding=embedding,
                 on_step=step,
                 on_progress=progress,
-                patience_s=patience_s,
+                retry_timeout_s=retry_timeout_s,
             )
         )
-        future.add_done_callback(lambda _: told.put(None))
+        future.add_done_callback(lambda _: calls.put(None))
         try:
-            while (tell := told.get()) is not None:
-                tell()
+            while (call := calls.get()) is not None:
+                call()
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def recognise(self, source: Source, **options: Any) -> Recognition:
+        """The old name of `recognize`."""
+        warn_renamed("recognise()", "recognize()")
+        return self.recognize(source, **options)
 
     def download(self, result: Recognition | str, name: str, to: str | Path = ".") -> Path:
         """As `AsyncEmotionClient.download`."""

@@ -178,11 +178,11 @@ def test_lines_are_those_of_the_file() -> None:
 def test_the_shipped_rules_speak_in_nouns_and_in_two_languages() -> None:
     rules = {rule.name: rule for rule in config.load(ROOT / "config.yaml").alerts.rules}
     anger = Alert("critical", "raised", 100, None, LABELS.index("angry"), 0.84)
-    told = alert_event("s", rules["critical"], anger)
-    assert told["message"] == "Strong anger (84%)" and told["message_zh"] == "强烈的愤怒（84%）"
+    told = alert_event(rules["critical"], anger)
+    assert told.message == "Strong anger (84%)" and told.message_zh == "强烈的愤怒（84%）"
     assert all(rule.message_zh for rule in rules.values())
-    calmer = alert_event("s", rules["recovery"], Alert("recovery", "noted", 100, "customer", 0, 1.0))
-    assert calmer["message_zh"] == "客户已平静下来"
+    calmer = alert_event(rules["recovery"], Alert("recovery", "noted", 100, "customer", 0, 1.0))
+    assert calmer.message_zh == "客户已平静下来"
 
 
 def test_a_field_that_does_not_exist_is_found_in_the_chinese_message_too() -> None:

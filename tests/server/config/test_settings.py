@@ -90,11 +90,14 @@ def test_a_variable_is_named_when_it_is_the_variable_that_is_wrong(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("stream: {ring_s: 10.5}\n", ["ring_s must exceed limits.ahead_s"]),
-        ("limits: {max_chunk_s: 21, ahead_s: 20}\nstream: {ring_s: 60}\n", ["max_chunk_s must not exceed"]),
+        ("stream: {ring_s: 10.5}\n", ["ring_s must exceed limits.max_ahead_s"]),
+        (
+            "limits: {max_chunk_s: 21, max_ahead_s: 20}\nstream: {ring_s: 60}\n",
+            ["max_chunk_s must not exceed"],
+        ),
         ("limits: {max_chunk_bytes: 9000000}\n", ["max_chunk_bytes"]),
         ("stream: {hop_ms: 15}\n", ["stream.hop_ms", "multiple of 10"]),
-        ("engine: {hang_s: 1}\n", ["engine.hang_s"]),
+        ("engine: {heartbeat_timeout_s: 1}\n", ["engine.heartbeat_timeout_s"]),
         ("server: {drain_s: .inf}\n", ["server.drain_s"]),
         ("engine: {deadline_ms: .inf}\n", ["engine.deadline_ms"]),
         ("engin:\n  threads: 1\n", ["engin", "unknown key", "engine"]),
@@ -104,7 +107,7 @@ def test_a_variable_is_named_when_it_is_the_variable_that_is_wrong(
         ("model:\n  device: gpu\n", ["model.device"]),
         ("speech:\n  onset_ms: 55\n", ["speech.onset_ms", "multiple of 10"]),
         ("speech:\n  aggressiveness: 4\n", ["speech.aggressiveness"]),
-        ("limits:\n  ahead_s: .nan\n", ["limits.ahead_s"]),
+        ("limits:\n  max_ahead_s: .nan\n", ["limits.max_ahead_s"]),
         ("limits:\n  max_sessions: 0\n", ["limits.max_sessions"]),
         ("limits:\n  max_sessions: 1.5\n", ["limits.max_sessions"]),
         ("server: 5\n", ["server"]),
@@ -143,7 +146,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("EMOTION_PORT", "1", ["EMOTION_PORT", "unknown environment variable"]),
         ("EMOTION_SERVER__PORT", "many", ["EMOTION_SERVER__PORT", "'many'"]),
         ("EMOTION_SERVER", "{port", ["EMOTION_SERVER"]),
-        ("EMOTION_LIMITS__AHEAD_S", "-1", ["EMOTION_LIMITS__AHEAD_S"]),
+        ("EMOTION_LIMITS__MAX_AHEAD_S", "-1", ["EMOTION_LIMITS__MAX_AHEAD_S"]),
     ],
 )
 def test_variables_that_cannot_be_used_are_named(
@@ -163,7 +166,7 @@ def spec(hop: int) -> ModelSpec:
 def test_times_become_frames_and_samples() -> None:
     settings = Config().stream_config(spec(hop=10))
     assert (settings.hop, settings.max_hop) == (10, 80)
-    assert (settings.gate.onset, settings.gate.pre_roll, settings.gate.hang_over) == (6, 10, 40)
+    assert (settings.gate.onset, settings.gate.pre_roll, settings.gate.hangover) == (6, 10, 40)
     assert settings.gate.max_span == 3000
     assert settings.ring == round(Config().stream.ring_s * 16_000)
     assert settings.smoothing == 50

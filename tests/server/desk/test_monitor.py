@@ -31,7 +31,7 @@ NAMESPACE = "/monitor"
 @pytest.fixture(scope="module", params=EVENTLET_FIRST)
 def desked(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Ended sessions leave the desk after a second; three desks, two sessions open on each."""
-    limits = {"monitor__linger_s": 1, "monitor__max_desks": 8, "monitor__max_open": 2}
+    limits = {"monitor__ended_ttl_s": 1, "monitor__max_desks": 8, "monitor__max_open": 2}
     with running(model__name="fake", server__async_mode=request.param, **limits, **ROOMY) as server:
         yield server
         no_traceback(server.log())
@@ -375,7 +375,7 @@ SHORT_RINGS: dict[str, Any] = {
     "limits__max_sessions": 60,
     "limits__max_sessions_per_connection": 20,
     "limits__max_chunk_s": 1,
-    "limits__ahead_s": 2,
+    "limits__max_ahead_s": 2,
     "stream__ring_s": 3,
 }
 

@@ -56,7 +56,7 @@ def test_the_embedded_model_is_back_within_seconds(connect: Connect, demo_pcm: b
 
 @pytest.mark.slow
 def test_a_model_that_hangs_is_replaced(connect: Connect, demo_pcm: bytes) -> None:
-    with running(model__name="fake", engine__hang_s=1.5) as server:
+    with running(model__name="fake", engine__heartbeat_timeout_s=1.5) as server:
         client, engine = connect(server), engine_of(server)
         session_id = client.start()["session_id"]
         engine.suspend()

@@ -13,23 +13,23 @@ import pytest
 import soxr
 
 from server.errors import ClientError
-from server.files.decode import SUFFIXES, Audio, Bounds, opened
+from server.files.decode import SUFFIXES, Audio, DecodeLimits, opened
 from tests.server import recordings
 from tests.server.recordings import FORMATS, NOISE, Hostile, encoded, hostile, made, mutated, wav
 
 LOSSLESS = ("pcm16.wav", "a.mka", "a.aiff", "a.au", "a.caf", "a.w64")
 
 
-def heard(data: bytes, bounds: Bounds = Bounds()) -> tuple[Audio, np.ndarray]:  # noqa: B008
+def heard(data: bytes, limits: DecodeLimits = DecodeLimits()) -> tuple[Audio, np.ndarray]:  # noqa: B008
     """The recording and its samples at its own rate."""
-    with opened(io.BytesIO(data), bounds) as audio:
+    with opened(io.BytesIO(data), limits) as audio:
         blocks = list(audio.blocks())
         return audio, np.concatenate([block.samples for block in blocks])
 
 
-def refusal(data: bytes, bounds: Bounds = Bounds()) -> str:  # noqa: B008
+def refusal(data: bytes, limits: DecodeLimits = DecodeLimits()) -> str:  # noqa: B008
     with pytest.raises(ClientError) as refused:
-        heard(data, bounds)
+        heard(data, limits)
     assert refused.value.message.strip()
     return refused.value.code
 
@@ -58,7 +58,7 @@ def test_every_format_at_its_rate_and_channels_gives_the_sound_that_went_in(
 def test_channels_are_mixed_and_blocks_are_of_a_second(demo_samples: np.ndarray) -> None:
     left, right = demo_samples[:32_000], demo_samples[32_000:64_000]
     pcm = (np.stack([left, right], axis=1) * 32767).astype("<i2")
-    with opened(io.BytesIO(wav(pcm.tobytes(), channels=2)), Bounds()) as audio:
+    with opened(io.BytesIO(wav(pcm.tobytes(), channels=2)), DecodeLimits()) as audio:
         blocks = list(audio.blocks())
     assert audio.about.channels == 2
     assert all(block.rate == 16_000 and len(block.samples) < 20_000 for block in blocks)
@@ -82,7 +82,7 @@ def test_a_recorder_that_did_not_know_the_length_is_believed(size: int, demo_pcm
 def test_the_name_says_nothing_and_the_content_all(demo_samples: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "really.wav"
     path.write_bytes(made("a.mp3", demo_samples[:32_000]))
-    with path.open("rb") as file, opened(file, Bounds()) as audio:
+    with path.open("rb") as file, opened(file, DecodeLimits()) as audio:
         assert audio.about.container == "mp3"
 
 
@@ -104,7 +104,7 @@ def test_a_damaged_recording_is_heard_or_refused_with_words(
         path.write_bytes(mutated(whole, chance))
         with path.open("rb") as file:
             try:
-                with opened(file, Bounds(max_s=600)) as audio:
+                with opened(file, DecodeLimits(max_s=600)) as audio:
                     assert sum(len(block.samples) for block in audio.blocks())
             except ClientError as refused:
                 assert refused.code in NOISE and refused.message.strip(), number
@@ -119,23 +119,23 @@ def test_a_format_that_could_open_other_files_is_not_even_tried(tmp_path: Path, 
 
 def test_length_is_limited_by_the_header_and_by_what_is_decoded(demo_samples: np.ndarray) -> None:
     speech = demo_samples[:64_000]
-    assert refusal(made("a.flac", speech), Bounds(max_s=3)) == "FILE_TOO_LARGE"
-    assert refusal(encoded(speech, "adts", "aac", 16_000), Bounds(max_s=3)) == "FILE_TOO_LARGE"
-    assert refusal(recordings.long_silence(120), Bounds(max_s=60)) == "FILE_TOO_LARGE"
+    assert refusal(made("a.flac", speech), DecodeLimits(max_s=3)) == "FILE_TOO_LARGE"
+    assert refusal(encoded(speech, "adts", "aac", 16_000), DecodeLimits(max_s=3)) == "FILE_TOO_LARGE"
+    assert refusal(recordings.long_silence(120), DecodeLimits(max_s=60)) == "FILE_TOO_LARGE"
 
 
 def test_channels_are_limited() -> None:
     pcm = bytes(64_000)
     assert heard(wav(pcm, channels=8))[0].about.channels == 8
-    assert refusal(wav(pcm, channels=8), Bounds(max_channels=7)) == "UNSUPPORTED_MEDIA"
+    assert refusal(wav(pcm, channels=8), DecodeLimits(max_channels=7)) == "UNSUPPORTED_MEDIA"
 
 
 @pytest.mark.slow
 def test_hours_are_decoded_in_constant_memory(tmp_path: Path) -> None:
     """In a process of its own: half an hour of FLAC, then three hours, take the same memory."""
     code = (
-        "import resource, sys; from server.files.decode import Bounds, opened\n"
-        "with open(sys.argv[1], 'rb') as file, opened(file, Bounds()) as audio:\n"
+        "import resource, sys; from server.files.decode import DecodeLimits, opened\n"
+        "with open(sys.argv[1], 'rb') as file, opened(file, DecodeLimits()) as audio:\n"
         "    n = sum(len(block.samples) for block in audio.blocks())\n"
         "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )

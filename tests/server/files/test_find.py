@@ -16,7 +16,7 @@ from server.config import Config
 from server.engine import EngineSettings
 from server.engine.inprocess import InProcessEngine
 from server.files import find
-from server.files.recognize import Wish
+from server.files.recognize import RecognizeOptions
 from stream.models.fake import FakeModel
 from stream.types import LABELS
 
@@ -78,7 +78,7 @@ def engine() -> Iterator[InProcessEngine]:
 
 
 def test_a_recording_without_speech_is_unknown(folder: Path, engine: InProcessEngine):
-    result = find.analyze(folder / "quiet.wav", engine, Config(), Wish()).result()
+    result = find.recognize_file(folder / "quiet.wav", engine, Config(), RecognizeOptions()).result()
     assert (result["emotion"], result["confidence"], result["utterances"]) == ("unknown", 1.0, [])
 
 
@@ -105,7 +105,10 @@ def test_the_rate_of_a_file_does_not_change_what_is_found(
 
     path = tmp_path / "44k.wav"
     soundfile.write(path, soxr.resample(demo_samples[: 16_000 * 6], 16_000, 44_100), 44_100, subtype="FLOAT")
-    low, high = (find.analyze(x, engine, Config(), Wish()).result() for x in (folder / "a.wav", path))
+    low, high = (
+        find.recognize_file(x, engine, Config(), RecognizeOptions()).result()
+        for x in (folder / "a.wav", path)
+    )
     assert high["duration_s"] == pytest.approx(low["duration_s"], abs=0.001)
     assert high["scores"]["angry"] == pytest.approx(low["scores"]["angry"], abs=0.05)
 

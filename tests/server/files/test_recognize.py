@@ -23,9 +23,10 @@ from server.config import Config
 from server.engine import Busy, EngineSettings, Health, Reply, Timing
 from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
-from server.files.decode import Bounds
-from server.files.recognize import Wish, listening, recognise
+from server.files.decode import DecodeLimits
+from server.files.recognize import RecognizeOptions, file_stream_config, recognize
 from server.files.result import Recording, into
+from stream.full_recording import score_recording
 from stream.models.fake import FakeModel
 from stream.offline import run
 from stream.types import (
@@ -36,11 +37,11 @@ from stream.types import (
     FrameScores,
     FramesScored,
     ModelSpec,
+    RecordingWindow,
     UtteranceScored,
     Window,
 )
 from stream.utterance import Utterance
-from stream.whole import hear
 from tests.server.recordings import made, wav
 
 TOLERANCE = 1e-5 + 1e-6  # the promise, and the sixth digit, which is rounded
@@ -53,8 +54,8 @@ def engine() -> Iterator[InProcessEngine]:
     engine.close()
 
 
-def heard(data: bytes, engine: Any, wish: Wish = Wish()) -> Recording:  # noqa: B008
-    return recognise(io.BytesIO(data), engine, Config(), wish)
+def heard(data: bytes, engine: Any, options: RecognizeOptions = RecognizeOptions()) -> Recording:  # noqa: B008
+    return recognize(io.BytesIO(data), engine, Config(), options)
 
 
 def test_a_file_is_heard_as_a_live_stream_is(
@@ -62,7 +63,7 @@ def test_a_file_is_heard_as_a_live_stream_is(
 ) -> None:
     """In other windows, so not to the last digit, but to 1e-5; in the same places, utterance for utterance."""
     engine = InProcessEngine(model, EngineSettings())
-    found = heard(wav(demo_pcm), engine, Wish("frame", embed=True))
+    found = heard(wav(demo_pcm), engine, RecognizeOptions("frame", embed=True))
     engine.close()
     whole, utterances, first, rows = Utterance(), [], [], []
     for event in run([demo_samples], model, replace(Config().stream_config(model.spec), embed=True)):
@@ -117,9 +118,9 @@ def test_the_digits_do_not_depend_on_what_happens_around_it(
 ) -> None:
     monkeypatch.setattr("server.files.recognize.PAUSE_S", 0.001)
     data = wav(demo_pcm[: 32_000 * 12])
-    calm = heard(data, engine, Wish("frame", embed=True)).result()
+    calm = heard(data, engine, RecognizeOptions("frame", embed=True)).result()
     fickle = Fickle(engine, seed)
-    found = heard(data, fickle, Wish("frame", embed=True)).result()
+    found = heard(data, fickle, RecognizeOptions("frame", embed=True)).result()
     for name in calm.keys() - {"timestamp", "timestamp_utc"}:
         assert np.array_equal(found[name], calm[name]), name
     assert all(window.background and window.embed for window in fickle.windows)
@@ -147,7 +148,7 @@ def test_without_a_model_it_is_not_ready(engine: InProcessEngine, demo_pcm: byte
 def test_what_is_kept_agrees_with_what_is_said(
     engine: InProcessEngine, demo_pcm: bytes, tmp_path: Path
 ) -> None:
-    found = heard(wav(demo_pcm), engine, Wish("utterance", embed=True, create=into(tmp_path)))
+    found = heard(wav(demo_pcm), engine, RecognizeOptions("utterance", embed=True, create=into(tmp_path)))
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     assert result == found.result()
     assert list(result["scores"]) == list(LABELS)
@@ -166,7 +167,7 @@ def test_frames_are_kept_as_they_are_said(
     engine: InProcessEngine, demo_pcm: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.files.result._ROWS", 300)  # several blocks
-    found = heard(wav(demo_pcm), engine, Wish("frame", create=into(tmp_path)))
+    found = heard(wav(demo_pcm), engine, RecognizeOptions("frame", create=into(tmp_path)))
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     said = found.result()
     assert result.keys() == said.keys()
@@ -186,7 +187,9 @@ def test_frames_are_kept_as_they_are_said(
 
 def test_silence_is_unknown_and_has_no_embedding(engine: InProcessEngine, tmp_path: Path) -> None:
     for granularity in ("utterance", "frame"):
-        found = heard(wav(bytes(64_000)), engine, Wish(granularity, embed=True, create=into(tmp_path)))
+        found = heard(
+            wav(bytes(64_000)), engine, RecognizeOptions(granularity, embed=True, create=into(tmp_path))
+        )
         assert found.verdict["emotion"] == "unknown" and found.verdict["confidence"] == 1
         assert found.embedding is None and "no speech" in (found.no_embedding or "")
         assert json.loads((tmp_path / "result.json").read_text())["utterances"] == []
@@ -203,7 +206,7 @@ def test_a_model_without_embeddings_says_so(demo_pcm: bytes) -> None:
             return [replace(scores, embedding=None) for scores in super().score(windows)]
 
     engine = InProcessEngine(Plain(), EngineSettings())
-    found = heard(wav(demo_pcm), engine, Wish(embed=True))
+    found = heard(wav(demo_pcm), engine, RecognizeOptions(embed=True))
     engine.close()
     assert found.embedding is None and "fake gives no embeddings" in (found.no_embedding or "")
 
@@ -211,7 +214,7 @@ def test_a_model_without_embeddings_says_so(demo_pcm: bytes) -> None:
 def test_steps_and_progress_are_told_in_order(
     engine: InProcessEngine, demo_samples: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.files.recognize.TELL_S", 0.03)
+    monkeypatch.setattr("server.files.recognize.PROGRESS_S", 0.03)
     told: list[Any] = []
     data = made("a.mp3", demo_samples)
 
@@ -220,7 +223,9 @@ def test_steps_and_progress_are_told_in_order(
             time.sleep(0.03)
             self._engine.submit(window, reply)
 
-    recognise(io.BytesIO(data), Slow(engine, 0), Config(), Wish(create=into(tmp_path)), told.append)
+    recognize(
+        io.BytesIO(data), Slow(engine, 0), Config(), RecognizeOptions(create=into(tmp_path)), told.append
+    )
     done = [said["progress"]["done_s"] for said in told if "progress" in said]
     assert done == sorted(done) and len(done) > 2
     assert told[0]["progress"]["total_s"] == pytest.approx(20.7, abs=0.2)
@@ -235,23 +240,23 @@ def test_who_is_told_may_end_it(engine: InProcessEngine, demo_pcm: bytes) -> Non
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        recognise(io.BytesIO(wav(demo_pcm)), engine, Config(), Wish(), enough)
+        recognize(io.BytesIO(wav(demo_pcm)), engine, Config(), RecognizeOptions(), enough)
 
 
 def test_a_longer_recording_than_wished_for_is_refused(engine: InProcessEngine, demo_pcm: bytes) -> None:
     with pytest.raises(ClientError) as wrong:
-        heard(wav(demo_pcm), engine, Wish(max_s=5))
+        heard(wav(demo_pcm), engine, RecognizeOptions(max_s=5))
     assert wrong.value.code == "FILE_TOO_LARGE"
-    assert Bounds().max_s == float("inf")
+    assert DecodeLimits().max_s == float("inf")
 
 
 @pytest.mark.parametrize("hop", [1, 7, 10, 128, 200, 333])
 def test_windows_are_near_two_seconds_and_what_the_model_takes(hop: int) -> None:
     spec = ModelSpec("m", "cpu", "float32", hop_frames=hop, lookahead_frames=0, state_size=0)
-    config = listening(Config(), spec, embed=False)
+    config = file_stream_config(Config(), spec, embed=False)
     assert config.hop == config.max_hop and config.hop % hop == 0
     assert config.hop <= max(200, hop) < config.hop + hop or hop > 200
-    fixed = listening(Config(), replace(spec, fixed_hop=True, left_frames=500), embed=True)
+    fixed = file_stream_config(Config(), replace(spec, fixed_hop=True, left_frames=500), embed=True)
     assert fixed.hop == hop and fixed.embed and fixed.background
     assert fixed.ring > 500 * 160
 
@@ -263,7 +268,7 @@ torch.set_num_threads(1)
 from server.config import Config
 from server.engine import EngineSettings
 from server.engine.inprocess import InProcessEngine
-from server.files.recognize import Wish, recognise
+from server.files.recognize import RecognizeOptions, recognize
 from stream.batching import BatchLimits
 from stream.models.registry import load_model
 engine = InProcessEngine(load_model("compact", "cpu"), EngineSettings(batching=BatchLimits(max_wait_s=0)))
@@ -271,7 +276,7 @@ def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 for path in sys.argv[1:]:
     before = peak()
     with open(path, "rb") as file:
-        found = recognise(file, engine, Config(), Wish())
+        found = recognize(file, engine, Config(), RecognizeOptions())
     print(found.head["duration_s"], peak() - before, len(found.utterances))
 """
 
@@ -294,20 +299,20 @@ def test_a_long_recording_takes_no_more_memory(demo_pcm: bytes, tmp_path: Path) 
     assert growth_mb < 40, done.stdout
 
 
-class Whole(FakeModel):
-    """Hears recordings as one, in pieces of at most five seconds: angry by their level."""
+class FullRecordings(FakeModel):
+    """Scores recordings at once, in segments of at most five seconds: angry by their level."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.spec = replace(self.spec, whole_frames=500)
+        self.spec = replace(self.spec, recording_frames=500)
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
         return [
-            self._piece(window) if window.whole else super(Whole, self).score([window])[0]
+            self._segment(window) if isinstance(window, RecordingWindow) else self._one(window)
             for window in windows
         ]
 
-    def _piece(self, window: Window) -> FrameScores:
+    def _segment(self, window: Window) -> FrameScores:
         level = np.float32(np.sqrt(np.mean(window.samples**2)))
         logits = np.zeros((1, len(LABELS)), np.float32)
         logits[0, 0] = 10 * level
@@ -315,20 +320,20 @@ class Whole(FakeModel):
         return FrameScores(logits, np.array([window.n_frames // 2], np.float32), None, embedding)
 
 
-def test_a_model_that_hears_recordings_as_one_gives_the_verdict_so(
+def test_the_verdict_is_of_the_full_recording_where_the_model_scores_that(
     demo_pcm: bytes, demo_samples: Floats
 ) -> None:
-    model = Whole()
+    model = FullRecordings()
     engine = InProcessEngine(model, EngineSettings())
-    found = heard(wav(demo_pcm), engine, Wish("frame", embed=True))
-    silent = heard(wav(bytes(320_000)), engine, Wish(embed=True))
-    short = heard(wav(demo_pcm[:600]), engine, Wish(embed=True))
+    found = heard(wav(demo_pcm), engine, RecognizeOptions("frame", embed=True))
+    silent = heard(wav(bytes(320_000)), engine, RecognizeOptions(embed=True))
+    short = heard(wav(demo_pcm[:600]), engine, RecognizeOptions(embed=True))
     engine.close()
-    wanted = hear([demo_samples], model, embed=True)
+    wanted = score_recording([demo_samples], model, embed=True)
     assert np.array_equal(np.float32(list(found.verdict["scores"].values())), np.round(wanted.probs(), 6))
     assert np.array_equal(found.embedding, wanted.embedding)  # type: ignore[arg-type]
     plain = InProcessEngine(FakeModel(), EngineSettings())
-    frames = heard(wav(demo_pcm), plain, Wish("frame")).result()
+    frames = heard(wav(demo_pcm), plain, RecognizeOptions("frame")).result()
     plain.close()
     assert np.array_equal(found.result()["frame_scores"], frames["frame_scores"]), "frames are the session's"
     for nothing in (silent, short):

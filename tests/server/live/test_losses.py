@@ -19,7 +19,7 @@ from tests.server.conftest import EVENTLET_FIRST, engine_of, held, no_traceback,
 
 Connect = Callable[..., Client]
 
-SMALL = {"stream__ring_s": 2, "limits__ahead_s": 1, "limits__max_chunk_s": 1, "limits__resume_s": 0}
+SMALL = {"stream__ring_s": 2, "limits__max_ahead_s": 1, "limits__max_chunk_s": 1, "limits__resume_s": 0}
 
 
 def books(client: Client, session_id: str) -> ledger.Ledger:

@@ -23,7 +23,7 @@ def strict(request: pytest.FixtureRequest) -> Iterator[Server]:
     with running(
         model__name="fake",
         server__async_mode=request.param,
-        limits__ahead_s=2,
+        limits__max_ahead_s=2,
         limits__max_chunk_s=1,
         limits__messages_per_s=40,
         limits__idle_timeout_s=1,

@@ -55,7 +55,7 @@ class Everything:
 
     def submit(self, window: Window, reply: Reply) -> None:
         self.windows.append(window)
-        reply(window, self._model.score([window])[0], Timing(0, 0, 1))
+        reply(window, self._model.score([window])[0], Timing())
 
     def send(self, event: str, payload: Any) -> None:
         self.sent.append((event, payload))
@@ -96,7 +96,7 @@ def test_the_agents_audio_reaches_neither_engine_nor_recorder_nor_any_event(
             "channels": {"left": "customer", "right": "agent"} if swapped else {},
             "recording": {"sessions": True, "audio": True},
             "files": {"outputs": str(tmp_path)},
-            "limits": {"ahead_s": 20},
+            "limits": {"max_ahead_s": 20},
             "stream": {"ring_s": 30},
         },
     )

@@ -38,7 +38,7 @@ def test_a_client_that_never_reads_is_given_up_and_nobody_else_notices(
 ) -> None:
     """Its memory is bounded and comes back; its connection closes though it does not even read that."""
     speech = demo_pcm[2 * 32_000 : 3 * 32_000]
-    settings = {**ROOMY, "limits__outbox_events": 100, "limits__resume_s": 1, "limits__ahead_s": 158}
+    settings = {**ROOMY, "limits__outbox_events": 100, "limits__resume_s": 1, "limits__max_ahead_s": 158}
     with running(model__name="fake", server__async_mode=mode, **settings) as server:
         process = psutil.Process(server.process.pid)
         speaker = connect(server)

@@ -98,7 +98,7 @@ def test_the_record_says_what_the_client_was_told(spoken: tuple[Client, Payload,
         assert record[field] == summary[field]
     assert record["by_channel"] == summary["channels"]
     for kind, event in (("utterances", "utterance_result"), ("alerts", "alert"), ("speech", "speech")):
-        gone = {"session_id", *session_record.SAID_ONCE}
+        gone = {"session_id", *session_record.OMITTED}
         told = [{k: v for k, v in p.items() if k not in gone} for p in client.of(event)]
         assert record[kind] == told and told, kind
     head = read(folder / "session.json")

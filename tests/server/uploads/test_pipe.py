@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from server.uploads.pipe import Broken, Pipe
+from server.uploads.pipe import PeerClosed, Pipe
 
 ROOT = Path(__file__).resolve().parents[3]
 GREEN = """
 import eventlet
 eventlet.monkey_patch()
 import socket
-from server.uploads.pipe import Broken, Pipe
+from server.uploads.pipe import PeerClosed, Pipe
 here, there = socket.socketpair()
 pipe, told = Pipe(here), []
 def listen():
     try:
         pipe.receive()
-    except Broken:
+    except PeerClosed:
         told.append("broken")
 listener = eventlet.spawn(listen)
 eventlet.sleep(0.1)
@@ -39,7 +39,7 @@ def test_whoever_is_receiving_is_told_that_it_has_ended() -> None:
     pipe, told = Pipe(here), []
 
     def listen() -> None:
-        with pytest.raises(Broken):
+        with pytest.raises(PeerClosed):
             pipe.receive()
         told.append("broken")
 

@@ -288,7 +288,7 @@ def test_a_client_that_goes_away_ends_its_work(files: Server, demo_pcm: bytes, k
     with held(files):
         with socket.create_connection(("127.0.0.1", files.port)) as client:
             client.sendall(head.encode() + b"\r\n" + body)
-            eventually(lambda: metrics(files)["emotion_files_running"] == 1, "it is being recognised")
+            eventually(lambda: metrics(files)["emotion_files_running"] == 1, "it is being recognized")
         eventually(lambda: metrics(files)["emotion_files_running"] == 0, "nobody waits, nothing runs")
         eventually(lambda: outputs(files) == before, "nothing is left")
     assert metrics(files)['emotion_files_total{result="gone"}'] == gone + 1
@@ -313,7 +313,7 @@ def test_a_process_that_dies_is_replaced(files: Server, demo_pcm: bytes) -> None
     with held(files):
         thread = threading.Thread(target=lambda: answers.append(post(files, data)))
         thread.start()
-        eventually(lambda: metrics(files)["emotion_files_running"] == 1, "it is being recognised")
+        eventually(lambda: metrics(files)["emotion_files_running"] == 1, "it is being recognized")
         children_of(files, "server.uploads.worker")[0].kill()
         thread.join(10)
     assert error(answers[0]) == (500, "INTERNAL")
@@ -363,7 +363,7 @@ def test_the_token_is_asked_for_everywhere(tmp_path: Path, demo_pcm: bytes) -> N
 def test_a_disk_that_cannot_be_written_is_an_error_with_words(tmp_path: Path, demo_pcm: bytes) -> None:
     (tmp_path / "file").write_text("in the way")
     with running(model__name="fake", files__outputs=tmp_path / "file" / "outputs") as server:
-        assert "files cannot be recognised" in server.log()
+        assert "files cannot be recognized" in server.log()
         answer = post(server, wav(demo_pcm[:64_000]))
         assert error(answer) == (500, "INTERNAL") and "save results" in answer.text
         assert str(tmp_path) not in answer.text
@@ -387,7 +387,7 @@ def test_stopping_the_server_ends_what_runs_with_words(tmp_path: Path, demo_pcm:
         with held(server):
             thread = threading.Thread(target=lambda: answers.append(post(server, wav(demo_pcm), NDJSON)))
             thread.start()
-            eventually(lambda: metrics(server)["emotion_files_running"] == 1, "it is being recognised")
+            eventually(lambda: metrics(server)["emotion_files_running"] == 1, "it is being recognized")
             server.process.terminate()
             thread.join(20)
         assert lines(answers[0])[-1]["error"]["code"] == "NOT_READY"
@@ -462,7 +462,7 @@ def test_a_model_that_dies_in_the_middle_changes_no_digit(tmp_path: Path, demo_p
         calm = post(server, data).json()
         thread = threading.Thread(target=lambda: answers.append(post(server, data)))
         thread.start()
-        eventually(lambda: metrics(server)["emotion_files_running"] == 1, "it is being recognised")
+        eventually(lambda: metrics(server)["emotion_files_running"] == 1, "it is being recognized")
         time.sleep(0.4)
         engine_of(server).kill()
         thread.join(60)

@@ -15,7 +15,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from server.config import Files
+from server.config import FilesSection
 from server.errors import ClientError
 from server.uploads.reception import CROWDED_S, SLOW_S, Reception
 from tests.conftest import ROOT, Server
@@ -55,7 +55,7 @@ def began(server: Server, address: str = STRANGER, length: int = 1_000_000) -> s
 
 @pytest.fixture(scope="module", params=EVENTLET_FIRST)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Two may be recognised and sixteen wait, as by default; a stranger may send twenty at a time, of thirty."""
+    """Two may be recognized and sixteen wait, as by default; a stranger may send twenty at a time, of thirty."""
     folder = tmp_path_factory.mktemp("outputs")
     with running(
         model__name="fake",
@@ -69,7 +69,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_uploads_that_dribble_shut_nobody_out_and_leave_nothing(server: Server, demo_pcm: bytes) -> None:
-    """Eighteen, as many as may be recognised and wait; then as many as the stranger may send."""
+    """Eighteen, as many as may be recognized and wait; then as many as the stranger may send."""
     folder: Path = server.outputs  # type: ignore[attr-defined]
     with contextlib.ExitStack() as stack:
         slow = [stack.enter_context(began(server)) for _ in range(18)]
@@ -132,7 +132,7 @@ def test_a_server_that_stops_breaks_off_what_comes_in_and_leaves_nothing(mode: s
 
 
 def test_the_reception_counts_by_the_clock_and_by_whose_it_is() -> None:
-    files = Files(max_receiving=3, max_receiving_per_peer=2)
+    files = FilesSection(max_receiving=3, max_receiving_per_peer=2)
     reception, broken = Reception(files), []
     with contextlib.ExitStack() as stack:
 
@@ -143,7 +143,7 @@ def test_the_reception_counts_by_the_clock_and_by_whose_it_is() -> None:
 
         enter("a", spent_s=CROWDED_S + 1, received=10_000_000)
         enter("a", spent_s=CROWDED_S - 1)
-        with pytest.raises(ClientError, match="received"):
+        with pytest.raises(ClientError, match="is receiving"):
             enter("a")
         enter("b", spent_s=CROWDED_S + 1, received=100)
         assert not broken

@@ -60,7 +60,7 @@ def over_cli(path: Path, granularity: str) -> Json:
 def test_rest_the_command_line_and_the_client_agree_to_the_last_digit(
     server: Server, client: EmotionClient, demo_wav: Path, tmp_path: Path, granularity: str
 ) -> None:
-    mine = client.recognise(demo_wav, granularity=granularity)
+    mine = client.recognize(demo_wav, granularity=granularity)
     saved = json.loads(client.download(mine, "result.json", tmp_path).read_text(encoding="utf-8"))
     rest, cli = over_rest(server, demo_wav, granularity), over_cli(demo_wav, granularity)
     same = saved.keys() - WHEN
@@ -78,7 +78,7 @@ def test_rest_the_command_line_and_the_client_agree_to_the_last_digit(
 def test_a_recognition_is_typed_and_its_files_can_be_had(
     client: EmotionClient, demo_wav: Path, tmp_path: Path
 ) -> None:
-    found = client.recognise(demo_wav, granularity="frame", embedding=True)
+    found = client.recognize(demo_wav, granularity="frame", embedding=True)
     assert isinstance(found, Recognition) and found.emotion in found.scores
     assert found.confidence == found.scores[found.emotion] == max(found.scores.values())
     assert found.model == "compact" and found.duration_s == pytest.approx(20.665)
@@ -98,21 +98,21 @@ def test_a_recognition_is_typed_and_its_files_can_be_had(
 
 
 def test_a_recording_may_be_a_path_bytes_or_a_file(client: EmotionClient, demo_wav: Path) -> None:
-    expected = client.recognise(str(demo_wav)).scores
+    expected = client.recognize(str(demo_wav)).scores
     data = demo_wav.read_bytes()
-    assert client.recognise(data).scores == expected
-    assert client.recognise(io.BytesIO(data)).scores == expected
+    assert client.recognize(data).scores == expected
+    assert client.recognize(io.BytesIO(data)).scores == expected
     with demo_wav.open("rb") as file:
-        assert client.recognise(file).scores == expected
+        assert client.recognize(file).scores == expected
         assert not file.closed
     compressed = io.BytesIO()
     samples, rate = soundfile.read(demo_wav, dtype="int16")
     soundfile.write(compressed, samples, rate, format="FLAC")
-    assert client.recognise(compressed.getvalue()).scores == expected
+    assert client.recognize(compressed.getvalue()).scores == expected
     with demo_wav.open(encoding="latin-1") as text, pytest.raises(TypeError, match="rb"):
-        client.recognise(text)  # type: ignore[arg-type]
+        client.recognize(text)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
-        client.recognise("no-such-file.wav")
+        client.recognize("no-such-file.wav")
 
 
 def test_steps_and_progress_are_told_in_the_callers_thread(client: EmotionClient, demo_wav: Path) -> None:
@@ -124,7 +124,7 @@ def test_steps_and_progress_are_told_in_the_callers_thread(client: EmotionClient
         threads.add(threading.current_thread())
 
     progress: list[Json] = []
-    client.recognise(demo_wav, on_step=tell, on_progress=progress.append)
+    client.recognize(demo_wav, on_step=tell, on_progress=progress.append)
     assert steps == ["receive", "decode", "resample", "detect_speech", "score", "save"]
     assert threads == {threading.current_thread()}
     assert all(p["done_s"] <= p["total_s"] for p in progress)
@@ -133,7 +133,7 @@ def test_steps_and_progress_are_told_in_the_callers_thread(client: EmotionClient
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        client.recognise(demo_wav, on_step=fault)
+        client.recognize(demo_wav, on_step=fault)
 
 
 def test_errors_have_codes_messages_and_status(server: Server, client: EmotionClient, demo_wav: Path) -> None:
@@ -142,14 +142,14 @@ def test_errors_have_codes_messages_and_status(server: Server, client: EmotionCl
         (b"this is no audio, whatever its name says" * 10, "UNSUPPORTED_MEDIA", 415),
     ]:
         with pytest.raises(EmotionError) as refused:
-            client.recognise(wrong)
+            client.recognize(wrong)
         assert (refused.value.code, refused.value.status) == (code, status), refused.value
         assert refused.value.message and str(refused.value).startswith(code)
     with pytest.raises(EmotionError) as refused:
-        client.recognise(demo_wav, granularity="syllable")
+        client.recognize(demo_wav, granularity="syllable")
     assert (refused.value.code, refused.value.status) == ("BAD_REQUEST", 400)
     with EmotionClient(server.url + "/static") as lost:  # a server, but not at this address
-        assert code_of(lambda: lost.recognise(demo_wav)) in ("BAD_REQUEST", "NOT_FOUND", "PROTOCOL")
+        assert code_of(lambda: lost.recognize(demo_wav)) in ("BAD_REQUEST", "NOT_FOUND", "PROTOCOL")
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_a_file_that_is_too_large_is_refused_with_words(demo_wav: Path, tmp_path
     with running(model__name="fake", files__max_upload_mb=2, files__outputs=tmp_path) as server:
         for size in (3_000_000, 60_000_000):  # with and without the end of it being read
             with EmotionClient(server.url) as client, pytest.raises(EmotionError) as refused:
-                client.recognise(bytes(size))
+                client.recognize(bytes(size))
             assert (refused.value.code, refused.value.status) == ("FILE_TOO_LARGE", 413)
 
 
@@ -165,9 +165,9 @@ def test_a_connection_that_breaks_is_told(proxy: Proxy, demo_wav: Path) -> None:
     proxy.frozen = True
     with EmotionClient(proxy.url) as client:
         threading.Timer(0.3, proxy.cut).start()
-        assert code_of(lambda: client.recognise(demo_wav)) == "DISCONNECTED"
+        assert code_of(lambda: client.recognize(demo_wav)) == "DISCONNECTED"
     with EmotionClient(proxy.url, timeout_s=0.5) as client:
-        assert code_of(lambda: client.recognise(demo_wav)) == "DISCONNECTED"
+        assert code_of(lambda: client.recognize(demo_wav)) == "DISCONNECTED"
 
 
 @pytest.mark.slow
@@ -177,21 +177,21 @@ def test_a_busy_server_is_asked_again_for_as_long_as_one_likes(demo_wav: Path, t
         codes: list[str] = []
         found: list[Recognition] = []
 
-        def ask(patience_s: float) -> None:
+        def ask(retry_timeout_s: float) -> None:
             with EmotionClient(server.url) as client:
                 try:
-                    found.append(client.recognise(demo_wav, patience_s=patience_s))
+                    found.append(client.recognize(demo_wav, retry_timeout_s=retry_timeout_s))
                 except EmotionError as wrong:
                     codes.append(wrong.code)
                     assert wrong.status == 429 and (wrong.retry_after or 0) > 0
 
-        for patience_s in (0, 60):
-            threads = [threading.Thread(target=ask, args=(patience_s,)) for _ in range(3)]
+        for retry_timeout_s in (0, 60):
+            threads = [threading.Thread(target=ask, args=(retry_timeout_s,)) for _ in range(3)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join(90)
-            if not patience_s:
+            if not retry_timeout_s:
                 assert set(codes) == {"BUSY"} and len(codes) + len(found) == 3
                 codes.clear()
                 found.clear()
@@ -202,7 +202,7 @@ def test_with_asyncio_many_at_once(server: Server, demo_wav: Path) -> None:
     async def work() -> list[Recognition]:
         async with AsyncEmotionClient(server.url) as client:
             assert (await client.status())["ready"]
-            asked = [client.recognise(demo_wav, patience_s=60, embedding=True) for _ in range(4)]
+            asked = [client.recognize(demo_wav, retry_timeout_s=60, embedding=True) for _ in range(4)]
             found = await asyncio.gather(*asked)
             assert len(await client.embedding(found[0])) > 0
             await client.delete(found[0])
@@ -217,7 +217,7 @@ def test_a_cancelled_request_leaves_nothing_behind(server: Server, proxy: Proxy,
     async def work() -> None:
         async with AsyncEmotionClient(proxy.url) as client:
             proxy.frozen = True
-            task = asyncio.create_task(client.recognise(demo_wav))
+            task = asyncio.create_task(client.recognize(demo_wav))
             await asyncio.sleep(0.3)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -227,4 +227,4 @@ def test_a_cancelled_request_leaves_nothing_behind(server: Server, proxy: Proxy,
 
     asyncio.run(work())
     with EmotionClient(server.url) as client:
-        assert eventually(lambda: client.recognise(demo_wav), "the server goes on")
+        assert eventually(lambda: client.recognize(demo_wav), "the server goes on")

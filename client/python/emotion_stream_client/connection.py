@@ -15,8 +15,10 @@ import socketio
 from emotion_stream_client.errors import EmotionError
 from emotion_stream_client.events import Json
 
-ATTEMPT_S = 4.0  # for a connection: a network that swallows packets must not eat up the time to resume
-GOODBYE_S = 1.0
+CONNECT_TIMEOUT_S = (
+    4.0  # for a connection: a network that swallows packets must not eat up the time to resume
+)
+CLOSE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Address:
         return f"{urlsplit(self.url).path.strip('/')}/socket.io".lstrip("/")
 
 
-class Link:
+class Connection:
     """`on_message(event, payload)`: from the server, in order. `on_lost()`: the connection is gone."""
 
     def __init__(
@@ -56,29 +58,29 @@ class Link:
     async def connect(self, http: aiohttp.ClientSession) -> None:
         """Raises EmotionError: the server's refusal, or DISCONNECTED."""
         self._io = io = socketio.AsyncClient(
-            reconnection=False, http_session=http, handle_sigint=False, request_timeout=ATTEMPT_S
+            reconnection=False, http_session=http, handle_sigint=False, request_timeout=CONNECT_TIMEOUT_S
         )
         io.on("*", lambda event, *args: self._on_message(event, args[0] if args else None))
-        io.on("connect_error", self._refused)
-        io.on("disconnect", lambda *_: self._gone())
+        io.on("connect_error", self._on_refusal)
+        io.on("disconnect", lambda *_: self._on_disconnect())
         try:
-            async with asyncio.timeout(ATTEMPT_S):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await io.connect(
                     self._address.origin,
                     auth={"token": self._address.token} if self._address.token else None,
                     transports=["websocket"],
                     socketio_path=self._address.socket_path,
-                    wait_timeout=ATTEMPT_S,
+                    wait_timeout=CONNECT_TIMEOUT_S,
                 )
         except (socketio.exceptions.SocketIOError, TimeoutError, OSError, aiohttp.ClientError) as wrong:
             raise self._refusal or EmotionError("DISCONNECTED", f"no connection: {wrong}") from None
 
-    def _refused(self, said: Any = None) -> None:
-        told = said.get("data") if isinstance(said, dict) else None
-        if isinstance(told, dict) and "code" in told:
-            self._refusal = EmotionError(str(told["code"]), str(told.get("message", "")))
+    def _on_refusal(self, answer: Any = None) -> None:
+        error = answer.get("data") if isinstance(answer, dict) else None
+        if isinstance(error, dict) and "code" in error:
+            self._refusal = EmotionError.of(error)
 
-    def _gone(self) -> None:
+    def _on_disconnect(self) -> None:
         self.lost.set()
         self._on_lost()
 
@@ -86,11 +88,11 @@ class Link:
         with contextlib.suppress(socketio.exceptions.SocketIOError):  # it is being lost: `lost` says so
             await self._io.emit(event, payload, callback=lambda answer=None, *_: answered(answer or {}))
 
-    async def ask(self, event: str, payload: Json, timeout_s: float) -> Json:
+    async def call(self, event: str, payload: Json, timeout_s: float) -> Json:
         """The answer; with `ok: False` and DISCONNECTED when none comes in time."""
         answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
         if not self.lost.is_set():
-            await self.emit(event, payload, lambda said: None if answer.done() else answer.set_result(said))
+            await self.emit(event, payload, lambda value: None if answer.done() else answer.set_result(value))
             lost = asyncio.ensure_future(self.lost.wait())
             either: set[asyncio.Future[Any]] = {answer, lost}
             try:
@@ -104,11 +106,11 @@ class Link:
     async def close(self, stop: Json | None = None) -> None:
         """Hang up; `stop`: what to send as such before, without waiting for a summary."""
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 if stop is not None and not self.lost.is_set():
                     await self._io.emit("stop", stop)
                     await self._io.eio.queue.join()  # else the words would be thrown away with the connection
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._io.disconnect()
-        self._gone()
+        self._on_disconnect()

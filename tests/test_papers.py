@@ -1,0 +1,126 @@
+"""What the repository says of itself holds together: one version, links that lead somewhere, two languages."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import emotion_stream_client
+import pytest
+import yaml
+
+import server
+
+ROOT = Path(__file__).resolve().parent.parent
+HIDDEN = {"node_modules", ".venv", ".git", "outputs", "vendor"}
+PAGES = sorted(p for p in ROOT.rglob("*.md") if not HIDDEN & set(p.relative_to(ROOT).parts))
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.S)
+
+
+def test_there_is_one_version() -> None:
+    version = server.__version__
+    assert emotion_stream_client.__version__ == version
+    project, client = (tomllib.loads(text(f"{where}pyproject.toml")) for where in ("", "client/python/"))
+    for one in (project, client):
+        assert "version" in one["project"]["dynamic"] and "version" not in one["project"]
+    assert project["tool"]["hatch"]["version"] == {"path": "server/__init__.py"}
+    source = {"attr": "emotion_stream_client.__version__"}
+    assert client["tool"]["setuptools"]["dynamic"]["version"] == source
+    newest = re.search(r"^## (\S+) \(\d{4}-\d\d-\d\d\)$", text("CHANGELOG.md"), re.M)
+    assert newest is not None and newest[1] == version
+    package = json.loads(text("package.json")) if (ROOT / "package.json").exists() else {}
+    assert package.get("version", version) == version
+    assert f"| {version.rpartition('.')[0]} | yes |" in text("SECURITY.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path = target.partition("#")[0]
+        if path and not re.match(r"\w+:", path):
+            assert (page.parent / path).exists(), target
+
+
+def test_every_decision_is_in_the_index_by_its_title() -> None:
+    index = text("docs/decisions/README.md")
+    for page in sorted((ROOT / "docs" / "decisions").glob("0*.md")):
+        title = page.read_text(encoding="utf-8").partition("\n")[0].partition(". ")[2]
+        assert f"| {page.name[:4]} | [{title}]({page.name}) |" in index
+
+
+def test_the_readme_says_the_same_in_both_languages() -> None:
+    """Commands, code but for its comments, links, pictures and headings."""
+    english, chinese = text("README.md"), text("README.zh.md")
+
+    def code(page: str, language: str) -> list[str]:
+        lines = [
+            line.split("#")[0].rstrip() for block in blocks(page, language) for line in block.splitlines()
+        ]
+        return [line for line in lines if line]
+
+    for language in ("sh", "text", "python"):
+        assert code(english, language) == code(chinese, language) != []
+    links = [re.findall(r"\]\(([^)]+)\)", page) for page in (english, chinese)]
+    links = [sorted(set(found) - {"README.md", "README.zh.md"}) for found in links]
+    assert links[0] == links[1]
+    assert english.count("\n## ") == chinese.count("\n## ")
+    rooms = [re.findall(r"^\| (`.+?) \|", page, re.M) for page in (english, chinese)]
+    assert rooms[0] == rooms[1] != []
+    for row in rooms[0]:
+        first, *others = re.findall(r"`(.+?)/`", row)
+        beside = [str(Path(first).parent / other) for other in others]
+        assert all((ROOT / room).is_dir() for room in (first, *beside)), row
+    assert "README.zh.md" in english.partition("\n")[0] and "README.md" in chinese.partition("\n")[0]
+
+
+def test_the_license_of_the_weights_is_on_the_first_screen() -> None:
+    for name, words in (("README.md", "non-commercial"), ("README.zh.md", "非商业")):
+        screen = "\n".join(text(name).splitlines()[:12])
+        assert words in screen and "Apache-2.0" in screen and "(NOTICE)" in screen and "(LICENSE)" in screen
+    assert text("LICENSE") == text("client/python/LICENSE")
+    assert "Apache License" in text("LICENSE") and "END OF TERMS AND CONDITIONS" in text("LICENSE")
+    notice = text("NOTICE")
+    vendored = re.findall(r"^\| ([\w. ]+) \| ([\d.]+) \|", text("static/vendor/README.md"), re.M)
+    assert len(vendored) >= 2
+    assert all(f"{library} {version}" in notice for library, version in vendored)
+    assert "CC BY-NC-SA 4.0" in notice and "Copyright (c) 2022 OpenAI" in notice
+
+
+def test_the_glossary_has_a_chinese_word_for_every_term() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]*) \| ([^|]+) \|$", text("docs/glossary.md"), re.M)
+    terms = [row for row in rows if row[0] not in ("term", "---")]
+    assert len(terms) > 40
+    assert all(re.search(r"[\u4e00-\u9fff]", chinese) for _, chinese, _ in terms)
+
+
+def test_the_hosted_workflow_runs_what_contributors_run() -> None:
+    jobs = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]
+    oldest = re.search(r">=3\.(\d+)", tomllib.loads(text("pyproject.toml"))["project"]["requires-python"])
+    assert oldest is not None
+    pythons = jobs["fast"]["strategy"]["matrix"]["python"]
+    assert len(pythons) == 3 and pythons[0] == f"3.{oldest[1]}"
+    runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert "./run.sh check" in runs and "./run.sh test" in runs
+    assert all(run.split()[0] == "./run.sh" for run in runs)
+
+
+def test_nothing_outside_the_repository_is_a_default() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py", "*.md", "*.sh", "*.yaml"], cwd=ROOT, capture_output=True
+    )
+    names = tracked.stdout.decode().split()
+    if not names:
+        pytest.skip("not a git checkout")
+    for name in names:
+        if name != "tests/test_papers.py":
+            assert not re.search(r"shared/data|\"shared\"", text(name)), name
