@@ -29,7 +29,7 @@ from server.http.request_log import add_request_log
 from server.live.namespace import LiveNamespace, socket_server
 from server.live.registry import Sessions
 from server.metrics import Metrics
-from server.paths import STATIC
+from server.paths import COMMAND, STATIC
 from server.peer import Proxies
 from server.records.recording import Recorder
 from server.records.routes import add_record_routes
@@ -212,7 +212,7 @@ def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
         f"\n  emotion-stream is ready:  http://{config.server.host}:{port}\n"
         f"  model:  {spec.name} on {spec.device} ({spec.dtype})\n"
         f"  choose another with --model and --device, or under `model:` in config.yaml;"
-        f" `./run.sh models` lists them.  Ctrl-C stops.\n"
+        f" `{COMMAND} models` lists them.  Ctrl-C stops.\n"
     )
 
 

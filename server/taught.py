@@ -7,7 +7,7 @@ from pathlib import Path
 
 from server.config import Config, ConfigError, FileSettings
 from server.engine import Busy, Engine, Timing
-from server.paths import ROOT
+from server.paths import HOME
 from stream import probe, taught
 from stream.taught import Taught
 from stream.types import Answer, EmotionModel, Floats, FrameScores, Window
@@ -18,7 +18,7 @@ def load(config: Config | FileSettings) -> Taught | None:
     if not config.model.taught:
         return None
     try:
-        return taught.load(ROOT / Path(config.model.taught).expanduser())
+        return taught.load(HOME / Path(config.model.taught).expanduser())
     except taught.BadTaught as wrong:
         raise ConfigError(f"model.taught: {wrong}") from None
 

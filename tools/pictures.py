@@ -9,16 +9,16 @@ from __future__ import annotations
 import functools
 import io
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from server.paths import STATIC
 from stream.types import LABELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-THEME = Path(__file__).resolve().parent.parent / "static" / "theme.css"
+THEME = STATIC / "shared" / "theme.css"
 SHEET = ("card", "ink", "soft", "line", "track", "accent")
 # For groups, which have no colours of their own: apart under the common kinds of colour blindness (Okabe and Ito).
 GROUPS = (

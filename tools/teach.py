@@ -171,6 +171,6 @@ def heard(path: Path, engine: Engine, config: Config) -> Floats | None:
 
 
 def default_folder(name: str) -> Path:
-    from server.paths import ROOT
+    from server.paths import HOME
 
-    return ROOT / "taught" / name.replace(os.sep, "_")
+    return HOME / "taught" / name.replace(os.sep, "_")

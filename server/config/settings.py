@@ -19,7 +19,7 @@ from pydantic_settings import (
 from server.config.alerts import Alerts
 from server.config.errors import ConfigError
 from server.engine import EngineSettings
-from server.paths import ROOT
+from server.paths import HOME
 from server.peer import Proxies
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
@@ -171,7 +171,7 @@ class Files(_Section):
     @property
     def folder(self) -> Path:
         """Where results are kept."""
-        return ROOT / Path(self.outputs).expanduser()
+        return HOME / Path(self.outputs).expanduser()
 
 
 class Monitor(_Section):

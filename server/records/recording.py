@@ -29,7 +29,7 @@ from server import wire
 from server.config import Config
 from server.metrics import Metrics
 from server.observers import SessionEvent, SessionInfo, SessionSummary
-from server.paths import ROOT
+from server.paths import HOME
 from server.records import session_record as files
 from server.storage import OutputStore, id_of
 from stream.tally import GRID, Tally, pieces
@@ -174,7 +174,7 @@ class Recorder:
             subprocess.run(
                 [sys.executable, "-m", "server.storage", *self._limits, "0", "session"],
                 stdout=subprocess.DEVNULL,
-                cwd=ROOT,
+                cwd=HOME,
                 check=False,
             )
         except OSError as broken:

@@ -189,7 +189,9 @@ def test_both_languages_say_everything(server: Server, desk: Open) -> None:
     page = desk(server)
     words = page.evaluate("() => import('/static/desk/words.js').then(module => module.WORDS)")
     same_in_both(words)
-    all_words = page.evaluate("() => import('/static/shared/words.js').then(module => Object.keys(module.WORDS.en))")
+    all_words = page.evaluate(
+        "() => import('/static/shared/words.js').then(module => Object.keys(module.WORDS.en))"
+    )
     used = page.evaluate(
         "() => [...document.querySelectorAll('[data-t]')].map(e => e.dataset.t).filter(key => key !== '{name}')"
     )

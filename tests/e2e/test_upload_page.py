@@ -327,7 +327,9 @@ def test_the_page_is_chinese_too(server: Server, open_page: Open, demo_wav: Path
     expect(page.locator("#steps")).to_contain_text("Detect speech")
     words = page.evaluate("() => import('/static/upload/words.js').then(module => module.WORDS)")
     same_in_both(words)
-    known = page.evaluate("() => import('/static/shared/words.js').then(module => Object.keys(module.WORDS.en))")
+    known = page.evaluate(
+        "() => import('/static/shared/words.js').then(module => Object.keys(module.WORDS.en))"
+    )
     used = page.evaluate(
         "() => [...document.querySelectorAll('[data-t], [data-t-label]')]"
         ".flatMap(e => [e.dataset.t, e.dataset.tLabel]).filter(key => key && !key.startsWith('{'))"
