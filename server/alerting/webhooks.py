@@ -32,7 +32,6 @@ from server.observers import SessionInfo
 from stream.types import JsonDict
 
 log = logging.getLogger("webhooks")
-logging.getLogger("urllib3").setLevel(logging.ERROR)  # below it tells the paths of URLs, which may be keys
 
 LEVELS = ("info", "warning", "critical")
 QUEUE = 1000  # alerts waiting for one receiver
@@ -68,6 +67,7 @@ class Receiver:
         self._queue: deque[_Delivery] = deque()
         self._wake = threading.Condition()
         self._http = TimedHttp()
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # below: paths of URLs, which may be keys
         self._complained = False
 
     @property
