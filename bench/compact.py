@@ -69,7 +69,7 @@ def compare(
     model: Compact, net: CompactNet, temperature: float, streams: int, rounds: int
 ) -> tuple[list[float], list[float], float]:
     """ms per second of audio of `score` and of the plain forward, each round; how far scores were apart."""
-    possible = [LABELS.index(label) for label in model.spec.can_say]
+    possible = [LABELS.index(label) for label in model.spec.supported_labels]
     audio = voices(streams, rounds + 1)
     sessions: list[Floats | None] = [None] * streams
     kept = net.initial_state(streams)

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.emotion2vec_random import make_folder
-from stream import whole
+from stream.full_recording import score_recording
 from stream.models.emotion2vec import load
 from stream.models.emotion2vec.adapter import Emotion2Vec, Options, Precision
 from stream.types import SAMPLE_RATE, Floats, samples_for, softmax
@@ -162,7 +162,7 @@ def differences(exact: Emotion2Vec, reduced: Emotion2Vec, theirs: Any, seconds: 
     """How far reduced precision moves scores, and float32 from funasr's."""
     utterances, frames, agree, from_funasr = [], [], [], []
     for x in windows_of_speech(8, seconds):
-        a, b = (whole.hear([x], model).probs() for model in (exact, reduced))
+        a, b = (score_recording([x], model).probs() for model in (exact, reduced))
         utterances.append(np.abs(a - b))
         tensor = torch.from_numpy(x)[None]
         pa, pb = (softmax(_forward(m, tensor.to(m.spec.device), True)[0].numpy()) for m in (exact, reduced))

@@ -1,4 +1,4 @@
-"""The command line: `./run.sh …` ends here."""
+"""The command line: `./run.sh …` and the installed `emotion-stream …` end here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cli.options import (
     given,
     settings,
 )
-from server.paths import ROOT
+from server.paths import COMMAND, CONFIG, HOME, ROOT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,7 +51,7 @@ def serve(
     log_format: Annotated[
         str | None, typer.Option(help="text, or json: one object per line, for whoever collects logs.")
     ] = None,
-    config: ConfigFile = ROOT / "config.yaml",
+    config: ConfigFile = CONFIG,
 ) -> None:
     """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
     from server import process_env
@@ -64,7 +64,7 @@ def serve(
         typer.echo(f"These settings cannot be used:\n{why}", err=True)
         raise typer.Exit(2)
     args = json.dumps({"config": str(config), "options": options})
-    os.chdir(ROOT)
+    os.chdir(HOME)
     command = [sys.executable, "-m", "server.run", server.async_mode, args]
     os.execve(sys.executable, command, process_env.of_server())
 
@@ -91,7 +91,7 @@ def analyze(
     taught: Taught = None,
     model: ModelName = None,
     device: Device = None,
-    config: ConfigFile = ROOT / "config.yaml",
+    config: ConfigFile = CONFIG,
 ) -> None:
     """Score recordings: WAV, MP3, M4A, FLAC, OGG, WebM and more; any rate, any number of channels, any length."""
     from tools.analyze.run import main as run
@@ -138,7 +138,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of a table.")] = False,
     model: ModelName = None,
     device: Device = None,
-    config: ConfigFile = ROOT / "config.yaml",
+    config: ConfigFile = CONFIG,
 ) -> None:
     """Measure a model on labelled recordings: whole and live, clean, by telephone, in noise, in conversation."""
     from evaluation.run import Request
@@ -170,7 +170,7 @@ def demo(
     token: Annotated[
         str, typer.Option(help="The server's access token.", envvar="EMOTION_SERVER__TOKEN")
     ] = "",
-    config: ConfigFile = ROOT / "config.yaml",
+    config: ConfigFile = CONFIG,
 ) -> None:
     """Stream a recording through the real socket, at real-time pace, and draw what comes back."""
     from cli.demo import main as run
@@ -183,7 +183,7 @@ def verify_model(
     name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="An emotion2vec model, or a folder.")],
     clip: Annotated[Path | None, typer.Option(help="A recording; default: the model's own.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
-    config: ConfigFile = ROOT / "config.yaml",
+    config: ConfigFile = CONFIG,
 ) -> None:
     """Score a clip and compare: with funasr's own class, and with what its authors published."""
     from soundfile import SoundFileError
@@ -215,6 +215,6 @@ def main() -> None:
     app.add_typer(toolbox, name="tools")
     # A pipe that closes early (| head) is no error of ours.
     try:
-        app(prog_name="./run.sh")
+        app(prog_name=COMMAND)
     except BrokenPipeError:
         sys.exit(0)

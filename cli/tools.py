@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.options import ConfigFile, Device, ModelName, found, given, settings
-from server.paths import ROOT
+from server.paths import COMMAND, CONFIG
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -95,7 +95,7 @@ def similar(
     of: ModelFilter = None,
     model: ModelName = None,
     device: Device = None,
-    config: ConfigFile = ROOT / "config.yaml",
+    config: ConfigFile = CONFIG,
 ) -> None:
     """Recordings that sound most like one, by the cosine of their embeddings."""
     from tools import folder as folders
@@ -157,7 +157,7 @@ def teach(
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     model: ModelName = None,
     device: Device = None,
-    config: ConfigFile = ROOT / "config.yaml",
+    config: ConfigFile = CONFIG,
 ) -> None:
     """Teach labels of your own from 5 to 20 clips each, and say how good they will be."""
     from rich.console import Console
@@ -185,7 +185,7 @@ def teach(
             typer.echo(line)
         typer.echo(f"\nWritten: {where}")
         typer.echo(
-            f"Use it: ./run.sh analyze … --custom-labels {where}, or model.custom_labels in config.yaml"
+            f"Use it: {COMMAND} analyze … --custom-labels {where}, or model.custom_labels in config.yaml"
         )
         _exit_if_broken(gathered.broken)
 
@@ -227,7 +227,7 @@ def rules(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     model: ModelName = None,
     device: Device = None,
-    config: ConfigFile = ROOT / "config.yaml",
+    config: ConfigFile = CONFIG,
 ) -> None:
     """What the rules of alerts.rules would have told of sessions and recordings that there are."""
     from tools.try_rules import main as run

@@ -26,7 +26,7 @@ from stream.types import (
     Floats,
     FramesScored,
     SpeechStarted,
-    Turn,
+    Step,
     UtteranceScored,
     Window,
 )
@@ -89,8 +89,8 @@ class _Listener:
         self.notes = [_Notes(piece.key, piece.start) for piece in task.pieces]
         self._firsts = [piece.first for piece in task.pieces]
 
-    def take(self, turn: Turn) -> Window | None:
-        for event in turn.events:
+    def take(self, step: Step) -> Window | None:
+        for event in step.events:
             if isinstance(event, SpeechStarted):
                 notes = self._at(event.frame)
                 notes.start = event.frame if notes.start is None else notes.start
@@ -100,7 +100,7 @@ class _Listener:
                 notes.scored.append(event)
             elif isinstance(event, UtteranceScored):
                 self._at(event.start).spans.append((event.start, event.end))
-        return turn.window
+        return step.window
 
     def _at(self, frame: int) -> _Notes:
         return self.notes[bisect_right(self._firsts, frame) - 1]

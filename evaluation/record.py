@@ -13,9 +13,7 @@ from evaluation.about import About
 from evaluation.intervals import Assessment, Estimate
 from evaluation.metrics import NOTHING, bins, confusion, said
 from evaluation.results import Panel, Results, UnknownCheck, told
-from stream.types import LABELS, JsonDict
-
-DIGITS = 6
+from stream.types import DIGITS, LABELS, JsonDict
 
 
 def to_json(results: Results, about: About) -> JsonDict:

@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 
 from evaluation import dataset, output, record, results, terminal
-from evaluation.about import ROOT, About, fingerprint
+from evaluation.about import About, fingerprint
 from evaluation.conditions import CONDITIONS
 from evaluation.listen import Heard, listen
 from evaluation.source import Source
 from server import wire
 from server.config import Config, ConfigError
 from server.local_engine import local_model
+from server.paths import HOME
 from stream.session import StreamConfig
 from stream.types import LABELS, EmotionModel
 
@@ -49,7 +50,7 @@ def main(request: Request, config: Config, as_json: bool) -> int:
         data = dataset.read(request.data, request.split, request.corpora, request.limit, request.seed)
         model = local_model(config)
         stream = config.stream_config(model.spec)
-        out = request.out or ROOT / "outputs" / f"evaluation_{datetime.now():%Y%m%d_%H%M%S}"
+        out = request.out or HOME / "outputs" / f"evaluation_{datetime.now():%Y%m%d_%H%M%S}"
         out.mkdir(parents=True, exist_ok=True)
     except (dataset.BadDataset, ConfigError, ValueError, OSError) as wrong:
         tell(str(wrong))
@@ -131,7 +132,7 @@ def _about(
         weights=fingerprint(config.model.name),
         device=spec.device,
         dtype=spec.dtype,
-        cannot_say=tuple(label for label in LABELS if label not in spec.can_say),
+        cannot_say=tuple(label for label in LABELS if label not in spec.supported_labels),
         dataset=data.path.parent.name if data.path.name == dataset.MANIFEST else data.path.name,
         split=data.split,
         limit=request.limit,

@@ -11,7 +11,7 @@ from types import FrameType
 
 from flask import Flask
 
-from server import hub, logs, taught
+from server import custom_labels, hub, logs
 from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
@@ -29,14 +29,14 @@ from server.http.request_log import add_request_log
 from server.live.namespace import LiveNamespace, socket_server
 from server.live.registry import Sessions
 from server.metrics import Metrics
-from server.paths import STATIC
+from server.paths import COMMAND, STATIC
 from server.peer import Proxies
 from server.records.recording import Recorder
 from server.records.routes import add_record_routes
 from server.uploads.pool import UploadWorkerPool
 from server.uploads.routes import add_recognition_routes
 from server.uploads.service import Uploads
-from stream.taught import Taught
+from stream.custom_labels import CustomLabels
 
 log = logging.getLogger("server")
 
@@ -59,7 +59,7 @@ class Application:
     metrics: Metrics
 
 
-def build(config: Config, engine: Engine, labels: Taught | None = None) -> Application:
+def build(config: Config, engine: Engine, labels: CustomLabels | None = None) -> Application:
     """Wire the parts around an engine. Nothing runs yet."""
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
@@ -105,12 +105,13 @@ def serve(config: Config) -> int:
         log.warning("%s", warning)
     _allow_files(config.limits.max_connections)
     try:
-        labels = taught.load(config)
+        labels = custom_labels.load(config)
     except ConfigError as wrong:
         log.error("%s", wrong)
         return 1
     engine = ProcessEngine(config.engine_settings, config.server.log_level, config.server.log_format)
     app = build(config, engine, labels)
+    engine.on_batch = app.metrics.batch
     where = config.server
     try:
         http, port, connections = hub.http_server(
@@ -180,7 +181,7 @@ def _run(
     config: Config,
     engine: ProcessEngine,
     app: Application,
-    labels: Taught | None,
+    labels: CustomLabels | None,
     stop: threading.Event,
     port: int,
 ) -> bool:
@@ -195,7 +196,9 @@ def _run(
             try:
                 config.stream_config(engine.spec)
                 if labels:
-                    taught.check(labels, engine, config.engine.heartbeat_timeout_s or engine.spec.hang_s)
+                    custom_labels.check(
+                        labels, engine, config.engine.heartbeat_timeout_s or engine.spec.heartbeat_timeout_s
+                    )
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True
@@ -214,7 +217,7 @@ def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
         f"\n  emotion-stream is ready:  http://{config.server.host}:{port}\n"
         f"  model:  {spec.name} on {spec.device} ({spec.dtype})\n"
         f"  choose another with --model and --device, or under `model:` in config.yaml;"
-        f" `./run.sh models` lists them.  Ctrl-C stops.\n"
+        f" `{COMMAND} models` lists them.  Ctrl-C stops.\n"
     )
 
 

@@ -150,12 +150,14 @@ class Metrics:
         """One result went out."""
         self.latency.observe(latency.total_s)
         self._queue.observe(latency.queue_s)
-        if latency.batch:  # one window of each batch tells its size
-            self._inference.observe(latency.infer_s)
-            self._batch.observe(latency.batch)
         for index, n in enumerate(np.bincount(probs.argmax(axis=1)).tolist()):
             if n:
                 self._frames[index].inc(n)
+
+    def batch(self, n_windows: int, infer_s: float) -> None:
+        """The engine has scored a batch."""
+        self._batch.observe(n_windows)
+        self._inference.observe(infer_s)
 
     def error(self, code: Code) -> None:
         self._errors.labels(code).inc()

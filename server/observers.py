@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from stream.rules import AlertState
+from stream.rules import AlertStatus
 from stream.types import Floats, JsonDict, StreamEvent
 
 Level = Literal["info", "warning", "critical"]
@@ -42,7 +42,7 @@ class AlertEvent:
 
     rule: str
     level: Level
-    state: AlertState
+    state: AlertStatus
     frame: int
     message: str
     message_zh: str | None  # None: the rule has no Chinese text

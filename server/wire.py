@@ -20,9 +20,9 @@ from stream.types import (
     SpeechStarted,
     UtteranceScored,
 )
-
-FRAME_MS, STEP_MS = 25, 10
-DIGITS = 6  # of a probability on the wire
+from stream.types import DIGITS as DIGITS
+from stream.types import FRAME_MS as FRAME_MS
+from stream.types import STEP_MS as STEP_MS
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class Latency:
     queue_s: float
     infer_s: float
     total_s: float
-    batch: int = 0  # windows scored together; told by the first of them alone
 
 
 def ms(n_frames: int) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stream.types import Window, samples_for
+from stream.types import RecordingWindow, Window, samples_for
 
 
 class Kind(NamedTuple):
@@ -23,7 +23,7 @@ class Kind(NamedTuple):
     left_frames: int = 0
     n_samples: int = 0
     embed: bool = False
-    whole: bool = False
+    recording: bool = False
     background: bool = False
 
     @classmethod
@@ -31,7 +31,8 @@ class Kind(NamedTuple):
         n_frames, n_samples = window.n_frames, len(window.samples)
         if n_frames <= mixed_frames:
             n_frames, n_samples = mixed_frames, samples_for(mixed_frames)
-        return cls(n_frames, window.left_frames, n_samples, window.embed, window.whole, window.background)
+        recording = isinstance(window, RecordingWindow)
+        return cls(n_frames, window.left_frames, n_samples, window.embed, recording, window.background)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Format:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Position:
     """Where in the byte stream the decoder stands."""
 
     format: Format
@@ -65,6 +65,19 @@ class _Place:
     left: int | None = None  # bytes of audio until the current WAV ends; None: no end known
     trailer: int = 0  # bytes of the current WAV that follow its audio
     skip: int = 0  # such bytes that are still to come
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedChunk:
+    """A chunk cut into stretches of whole sample frames of one format each: measured, and not yet decoded."""
+
+    _parts: list[tuple[Format, Bytes]]
+    _after: _Position  # where the decoder stands once it has taken it in
+
+    @property
+    def seconds(self) -> float:
+        """How much audio it holds."""
+        return sum(len(raw) / (format.bytes_per_frame * format.sample_rate) for format, raw in self._parts)
 
 
 class Resampler:
@@ -95,99 +108,95 @@ class Resampler:
 
 
 class Decoder:
-    """One session's bytes → samples: of one line, or of each channel in `pick`.
+    """One session's bytes → samples: of the channels mixed down to one, or of each channel in `pick`.
 
-    `pick` None: all channels mixed down to one line. Otherwise the channels to hear, 0 left, 1 right; what is in
-    the others goes no further than its bytes. `decode` may raise BadAudio or UnsupportedEncoding.
+    `pick` None: the mix. Otherwise the channels to score, 0 left, 1 right; what is in the others goes no further
+    than its bytes. A chunk is parsed, and then decoded unless its length says otherwise.
     """
 
     def __init__(self, declared: Format, pick: tuple[int, ...] | None = None) -> None:
         self._declared = declared
         self._pick = pick
-        self._place = self._beginning()
+        self._position = self._beginning()
         self._resamplers = [Resampler() for _ in pick or (0,)]
         self.received_ms = 0.0  # audio received, counted before resampling
 
     def decode(self, data: bytes, sample_rate: int | None = None) -> Floats:
-        """The first line's samples (n,) at 16 kHz that `data` completes, n may be 0."""
-        return self.decode_each(data, sample_rate)[0]
+        """`parse` and `decode_each` in one: the first channel's samples (n,) at 16 kHz, n may be 0."""
+        return self.decode_each(self.parse(data, sample_rate))[0]
 
-    def decode_each(self, data: bytes, sample_rate: int | None = None) -> list[Floats]:
-        """As many samples of every line. `sample_rate`: of `data`, if not the declared one."""
-        parts, place = self._split(data, sample_rate)
-        heard = [(_samples(format, raw, self._pick), format.sample_rate) for format, raw in parts]
-        self._place = place
-        self.received_ms += sum(1000 * len(lines[0]) / rate for lines, rate in heard)
+    def decode_each(self, chunk: ParsedChunk) -> list[Floats]:
+        """Take in what was parsed last: samples (n,) at 16 kHz that it completes, as many for each channel.
+
+        Raises BadAudio for samples that are no numbers; then the decoder is as it was.
+        """
+        decoded = [(_samples(format, raw, self._pick), format.sample_rate) for format, raw in chunk._parts]
+        self._position = chunk._after
+        self.received_ms += sum(1000 * len(channels[0]) / rate for channels, rate in decoded)
         return [
-            _joined([resampler.push(lines[i], rate) for lines, rate in heard if len(lines[i])])
+            _joined([resampler.push(channels[i], rate) for channels, rate in decoded if len(channels[i])])
             for i, resampler in enumerate(self._resamplers)
         ]
 
     def finish(self) -> Floats:
-        """What the first line's resampler still holds back. The next chunk starts it afresh."""
+        """What the first channel's resampler still holds back. The next chunk starts it afresh."""
         return self.finish_each()[0]
 
     def finish_each(self) -> list[Floats]:
         return [resampler.finish() for resampler in self._resamplers]
 
-    def seconds_of(self, data: bytes, sample_rate: int | None = None) -> float:
-        """How much audio `decode` is about to make of `data`; 0 when it is going to refuse it."""
-        try:
-            parts, _ = self._split(data, sample_rate)
-        except (BadAudio, UnsupportedEncoding):
-            return 0.0
-        return sum(len(raw) / (format.bytes_per_frame * format.sample_rate) for format, raw in parts)
-
     @property
     def leftover_bytes(self) -> int:
         """Bytes that wait for the rest of their sample."""
-        return len(self._place.carry)
+        return len(self._position.carry)
 
-    def _split(self, data: bytes, sample_rate: int | None) -> tuple[list[tuple[Format, Bytes]], _Place]:
-        """Cut `carry + data` into stretches of whole sample frames, each of one format; strip the rest.
+    def parse(self, data: bytes, sample_rate: int | None = None) -> ParsedChunk:
+        """Cut what was left over and `data` into stretches of whole sample frames, without decoding any.
 
-        Changes nothing: the second value is where the decoder stands afterwards.
+        `sample_rate`: of `data`, if not the declared one. Changes nothing. Raises BadAudio, UnsupportedEncoding.
         """
-        place = self._place
+        position = self._position
         if is_wav(data):
-            place = _Place(place.format, in_header=True, in_wav=True)
-        elif sample_rate not in (None, place.format.sample_rate) and not place.in_wav:
-            place = replace(place, format=replace(place.format, sample_rate=sample_rate))
-        rest: Bytes = memoryview(place.carry + data)
+            position = _Position(position.format, in_header=True, in_wav=True)
+        elif sample_rate not in (None, position.format.sample_rate) and not position.in_wav:
+            position = replace(position, format=replace(position.format, sample_rate=sample_rate))
+        rest: Bytes = memoryview(position.carry + data)
         parts: list[tuple[Format, Bytes]] = []
         while rest:
-            if place.skip:
-                n = min(place.skip, len(rest))
-                place, rest = replace(place, skip=place.skip - n), rest[n:]
+            if position.skip:
+                n = min(position.skip, len(rest))
+                position, rest = replace(position, skip=position.skip - n), rest[n:]
                 continue
-            if place.in_header:
-                place, start = self._read_header(place, rest)
+            if position.in_header:
+                position, start = self._read_header(position, rest)
                 if start is None:
                     break
                 rest = rest[start:]
                 continue
-            n = len(rest) if place.left is None else min(place.left, len(rest))
-            whole = n - n % place.format.bytes_per_frame
-            parts.append((place.format, rest[:whole]))
-            if place.left is None or n < place.left:
-                if place.left is not None:
-                    place = replace(place, left=place.left - whole)
+            n = len(rest) if position.left is None else min(position.left, len(rest))
+            whole = n - n % position.format.bytes_per_frame
+            parts.append((position.format, rest[:whole]))
+            if position.left is None or n < position.left:
+                if position.left is not None:
+                    position = replace(position, left=position.left - whole)
                 rest = rest[whole:]
                 break
             if len(parts) > MAX_WAVS:
                 raise BadAudio(f"the chunk holds more than {MAX_WAVS} WAV recordings; send fewer at a time")
             # The WAV is over: what follows is another one, or what was declared.
-            place, rest = self._beginning(skip=place.trailer), rest[n:]
-        return parts, place if rest == place.carry else replace(place, carry=bytes(rest))
+            position, rest = self._beginning(skip=position.trailer), rest[n:]
+        return ParsedChunk(
+            parts, position if rest == position.carry else replace(position, carry=bytes(rest))
+        )
 
-    def _beginning(self, skip: int = 0) -> _Place:
+    def _beginning(self, skip: int = 0) -> _Position:
         wav = self._declared.encoding == "wav"
-        return _Place(self._declared, in_header=True, in_wav=wav, skip=skip)
+        return _Position(self._declared, in_header=True, in_wav=wav, skip=skip)
 
-    def _read_header(self, place: _Place, rest: Bytes) -> tuple[_Place, int | None]:
-        """The place after the header at the start of `rest`, and where its audio starts (None: incomplete)."""
+    def _read_header(self, position: _Position, rest: Bytes) -> tuple[_Position, int | None]:
+        """The position after the header at the start of `rest`, and where its audio starts (None: incomplete)."""
         if self._declared.encoding != "wav" and not may_be_wav(rest):
-            return replace(place, in_header=False), 0
+            return replace(position, in_header=False), 0
         try:
             header = read_header(rest)
         except UnsupportedWav as wrong:
@@ -195,12 +204,12 @@ class Decoder:
         except BadWav as wrong:
             raise BadAudio(str(wrong)) from None
         if header is None:
-            return place, None
+            return position, None
         wav = Format(header.encoding, header.sample_rate, header.channels)
         if self._pick is not None and wav.channels < 2:
             raise UnsupportedEncoding("this session has two channels, but the WAV holds one")
-        place = _Place(wav, in_wav=True, left=header.data_bytes, trailer=header.trailer_bytes)
-        return place, header.data_start
+        position = _Position(wav, in_wav=True, left=header.data_bytes, trailer=header.trailer_bytes)
+        return position, header.data_start
 
 
 def _joined(parts: list[Floats]) -> Floats:
@@ -210,7 +219,7 @@ def _joined(parts: list[Floats]) -> Floats:
 
 
 def _samples(format: Format, raw: Bytes, pick: tuple[int, ...] | None) -> list[Floats]:
-    """Whole sample frames as float32 (n,) for each line: the mix, or the channels picked."""
+    """Whole sample frames as float32 (n,): the mix alone, or each of the channels picked."""
     encoding, channels = format.encoding, format.channels
     if encoding == "pcm_s16le":
         samples = np.frombuffer(raw, "<i2").astype(np.float32) * np.float32(1 / 32768)

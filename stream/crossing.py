@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-State = Literal["raised", "calm"] | None  # None: not enough was said lately
+MoodState = Literal["raised", "calm"] | None  # None: not enough was said lately
 
-LASTING = 500  # frames: who was raised for shorter than this has nothing to recover from
+MIN_RAISED = 500  # frames: who was raised for shorter than this has nothing to recover from
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,22 @@ class Mood:
     def __init__(self, config: MoodConfig) -> None:
         self._config = config
         self._labels = list(config.labels)
-        self.state: State = None
+        self.state: MoodState = None
         self._sum = self._weight = 0.0
-        self._heard = self._spoke_at = 0
+        self._n_frames = self._spoke_at = 0
 
-    def step(self, n_frames: int, sums: np.ndarray, at: int) -> State:
+    def step(self, n_frames: int, sums: np.ndarray, at: int) -> MoodState:
         """Take in a stretch up to frame `at`: scores (N_LABELS,) added up over `n_frames` frames."""
         config = self._config
         if n_frames:
             kept = float(np.exp(-n_frames / config.memory))
             self._sum = kept * self._sum + (1 - kept) * float(sums[self._labels].sum()) / n_frames
             self._weight = kept * self._weight + (1 - kept)
-            self._heard += n_frames
+            self._n_frames += n_frames
             self._spoke_at = at
         elif at - self._spoke_at >= config.forget:
             self._reset()
-        if self._heard and self._heard >= config.min_speech:
+        if self._n_frames and self._n_frames >= config.min_speech:
             level = self._sum / self._weight
             if level > config.above:
                 self.state = "raised"
@@ -60,24 +60,24 @@ class Mood:
     def _reset(self) -> None:
         self.state = None
         self._sum = self._weight = 0.0
-        self._heard = 0
+        self._n_frames = 0
 
 
-class Course:
+class MoodTransition:
     """How one person's mood went: whether it rose from calm, and whether it came back after lasting."""
 
     def __init__(self) -> None:
-        self._before: State = None  # the last mood there was
+        self._before: MoodState = None  # the last mood there was
         self._since = 0
-        self.rose = False  # raised, and calm before
-        self.came_back = False  # calm, after having been raised for long
+        self.escalated = False  # raised, and calm before
+        self.recovered = False  # calm, after having been raised for long
 
-    def step(self, state: State, at: int) -> None:
+    def step(self, state: MoodState, at: int) -> None:
         if state is None or state == self._before:
             return
         if state == "raised":
-            self.rose, self.came_back = self._before == "calm", False
+            self.escalated, self.recovered = self._before == "calm", False
         else:
-            self.came_back = self._before == "raised" and at - self._since >= LASTING
-            self.rose = False
+            self.recovered = self._before == "raised" and at - self._since >= MIN_RAISED
+            self.escalated = False
         self._before, self._since = state, at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from stream.session import StreamConfig, StreamSession
-from stream.types import SAMPLE_RATE, EmotionModel, Floats, StreamEvent, Turn
+from stream.types import SAMPLE_RATE, EmotionModel, Floats, Step, StreamEvent
 
 PIECE = SAMPLE_RATE  # samples given to the session at a time: well below any ring
 
@@ -22,10 +22,10 @@ def run(blocks: Iterable[Floats], model: EmotionModel, config: StreamConfig) -> 
     yield from _settle(session, model, session.flush())
 
 
-def _settle(session: StreamSession, model: EmotionModel, turn: Turn) -> Iterator[StreamEvent]:
+def _settle(session: StreamSession, model: EmotionModel, step: Step) -> Iterator[StreamEvent]:
     """Score until the session asks for nothing more."""
-    yield from turn.events
-    while turn.window is not None:
-        (answer,) = model.score([turn.window])
-        turn = session.absorb(turn.window, answer)
-        yield from turn.events
+    yield from step.events
+    while step.window is not None:
+        (answer,) = model.score([step.window])
+        step = session.absorb(step.window, answer)
+        yield from step.events

@@ -1,4 +1,4 @@
-"""Rules: what scores must do for somebody to be told. Positions in frames come in with the scores; no clock.
+"""Alert rules: what scores must do for somebody to be told. Positions in frames come with the scores; no clock.
 
 A rule measures utterances, a sliding window, or how two people's moods cross. It is raised above one threshold and
 cleared below another, and once raised not again before its cool-down is over. Everything is judged on a grid of
@@ -14,13 +14,13 @@ from typing import Literal
 
 import numpy as np
 
-from stream.crossing import Course, Mood, MoodConfig, State
-from stream.tally import GRID, Sums, Tally, pieces
+from stream.crossing import Mood, MoodConfig, MoodState, MoodTransition
 from stream.types import N_LABELS, Floats, UtteranceScored
+from stream.windowed_sums import GRID, Sums, WindowedSums, split_on_grid
 
 Measure = Literal["any_of", "all_of", "sum_of", "share_of"]
 Crossing = Literal["both_raised", "escalation", "recovery"]
-AlertState = Literal["raised", "cleared", "noted"]
+AlertStatus = Literal["raised", "cleared", "noted"]
 CROSSINGS: tuple[Crossing, ...] = ("both_raised", "escalation", "recovery")
 
 
@@ -49,14 +49,14 @@ class Alert:
     """`state` noted: of a moment, and over with it."""
 
     rule: str
-    state: AlertState
+    state: AlertStatus
     frame: int
     channel: str | None  # None: of a session with one channel, or of both
     label: int  # of the rule's, the one with most of the value
     value: float  # as measured; of a crossing, whether it holds
 
 
-class Switch:
+class AlertState:
     """One rule on one channel: hysteresis, holding, cool-down, forgetting."""
 
     def __init__(self, rule: Rule, channel: str | None) -> None:
@@ -67,13 +67,14 @@ class Switch:
         self._judged_at = 0
         self.peak: float | None = None  # the highest value so far
 
-    def judge(self, frame: int, value: float, label: int) -> list[Alert]:
+    def measured(self, frame: int, value: float, label: int) -> list[Alert]:
         """`value` was measured up to `frame`; `label` has most of it."""
         if self.peak is None or value > self.peak:
             self.peak = value
-        return self.turn(frame, value > self.rule.above, value < self.rule.clear_below, value, label)
+        return self.update(frame, value > self.rule.above, value < self.rule.clear_below, value, label)
 
-    def turn(self, frame: int, above: bool, below: bool, value: float, label: int) -> list[Alert]:
+    def update(self, frame: int, above: bool, below: bool, value: float, label: int) -> list[Alert]:
+        """As `measured`, where comparing has been done already."""
         rule = self.rule
         self._judged_at = frame
         if self.raised:
@@ -89,8 +90,8 @@ class Switch:
         self._since, self._quiet_until = None, frame + rule.cool_down
         return [self._alert("raised" if self.raised else "noted", frame, value, label)]
 
-    def pass_by(self, frame: int) -> list[Alert]:
-        """Nothing could be measured up to `frame`."""
+    def expire(self, frame: int) -> list[Alert]:
+        """Nothing could be measured up to `frame`: cleared once that has gone on for `forget`."""
         if self.raised and frame - self._judged_at >= self.rule.forget:
             return self._clear(frame, 0.0, self.rule.labels[0])
         return []
@@ -99,138 +100,139 @@ class Switch:
         self.raised = False
         return [self._alert("cleared", frame, value, label)]
 
-    def _alert(self, state: AlertState, frame: int, value: float, label: int) -> Alert:
+    def _alert(self, state: AlertStatus, frame: int, value: float, label: int) -> Alert:
         return Alert(self.rule.name, state, frame, self.channel, label, value)
 
 
-class Judge:
-    """All rules over one session. Tell it of each channel in order: frames, utterances, and how far it is told."""
+class RuleEngine:
+    """All rules over one session. It takes each channel's frames, utterances and watermark, in order."""
 
     def __init__(self, rules: Sequence[Rule], channels: Sequence[str | None] = (None,)) -> None:
-        alone = [rule for rule in rules if rule.measure not in CROSSINGS]
-        longest = max([rule.window or 0 for rule in alone], default=0)
-        self._lines = {channel: _Line(alone, channel, longest) for channel in channels}
-        pair = [rule for rule in rules if rule.measure in CROSSINGS]
-        self._pairs: list[_Pair] = []
-        if len(channels) == 2 and pair:
-            self._pairs = [_Pair(config, rules, channels) for config, rules in _by_mood(pair)]
+        single = [rule for rule in rules if rule.measure not in CROSSINGS]
+        longest = max([rule.window or 0 for rule in single], default=0)
+        self._channels = {channel: _ChannelRules(single, channel, longest) for channel in channels}
+        crossing = [rule for rule in rules if rule.measure in CROSSINGS]
+        self._crossings: list[_CrossingRules] = []
+        if len(channels) == 2 and crossing:
+            self._crossings = [_CrossingRules(mood, some, channels) for mood, some in _by_mood(crossing)]
 
     def frames(self, channel: str | None, first_frame: int, probs: Floats) -> list[Alert]:
         """Scores (n, N_LABELS) of the frames from `first_frame` on."""
         alerts: list[Alert] = []
-        tally = self._lines[channel].tally
-        for at, part in pieces(first_frame, probs):
+        sums = self._channels[channel].sums
+        for at, part in split_on_grid(first_frame, probs):
             alerts += self.advance(channel, at)
-            tally.add(part)
+            sums.add(part)
         return alerts + self.advance(channel, first_frame + len(probs))
 
     def sums(self, channel: str | None, first_frame: int, sums: Sums) -> list[Alert]:
         """As `frames`, of frames within a half second that have been added up: scores, then counts by label."""
         alerts = self.advance(channel, first_frame)
-        self._lines[channel].tally.add_sums(sums)
+        self._channels[channel].sums.add_sums(sums)
         return alerts
 
     def utterance(self, channel: str | None, event: UtteranceScored) -> list[Alert]:
         alerts = self.advance(channel, event.end)
-        for switch in self._lines[channel].spoken:
-            if event.n_scored >= switch.rule.min_speech:
-                value, label = _measured(switch.rule, event.probs)
-                alerts += switch.judge(event.end, value, label)
+        for state in self._channels[channel].per_utterance:
+            if event.n_scored >= state.rule.min_speech:
+                value, label = _measured(state.rule, event.probs)
+                alerts += state.measured(event.end, value, label)
         return alerts
 
-    def advance(self, channel: str | None, told_to: int) -> list[Alert]:
-        """Nothing more will be told of frames before `told_to`."""
-        line = self._lines[channel]
+    def advance(self, channel: str | None, watermark_frame: int) -> list[Alert]:
+        """Results are final before `watermark_frame`."""
+        rules = self._channels[channel]
         alerts: list[Alert] = []
-        while line.tally.at + GRID <= told_to:
-            line.tally.tick()
-            alerts += line.look()
-            for pair in self._pairs:
-                alerts += pair.step(channel, line.tally)
+        while rules.sums.at + GRID <= watermark_frame:
+            rules.sums.tick()
+            alerts += rules.evaluate()
+            for crossing in self._crossings:
+                alerts += crossing.step(channel, rules.sums)
         return alerts
 
     def peaks(self) -> dict[str, float | None]:
         """The highest that each rule has measured: None where it had nothing to; crossings measure nothing."""
         found: dict[str, float | None] = {}
-        for switch in [switch for line in self._lines.values() for switch in line.switches]:
-            name = switch.rule.name
-            known = [peak for peak in (found.get(name), switch.peak) if peak is not None]
+        for state in [state for rules in self._channels.values() for state in rules.states]:
+            name = state.rule.name
+            known = [peak for peak in (found.get(name), state.peak) if peak is not None]
             found[name] = max(known, default=None)
         return found
 
 
-class _Line:
-    """One channel by itself."""
+class _ChannelRules:
+    """The rules over one channel by itself."""
 
     def __init__(self, rules: Sequence[Rule], channel: str | None, longest: int) -> None:
-        self.tally = Tally(longest + GRID)
-        self.switches = [Switch(rule, channel) for rule in rules if rule.channel in (None, channel)]
-        self.spoken = [switch for switch in self.switches if switch.rule.window is None]
-        self._sliding = [switch for switch in self.switches if switch.rule.window is not None]
+        self.sums = WindowedSums(longest + GRID)
+        self.states = [AlertState(rule, channel) for rule in rules if rule.channel in (None, channel)]
+        self.per_utterance = [state for state in self.states if state.rule.window is None]
+        self._sliding = [state for state in self.states if state.rule.window is not None]
 
-    def look(self) -> list[Alert]:
+    def evaluate(self) -> list[Alert]:
+        """A half second has been closed."""
         alerts: list[Alert] = []
-        at = self.tally.at
-        for switch in self._sliding:
-            sums = self.tally.last(switch.rule.window or 0)
+        at = self.sums.at
+        for state in self._sliding:
+            sums = self.sums.last(state.rule.window or 0)
             n = float(sums[N_LABELS:].sum())
-            if n and n >= switch.rule.min_speech:
-                value, label = _measured(switch.rule, sums / n)
-                alerts += switch.judge(at, value, label)
-            elif switch.raised:
-                alerts += switch.pass_by(at)
-        for switch in self.spoken:
-            if switch.raised:
-                alerts += switch.pass_by(at)
+            if n and n >= state.rule.min_speech:
+                value, label = _measured(state.rule, sums / n)
+                alerts += state.measured(at, value, label)
+            elif state.raised:
+                alerts += state.expire(at)
+        for state in self.per_utterance:
+            if state.raised:
+                alerts += state.expire(at)
         return alerts
 
 
-class _Pair:
-    """Two channels, stepped where both are known."""
+class _CrossingRules:
+    """The rules over two channels, which share a mood's definition; stepped where both are known."""
 
     def __init__(self, config: MoodConfig, rules: Sequence[Rule], channels: Sequence[str | None]) -> None:
         self._channels = channels
         self._moods = {channel: Mood(config) for channel in channels}
-        self._courses = {channel: Course() for channel in channels}
-        self._known: dict[str | None, deque[State]] = {channel: deque() for channel in channels}
+        self._transitions = {channel: MoodTransition() for channel in channels}
+        self._known: dict[str | None, deque[MoodState]] = {channel: deque() for channel in channels}
         self._at = 0
-        self._both = [Switch(rule, None) for rule in rules if rule.measure == "both_raised"]
+        self._both = [AlertState(rule, None) for rule in rules if rule.measure == "both_raised"]
         self._one = [
-            Switch(rule, channel)
+            AlertState(rule, channel)
             for rule in rules
             for channel in channels
             if rule.measure != "both_raised" and rule.channel in (None, channel)
         ]
 
-    def step(self, channel: str | None, tally: Tally) -> list[Alert]:
+    def step(self, channel: str | None, sums: WindowedSums) -> list[Alert]:
         """A half second of `channel` has been closed."""
         mood = self._moods[channel]
-        self._known[channel].append(mood.step(tally.newest, tally.last(GRID), tally.at))
+        self._known[channel].append(mood.step(sums.newest, sums.last(GRID), sums.at))
         alerts: list[Alert] = []
         while all(self._known.values()):
             self._at += GRID
             now = {name: states.popleft() for name, states in self._known.items()}
             for name, state in now.items():
-                self._courses[name].step(state, self._at)
-            alerts += self._look(now)
+                self._transitions[name].step(state, self._at)
+            alerts += self._evaluate(now)
         return alerts
 
-    def _look(self, now: dict[str | None, State]) -> list[Alert]:
+    def _evaluate(self, now: dict[str | None, MoodState]) -> list[Alert]:
         alerts: list[Alert] = []
-        for switch in self._both:
-            holds = all(state == "raised" for state in now.values())
-            alerts += switch.turn(self._at, holds, not holds, float(holds), switch.rule.labels[0])
-        for switch in self._one:
-            course, state = self._courses[switch.channel], now[switch.channel]
-            (other,) = (now[name] for name in self._channels if name != switch.channel)
-            if switch.rule.measure == "escalation":
-                holds = state == "raised" and course.rose and other == "calm"
+        for state in self._both:
+            holds = all(mood == "raised" for mood in now.values())
+            alerts += state.update(self._at, holds, not holds, float(holds), state.rule.labels[0])
+        for state in self._one:
+            transition, mood = self._transitions[state.channel], now[state.channel]
+            (other,) = (now[name] for name in self._channels if name != state.channel)
+            if state.rule.measure == "escalation":
+                holds = mood == "raised" and transition.escalated and other == "calm"
             else:
-                holds = state == "calm" and course.came_back
-            told = switch.turn(self._at, holds, not holds, float(holds), switch.rule.labels[0])
-            if told and told[0].state == "noted":
-                course.came_back = False  # told once
-            alerts += told
+                holds = mood == "calm" and transition.recovered
+            found = state.update(self._at, holds, not holds, float(holds), state.rule.labels[0])
+            if found and found[0].state == "noted":
+                transition.recovered = False  # noted once
+            alerts += found
         return alerts
 
 

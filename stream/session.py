@@ -1,6 +1,6 @@
 """StreamSession: samples in, windows and events out. One speaker's whole story, without a clock.
 
-`push` takes samples, `absorb` takes a model's answer; both return a Turn: what to tell, and the next window
+`push` takes samples, `absorb` takes a model's answer; both return a Step: what to tell, and the next window
 to have scored. One window at a time is out for scoring: audio that arrives meanwhile waits in the ring and
 joins the next window, so under load windows grow and nothing is lost.
 """
@@ -28,10 +28,11 @@ from stream.types import (
     Lost,
     SpeechEnded,
     SpeechStarted,
+    Step,
     StreamEvent,
-    Turn,
     UtteranceScored,
     Window,
+    ceil_div,
     frames_in,
     samples_for,
     softmax,
@@ -91,37 +92,37 @@ class StreamSession:
         return self._in_flight is None and not self._framer.waiting
 
     @property
-    def told_to(self) -> int:
-        """Nothing more will be told of frames before it: scored, lost, or found to be silence. It only grows."""
+    def watermark_frame(self) -> int:
+        """Results are final before this frame: scored, lost, or found to be silence. It only grows."""
         if self._in_flight is not None:
             return self._in_flight.first_frame
         return self._framer.next_frame if self._framer.waiting else self._gate.quiet_to
 
-    def push(self, samples: Floats) -> Turn:
+    def push(self, samples: Floats) -> Step:
         """Take samples (n,) in. Raises ValueError for more than `config.ring` at once."""
         if len(samples) > self._max_push:
             raise ValueError(f"{len(samples)} samples at once; the ring holds {self._max_push}")
         self._ring.write(samples)
         events: list[StreamEvent] = []
         self._mark_edges(self._gate.advance(self._ring), events)
-        return self._next_turn(events)
+        return self._next_step(events)
 
-    def flush(self) -> Turn:
+    def flush(self) -> Step:
         """Close open speech where the audio ends now; `settled` tells when all of it has been scored."""
         events: list[StreamEvent] = []
         self._mark_edges(self._gate.close(frames_in(self._ring.end)), events)
-        return self._next_turn(events)
+        return self._next_step(events)
 
-    def give_up(self, code: FailureCode) -> Turn:
+    def give_up(self, code: FailureCode) -> Step:
         """Name everything that waits for scores as lost; the answer to the window that is out comes too late."""
         events: list[StreamEvent] = []
         window, self._in_flight = self._in_flight, None
         if window is not None:
             self._lose(Lost(window.first_frame, window.n_frames, code), events)
         self._settle_spans(frames_in(self._ring.end), code, events)
-        return Turn(tuple(events))
+        return Step(tuple(events))
 
-    def absorb(self, window: Window, answer: Answer) -> Turn:
+    def absorb(self, window: Window, answer: Answer) -> Step:
         """Take the answer to the window that is out. Raises ValueError for any other window."""
         if window is not self._in_flight:
             raise ValueError(f"frame {window.first_frame} of {self.session_id} is not out for scoring")
@@ -138,21 +139,20 @@ class StreamSession:
             self._scored_to = window.first_frame + window.n_frames
             smoothed = self._smoother.update(probs, answer.weights)
             events.append(FramesScored(window.first_frame, answer, probs, smoothed))
-        return self._next_turn(events)
+        return self._next_step(events)
 
-    def _next_turn(self, events: list[StreamEvent]) -> Turn:
+    def _next_step(self, events: list[StreamEvent]) -> Step:
         """When nothing is out: close what is complete, cut the next window.
 
         What the ring has dropped meanwhile is lost only now, so that losses and scores are told in order.
         """
         if self._in_flight is not None:
-            return Turn(tuple(events))
-        first_held = -(-self._ring.start // HOP)
-        self._settle_spans(first_held, "OVERLOADED", events)
+            return Step(tuple(events))
+        self._settle_spans(self._first_held, "OVERLOADED", events)
         cut = self._framer.next_cut(frames_in(self._ring.end))
         if cut is not None:
             self._in_flight = self._window(cut)
-        return Turn(tuple(events), self._in_flight)
+        return Step(tuple(events), self._in_flight)
 
     def _settle_spans(self, lost_before: int, code: FailureCode, events: list[StreamEvent]) -> None:
         """Give up frames below `lost_before`; tell the utterances of the spans that are complete."""
@@ -167,22 +167,27 @@ class StreamSession:
                 verdict = UtteranceScored(span.start, span.end, done.n_frames, done.probs(), done.embedding)
                 events.append(verdict)
 
+    @property
+    def _first_held(self) -> int:
+        """The first frame of which the ring still holds every sample."""
+        return ceil_div(self._ring.start, HOP)
+
     def _window(self, cut: Cut) -> Window:
         """The cut with its samples. Context that the ring no longer holds is left out."""
-        left = min(cut.left, cut.first_frame - -(-self._ring.start // HOP))
+        left = min(cut.left, cut.first_frame - self._first_held)
         first_sample = (cut.first_frame - left) * HOP
         n_samples = samples_for(left + cut.n_frames + cut.right)
         return Window(
-            self.session_id,
-            cut.first_frame,
-            cut.n_frames,
-            cut.starts_span,
-            self._ring.read(first_sample, first_sample + n_samples),
-            self._model_state,
-            left,
-            cut.right,
-            self._embed,
-            self._background,
+            session_id=self.session_id,
+            first_frame=cut.first_frame,
+            n_frames=cut.n_frames,
+            starts_span=cut.starts_span,
+            samples=self._ring.read(first_sample, first_sample + n_samples),
+            state=self._model_state,
+            left_frames=left,
+            right_frames=cut.right,
+            embed=self._embed,
+            background=self._background,
         )
 
     def _mark_edges(self, edges: list[SpeechStarted | SpeechEnded], events: list[StreamEvent]) -> None:

@@ -1,14 +1,16 @@
 """The vocabulary that passes between rooms.
 
 Positions are integers: samples at 16 kHz, or frames (25 ms long, one every 10 ms), both counted
-from the first sample of the session. Milliseconds exist only in `server.wire`. Arrays are float32
-and C-contiguous. Nothing here imports anything but numpy.
+from the first sample of the session. Milliseconds and seconds are for people: what is said to them, and what they
+write in the settings, is converted at the door by the constants below. Arrays are float32 and C-contiguous.
+Nothing here imports anything but numpy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,9 @@ Floats = npt.NDArray[np.float32]
 SAMPLE_RATE = 16_000
 HOP = SAMPLE_RATE // 100  # 10 ms: where frames start, and the grid of the speech gate
 FRAME = SAMPLE_RATE // 40  # 25 ms: how long a frame is
+FRAMES_PER_S = SAMPLE_RATE // HOP
+STEP_MS = 1000 * HOP // SAMPLE_RATE  # from where one frame starts to where the next one does
+FRAME_MS = 1000 * FRAME // SAMPLE_RATE
 
 LABELS = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
 N_LABELS = len(LABELS)
@@ -29,6 +34,7 @@ LABELS_ZH = ("生气", "厌恶", "恐惧", "开心", "中立", "其他", "难过
 IMPOSSIBLE = -1e4
 
 AMBIGUOUS = 0.1  # a first label that leads the second by less (in probability) is no clear answer
+DIGITS = 6  # of a probability, wherever one is written down
 
 
 def frames_in(n_samples: int) -> int:
@@ -39,6 +45,11 @@ def frames_in(n_samples: int) -> int:
 def samples_for(n_frames: int) -> int:
     """How many samples `n_frames` consecutive frames cover."""
     return (n_frames - 1) * HOP + FRAME if n_frames > 0 else 0
+
+
+def ceil_div(n: int, d: int) -> int:
+    """n / d, rounded up; d > 0."""
+    return -(-n // d)
 
 
 @dataclass(frozen=True)
@@ -66,9 +77,6 @@ class Window:
 
     `state` is what the model returned with the session's previous window (None: the session's first):
     a model keeps nothing between calls, so any replica can serve any window, and a crash loses nothing.
-
-    A window that is `whole` (`stream.whole`) is a recording, or a piece of a long one: its answer is one row of
-    logits, whose weight is the number of the model's own frames that it is the mean of.
     """
 
     session_id: str
@@ -77,13 +85,12 @@ class Window:
     starts_span: bool
     samples: Floats  # (samples_for(left_frames + n_frames + right_frames),)
     state: Floats | None  # (spec.state_size,)
-    left_frames: int = (
-        0  # frames of context before those to score; fewer than the model's at a session's start
-    )
-    right_frames: int = 0  # and after them; fewer at the end of a span
+    # Context: frames before those to score, fewer than the model's at a session's start; and after them, fewer at
+    # the end of a span.
+    left_frames: int = 0
+    right_frames: int = 0
     embed: bool = False  # the answer is to carry an embedding
     background: bool = False  # of a file: nobody waits for it while they speak, live windows go first
-    whole: bool = False  # heard as one; to its last sample, which may lie beyond its last frame
 
     @property
     def end_sample(self) -> int:
@@ -93,12 +100,25 @@ class Window:
     @property
     def n_rows(self) -> int:
         """How many rows of logits its answer has."""
-        return 1 if self.whole else self.n_frames
+        return self.n_frames
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingWindow(Window):
+    """A recording, or a segment of a long one, scored as a whole (`stream.full_recording`).
+
+    Its answer is one row of logits, whose weight is the number of the model's own frames that it is the mean of.
+    The last one reaches to the recording's last sample, which may lie beyond its last frame.
+    """
+
+    @property
+    def n_rows(self) -> int:
+        return 1
 
 
 @dataclass(frozen=True, eq=False)
 class FrameScores:
-    """A model's answer to one window; rows are frames, but for a `whole` window.
+    """A model's answer to one window; rows are frames, but for a `RecordingWindow`.
 
     The scores of a frame are softmax(logits). Those of an utterance are the softmax of the mean of its
     frames' logits weighted by `weights`, times `gain`: weights of one are a plain mean, attention pooling gives
@@ -136,8 +156,8 @@ class ModelSpec:
     `lookahead_frames`: how many frames after frame i may influence its scores.
     `left_frames`, `right_frames`: context that windows carry beside the frames to score, for models that keep no
     state. `fixed_hop`: windows may not grow under load, since scores depend on the window.
-    `whole_frames` > 0: its verdict on a recording is defined on the recording heard as one, not on the frames of
-    its speech (`stream.whole`); this many frames at most are heard so, a longer recording is heard in pieces.
+    `recording_frames` > 0: its verdict on a recording is defined on the full recording, not on the frames of its
+    speech (`stream.full_recording`); this many frames at most are scored at once, a longer one in segments.
     """
 
     name: str
@@ -146,17 +166,18 @@ class ModelSpec:
     hop_frames: int
     lookahead_frames: int
     state_size: int
-    can_say: tuple[str, ...] = field(default=LABELS)  # labels it can produce; the others always score 0
+    supported_labels: tuple[str, ...] = field(
+        default=LABELS
+    )  # labels it can produce; the others always score 0
     left_frames: int = 0
     right_frames: int = 0
     fixed_hop: bool = False
     best_batch: int = 1 << 16  # windows beyond which a larger batch is no faster, only later
     embedding_size: int = 0  # 0: it gives none
-    whole_frames: int = 0
+    recording_frames: int = 0
     mixed_frames: int = 0  # windows of up to as many frames may share a batch, however many each has
-    hang_s: float = (
-        20.0  # a process that says nothing for so long is not at work any more, however slow the machine
-    )
+    # A process that says nothing for so long is not at work any more, however slow the machine.
+    heartbeat_timeout_s: float = 20.0
 
 
 class EmotionModel(Protocol):
@@ -170,6 +191,27 @@ class EmotionModel(Protocol):
 
         An answer must depend on its own window alone, never on who shares the batch (to 1e-5).
         """
+        ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """What a model may offer besides, if a background window keeps it busy for long.
+
+    The engine sets `yield_point`; the model calls it between the layers of background work, on the thread that
+    called `score`. Live windows are scored in there, by a `score` within that `score`.
+    """
+
+    yield_point: Callable[[], None]
+
+
+@runtime_checkable
+class CountsFallbacks(Protocol):
+    """What a model may offer besides, if it can make do with less memory."""
+
+    @property
+    def fallbacks(self) -> dict[str, int]:
+        """How often it had to since it was loaded, by remedy: `halved` a batch, scored a window on the `cpu`."""
         ...
 
 
@@ -224,8 +266,8 @@ StreamEvent = SpeechStarted | SpeechEnded | FramesScored | UtteranceScored | Los
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What a session does next: tell these events, and have this window scored (None: nothing to score)."""
+class Step:
+    """What a session does next: emit these events, and have this window scored (None: nothing to score)."""
 
     events: tuple[StreamEvent, ...] = ()
     window: Window | None = None

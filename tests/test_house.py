@@ -32,7 +32,7 @@ FLOORS = (
     ),
     "server.engine",
     "server.config",
-    *("server.metrics", "server.taught", "server.local_engine"),
+    *("server.metrics", "server.custom_labels", "server.local_engine"),
     "server.access",
     "server.hub",
     "server.files",

@@ -30,13 +30,12 @@ def blocks(page: str, language: str) -> list[str]:
 def test_there_is_one_version() -> None:
     version = server.__version__
     assert emotion_stream_client.__version__ == version
-    for name, source in (
-        ("pyproject.toml", "server.__version__"),
-        ("client/python/pyproject.toml", "emotion_stream_client.__version__"),
-    ):
-        project = tomllib.loads(text(name))
-        assert "version" in project["project"]["dynamic"] and "version" not in project["project"]
-        assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": source}
+    project, client = (tomllib.loads(text(f"{where}pyproject.toml")) for where in ("", "client/python/"))
+    for one in (project, client):
+        assert "version" in one["project"]["dynamic"] and "version" not in one["project"]
+    assert project["tool"]["hatch"]["version"] == {"path": "server/__init__.py"}
+    source = {"attr": "emotion_stream_client.__version__"}
+    assert client["tool"]["setuptools"]["dynamic"]["version"] == source
     newest = re.search(r"^## (\S+) \(\d{4}-\d\d-\d\d\)$", text("CHANGELOG.md"), re.M)
     assert newest is not None and newest[1] == version
     package = json.loads(text("package.json")) if (ROOT / "package.json").exists() else {}

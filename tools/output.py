@@ -17,9 +17,9 @@ from server.spreadsheet import cell
 def place(out: Path | None, tool: str) -> Path:
     """The folder to write into: `out`, or a new one of its own; made when it is not there."""
     if out is None:
-        from server.paths import ROOT
+        from server.paths import HOME
 
-        out = ROOT / "outputs" / f"{tool}_{datetime.now():%Y%m%d_%H%M%S}"
+        out = HOME / "outputs" / f"{tool}_{datetime.now():%Y%m%d_%H%M%S}"
     out.mkdir(parents=True, exist_ok=True)
     return out
 

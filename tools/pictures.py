@@ -11,7 +11,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from server.paths import STATIC
+from server.paths import STATIC, install_command
 from stream.types import LABELS
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Missing(RuntimeError):
 
 
 def missing(what: str, library: str) -> Missing:
-    return Missing(f"{what} needs {library}, which is not installed: `./run.sh install tools`")
+    return Missing(f"{what} needs {library}, which is not installed: {install_command('tools')}")
 
 
 @functools.cache

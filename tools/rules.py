@@ -20,7 +20,7 @@ from server.alerting.alerts import alert_event
 from server.config.alerts import Rule
 from server.files.result import RESULT
 from server.records.session_record import RECORD
-from stream.rules import CROSSINGS, Alert, Judge
+from stream.rules import CROSSINGS, Alert, RuleEngine
 from stream.types import LABELS, N_LABELS, Floats, JsonDict, UtteranceScored
 
 Channels = tuple[str | None, ...]
@@ -63,7 +63,7 @@ class Verdict:
 def judge(facts: Facts, rules: Sequence[Rule]) -> Verdict:
     """The rules over one session."""
     named = {rule.name: rule for rule in rules}
-    at_work = Judge([rule.compiled() for rule in rules], facts.channels)
+    at_work = RuleEngine([rule.compiled() for rule in rules], facts.channels)
     told: list[Alert] = []
     for _, _, channel, what in sorted(facts.items, key=lambda item: item[:2]):
         if isinstance(what, UtteranceScored):

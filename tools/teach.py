@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from server import taught
+from server import custom_labels
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
 from server.files import find
 from server.files.recognize import RecognizeOptions
 from server.storage import replaced_folder
-from stream.taught import MAX_LABELS, Taught
+from stream.custom_labels import MAX_LABELS, CustomLabels
 from stream.types import Floats
 from tools import few_shot, folder
 from tools.analyze.batch import look
@@ -45,7 +45,7 @@ class Gathered:
 class FittedLabels:
     """Custom labels, and how good they will be."""
 
-    labels: Taught
+    labels: CustomLabels
     figures: CrossValidation
 
 
@@ -98,25 +98,30 @@ def teach(gathered: Gathered, name: str, engine: Engine, seed: int = 0) -> Fitte
         raise BadExamples(f"--name {name!r}: letters, digits, '-', '_', '.' and spaces, 64 at most")
     spec = engine.spec
     assert spec is not None
-    probe = taught.ask(engine, 60)
-    if probe is None:
+    fingerprint = custom_labels.fingerprint_of(engine, 60)
+    if fingerprint is None:
         raise BadExamples(f"The model {spec.name} gives no embeddings, so nothing can be taught to it")
     examples = gathered.examples
-    if examples.rows.shape[1] != len(probe):
+    if examples.rows.shape[1] != len(fingerprint):
         raise BadExamples(
-            f"The embeddings have {examples.rows.shape[1]} numbers, those of {spec.name} {len(probe)}:"
+            f"The embeddings have {examples.rows.shape[1]} numbers, those of {spec.name} {len(fingerprint)}:"
             " they are another model's"
         )
     figures = few_shot.cross_validate(examples, seed)
     found = few_shot.fit(examples, seed)
     arrays = {"mean": found.mean, "scale": found.scale, "weights": found.weights, "bias": found.bias}
-    made = Taught(
-        name=name, labels=examples.names, model=spec.name, probe=probe, figures=figures.to_json(), **arrays
+    made = CustomLabels(
+        name=name,
+        labels=examples.names,
+        model=spec.name,
+        fingerprint=fingerprint,
+        figures=figures.to_json(),
+        **arrays,
     )
     return FittedLabels(made, figures)
 
 
-def save(made: Taught, out: Path, replace: bool = False) -> Path:
+def save(made: CustomLabels, out: Path, replace: bool = False) -> Path:
     """A folder that holds all of it, or none. Raises FileExistsError."""
     if out.exists() and not replace:
         raise FileExistsError(f"{out} is there already: choose another --name or --out, or --replace it")
@@ -186,6 +191,6 @@ def summary(figures: CrossValidation, gathered: Gathered) -> Iterator[str]:
 
 
 def default_folder(name: str) -> Path:
-    from server.paths import ROOT
+    from server.paths import HOME
 
-    return ROOT / "taught" / name.replace(os.sep, "_")
+    return HOME / "taught" / name.replace(os.sep, "_")

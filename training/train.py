@@ -67,8 +67,8 @@ def main() -> None:
     calibration = calibrate(strangers)
     net = fit_without((), listener, versions, config, args.work / "all.pt")
     heard = {clip.label for clip in versions[0].clips}
-    can_say = tuple(label for i, label in enumerate(LABELS) if i in heard)
-    save(net, can_say, calibration.temperature, calibration.gain, args.out)
+    supported_labels = tuple(label for i, label in enumerate(LABELS) if i in heard)
+    save(net, supported_labels, calibration.temperature, calibration.gain, args.out)
 
     heard_test = open_heard(clips, "test", 0, args.work)
     test = open_version(clips, "test", 0, args.work)

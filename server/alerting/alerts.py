@@ -11,7 +11,7 @@ from server.alerting.webhooks import RESULTS, Receiver
 from server.config.alerts import Alerts, Rule
 from server.metrics import Metrics
 from server.observers import AlertEvent, Level, SessionEvent, SessionInfo, SessionSummary
-from stream.rules import Alert, Judge
+from stream.rules import Alert, RuleEngine
 from stream.types import LABELS, LABELS_ZH, FramesScored, StreamEvent, UtteranceScored
 
 log = logging.getLogger("alerts")
@@ -33,7 +33,7 @@ class SessionAlerts:
 
     def __init__(self, rules: Sequence[Rule], channels: Sequence[str | None]) -> None:
         self._rules = {rule.name: rule for rule in rules}
-        self._judge = Judge([rule.compiled() for rule in rules], channels)
+        self._judge = RuleEngine([rule.compiled() for rule in rules], channels)
 
     def on_event(self, channel: str | None, event: StreamEvent) -> list[tuple[str | None, AlertEvent]]:
         """The alerts that an event raises or clears."""

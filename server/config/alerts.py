@@ -22,8 +22,8 @@ from pydantic import (
 
 from server.observers import Level
 from stream import rules
-from stream.tally import GRID
-from stream.types import LABELS
+from stream.types import FRAMES_PER_S, LABELS
+from stream.windowed_sums import GRID
 
 Label = Literal["angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown"]
 Labels = Annotated[
@@ -31,7 +31,6 @@ Labels = Annotated[
     BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
     Field(min_length=1),
 ]
-FRAMES_PER_S = 100
 MESSAGE_FIELDS = (
     "rule",
     "emotion",

@@ -16,12 +16,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from server.config.alerts import Alerts
 from server.config.errors import ConfigError
 from server.engine import EngineSettings
-from server.paths import ROOT
+from server.paths import HOME
 from server.peer import Proxies
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
 from stream.session import StreamConfig
-from stream.types import SAMPLE_RATE, ModelSpec
+from stream.types import FRAMES_PER_S, SAMPLE_RATE, STEP_MS, ModelSpec
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["text", "json"]
@@ -166,7 +166,7 @@ class FilesSection(_Section):
     @property
     def folder(self) -> Path:
         """Where results are kept."""
-        return ROOT / Path(self.outputs).expanduser()
+        return HOME / Path(self.outputs).expanduser()
 
 
 class MonitorSection(_Section):
@@ -281,7 +281,7 @@ class Config(BaseSettings):
             max_background=e.max_background,
             deadline_s=e.deadline_ms / 1000,
             background_deadline_s=e.background_deadline_s,
-            hang_s=e.heartbeat_timeout_s,
+            heartbeat_timeout_s=e.heartbeat_timeout_s,
             spare=e.spare,
         )
 
@@ -305,25 +305,25 @@ class Config(BaseSettings):
 def _stream_config(
     model: ModelSection, s: SpeechSection, stream: StreamSection, spec: ModelSpec
 ) -> StreamConfig:
-    hop = spec.hop_frames if stream.hop_ms is None else stream.hop_ms // 10
+    hop = spec.hop_frames if stream.hop_ms is None else stream.hop_ms // STEP_MS
     if hop % spec.hop_frames:
-        wanted = f"use a multiple of {10 * spec.hop_frames}"
+        wanted = f"use a multiple of {STEP_MS * spec.hop_frames}"
         raise ConfigError(f"stream.hop_ms: {stream.hop_ms} does not suit {spec.name}; {wanted}")
-    if stream.ring_s * 100 < spec.left_frames + hop + spec.right_frames + 100:
+    if stream.ring_s * FRAMES_PER_S < spec.left_frames + hop + spec.right_frames + FRAMES_PER_S:
         raise ConfigError(f"stream.ring_s: {stream.ring_s:g} is too short for the windows of {spec.name}")
     return StreamConfig(
         gate=GateConfig(
             aggressiveness=s.aggressiveness,
-            onset=s.onset_ms // 10,
-            pre_roll=s.pre_roll_ms // 10,
-            hang_over=s.hangover_ms // 10,
-            max_span=round(s.max_utterance_s * 100),
+            onset=s.onset_ms // STEP_MS,
+            pre_roll=s.pre_roll_ms // STEP_MS,
+            hangover=s.hangover_ms // STEP_MS,
+            max_span=round(s.max_utterance_s * FRAMES_PER_S),
         ),
         hop=hop,
-        max_hop=hop if spec.fixed_hop else max(hop, stream.max_hop_ms // 10),
+        max_hop=hop if spec.fixed_hop else max(hop, stream.max_hop_ms // STEP_MS),
         left=spec.left_frames,
         right=spec.right_frames,
         ring=round(stream.ring_s * SAMPLE_RATE),
-        smoothing=stream.smoothing_ms / 10,
+        smoothing=stream.smoothing_ms / STEP_MS,
         embed=bool(model.custom_labels),
     )

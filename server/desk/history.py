@@ -8,9 +8,8 @@ import math
 
 import numpy as np
 
-from stream.types import HOP, LABELS, N_LABELS, SAMPLE_RATE, Floats
+from stream.types import FRAMES_PER_S, LABELS, N_LABELS, Floats
 
-FRAME_S = HOP / SAMPLE_RATE  # frames start this far apart
 BINS = 720  # of a history: about a bin for each pixel of its chart
 FIRST_BIN = 50  # frames in a bin at first: half a second
 POINTS = 60  # of the last minutes
@@ -110,7 +109,7 @@ class NegativityEma:
 
     def add(self, total: list[float], n_frames: int, now_s: float) -> None:
         """`total`: the sum of the scores of `n_frames` frames."""
-        kept = math.exp(-n_frames * FRAME_S / MEMORY_S)
+        kept = math.exp(-n_frames / (MEMORY_S * FRAMES_PER_S))
         mean = sum(total[i] for i in NEGATIVE) / n_frames
         self._value = kept * self.at(now_s) + (1 - kept) * mean
         self._at = now_s

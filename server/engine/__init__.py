@@ -16,17 +16,17 @@ from stream.types import Answer, ModelSpec, Window
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a window waited for its batch and how long that took, in seconds.
-
-    `batch` is the batch's size in the first window's timing and 0 in the others', so that it counts once.
-    """
+    """How long a window waited for its batch and how long that took, in seconds."""
 
     queue_s: float = 0.0
     infer_s: float = 0.0
-    batch: int = 0
 
 
 Reply = Callable[[Window, Answer, Timing], None]
+
+# Called by an engine for every batch that it has scored, whoever its windows are of and however they fared, before
+# they are answered: with the number of windows, and how many seconds they took together.
+OnBatch = Callable[[int, float], None]
 
 
 class Busy(Exception):
@@ -46,8 +46,8 @@ class EngineSettings:
     max_background: int = 64  # and background windows, those of files, beside them
     deadline_s: float = 8.0  # a live window without an answer by then gets one that says so
     background_deadline_s: float = 120.0  # a background window does when none at all was scored for so long
-    # A child that says nothing for this long is killed and replaced; None: what the model says of itself.
-    hang_s: float | None = None
+    # A child without a heartbeat for this long is killed and replaced; None: what the model says of itself.
+    heartbeat_timeout_s: float | None = None
     spare: bool = False  # a second child that has loaded takes over then, at once
 
 
@@ -58,9 +58,8 @@ class Health:
     restarts: int
     error: str | None = None  # why it is not up
     fatal: bool = False  # it will not come up by itself: the settings are wrong
-    fallbacks: dict[str, int] = field(
-        default_factory=dict
-    )  # how often the model ran short of memory, by remedy
+    # How often the model ran short of memory, by remedy (`stream.types.CountsFallbacks`).
+    fallbacks: dict[str, int] = field(default_factory=dict)
 
 
 class Engine(Protocol):

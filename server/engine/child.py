@@ -28,8 +28,8 @@ LONGEST_PATH = 100  # of a Unix socket; systems take 103 to 107 bytes
 SHORT_FOLDER = "/tmp"  # where to go when the folder for temporary files has a long name
 
 
-class NoPlace(Exception):
-    """There is no folder for the sockets; the text says what to do."""
+class SocketPathError(Exception):
+    """No folder has a path short enough for the sockets; the text says what to do."""
 
 
 class Child:
@@ -51,7 +51,7 @@ class Child:
                     sys.executable,
                     "-m",
                     "server.engine.worker",
-                    json.dumps({**self._orders(settings), **logging}),
+                    json.dumps({**self._args(settings), **logging}),
                 ],
                 stdin=subprocess.DEVNULL,
                 env=process_env.of_model_process(settings.threads),
@@ -108,7 +108,7 @@ class Child:
         self._context.term()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _orders(self, settings: EngineSettings) -> dict[str, object]:
+    def _args(self, settings: EngineSettings) -> dict[str, object]:
         return {
             "windows": f"ipc://{self._folder}/windows",
             "answers": f"ipc://{self._folder}/answers",
@@ -123,10 +123,10 @@ class Child:
 
 
 def _private_folder() -> str:
-    """A new folder that nobody else may enter, with a path short enough for a socket. Raises NoPlace, OSError."""
+    """A new private folder with a path short enough for a socket. Raises SocketPathError, OSError."""
     for place in (tempfile.gettempdir(), SHORT_FOLDER):
         if len(os.fsencode(place)) + len("/emotion-stream-12345678/answers") <= LONGEST_PATH:
             return tempfile.mkdtemp(prefix="emotion-stream-", dir=place)  # mode 0700
-    raise NoPlace(
+    raise SocketPathError(
         f"{tempfile.gettempdir()}: too long a path for a socket; set TMPDIR to a folder with a shorter one"
     )

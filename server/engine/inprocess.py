@@ -10,11 +10,9 @@ import logging
 import threading
 import time
 
-from server.engine import EngineSettings, Health, Reply, Timing
-from server.engine.scoring import Bounds, WaitingRoom, limits_for, score_timed
+from server.engine import EngineSettings, Health, OnBatch, Reply, Timing
+from server.engine.scoring import Admission, BatchQueue, Queued, limits_for, score_timed
 from stream.types import Answer, EmotionModel, Failed, ModelSpec, Window
-
-_Waiting = tuple[Window, Reply, float]
 
 log = logging.getLogger("engine")
 
@@ -24,8 +22,9 @@ class InProcessEngine:
 
     def __init__(self, model: EmotionModel, settings: EngineSettings) -> None:
         self._model = model
-        self._bounds = Bounds(settings)
-        self._waiting: WaitingRoom[Reply] = WaitingRoom(limits_for(model.spec, settings.batching))
+        self.on_batch: OnBatch = lambda n_windows, infer_s: None
+        self._admission = Admission(settings)
+        self._queue: BatchQueue[Reply] = BatchQueue(limits_for(model.spec, settings.batching))
         self._closing = False
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -38,15 +37,15 @@ class InProcessEngine:
     def submit(self, window: Window, reply: Reply) -> None:
         with self._wake:
             if not self._closing:
-                self._bounds.enter(window)
-                self._waiting.add(window, reply, time.monotonic())
+                self._admission.enter(window)
+                self._queue.add(window, reply, time.monotonic())
                 self._wake.notify()
                 return
         reply(window, Failed("NOT_READY", "the engine is shutting down"), Timing())
 
     def health(self) -> Health:
         with self._wake:
-            return Health(not self._closing, len(self._bounds), restarts=0)
+            return Health(not self._closing, len(self._admission), restarts=0)
 
     def close(self) -> None:
         with self._wake:
@@ -57,37 +56,39 @@ class InProcessEngine:
     def _run(self) -> None:
         while batch := self._next_batch():
             batch = self._in_time(batch)
-            windows = [window for window, _, _ in batch]
-            answers = score_timed(self._model, windows, [arrival for _, _, arrival in batch])
-            for (window, reply, _), (answer, timing) in zip(batch, answers, strict=True):
-                self._tell(window, reply, answer, timing)
+            windows = [queued.window for queued in batch]
+            answers = score_timed(self._model, windows, [queued.arrival_s for queued in batch])
+            if answers:
+                self.on_batch(len(answers), answers[0][1].infer_s)
+            for queued, (answer, timing) in zip(batch, answers, strict=True):
+                self._answer(queued, answer, timing)
 
-    def _in_time(self, batch: list[_Waiting]) -> list[_Waiting]:
+    def _in_time(self, batch: list[Queued[Reply]]) -> list[Queued[Reply]]:
         """Those whose deadline has not passed; the others are answered."""
         now, in_time = time.monotonic(), []
-        for waiting in batch:
-            window, reply, arrival = waiting
-            if late := self._bounds.overdue(window, arrival, now):
-                self._tell(window, reply, late, Timing())
+        for queued in batch:
+            if late := self._admission.overdue(queued.window, queued.arrival_s, now):
+                self._answer(queued, late, Timing())
             else:
-                in_time.append(waiting)
+                in_time.append(queued)
         return in_time
 
-    def _tell(self, window: Window, reply: Reply, answer: Answer, timing: Timing) -> None:
+    def _answer(self, queued: Queued[Reply], answer: Answer, timing: Timing) -> None:
+        window = queued.window
         with self._wake:
-            self._bounds.leave(window, answer, time.monotonic())
+            self._admission.leave(window, answer, time.monotonic())
         try:
-            reply(window, answer, timing)
+            queued.ticket(window, answer, timing)
         except Exception:  # one session's fault must not stop everybody's engine
             log.exception("an answer could not be delivered to session %s", window.session_id)
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[Queued[Reply]]:
         """Wait for a batch; empty once closed and nothing is held."""
         with self._wake:
             while True:
-                # Once closing, company will not come: a clock far ahead makes every window due.
+                # Once closing, batch mates will not come: a clock far ahead makes every window due.
                 now = float("inf") if self._closing else time.monotonic()
-                batch, wait_s = self._waiting.take(now)
+                batch, wait_s = self._queue.take(now)
                 if batch or self._closing:
                     return batch
                 self._wake.wait(wait_s)

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from server.engine import Timing
-from stream.types import N_LABELS, Answer, Failed, Floats, FrameScores, ModelSpec, Window
+from stream.types import N_LABELS, Answer, Failed, Floats, FrameScores, ModelSpec, RecordingWindow, Window
 
 Frames = Sequence[bytes | memoryview]
 
@@ -33,19 +33,19 @@ class Fatal:
 
 
 @dataclass(frozen=True)
-class Alive:
-    """Said about once a second by a process that has nothing else to say."""
+class Heartbeat:
+    """Sent about once a second by a process that has nothing else to send."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """The answers to the windows of one batch."""
+    """The answers to all windows of one batch."""
 
     items: list[tuple[int, Answer, Timing]]
     fallbacks: dict[str, int] = field(default_factory=dict)  # see Health; counted since the process began
 
 
-Message = Ready | Fatal | Alive | Answers
+Message = Ready | Fatal | Heartbeat | Answers
 
 
 def pack_window(ticket: int, window: Window, submitted_s: float) -> Frames:
@@ -60,7 +60,7 @@ def pack_window(ticket: int, window: Window, submitted_s: float) -> Frames:
         "right": window.right_frames,
         "embed": window.embed,
         "background": window.background,
-        "whole": window.whole,
+        "recording": isinstance(window, RecordingWindow),
         "at": submitted_s,
     }
     state = b"" if window.state is None else window.state.data
@@ -69,7 +69,7 @@ def pack_window(ticket: int, window: Window, submitted_s: float) -> Frames:
 
 def unpack_window(frames: Sequence[bytes]) -> tuple[int, Window, float]:
     head = orjson.loads(frames[0])
-    window = Window(
+    window = (RecordingWindow if head["recording"] else Window)(
         session_id=head["session"],
         first_frame=head["first"],
         n_frames=head["n"],
@@ -80,7 +80,6 @@ def unpack_window(frames: Sequence[bytes]) -> tuple[int, Window, float]:
         right_frames=head["right"],
         embed=head["embed"],
         background=head["background"],
-        whole=head["whole"],
     )
     return head["ticket"], window, head["at"]
 
@@ -90,8 +89,8 @@ def pack(message: Message) -> Frames:
         return [orjson.dumps({"kind": "ready", "spec": asdict(message.spec)})]
     if isinstance(message, Fatal):
         return [orjson.dumps({"kind": "fatal", "message": message.message})]
-    if isinstance(message, Alive):
-        return [b'{"kind":"alive"}']
+    if isinstance(message, Heartbeat):
+        return [b'{"kind":"heartbeat"}']
     heads: list[dict[str, Any]] = []
     arrays: list[Floats] = []
     for ticket, answer, timing in message.items:
@@ -114,12 +113,12 @@ def pack(message: Message) -> Frames:
 def unpack(frames: Sequence[bytes]) -> Message:
     head = orjson.loads(frames[0])
     if head["kind"] == "ready":
-        spec = dict(head["spec"], can_say=tuple(head["spec"]["can_say"]))
+        spec = dict(head["spec"], supported_labels=tuple(head["spec"]["supported_labels"]))
         return Ready(ModelSpec(**spec))
     if head["kind"] == "fatal":
         return Fatal(head["message"])
-    if head["kind"] == "alive":
-        return Alive()
+    if head["kind"] == "heartbeat":
+        return Heartbeat()
     body, at = np.frombuffer(frames[1], np.float32), 0
     items: list[tuple[int, Answer, Timing]] = []
     for item in head["items"]:

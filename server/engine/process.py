@@ -2,9 +2,10 @@
 drops no connection.
 
 Windows live here until they are answered, with everything needed to score them: when the child dies, a new one
-gets what the old one held. Any of these may have been what killed it, so they are suspects: each is tried again
-alone, before all others. A suspect whose child dies too is answered as failed, and nobody else with it.
-A child that has stopped without dying is known by its silence, and by live windows that it has had for too long.
+gets what the old one held. Any of these may have been what killed it, so they are quarantined: each is tried again
+alone, before all others. One whose child dies too is answered as failed, and nobody else with it.
+A child that has stopped without dying is known by its missing heartbeat, and by live windows that it has had for
+too long.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from collections import Counter
 from dataclasses import dataclass
 
 from server import logs
-from server.engine import EngineSettings, Health, Reply, Timing
-from server.engine.child import Child, NoPlace
+from server.engine import EngineSettings, Health, OnBatch, Reply, Timing
+from server.engine.child import Child, SocketPathError
 from server.engine.messages import Answers, Fatal, Ready
-from server.engine.scoring import Bounds
+from server.engine.scoring import Admission
 from server.engine.spare import Spare
 from stream.types import Answer, Failed, ModelSpec, Window
 
 log = logging.getLogger("engine")
 
 TICK_S = 0.1  # how often deadlines and the child's health are looked at
-LOAD_S = 60.0  # while it loads its model, a child says about once a second that it is alive
+LOAD_S = 60.0  # the heartbeat timeout while it loads its model
 MAX_BACKOFF_S = 5.0
-LATE_S = 2.0  # no sooner than this is a child late: when it is idle it speaks once a second
-LAPSE_S = 0.5  # silence that one look may add: more, and this process stood still
+LATE_S = 2.0  # no sooner than this is a child late: when it is idle it has a heartbeat a second
+LAPSE_S = 0.5  # silence that one receive may add: more, and this process stood still
 
 
 @dataclass(eq=False)
@@ -37,7 +38,7 @@ class _Held:
     window: Window
     reply: Reply
     submitted_s: float
-    sent: bool = False  # in the hands of the child that runs now
+    sent: bool = False  # to the child that runs now
     sent_s: float = 0.0  # since when
 
 
@@ -50,9 +51,10 @@ class ProcessEngine:
         self._settings = settings
         self._logging = {"log_level": log_level, "log_format": log_format}
         self._lock = threading.RLock()
+        self.on_batch: OnBatch = lambda n_windows, infer_s: None
         self._held: dict[int, _Held] = {}
-        self._bounds = Bounds(settings)
-        self._suspects: dict[int, None] = {}  # tickets, in order, of what a dead child had in its hands
+        self._admission = Admission(settings)
+        self._quarantined: dict[int, None] = {}  # tickets, in order, of what a dead child was working on
         self._next_ticket = 0
         self._child: Child | None = None  # the child that has loaded its model
         self._spec: ModelSpec | None = None
@@ -81,14 +83,14 @@ class ProcessEngine:
     def submit(self, window: Window, reply: Reply) -> None:
         with self._lock:
             if not self._closing:
-                self._bounds.enter(window)
+                self._admission.enter(window)
                 self._next_ticket += 1
                 held = _Held(window, reply, time.monotonic())
                 self._held[self._next_ticket] = held
-                if self._child and not self._suspects:
+                if self._child and not self._quarantined:
                     self._send(self._child, self._next_ticket, held)
                 return
-        reply(window, self._gone(), Timing())
+        reply(window, self._not_ready(), Timing())
 
     def health(self) -> Health:
         with self._lock:
@@ -104,13 +106,15 @@ class ProcessEngine:
         waited_s = max(time.monotonic() - oldest_s, self._silent_s)
         return (
             f"the model has not answered for {waited_s:.1f} s"
-            if waited_s > max(self._hang_s / 2, LATE_S)
+            if waited_s > max(self._heartbeat_timeout_s / 2, LATE_S)
             else None
         )
 
     @property
-    def _hang_s(self) -> float:
-        return self._settings.hang_s or (self._spec.hang_s if self._spec else LOAD_S)
+    def _heartbeat_timeout_s(self) -> float:
+        return self._settings.heartbeat_timeout_s or (
+            self._spec.heartbeat_timeout_s if self._spec else LOAD_S
+        )
 
     def close(self) -> None:
         self._closing = True
@@ -124,13 +128,13 @@ class ProcessEngine:
         backoff_s = 0.0
         while not self._closing and not self._fatal:
             began = time.monotonic()
-            why = self._one_life()
+            why = self._run_child()
             if self._closing or self._fatal:
                 break
             self._restarts += 1
             self._error = f"the model process ended: {why}; restarting"
             log.error("%s (restart %d, %d windows held)", self._error, self._restarts, len(self._held))
-            self._suspect()
+            self._quarantine()
             # At once after a long life; ever slower when it dies at the start.
             lasted = time.monotonic() - began > 10 or self._spare.ready
             backoff_s = 0.0 if lasted else min(MAX_BACKOFF_S, 2 * backoff_s + 0.1)
@@ -138,13 +142,13 @@ class ProcessEngine:
         self._spare.close()
         self._answer_all()
 
-    def _one_life(self) -> str:
+    def _run_child(self) -> str:
         """Serve with the spare, or else with a new child, until it has ended; says why it has."""
         child, spec = None, None
         try:
             child, spec = self._spare.take() or (Child(self._settings, self._logging), None)
             return self._serve(child, spec)
-        except NoPlace as hopeless:
+        except SocketPathError as hopeless:
             self._error, self._fatal = str(hopeless), True
             return str(hopeless)
         except Exception as broken:  # no memory, no disk, …: this thread must live, or nobody is answered
@@ -161,7 +165,7 @@ class ProcessEngine:
         """Receive until the child ends or has to be ended; says why. `spec`: it has loaded its model already."""
         self._silent_s, listened_s, next_tick = 0.0, time.monotonic(), 0.0
         if spec is not None:
-            self._welcome(child, spec)
+            self._on_ready(child, spec)
         while not self._closing:
             message = child.receive(TICK_S)
             now = time.monotonic()
@@ -169,10 +173,11 @@ class ProcessEngine:
             listened_s = now
             if isinstance(message, Answers):
                 self._count_fallbacks(message.fallbacks)
+                self.on_batch(len(message.items), message.items[0][2].infer_s)
                 for ticket, answer, timing in message.items:
                     self._answer(ticket, answer, timing)
             elif isinstance(message, Ready):
-                self._welcome(child, message.spec)
+                self._on_ready(child, message.spec)
             elif isinstance(message, Fatal):
                 self._error, self._fatal = message.message, True
                 return message.message
@@ -182,11 +187,11 @@ class ProcessEngine:
             self._answer_overdue(now)
             if (status := child.ended()) is not None:
                 return status
-            limit_s = self._hang_s if self._child else LOAD_S
+            limit_s = self._heartbeat_timeout_s if self._child else LOAD_S
             if self._silent_s > limit_s:
-                return f"no word for {limit_s:g} s"
+                return f"no heartbeat for {limit_s:g} s"
             if self._child:
-                self._spare.look(now)
+                self._spare.poll(now)
         return "closed"
 
     def _count_fallbacks(self, counts: dict[str, int]) -> None:
@@ -194,7 +199,7 @@ class ProcessEngine:
             self._fallbacks[remedy] += n - self._fallbacks_seen.get(remedy, 0)
         self._fallbacks_seen = counts
 
-    def _welcome(self, child: Child, spec: ModelSpec) -> None:
+    def _on_ready(self, child: Child, spec: ModelSpec) -> None:
         child.connect()
         self._fallbacks_seen = {}
         with self._lock:
@@ -207,33 +212,33 @@ class ProcessEngine:
         child.send(ticket, held.window, held.submitted_s)
 
     def _send_waiting(self) -> None:
-        """What the child may have now: one suspect, or everything when there is none. Needs the lock."""
+        """Send what the child may have now: one window of the quarantined, else everything. Needs the lock."""
         if self._child is None:
             return
         # Live ones first, as ever: min keeps the order among equals.
-        alone = min(self._suspects, key=lambda t: self._held[t].window.background, default=None)
+        alone = min(self._quarantined, key=lambda t: self._held[t].window.background, default=None)
         for ticket in list(self._held) if alone is None else [alone]:
             if not self._held[ticket].sent:
                 self._send(self._child, ticket, self._held[ticket])
 
-    def _suspect(self) -> None:
-        """The child has died: what it had in its hands is suspected; what was already, is guilty."""
+    def _quarantine(self) -> None:
+        """The child has died: what it was working on is tried alone; what was quarantined already has failed."""
         with self._lock:
-            in_hands = [ticket for ticket, held in self._held.items() if held.sent]
-            guilty = [ticket for ticket in in_hands if ticket in self._suspects]
-            for ticket in in_hands:
+            sent = [ticket for ticket, held in self._held.items() if held.sent]
+            twice = [ticket for ticket in sent if ticket in self._quarantined]
+            for ticket in sent:
                 self._held[ticket].sent = False
-                self._suspects[ticket] = None
-        for ticket in guilty:
+                self._quarantined[ticket] = None
+        for ticket in twice:
             self._answer(ticket, Failed("INFERENCE_FAILED", "the model process ended twice on it"), Timing())
 
     def _answer(self, ticket: int, answer: Answer, timing: Timing) -> None:
         with self._lock:
             held = self._held.pop(ticket, None)
             if held is not None:
-                self._bounds.leave(held.window, answer, time.monotonic())
-            if ticket in self._suspects:
-                del self._suspects[ticket]
+                self._admission.leave(held.window, answer, time.monotonic())
+            if ticket in self._quarantined:
+                del self._quarantined[ticket]
                 self._send_waiting()
         if held is None:
             return  # its deadline had passed
@@ -247,12 +252,12 @@ class ProcessEngine:
             overdue = [
                 (ticket, late)
                 for ticket, held in self._held.items()
-                if (late := self._bounds.overdue(held.window, held.submitted_s, now))
+                if (late := self._admission.overdue(held.window, held.submitted_s, now))
             ]
         for ticket, late in overdue:
             self._answer(ticket, late, Timing())
 
-    def _gone(self) -> Failed:
+    def _not_ready(self) -> Failed:
         reason = self._error if self._fatal else None
         return Failed("NOT_READY", reason or "the server is shutting down")
 
@@ -261,7 +266,7 @@ class ProcessEngine:
         with self._lock:
             tickets = list(self._held)
         for ticket in tickets:
-            self._answer(ticket, self._gone(), Timing())
+            self._answer(ticket, self._not_ready(), Timing())
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,9 +16,8 @@ from stream.types import N_LABELS, Answer, EmotionModel, Failed, FrameScores, Mo
 log = logging.getLogger("engine")
 
 Ticket = TypeVar("Ticket")
-BACKGROUND_ON_GPU = (
-    8  # background windows in a batch there: pieces of 30 s fill it, and live windows wait for them
-)
+# Background windows in a batch there: segments of 30 s fill it, and live windows wait for them.
+BACKGROUND_ON_GPU = 8
 
 
 def limits_for(spec: ModelSpec, wanted: BatchLimits) -> BatchLimits:
@@ -32,14 +31,14 @@ def limits_for(spec: ModelSpec, wanted: BatchLimits) -> BatchLimits:
     )
 
 
-class Bounds:
-    """How many windows an engine holds, and for how long: live and background windows have bounds of their own, so
+class Admission:
+    """How many windows an engine holds, and for how long. Live and background windows have limits of their own, so
     that files can neither fill the room of those who speak, nor time out because they wait behind them."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._held = {False: 0, True: 0}  # by whether they are background windows
-        self._moved_s = -float("inf")  # when a background window was last answered
+        self._progress_s = -float("inf")  # when a background window was last scored
 
     def __len__(self) -> int:
         return sum(self._held.values())
@@ -56,7 +55,7 @@ class Bounds:
     def leave(self, window: Window, answer: Answer, now: float) -> None:
         self._held[window.background] -= 1
         if window.background and isinstance(answer, FrameScores):
-            self._moved_s = now
+            self._progress_s = now
 
     def overdue(self, window: Window, submitted_s: float, now: float) -> Failed | None:
         """What to answer to a window that has waited too long; None while it has not."""
@@ -66,39 +65,47 @@ class Bounds:
             return Failed("INFERENCE_TIMEOUT", f"no scores within {limit:g} s") if late else None
         # As long as files get on at all, those that wait behind others need only patience.
         limit = self._settings.background_deadline_s
-        if now - max(submitted_s, self._moved_s) <= limit:
+        if now - max(submitted_s, self._progress_s) <= limit:
             return None
         return Failed("OVERLOADED", f"live streams have left no room for files for {limit:g} s; try later")
 
 
-class WaitingRoom(Generic[Ticket]):
-    """Windows waiting for company, oldest first, each with the ticket that finds its owner again."""
+class Queued(NamedTuple, Generic[Ticket]):
+    """A window that waits for its batch, and the ticket that finds its owner again."""
+
+    window: Window
+    ticket: Ticket
+    arrival_s: float
+    kind: Kind
+
+
+class BatchQueue(Generic[Ticket]):
+    """Windows waiting for their batch, oldest first."""
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
         self._only_live = replace(limits, max_background=0)
-        self._windows: list[Window] = []
-        self._kinds: list[Kind] = []
-        self._tickets: list[Ticket] = []
-        self._arrivals: list[float] = []
+        self._waiting: list[Queued[Ticket]] = []
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self._waiting)
 
     def add(self, window: Window, ticket: Ticket, arrival_s: float) -> None:
-        self._windows.append(window)
-        self._kinds.append(Kind.of(window, self._limits.mixed_frames))
-        self._tickets.append(ticket)
-        self._arrivals.append(arrival_s)
+        kind = Kind.of(window, self._limits.mixed_frames)
+        self._waiting.append(Queued(window, ticket, arrival_s, kind))
 
-    def take(
-        self, now: float, only_live: bool = False
-    ) -> tuple[list[tuple[Window, Ticket, float]], float | None]:
+    def take(self, now: float, only_live: bool = False) -> tuple[list[Queued[Ticket]], float | None]:
         """The batch to run now, or none and how many seconds to wait (None: until a window arrives)."""
-        decision = plan(self._kinds, self._arrivals, now, self._only_live if only_live else self._limits)
-        batch = [(self._windows[i], self._tickets[i], self._arrivals[i]) for i in decision.take]
+        waiting = self._waiting
+        decision = plan(
+            [queued.kind for queued in waiting],
+            [queued.arrival_s for queued in waiting],
+            now,
+            self._only_live if only_live else self._limits,
+        )
+        batch = [waiting[i] for i in decision.take]
         for i in reversed(decision.take):
-            del self._windows[i], self._kinds[i], self._tickets[i], self._arrivals[i]
+            del waiting[i]
         return batch, decision.wait_s
 
 
@@ -110,21 +117,25 @@ def score(model: EmotionModel, windows: list[Window]) -> list[Answer]:
     except Exception as broken:
         if len(windows) > 1:
             return [answer for window in windows for answer in score(model, [window])]
-        log.exception("the model failed on frames %s+%s", windows[0].first_frame, windows[0].n_frames)
+        (window,) = windows
+        log.exception(
+            "the model failed on frames %d+%d of session %s",
+            window.first_frame,
+            window.n_frames,
+            window.session_id,
+        )
         return [Failed("INFERENCE_FAILED", f"{type(broken).__name__}: {broken}")]
 
 
 def score_timed(
     model: EmotionModel, windows: list[Window], arrivals: list[float]
 ) -> list[tuple[Answer, Timing]]:
-    """`score`, with how long each window waited and how long the batch took."""
+    """`score`, with how long each window waited for its batch and how long that took."""
     began = time.monotonic()
     answers = score(model, windows)
     infer_s = time.monotonic() - began
-    return [
-        (answer, Timing(began - arrival, infer_s, 0 if index else len(windows)))
-        for index, (answer, arrival) in enumerate(zip(answers, arrivals, strict=True))
-    ]
+    timings = [Timing(began - arrival, infer_s) for arrival in arrivals]
+    return list(zip(answers, timings, strict=True))
 
 
 def _checked(window: Window, answer: FrameScores) -> Answer:

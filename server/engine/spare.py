@@ -14,9 +14,7 @@ from server.engine.messages import Fatal, Ready
 from stream.types import ModelSpec
 
 AGAIN_S = 30.0  # after a spare that could not be kept, before the next is tried
-SILENCE_S = (
-    60.0  # one that says nothing for so long is replaced; one that waits says once a second that it is alive
-)
+SILENCE_S = 60.0  # without a heartbeat for so long it is replaced; one that waits sends one a second
 
 log = logging.getLogger("engine")
 
@@ -28,7 +26,7 @@ class Spare:
         self._wanted, self._start = wanted, start
         self._child: Child | None = None
         self._spec: ModelSpec | None = None  # once it has loaded
-        self._last_word = self._not_before = -float("inf")
+        self._last_message_s = self._not_before = -float("inf")
 
     @property
     def ready(self) -> bool:
@@ -45,8 +43,8 @@ class Spare:
             return None
         return None if child is None else (child, spec)
 
-    def look(self, now: float) -> None:
-        """Start one if there is none, and hear what it says. To be called now and then; never waits."""
+    def poll(self, now: float) -> None:
+        """Start one if there is none, and take in what it says. To be called now and then; never waits."""
         if not self._wanted:
             return
         if self._child is None:
@@ -54,7 +52,7 @@ class Spare:
                 self._begin(now)
             return
         while (message := self._child.receive(0.0)) is not None:
-            self._last_word = now
+            self._last_message_s = now
             if isinstance(message, Ready):
                 self._spec = message.spec
                 log.info("a spare process has loaded the model, process %d", self._child.pid)
@@ -63,8 +61,8 @@ class Spare:
                 return
         if (how := self._child.ended()) is not None:
             self._give_up(how, now)
-        elif now - self._last_word > SILENCE_S:
-            self._give_up(f"no word for {SILENCE_S:g} s", now)
+        elif now - self._last_message_s > SILENCE_S:
+            self._give_up(f"no heartbeat for {SILENCE_S:g} s", now)
 
     def close(self) -> None:
         if self._child is not None:
@@ -73,7 +71,7 @@ class Spare:
         self._wanted = False
 
     def _begin(self, now: float) -> None:
-        self._last_word = now
+        self._last_message_s = now
         try:
             self._child = self._start()
         except Exception as wrong:  # no memory, no disk: the one that serves must not feel it

@@ -12,12 +12,10 @@ import queue
 import time
 import uuid
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import BinaryIO
-
-import numpy as np
 
 from server.config import Config, FileSettings
 from server.engine import Busy, Engine, Timing
@@ -25,8 +23,10 @@ from server.errors import RETRYABLE, ClientError
 from server.files import decode
 from server.files.result import AUDIO, Create, OnProgress, Recording
 from stream.codec import Resampler
+from stream.custom_labels import CustomLabels
+from stream.full_recording import Segmenter
+from stream.pcm import to_pcm16
 from stream.session import StreamConfig, StreamSession
-from stream.taught import Taught
 from stream.types import (
     HOP,
     SAMPLE_RATE,
@@ -38,12 +38,11 @@ from stream.types import (
     Lost,
     ModelSpec,
     SpeechStarted,
+    Step,
     StreamEvent,
-    Turn,
     UtteranceScored,
     Window,
 )
-from stream.whole import Pieces
 
 # Frames. One core scores these two seconds in about a tenth of one: so long may a live window wait behind them.
 WINDOW = 200
@@ -60,7 +59,7 @@ class RecognizeOptions:
     granularity: str = "utterance"  # or frame
     embed: bool = False
     create: Create | None = None  # how to write the result's files
-    custom_labels: Taught | None = None
+    custom_labels: CustomLabels | None = None
     max_s: float = float("inf")  # a longer recording is refused
 
 
@@ -113,7 +112,7 @@ def file_stream_config(config: Config | FileSettings, spec: ModelSpec, embed: bo
     return replace(live, hop=hop, max_hop=hop, ring=max(live.ring, held), embed=embed, background=True)
 
 
-def judge(labels: Taught | None, embedding: Floats | None) -> JsonDict | None:
+def judge(labels: CustomLabels | None, embedding: Floats | None) -> JsonDict | None:
     """What the custom labels say; None where there are none, or nobody spoke."""
     return None if labels is None or embedding is None else labels.judge(embedding)
 
@@ -121,10 +120,12 @@ def judge(labels: Taught | None, embedding: Floats | None) -> JsonDict | None:
 class _Job:
     """A session on its way through a file, and the time that each step took."""
 
-    def __init__(self, engine: Engine, config: StreamConfig, found: Recording, labels: Taught | None) -> None:
+    def __init__(
+        self, engine: Engine, config: StreamConfig, found: Recording, labels: CustomLabels | None
+    ) -> None:
         self._engine, self._found, self._labels = engine, found, labels
         self._session = StreamSession(f"file-{uuid.uuid4().hex}", config)
-        self._pieces = Pieces(found.spec, config.embed) if found.spec.whole_frames else None
+        self._segmenter = Segmenter(found.spec, config.embed) if found.spec.recording_frames else None
         self._pending: _PendingWindow | None = None  # the session's window that is out
         self._n_windows = self._spans = 0
         self.spent = dict.fromkeys(("decode", "resample", "detect_speech", "score", "save"), 0.0)
@@ -146,7 +147,7 @@ class _Job:
 
     def save(self, writer: wave.Wave_write, samples: Floats) -> None:
         began = time.perf_counter()
-        writer.writeframes(np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes())
+        writer.writeframes(to_pcm16(samples))
         self.spent["save"] += time.perf_counter() - began
 
     def push(self, samples: Floats) -> None:
@@ -159,15 +160,15 @@ class _Job:
             self._pending.answered or self._session.received - self._pending.window.end_sample > AHEAD
         ):
             self._absorb(self._pending)
-        if self._pieces:
-            self._score_pieces(self._pieces.push(samples))
+        if self._segmenter:
+            self._score_segments(self._segmenter.push(samples))
 
     def finish(self) -> None:
         self._follow(self._session.flush())
         while self._pending:
             self._absorb(self._pending)
-        if self._pieces:
-            self._score_pieces(self._pieces.finish())
+        if self._segmenter:
+            self._score_segments(self._segmenter.finish())
 
     def steps(self, audio: decode.Audio, names: list[str]) -> list[JsonDict]:
         """What was done, in order, and how long each took: they overlap."""
@@ -186,7 +187,7 @@ class _Job:
             {"step": k, "ms": round(1000 * self.spent[k], 1), "detail": text} for k, text in details.items()
         ]
 
-    def _follow(self, turn: Turn) -> None:
+    def _follow(self, turn: Step) -> None:
         for event in turn.events:
             self._enter(event)
         self._pending = self._request(turn.window) if turn.window else self._pending
@@ -209,9 +210,9 @@ class _Job:
         self._pending = None
         self._follow(self._session.absorb(pending.window, scores))
 
-    def _score_pieces(self, pieces: list[Window]) -> None:
-        for piece in pieces:
-            self._found.pieces.add(self._scores(self._request(piece)))
+    def _score_segments(self, segments: Sequence[Window]) -> None:
+        for segment in segments:
+            self._found.segments.add(self._scores(self._request(segment)))
 
     def _scores(self, pending: _PendingWindow) -> FrameScores:
         scores, infer_s = pending.wait()

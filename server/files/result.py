@@ -42,7 +42,7 @@ class Recording:
     granularity: str  # one of GRANULARITIES
     embed: bool = False  # an embedding was asked for
     speech: Utterance = field(default_factory=Utterance)  # all frames of all stretches of speech
-    pieces: Utterance = field(default_factory=Utterance)  # heard as one, by models that do so (stream.whole)
+    segments: Utterance = field(default_factory=Utterance)  # of models that score it at once
     utterances: list[JsonDict] = field(default_factory=list)
     first_frames: list[int] = field(default_factory=list)
     probs: list[Floats] = field(default_factory=list)  # kept at frame granularity only
@@ -66,7 +66,7 @@ class Recording:
     @property
     def whole(self) -> Utterance:
         """What the verdict on all of it is made of; without frames where nobody speaks."""
-        return self.pieces if self.pieces.n_frames and self.speech.n_frames else self.speech
+        return self.segments if self.segments.n_frames and self.speech.n_frames else self.speech
 
     @property
     def embedding(self) -> Floats | None:

@@ -81,7 +81,8 @@ def add_routes(
             model=spec.name if spec else config.model.name,
             device=spec.device if spec else None,
             dtype=spec.dtype if spec else None,
-            can_say=spec.can_say if spec else None,
+            supported_labels=spec.supported_labels if spec else None,
+            can_say=spec.supported_labels if spec else None,  # its name until 0.1; gone in 0.3
             queue_depth=health.waiting,
             engine_restarts=health.restarts,
             uptime_s=round(time.monotonic() - started, 1),

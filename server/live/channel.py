@@ -10,7 +10,7 @@ from collections import deque
 from server.metrics import Metrics
 from server.observers import Counters
 from stream.session import StreamConfig, StreamSession
-from stream.types import HOP, SAMPLE_RATE, Floats, Turn
+from stream.types import HOP, SAMPLE_RATE, Floats, Step
 
 SAME_MOMENT_S = 0.001  # chunks closer than this count as one arrival
 
@@ -25,7 +25,7 @@ class Channel:
         self._arrivals: deque[tuple[int, float]] = deque()  # (samples received by then, when)
         self._counted = [0.0, 0.0, 0.0]  # seconds of audio, speech, silence that the metrics have
 
-    def push(self, samples: Floats, now: float) -> Turn:
+    def push(self, samples: Floats, now: float) -> Step:
         """Samples that have come at `now`, at least one."""
         end = self.stream.received + len(samples)
         if self._arrivals and now - self._arrivals[-1][1] < SAME_MOMENT_S:

@@ -12,7 +12,7 @@ from server.config.alerts import Rule
 from server.live.outbox import Outbox
 from server.metrics import Metrics
 from server.observers import Observer, SessionEvent, SessionInfo, SessionSummary
-from stream.taught import Taught
+from stream.custom_labels import CustomLabels
 from stream.types import HOP, SAMPLE_RATE, FramesScored, JsonDict, Lost, StreamEvent, UtteranceScored
 
 MAX_UTTERANCES = 1000  # kept for the summary
@@ -29,7 +29,7 @@ class Publisher:
         metrics: Metrics,
         rules: Sequence[Rule],
         channels: Sequence[str | None],
-        labels: Taught | None = None,
+        labels: CustomLabels | None = None,
         frame_results: bool = False,
     ) -> None:
         """`labels`: the operator's own. `frame_results`: the owner wants an event per frame too."""

@@ -17,7 +17,7 @@ from server.live.requests import StartRequest, parse_start
 from server.live.session import LiveSession, SessionContext
 from server.metrics import Metrics
 from server.observers import AudioObserver, Observer, SessionSummary
-from stream.taught import Taught
+from stream.custom_labels import CustomLabels
 from stream.types import HOP, SAMPLE_RATE, ModelSpec
 
 log = logging.getLogger("sessions")
@@ -37,7 +37,7 @@ class Sessions:
         metrics: Metrics,
         observers: tuple[Observer, ...] = (),
         audio: AudioObserver | None = None,
-        labels: Taught | None = None,
+        labels: CustomLabels | None = None,
     ) -> None:
         self._config, self._engine, self._metrics = config, engine, metrics
         self._observers, self._audio, self._labels = observers, audio, labels

@@ -27,9 +27,9 @@ from server.metrics import Metrics
 from server.observers import AudioObserver, Observer, SessionInfo, SessionSummary
 from server.rate_limit import TokenBucket
 from stream.codec import BadAudio, Decoder, UnsupportedEncoding
+from stream.custom_labels import CustomLabels
 from stream.session import StreamConfig
-from stream.taught import Taught
-from stream.types import Answer, Failed, Floats, FramesScored, JsonDict, Turn, Window
+from stream.types import Answer, Failed, Floats, FramesScored, JsonDict, Step, Window
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SessionContext:
     rules: tuple[Rule, ...]
     observers: tuple[Observer, ...]
     audio: AudioObserver | None
-    labels: Taught | None  # labels of the operator's own
+    labels: CustomLabels | None  # labels of the operator's own
     flush_timeout_s: float  # longer than any window's deadline
 
 
@@ -200,17 +200,18 @@ class LiveSession:
     def _decode(self, message: AudioMessage, now: float) -> list[Floats]:
         limits = self._context.limits
         data = message.data(limits.max_chunk_bytes)
-        seconds = self._decoder.seconds_of(data, message.sample_rate)
-        if seconds > limits.max_chunk_s:
-            raise ClientError(
-                "CHUNK_TOO_LARGE",
-                f"the chunk holds {seconds:.1f} s of audio; send at most {limits.max_chunk_s:g} s at a time",
-            )
-        if not self._bucket.take(seconds, now):
-            ahead = f"more than {limits.max_ahead_s:g} s ahead of real time"
-            raise ClientError("RATE_LIMITED", f"{ahead}; send this chunk again a little later", self.next_seq)
         try:
-            return self._decoder.decode_each(data, message.sample_rate)
+            chunk = self._decoder.parse(data, message.sample_rate)
+            if chunk.seconds > limits.max_chunk_s:
+                raise ClientError(
+                    "CHUNK_TOO_LARGE",
+                    f"the chunk holds {chunk.seconds:.1f} s of audio;"
+                    f" send at most {limits.max_chunk_s:g} s at a time",
+                )
+            if not self._bucket.take(chunk.seconds, now):
+                ahead = f"more than {limits.max_ahead_s:g} s ahead of real time"
+                raise ClientError("RATE_LIMITED", f"{ahead}; resend this chunk a little later", self.next_seq)
+            return self._decoder.decode_each(chunk)
         except UnsupportedEncoding as wrong:
             raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
         except BadAudio as wrong:
@@ -227,22 +228,22 @@ class LiveSession:
             channel.count(self._context.metrics)
 
     def _run(
-        self, channel: Channel, turn: Turn, window: Window | None = None, timing: Timing | None = None
+        self, channel: Channel, step: Step, window: Window | None = None, timing: Timing | None = None
     ) -> None:
         """Tell a step's events and have its window scored; `window` and `timing` are those of the answer."""
         while True:
-            for event in turn.events:
+            for event in step.events:
                 latency = None
                 if window is not None and timing is not None and isinstance(event, FramesScored):
                     total_s = time.monotonic() - channel.arrival_of(window.end_sample)
-                    latency = wire.Latency(timing.queue_s, timing.infer_s, total_s, timing.batch)
+                    latency = wire.Latency(timing.queue_s, timing.infer_s, total_s)
                 self._publisher.publish(channel.name, event, latency)
-            self._publisher.advance(channel.name, channel.stream.told_to)
-            if turn.window is None:
+            self._publisher.advance(channel.name, channel.stream.watermark_frame)
+            if step.window is None:
                 return
             try:
-                self._context.engine.submit(turn.window, partial(self.answered, channel))
+                self._context.engine.submit(step.window, partial(self.answered, channel))
                 return
             except Busy:
                 full = Failed("OVERLOADED", "the engine holds as many windows as it may")
-                turn = channel.stream.absorb(turn.window, full)
+                step = channel.stream.absorb(step.window, full)

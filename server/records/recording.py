@@ -29,11 +29,11 @@ from server import wire
 from server.config import Config
 from server.metrics import Metrics
 from server.observers import SessionEvent, SessionInfo, SessionSummary
-from server.paths import ROOT
+from server.paths import HOME
 from server.records import session_record as files
 from server.storage import OutputStore, id_of
-from stream.tally import GRID, Tally, pieces
 from stream.types import LABELS, N_LABELS, Floats, FramesScored, JsonDict
+from stream.windowed_sums import GRID, WindowedSums, split_on_grid
 
 log = logging.getLogger("recording")
 
@@ -174,7 +174,7 @@ class Recorder:
             subprocess.run(
                 [sys.executable, "-m", "server.storage", *self._limits, "0", "session"],
                 stdout=subprocess.DEVNULL,
-                cwd=ROOT,
+                cwd=HOME,
                 check=False,
             )
         except OSError as broken:
@@ -192,7 +192,7 @@ class _SessionWriter:
         self._folder = Path()
         self._journal: IO[bytes] | None = None
         self._lines: list[bytes] = []
-        self._tallies: dict[str | None, Tally] = {}
+        self._tallies: dict[str | None, WindowedSums] = {}
         self._touched_s = 0.0
 
     def open(self, store: OutputStore) -> None:
@@ -206,8 +206,8 @@ class _SessionWriter:
 
     def note(self, channel: str | None, event: SessionEvent) -> None:
         if isinstance(event, FramesScored):
-            tally = self._tallies.setdefault(channel, Tally(GRID))
-            for at, part in pieces(event.first_frame, event.probs):
+            tally = self._tallies.setdefault(channel, WindowedSums(GRID))
+            for at, part in split_on_grid(event.first_frame, event.probs):
                 self._close_half_seconds(channel, tally, at)
                 tally.add(part)
             return
@@ -250,14 +250,14 @@ class _SessionWriter:
         with suppress(OSError, _GivenUp), self._stack:
             raise _GivenUp  # the folder goes with it
 
-    def _close_half_seconds(self, channel: str | None, tally: Tally, to: int) -> None:
+    def _close_half_seconds(self, channel: str | None, tally: WindowedSums, to: int) -> None:
         while tally.at + GRID <= to:
             tally.tick()
             if tally.newest:
                 self._lines.append(files.line("timeline", _row(channel, tally)))
 
 
-def _row(channel: str | None, tally: Tally) -> JsonDict:
+def _row(channel: str | None, tally: WindowedSums) -> JsonDict:
     """A half second in the record: mean scores, and how many frames had which likeliest label."""
     sums = tally.last(GRID)
     counts = sums[N_LABELS:].round().astype(int).tolist()
@@ -276,5 +276,5 @@ class _GivenUp(Exception):
 
 
 def _cooperative_yield() -> None:
-    """Let those who speak have a turn."""
+    """Let those who speak have a step."""
     time.sleep(0)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import orjson
 
 from server.spreadsheet import cell
+from stream.pcm import to_pcm16
 from stream.types import LABELS, SAMPLE_RATE, Floats, JsonDict
 
 JOURNAL = "journal"
@@ -50,7 +50,7 @@ def write_audio(path: Path, start: int, samples: Floats) -> None:
     """Put samples at their place in a WAV whose header is written by `finish`; what is left out is silence."""
     with path.open("r+b" if path.exists() else "wb") as file:
         file.seek(WAV_HEADER + 2 * start)
-        file.write(np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes())
+        file.write(to_pcm16(samples))
 
 
 def finish(folder: Path, cooperative_yield: Callable[[], None]) -> JsonDict:

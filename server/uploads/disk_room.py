@@ -19,7 +19,7 @@ from pathlib import Path
 
 from server.config import FilesSection
 from server.errors import ClientError
-from server.paths import ROOT
+from server.paths import HOME
 
 SWEEP_S = 600.0  # between two sweeps when nothing is written
 AGAIN_S = 1.0  # between two when there is no room
@@ -130,7 +130,7 @@ def _swept(arguments: list[str]) -> int | None:
         ours.settimeout(TIMEOUT_S)
         try:
             with theirs:
-                process = subprocess.Popen(command, cwd=ROOT, stdout=theirs.fileno())
+                process = subprocess.Popen(command, cwd=HOME, stdout=theirs.fileno())
             said = ours.recv(100)
             process.wait()
         except OSError as broken:

@@ -22,7 +22,7 @@ from server.config import Config
 from server.engine import Busy, Engine, Timing
 from server.engine.messages import Answers, pack, unpack_window
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
-from server.paths import ROOT
+from server.paths import HOME
 from server.uploads.pipe import Message, PeerClosed, Pipe
 from stream.types import Answer, Failed, JsonDict, Window
 
@@ -43,7 +43,7 @@ class FileProcess:
             fds = [theirs.fileno(), hand.fileno()]
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "server.uploads.worker", *map(str, fds)],
-                cwd=ROOT,
+                cwd=HOME,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
                 env=process_env.of_file_process(),

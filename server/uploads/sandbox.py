@@ -16,7 +16,7 @@ import struct
 import sys
 from pathlib import Path
 
-from server.paths import ROOT
+from server.paths import HOME, ROOT
 
 MEMORY = 2 << 30  # bytes of address space: what a decoder may ask for; a recording needs a tenth of it
 OPEN_FILES = 64
@@ -118,7 +118,7 @@ def readable() -> list[Path]:
     modules = [Path(entry).resolve() for entry in sys.path if entry]
     ours = [ROOT / "server", ROOT / "stream"]
     libraries = [Path(sys.base_prefix) / "lib", *map(Path, system)]
-    return [path for path in [*modules, *ours, *libraries] if path.exists() and not ROOT.is_relative_to(path)]
+    return [path for path in [*modules, *ours, *libraries] if path.exists() and not HOME.is_relative_to(path)]
 
 
 def _landlock_version() -> int:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
 
-from server import logs, taught
+from server import custom_labels, logs
 from server.config import FileSettings
 from server.engine import Health, Reply
 from server.engine.messages import Answers, pack_window, unpack
@@ -87,7 +87,7 @@ def main(fd: int, hand_fd: int) -> None:
     pipe = Pipe(end)
     settings = FileSettings.model_validate(pipe.receive().fields)
     logs.configure(settings.log_level, settings.log_format)
-    labels = taught.load(settings)
+    labels = custom_labels.load(settings)
     engine, jobs = RemoteEngine(pipe), queue.SimpleQueue[Message]()
     sandbox.limit(round(MOST_PER_S * settings.files.max_audio_s) + MOST_BESIDE)
     sandbox.enter()
@@ -95,7 +95,7 @@ def main(fd: int, hand_fd: int) -> None:
     sandbox.no_more_threads()
     while True:
         job = jobs.get().fields
-        engine.serve(ModelSpec(**dict(job["spec"], can_say=tuple(job["spec"]["can_say"]))))
+        engine.serve(ModelSpec(**dict(job["spec"], supported_labels=tuple(job["spec"]["supported_labels"]))))
         sandbox.allow_cpu(settings.files.cpu_s)
         with ExitStack() as stack:
             file, *others = (stack.enter_context(one) for one in _handed(hand))

@@ -25,9 +25,9 @@ class FakeModel:
             hop_frames=hop_frames,
             lookahead_frames=0,
             state_size=1,
-            can_say=("angry", "neutral"),
+            supported_labels=("angry", "neutral"),
             embedding_size=2,
-            hang_s=5.0,
+            heartbeat_timeout_s=5.0,
         )
 
     def score(self, windows: list[Window]) -> list[FrameScores]:

@@ -21,8 +21,8 @@ from stream.types import (
     Lost,
     SpeechEnded,
     SpeechStarted,
+    Step,
     StreamEvent,
-    Turn,
     UtteranceScored,
     Window,
     softmax,
@@ -78,12 +78,12 @@ class Player:
             self.answer()
         self._wait -= 1
 
-    def _take(self, turn: Turn) -> None:
-        self.events += turn.events
-        if turn.window is not None and turn.window is not self._out:
+    def _take(self, step: Step) -> None:
+        self.events += step.events
+        if step.window is not None and step.window is not self._out:
             assert self._out is None, "one window at a time"
-            self.windows.append(turn.window)
-            self._out, self._wait = turn.window, next(self._delays)
+            self.windows.append(step.window)
+            self._out, self._wait = step.window, next(self._delays)
 
 
 def spans(events: Iterable[StreamEvent]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stream.batching import BatchLimits, Kind, Plan
 from stream.batching import plan as plan_kinds
-from stream.types import Window, samples_for
+from stream.types import RecordingWindow, Window, samples_for
 from tests.stream.material import many
 
 LIMITS = BatchLimits(max_batch=4, max_wait_s=0.02)
@@ -175,7 +175,6 @@ def test_files_get_what_live_windows_leave() -> None:
         {"left_frames": 1},
         {"samples": np.zeros(401, np.float32)},
         {"embed": True},
-        {"whole": True},
         {"background": True},
     ],
     ids=lambda other: next(iter(other)),
@@ -183,6 +182,7 @@ def test_files_get_what_live_windows_leave() -> None:
 def test_windows_that_a_model_cannot_score_together_are_of_another_kind(other: dict) -> None:
     window = Window("a", 0, 10, True, np.zeros(400, np.float32), None)
     assert Kind.of(replace(window, **other)) != Kind.of(window)
+    assert Kind.of(RecordingWindow("a", 0, 10, True, np.zeros(400, np.float32), None)) != Kind.of(window)
     alike = replace(window, session_id="b", first_frame=7, starts_span=False, state=np.ones(3, np.float32))
     assert Kind.of(alike) == Kind.of(window)
 

@@ -15,7 +15,7 @@ SIZES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 
 def each(declared: Format, chunks: list[bytes], pick: tuple[int, ...] = (0, 1)) -> list[np.ndarray]:
     decoder = Decoder(declared, pick)
-    got = [decoder.decode_each(piece) for piece in chunks] + [decoder.finish_each()]
+    got = [decoder.decode_each(decoder.parse(piece)) for piece in chunks] + [decoder.finish_each()]
     return [np.concatenate(parts) for parts in zip(*got, strict=True)]
 
 
@@ -67,15 +67,15 @@ def test_a_stereo_wav_gives_both_whatever_was_declared(cutting: list[int]) -> No
 def test_a_wav_of_one_channel_does_not_say_whose_it_is_and_leaves_no_trace() -> None:
     decoder = Decoder(Format(channels=2), (0, 1))
     with pytest.raises(UnsupportedEncoding, match="two channels"):
-        decoder.decode_each(wav(pcm(100)))
+        decoder.parse(wav(pcm(100)))
     left, right = sides("pcm_s16le", 100)
-    got = decoder.decode_each(interleaved(left, right, 2))
+    got = decoder.decode_each(decoder.parse(interleaved(left, right, 2)))
     assert [len(x) for x in got] == [100, 100]
     assert decoder.leftover_bytes == 0
 
 
 def test_audio_is_counted_once_for_both() -> None:
     decoder = Decoder(Format(channels=2), (0, 1))
-    decoder.decode_each(bytes(4 * 16_000))
+    decoder.decode_each(decoder.parse(bytes(4 * 16_000)))
     assert decoder.received_ms == 1000
-    assert decoder.seconds_of(bytes(4 * 8_000)) == 0.5
+    assert decoder.parse(bytes(4 * 8_000)).seconds == 0.5

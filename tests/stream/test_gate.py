@@ -16,7 +16,7 @@ from stream.types import HOP, SpeechEnded, SpeechStarted, frames_in
 from tests.stream.material import few, some, told
 
 Edges = list[SpeechStarted | SpeechEnded]
-RULES = GateConfig(onset=3, pre_roll=4, hang_over=5, max_span=50)
+RULES = GateConfig(onset=3, pre_roll=4, hangover=5, max_span=50)
 
 
 def listen(samples: np.ndarray, config: GateConfig, cuts: list[int] = [], flush: bool = True) -> Edges:  # noqa: B006
@@ -54,7 +54,7 @@ def expected(voiced: list[bool], config: GateConfig, n_samples: int) -> list[tup
             if now - since >= config.onset and all(voiced[now - config.onset : now]):
                 start = max(last_end, now - config.onset - config.pre_roll)
             continue
-        over = now >= config.hang_over and not any(voiced[now - config.hang_over : now])
+        over = now >= config.hangover and not any(voiced[now - config.hangover : now])
         if over or whole - start >= config.max_span:
             found.append((start, whole))
             last_end, start, since = whole, None if over else whole, now
@@ -108,7 +108,7 @@ class TestRules:
             GateConfig,
             onset=st.integers(1, 6),
             pre_roll=st.integers(0, 8),
-            hang_over=st.integers(1, 12),
+            hangover=st.integers(1, 12),
             max_span=st.integers(1, 60),
         ),
         cuts=st.lists(st.integers(0, 30_000), max_size=8),
@@ -130,7 +130,7 @@ def verdicts(demo_pcm: bytes) -> list[bool]:
     return [vad.is_speech(demo_pcm[at : at + 2 * HOP], 16_000) for at in hops]
 
 
-@pytest.mark.parametrize("config", [GateConfig(), GateConfig(onset=2, pre_roll=3, hang_over=8, max_span=120)])
+@pytest.mark.parametrize("config", [GateConfig(), GateConfig(onset=2, pre_roll=3, hangover=8, max_span=120)])
 def test_a_recording_is_gated_by_the_same_rules(
     config: GateConfig, demo_samples: np.ndarray, verdicts: list[bool]
 ) -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.rules import Alert, Judge, Rule, Switch
+from stream.rules import Alert, AlertState, Rule, RuleEngine
 from stream.session import StreamConfig, StreamSession
-from stream.tally import GRID, Tally
 from stream.types import LABELS, N_LABELS, Floats, FramesScored, StreamEvent, UtteranceScored
+from stream.windowed_sums import GRID, WindowedSums
 from tests.stream.playing import Player
 
 ANGRY, NEUTRAL, SAD = (LABELS.index(name) for name in ("angry", "neutral", "sad"))
@@ -40,11 +40,11 @@ LOUD = Rule("loud", "any_of", (ANGRY, SAD), 0.7, 0.5, cool_down=60 * S, forget=6
 
 def utterances(rule: Rule, *told: tuple[float, float]) -> list[tuple[str, float]]:
     """(second, angry) of utterances of a second each → (state, second) of the alerts."""
-    judge = Judge([rule])
+    engine = RuleEngine([rule])
     found: list[Alert] = []
     for second, angry in told:
         end = round(second * S)
-        found += judge.utterance(None, said(end - S, end, row(angry=angry)))
+        found += engine.utterance(None, said(end - S, end, row(angry=angry)))
     return [(alert.state, alert.frame / S) for alert in found]
 
 
@@ -62,17 +62,17 @@ def test_it_is_not_raised_again_before_its_cool_down() -> None:
 
 
 def test_it_is_cleared_when_nobody_speaks_any_more() -> None:
-    judge = Judge([LOUD])
-    assert [a.state for a in judge.utterance(None, said(0, S, row(angry=0.8)))] == ["raised"]
-    assert judge.advance(None, 61 * S - 1) == []
-    assert [(a.state, a.frame) for a in judge.advance(None, 61 * S)] == [("cleared", 61 * S)]
-    assert judge.advance(None, 500 * S) == []
+    engine = RuleEngine([LOUD])
+    assert [a.state for a in engine.utterance(None, said(0, S, row(angry=0.8)))] == ["raised"]
+    assert engine.advance(None, 61 * S - 1) == []
+    assert [(a.state, a.frame) for a in engine.advance(None, 61 * S)] == [("cleared", 61 * S)]
+    assert engine.advance(None, 500 * S) == []
 
 
 def test_short_utterances_say_nothing() -> None:
-    judge = Judge([LOUD])
-    assert judge.utterance(None, said(0, 49, row(angry=1.0))) == []
-    assert judge.utterance(None, said(100, 150, row(angry=1.0)))
+    engine = RuleEngine([LOUD])
+    assert engine.utterance(None, said(0, 49, row(angry=1.0))) == []
+    assert engine.utterance(None, said(100, 150, row(angry=1.0)))
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_short_utterances_say_nothing() -> None:
 )
 def test_measures(measure: str, labels: tuple[int, ...], probs: Floats, value: float, label: int) -> None:
     rule = Rule("r", measure, labels, 0.3, 0.2)  # type: ignore[arg-type]
-    (alert,) = Judge([rule]).utterance(None, said(0, S, probs))
+    (alert,) = RuleEngine([rule]).utterance(None, said(0, S, probs))
     assert alert.value == pytest.approx(value) and alert.label == label
-    (alert,) = Judge([replace(rule, window=2 * S)]).frames(None, 0, np.tile(probs, (S, 1)))
+    (alert,) = RuleEngine([replace(rule, window=2 * S)]).frames(None, 0, np.tile(probs, (S, 1)))
     assert alert.value == pytest.approx(value) and alert.label == label and alert.frame == GRID
 
 
@@ -95,43 +95,43 @@ ENGAGED = Rule("flat", "share_of", (NEUTRAL,), 0.6, 0.5, window=4 * S, min_speec
 
 
 def test_a_share_counts_frames_of_the_window_that_were_scored() -> None:
-    judge = Judge([ENGAGED])
+    engine = RuleEngine([ENGAGED])
     lively = row(happy=0.9)
     flat = np.tile(np.array([0, 0, 0, 0, 0.4, 0.3, 0.3, 0, 0], np.float32), (S, 1))  # neutral likeliest
-    assert [a.frame for a in judge.frames(None, 0, flat)] == [S], "not before a second of speech"
-    assert judge.advance(None, 2 * S) == [], "silence counts for nothing"
+    assert [a.frame for a in engine.frames(None, 0, flat)] == [S], "not before a second of speech"
+    assert engine.advance(None, 2 * S) == [], "silence counts for nothing"
     # Four seconds from 2 s on: one flat of two, then of three.
-    told = judge.frames(None, 2 * S, np.tile(lively, (2 * S, 1)))
+    told = engine.frames(None, 2 * S, np.tile(lively, (2 * S, 1)))
     assert [(a.state, a.frame, a.value) for a in told] == [("cleared", 3 * S + GRID, pytest.approx(0.4))]
 
 
 def test_a_window_forgets_what_has_left_it() -> None:
     rule = Rule("w", "any_of", (ANGRY,), 0.5, 0.4, window=2 * S, cool_down=0, forget=1000 * S)
-    judge = Judge([rule])
-    assert [a.state for a in judge.frames(None, 0, np.tile(row(angry=0.9), (2 * S, 1)))] == ["raised"]
-    assert judge.frames(None, 2 * S, np.tile(row(angry=0.2), (S, 1))) == [], "the mean is 0.55"
-    (cleared,) = judge.frames(None, 3 * S, np.tile(row(angry=0.2), (S, 1)))
+    engine = RuleEngine([rule])
+    assert [a.state for a in engine.frames(None, 0, np.tile(row(angry=0.9), (2 * S, 1)))] == ["raised"]
+    assert engine.frames(None, 2 * S, np.tile(row(angry=0.2), (S, 1))) == [], "the mean is 0.55"
+    (cleared,) = engine.frames(None, 3 * S, np.tile(row(angry=0.2), (S, 1)))
     assert (cleared.state, cleared.frame) == ("cleared", 3 * S + GRID)
 
 
 def test_what_has_to_hold_is_raised_later_and_a_dip_starts_it_anew() -> None:
     rule = Rule("h", "any_of", (ANGRY,), 0.5, 0.4, window=GRID, hold=2 * S)
-    judge = Judge([rule])
+    engine = RuleEngine([rule])
     high, low = np.tile(row(angry=0.9), (GRID, 1)), np.tile(row(angry=0.1), (GRID, 1))
     told: list[Alert] = []
     for i, rows in enumerate([high, high, high, low, high, high, high, high, high, high]):
-        told += judge.frames(None, i * GRID, rows)
+        told += engine.frames(None, i * GRID, rows)
     assert [(a.state, a.frame) for a in told] == [("raised", 5 * GRID + 2 * S)]
 
 
 def test_rules_of_one_channel_hear_that_one_alone() -> None:
     rules = [replace(LOUD, name="c", channel="customer"), replace(LOUD, name="any")]
-    judge = Judge(rules, ("agent", "customer"))
+    engine = RuleEngine(rules, ("agent", "customer"))
     event = said(0, S, row(angry=0.9))
-    assert [(a.rule, a.channel) for a in judge.utterance("agent", event)] == [("any", "agent")]
-    told = [(a.rule, a.channel) for a in judge.utterance("customer", event)]
+    assert [(a.rule, a.channel) for a in engine.utterance("agent", event)] == [("any", "agent")]
+    told = [(a.rule, a.channel) for a in engine.utterance("customer", event)]
     assert told == [("c", "customer"), ("any", "customer")]
-    alone = Judge(rules)
+    alone = RuleEngine(rules)
     assert [(a.rule, a.channel) for a in alone.utterance(None, event)] == [("any", None)]
 
 
@@ -149,13 +149,13 @@ values = st.lists(st.none() | st.floats(0, 1), max_size=200)
     forget=st.integers(100, 1000),
 )
 @settings(max_examples=200, deadline=None)
-def test_a_switch_never_flaps(
+def test_an_alert_never_flaps(
     values: list[float | None], above: float, gap: float, cool_down: int, hold: int, forget: int
 ) -> None:
     rule = Rule("r", "any_of", (0,), above, above - gap, GRID, 0, hold, cool_down, forget)
-    switch, told = Switch(rule, None), []
+    state, told = AlertState(rule, None), []
     for i, value in enumerate(values, 1):
-        told += switch.pass_by(i * GRID) if value is None else switch.judge(i * GRID, value, 0)
+        told += state.expire(i * GRID) if value is None else state.measured(i * GRID, value, 0)
     assert [a.state for a in told] == list(
         itertools.islice(itertools.cycle(["raised", "cleared"]), len(told))
     )
@@ -180,7 +180,7 @@ BACK = replace(CROSS, name="back", measure="recovery", hold=10 * S)
 
 def conversation(*turns: tuple[str, float, float]) -> list[tuple[str, str, str | None]]:
     """(who, seconds, how negative): one after the other, or both at once → (rule, state, channel)."""
-    judge = Judge([BOTH, RISES, BACK], PAIR)
+    engine = RuleEngine([BOTH, RISES, BACK], PAIR)
     told: list[Alert] = []
     at = 0
     for who, seconds, negative in turns:
@@ -188,8 +188,8 @@ def conversation(*turns: tuple[str, float, float]) -> list[tuple[str, str, str |
         for name in PAIR:
             if name == who or who == "both":
                 rows = np.tile(row(angry=negative / 2, sad=negative / 2), (end - at, 1))
-                told += judge.frames(name, at, rows)
-            told += judge.advance(name, end)
+                told += engine.frames(name, at, rows)
+            told += engine.advance(name, end)
         at = end
     return [(a.rule, a.state, a.channel) for a in told]
 
@@ -229,8 +229,8 @@ def test_a_mood_outlasts_the_others_turn_but_not_long_silence() -> None:
 
 
 def test_a_session_of_one_channel_has_no_crossings() -> None:
-    judge = Judge([BOTH, RISES, BACK])
-    assert judge.frames(None, 0, np.tile(row(angry=0.9), (60 * S, 1))) == []
+    engine = RuleEngine([BOTH, RISES, BACK])
+    assert engine.frames(None, 0, np.tile(row(angry=0.9), (60 * S, 1))) == []
 
 
 # -- How audio is cut, and when answers come, does not matter --------------------------------------------
@@ -244,12 +244,12 @@ WATCHED = [
 ]
 
 
-def alerts_of(lines: dict[str, np.ndarray], sizes: Sequence[int], delay: int) -> list[tuple[object, ...]]:
-    """Both lines through sessions, as a server plays them: told in order of each rule and channel."""
-    judge = Judge(WATCHED, PAIR)
+def alerts_of(channels: dict[str, np.ndarray], sizes: Sequence[int], delay: int) -> list[tuple[object, ...]]:
+    """Both channels through sessions, as a server plays them: told in order of each rule and channel."""
+    engine = RuleEngine(WATCHED, PAIR)
     players = {
         name: Player(StreamSession(name, StreamConfig(ring=30 * 16_000)), delays=itertools.repeat(delay))
-        for name in lines
+        for name in channels
     }
     told: list[Alert] = []
 
@@ -258,16 +258,16 @@ def alerts_of(lines: dict[str, np.ndarray], sizes: Sequence[int], delay: int) ->
         events: list[StreamEvent] = player.events[before:]
         for event in events:
             if isinstance(event, FramesScored):
-                told.extend(judge.frames(name, event.first_frame, event.probs))
+                told.extend(engine.frames(name, event.first_frame, event.probs))
             elif isinstance(event, UtteranceScored):
-                told.extend(judge.utterance(name, event))
-        told.extend(judge.advance(name, player.session.told_to))
+                told.extend(engine.utterance(name, event))
+        told.extend(engine.advance(name, player.session.watermark_frame))
 
     at, cut = 0, itertools.cycle(sizes)
-    longest = max(map(len, lines.values()))
+    longest = max(map(len, channels.values()))
     while at < longest:
         end = at + next(cut)
-        for name, samples in lines.items():
+        for name, samples in channels.items():
             before = len(players[name].events)
             players[name].push(samples[at:end])
             hear(name, before)
@@ -307,23 +307,25 @@ def test_any_chunking_gives_the_same_alerts(
     window=st.integers(1, 20),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_tally_is_the_sum_over_the_window(starts: list[int], lengths: list[int], window: int) -> None:
+def test_windowed_sums_are_the_sums_over_the_window(
+    starts: list[int], lengths: list[int], window: int
+) -> None:
     """Against all frames kept."""
     everything = np.full((4000, N_LABELS), np.nan)
     dice = np.random.default_rng(1)
     rule = Rule("t", "any_of", (0,), 0.99, 0.5, window=window * GRID)
-    judge = Judge([rule])
-    tally: Tally = judge._lines[None].tally
+    engine = RuleEngine([rule])
+    sums: WindowedSums = engine._channels[None].sums
     at = 0
     for start, length in zip(sorted(starts), lengths, strict=False):
         start = max(start, at)
         probs = dice.random((length, N_LABELS)).astype(np.float32)
-        judge.frames(None, start, probs)
+        engine.frames(None, start, probs)
         everything[start : start + length] = probs
         at = start + length
-    judge.advance(None, at)
-    heard = everything[max(0, tally.at - window * GRID) : tally.at]
+    engine.advance(None, at)
+    heard = everything[max(0, sums.at - window * GRID) : sums.at]
     heard = heard[~np.isnan(heard[:, 0])]
-    sums = tally.last(window * GRID)
-    assert np.allclose(sums[:N_LABELS], heard.sum(axis=0), atol=1e-4)
-    assert sums[N_LABELS:].sum() == len(heard)
+    last = sums.last(window * GRID)
+    assert np.allclose(last[:N_LABELS], heard.sum(axis=0), atol=1e-4)
+    assert last[N_LABELS:].sum() == len(heard)

@@ -18,7 +18,7 @@ from stream.types import HOP, SAMPLE_RATE, Cut, FrameScores, Window, samples_for
 from tests.stream.material import some, told
 from tests.stream.playing import Player, check_books, facts, spans
 
-GATE = GateConfig(onset=2, pre_roll=3, hang_over=6, max_span=150)
+GATE = GateConfig(onset=2, pre_roll=3, hangover=6, max_span=150)
 
 
 class Centred(FakeModel):

@@ -16,7 +16,7 @@ from stream.types import HOP, SAMPLE_RATE, FramesScored, Lost, SpeechEnded
 from tests.stream.material import few, many, told
 from tests.stream.playing import Player, check_books, facts, frames_of, spans
 
-GATE = GateConfig(onset=2, pre_roll=3, hang_over=6, max_span=150)
+GATE = GateConfig(onset=2, pre_roll=3, hangover=6, max_span=150)
 stories = st.lists(st.tuples(st.booleans(), st.integers(1, 60)), min_size=1, max_size=10)
 chunk_sizes = st.lists(st.integers(50, 6000), min_size=1, max_size=6)
 delays = st.lists(st.integers(0, 12), min_size=1, max_size=5)

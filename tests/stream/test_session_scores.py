@@ -26,7 +26,7 @@ from stream.types import (
 from tests.stream.material import told
 from tests.stream.playing import Player, check_books, spans
 
-GATE = GateConfig(onset=2, pre_roll=3, hang_over=6, max_span=150)
+GATE = GateConfig(onset=2, pre_roll=3, hangover=6, max_span=150)
 
 
 class Attentive(FakeModel):
@@ -104,8 +104,8 @@ class TestLife:
     def test_silence_asks_for_nothing(self) -> None:
         session = self.session()
         for _ in range(50):
-            turn = session.push(told([False] * 10))
-            assert turn.events == () and turn.window is None
+            step = session.push(told([False] * 10))
+            assert step.events == () and step.window is None
         assert session.flush().events == ()
         assert session.settled and session.speech_so_far == 0
 
@@ -158,14 +158,14 @@ class TestLife:
     def test_settled_means_that_no_speech_waits(self) -> None:
         session, model = self.session(), FakeModel()
         assert session.settled
-        turn = session.push(told([True] * 30))
+        step = session.push(told([True] * 30))
         assert not session.settled, "speech is open"
         session.flush()
-        assert not session.settled and turn.window is not None
-        turn = session.absorb(turn.window, model.score([turn.window])[0])
-        assert not session.settled and turn.window is not None
-        turn = session.absorb(turn.window, Failed("INFERENCE_FAILED", ""))
-        assert session.settled and turn.window is None
+        assert not session.settled and step.window is not None
+        step = session.absorb(step.window, model.score([step.window])[0])
+        assert not session.settled and step.window is not None
+        step = session.absorb(step.window, Failed("INFERENCE_FAILED", ""))
+        assert session.settled and step.window is None
         session.push(told([False] * 30))
         assert session.settled
 

@@ -19,7 +19,7 @@ import soundfile
 
 from server.config import Config
 from server.local_engine import local_engine
-from stream import taught
+from stream import custom_labels
 from tests.conftest import ROOT
 from tests.corpora import corpora
 from tests.server.clients import Client
@@ -112,7 +112,7 @@ def test_the_server_judges_live_and_over_rest_as_the_command_line_does(
     ("settings", "said"),
     [
         ({"MODEL__NAME": "fake"}, "not to fake: teach them again"),
-        ({"MODEL__CUSTOM_LABELS": "no"}, "no taught labels there"),
+        ({"MODEL__CUSTOM_LABELS": "no"}, "no custom labels there"),
     ],
 )
 def test_a_server_with_labels_that_cannot_be_used_says_so_and_ends(
@@ -170,10 +170,10 @@ def test_ten_clips_of_each_label_do_on_unseen_clips_what_they_promised(pair: str
         unseen += [(label, clip) for clip in clips[10:60]]
     fitted = teach.teach(teach.gather(tmp_path, engine, config), "pair", engine)
     out = teach.save(fitted.labels, tmp_path / "out")
-    judge = taught.load(out)
+    judge = custom_labels.load(out)
     right: dict[str, list[bool]] = {"a": [], "b": []}
     for label, clip in unseen:
-        embedding = teach.heard(clip, engine, config)
+        embedding = teach.embedding_of(clip, engine, config)
         right[label].append(embedding is not None and judge.judge(embedding)["label"] == label)
     uar = float(np.mean([np.mean(found) for found in right.values()]))
     told: dict[str, Any] = fitted.figures.to_json()

@@ -30,7 +30,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from server import taught
+from server import custom_labels
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
@@ -38,7 +38,7 @@ from server.files import find
 from server.files.recognize import RecognizeOptions
 from server.files.result import AUDIO, RESULT, into
 from server.storage import DRAFT, replaced_folder
-from stream.taught import Taught
+from stream.custom_labels import CustomLabels
 from stream.types import JsonDict
 from tools.analyze import table as tables
 from tools.analyze.journal import EACH, Entry, Journal, Stamp, shown
@@ -85,7 +85,7 @@ class _Stopped(Exception):
     """Ctrl-C: a recording under way is given up."""
 
 
-def main(job: BatchJob, engine: Engine, config: Config, labels: Taught | None, errors: Console) -> int:
+def main(job: BatchJob, engine: Engine, config: Config, labels: CustomLabels | None, errors: Console) -> int:
     """The exit status: 0, 1 when a recording could not be read, 2 when nothing could start, 130 after Ctrl-C."""
 
     def tell(text: str) -> None:
@@ -141,7 +141,7 @@ def _run(
     journal: Journal,
     engine: Engine,
     config: Config,
-    labels: Taught | None,
+    labels: CustomLabels | None,
     errors: Console,
 ) -> int:
     # Those of a run that was killed: the journal is ours, so nobody writes there.
@@ -179,11 +179,11 @@ def _run(
     return INTERRUPTED if interrupted else 1 if counts.errors else 0
 
 
-def _made(job: BatchJob, engine: Engine, config: Config, labels: Taught | None) -> str:
-    """A fingerprint of what shapes a result: the model's weights, as the probe shows them, settings, options."""
+def _made(job: BatchJob, engine: Engine, config: Config, labels: CustomLabels | None) -> str:
+    """A fingerprint of what shapes a result: the model's weights, as its own shows them, settings, options."""
     spec = engine.spec
     assert spec is not None
-    weights = taught.ask(engine, 60)
+    weights = custom_labels.fingerprint_of(engine, 60)
     judge = [] if labels is None else [labels.name, labels.weights.tobytes().hex()]
     says = [
         *(spec.name, spec.dtype, [] if weights is None else weights.round(2).tolist()),
@@ -202,7 +202,7 @@ class _Workers:
     """Threads that recognize recordings, each the next that waits."""
 
     def __init__(
-        self, job: BatchJob, names: list[str], engine: Engine, config: Config, labels: Taught | None
+        self, job: BatchJob, names: list[str], engine: Engine, config: Config, labels: CustomLabels | None
     ) -> None:
         self._job, self._engine, self._config = job, engine, config
         self._options = RecognizeOptions(job.granularity, job.embeddings, custom_labels=labels)

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from server import taught, wire
+from server import custom_labels, wire
 from server.config import Config, ConfigError
 from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
@@ -38,10 +38,10 @@ def main(
     errors = Console(stderr=True)
     try:
         recordings = find.find(paths) if job is None else []
-        labels = taught.load(config)
+        labels = custom_labels.load(config)
         engine = local_engine(config)
         if labels:
-            taught.check(labels, engine, 60)
+            custom_labels.check(labels, engine, 60)
     except (ConfigError, ValueError, OSError, ImportError) as wrong:
         errors.print(str(wrong), markup=False, highlight=False, soft_wrap=True)
         return 2

@@ -32,12 +32,12 @@ class Compact:
         self,
         net: CompactNet,
         device: torch.device,
-        can_say: tuple[str, ...],
+        supported_labels: tuple[str, ...],
         temperature: float,
         gain: float = 1.0,
         precision: str = "auto",
     ) -> None:
-        """`can_say`: the labels that had training data. `temperature` divides the logits; `gain`: FrameScores."""
+        """`supported_labels` had training data; `temperature` divides the logits; `gain`: see FrameScores."""
         import torch
 
         from stream.models.compact.invariance import pack_weights
@@ -47,7 +47,7 @@ class Compact:
         self._device = device
         self._slow_size = net.config.slow_size
         self._temperature, self._gain = temperature, gain
-        self._possible = torch.tensor([label in can_say for label in LABELS], device=device)
+        self._possible = torch.tensor([label in supported_labels for label in LABELS], device=device)
         self.spec = ModelSpec(
             name="compact",
             device=str(device),
@@ -55,10 +55,10 @@ class Compact:
             hop_frames=HOP_FRAMES,
             lookahead_frames=LOOKAHEAD_FRAMES,
             state_size=net.config.state_size,
-            can_say=can_say,
+            supported_labels=supported_labels,
             embedding_size=net.config.embedding_size,
             mixed_frames=HOP_FRAMES,
-            hang_s=5.0,  # a full batch takes a tenth of a second
+            heartbeat_timeout_s=5.0,  # a full batch takes a tenth of a second
         )
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
@@ -133,7 +133,7 @@ def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
 
 
 def save(
-    net: CompactNet, can_say: tuple[str, ...], temperature: float, gain: float, folder: Path = FOLDER
+    net: CompactNet, supported_labels: tuple[str, ...], temperature: float, gain: float, folder: Path = FOLDER
 ) -> None:
     """Write what `load` reads: `weights.npz` (plain arrays, no pickle; parameters in half precision, which moves
     no score by more than rounding) and `config.json`."""
@@ -147,7 +147,7 @@ def save(
     np.savez_compressed(folder / "weights.npz", **arrays)
     card = {
         "net": net.config.to_dict(),
-        "can_say": list(can_say),
+        "can_say": list(supported_labels),
         "temperature": round(temperature, 4),
         "gain": round(gain, 4),
     }

@@ -27,6 +27,7 @@ from stream.types import (
     Floats,
     FrameScores,
     ModelSpec,
+    RecordingWindow,
     Window,
     samples_for,
 )
@@ -44,7 +45,9 @@ class Options:
     precision: Precision = "float32"  # auto: bfloat16 where the device multiplies it faster; never int8
     allow_pickle: bool = False  # let model.pt run code when it is read: for files of your own only
     rule: WindowRule = field(default_factory=WindowRule)
-    longest_s: float = 30.0  # a longer recording is heard in pieces of this length (`stream.whole`)
+    longest_s: float = (
+        30.0  # a longer recording is scored in segments of this length (`stream.full_recording`)
+    )
     cuda_graphs: bool = False
 
 
@@ -55,17 +58,18 @@ class _Job:
     since: int  # of the model's frames, the first to score
     take: int  # and how many
     ahead: int  # frames after those, whose logits the next window fades from
-    whole: bool = False
+    recording: bool = False
     embed: bool = False
     background: bool = False
 
     @classmethod
     def of(cls, window: Window) -> _Job:
-        if window.whole:  # every second frame is one of the model's
+        recording = isinstance(window, RecordingWindow)
+        if recording:  # every second frame is one of the model's
             since, take, ahead = window.left_frames // 2, (window.n_frames + 1) // 2, 0
         else:
             since, take, ahead = window.left_frames, window.n_frames, window.right_frames
-        return cls(since, take, ahead, window.whole, window.embed, window.background)
+        return cls(since, take, ahead, recording, window.embed, window.background)
 
 
 class Emotion2Vec:
@@ -96,13 +100,13 @@ class Emotion2Vec:
             hop_frames=rule.hop,
             lookahead_frames=rule.hop - 1 + rule.right,
             state_size=rule.state_size,
-            can_say=tokens.can_say,
+            supported_labels=tokens.supported_labels,
             left_frames=rule.left,
             right_frames=rule.right,
             fixed_hop=True,
             best_batch=256 if device.type == "cuda" else TOGETHER,
             embedding_size=encoder.width,
-            whole_frames=round(options.longest_s * SAMPLE_RATE) // HOP,
+            recording_frames=round(options.longest_s * SAMPLE_RATE) // HOP,
         )
 
     @property
@@ -113,7 +117,7 @@ class Emotion2Vec:
     def score(self, windows: list[Window]) -> list[FrameScores]:
         """Score windows that are alike (`stream.batching.Kind`).
 
-        Logits of frames (n_frames, 9) with weights of 1; of a whole window one row, and its number of 20 ms frames
+        Logits of frames (n_frames, 9) with weights of 1; of a recording one row, and its number of 20 ms frames
         for a weight. Raises ValueError for windows that are not alike, or whose samples do not match their frames.
         """
         if not windows:
@@ -122,7 +126,7 @@ class Emotion2Vec:
         for w in windows:
             wanted = samples_for(w.left_frames + w.n_frames + w.right_frames)
             spare = len(w.samples) - wanted
-            if not (0 <= spare < HOP if w.whole else spare == 0):
+            if not (0 <= spare < HOP if job.recording else spare == 0):
                 raise ValueError(f"{len(w.samples)} samples in a window of {wanted}")
             if len(w.samples) != len(windows[0].samples) or _Job.of(w) != job:
                 raise ValueError("a batch of windows that are not alike")
@@ -140,7 +144,7 @@ class Emotion2Vec:
         """A live window's logits are those of its frames and of those ahead: fade in the first, keep the others in
         the state for the next window."""
         mine = None if embedding is None else embedding.copy()  # a view would keep the whole batch alive
-        if job.whole:
+        if job.recording:
             return FrameScores(logits, np.full(1, job.take, np.float32), None, mine)
         own = np.ascontiguousarray(logits[: job.take])
         if self._rule.state_size and not window.starts_span:
@@ -153,7 +157,7 @@ class Emotion2Vec:
         """Windows (n, samples) → logits (n, rows, 9), and embeddings (n, width) where they are asked for."""
         with torch.inference_mode():
             samples = self._upload(batch)
-            if self._graphs and not job.whole and not job.embed:
+            if self._graphs and not job.recording and not job.embed:
                 return (self._labelled(self._graphs(samples, job.since).cpu().numpy()),)
             return self._score(self._encoder, samples, job)
 
@@ -165,11 +169,11 @@ class Emotion2Vec:
 
     def _score(self, encoder: Encoder, samples: torch.Tensor, job: _Job) -> tuple[Floats, ...]:
         pause = self.pause if job.background and not samples.is_cuda else go_on
-        features = encoder.features(samples, not job.whole, job.since, pause)
-        if job.whole or job.embed:
+        features = encoder.features(samples, not job.recording, job.since, pause)
+        if job.recording or job.embed:
             mean = features[:, : job.take].mean(1, dtype=torch.float64).float()
         # The head is linear: what it says of the mean of the frames is the mean of what it says of them.
-        logits = self._labelled(encoder.logits(mean[:, None] if job.whole else features).cpu().numpy())
+        logits = self._labelled(encoder.logits(mean[:, None] if job.recording else features).cpu().numpy())
         return (logits, mean.cpu().numpy()) if job.embed else (logits,)
 
     def _forward(self, samples: torch.Tensor, since: int = 0) -> torch.Tensor:

@@ -24,7 +24,7 @@ class TokenMap:
     note: str = ""  # what an operator should know
 
     @property
-    def can_say(self) -> tuple[str, ...]:
+    def supported_labels(self) -> tuple[str, ...]:
         return tuple(label for label, row in zip(LABELS, self.rows, strict=True) if row is not None)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stream import whole
+from stream.full_recording import score_recording
 from stream.types import HOP, LABELS, Floats
 
 CLIP = Path("example") / "test.wav"  # comes with the weights
@@ -107,13 +107,13 @@ def verify(name: str, clip: Path | None = None, device: str = "auto", hub: str =
         raise FileNotFoundError(f"{clip}: no such clip; give one, or fetch the folder's example/ too")
     model = load(name, device, options)
     samples = np.concatenate(list(blocks_of(clip)))
-    heard = whole.hear([samples], model)
+    heard = score_recording([samples], model)
     if not heard.n_frames:
         raise ValueError(f"{clip}: less than 25 ms of sound has no emotion")
     ours = heard.probs()
     comparisons: list[Comparison] = []
     notes: list[str] = []
-    if len(samples) <= model.spec.whole_frames * HOP:
+    if len(samples) <= model.spec.recording_frames * HOP:
         module, tokens = load_module(folder)
         source = torch.from_numpy(samples)[None]
         with torch.inference_mode():

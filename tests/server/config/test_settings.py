@@ -166,7 +166,7 @@ def spec(hop: int) -> ModelSpec:
 def test_times_become_frames_and_samples() -> None:
     settings = Config().stream_config(spec(hop=10))
     assert (settings.hop, settings.max_hop) == (10, 80)
-    assert (settings.gate.onset, settings.gate.pre_roll, settings.gate.hang_over) == (6, 10, 40)
+    assert (settings.gate.onset, settings.gate.pre_roll, settings.gate.hangover) == (6, 10, 40)
     assert settings.gate.max_span == 3000
     assert settings.ring == round(Config().stream.ring_s * 16_000)
     assert settings.smoothing == 50

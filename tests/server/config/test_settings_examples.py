@@ -21,7 +21,7 @@ import soundfile
 import yaml
 
 from server import config
-from stream import probe, taught
+from stream import custom_labels, fingerprint
 from stream.models.compact import model as compact
 from tests.conftest import ROOT, Server
 from tests.server import ledger
@@ -119,11 +119,11 @@ def test_an_example_works_on_every_way_in(
 def offered_labels(folder: Path) -> Path:
     """Labels of one's own, for the embedded model; what they say means nothing."""
     model = compact.load("cpu")
-    heard = model.score([probe.window(model.spec)])[0].embedding
+    heard = model.score([fingerprint.window(model.spec)])[0].embedding
     assert heard is not None
     rng = np.random.default_rng(0)
     size = model.spec.embedding_size
-    made = taught.Taught(
+    made = custom_labels.CustomLabels(
         *("moods", ("calm", "鼓舞"), model.spec.name, np.zeros(size, np.float32), np.ones(size, np.float32)),
         *(rng.normal(size=(2, size)).astype(np.float32), np.zeros(2, np.float32), heard, {"uar": 0.5}),
     )

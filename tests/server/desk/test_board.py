@@ -10,7 +10,7 @@ import pytest
 from server.desk.board import MAX_ALERTS, MAX_UTTERANCES, Board, priority
 from server.desk.history import BINS, FIRST_BIN, POINT_S, POINTS, History, NegativityEma, Sparkline
 from server.observers import AlertEvent, Level, SessionInfo, SessionSummary
-from stream.rules import AlertState
+from stream.rules import AlertStatus
 from stream.types import (
     LABELS,
     N_LABELS,
@@ -48,7 +48,7 @@ def utterance(start: int = 0, end: int = 10) -> UtteranceScored:
     return UtteranceScored(start, end, end - start, rows(ANGRY, 1)[0])
 
 
-def alert(state: AlertState, level: Level = "critical", rule: str = "critical") -> AlertEvent:
+def alert(state: AlertStatus, level: Level = "critical", rule: str = "critical") -> AlertEvent:
     return AlertEvent(rule, level, state, 0, "!", None)
 
 

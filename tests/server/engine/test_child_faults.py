@@ -89,7 +89,7 @@ def test_windows_that_are_submitted_while_the_child_dies_are_scored() -> None:
     thread = threading.Thread(target=stream)
     thread.start()
     for restarts in (1, 2):
-        until(lambda: len(desk.answers) > 20 and engine.health().waiting < 10)  # nobody is suspected
+        until(lambda: len(desk.answers) > 20 and engine.health().waiting < 10)  # nothing is quarantined
         kill(engine)
         until(lambda restarts=restarts: engine.health().restarts == restarts and engine.health().up)
     stop.set()
@@ -121,7 +121,7 @@ def test_a_window_that_kills_two_children_fails_and_all_others_are_scored() -> N
     assert engine.health().restarts == 2
 
 
-def test_several_guilty_windows_are_found_one_by_one() -> None:
+def test_several_windows_that_kill_are_found_one_by_one() -> None:
     engine, desk = started(), Desk()
     stop_child(engine)
     guilty = {0, 11}
@@ -135,12 +135,12 @@ def test_several_guilty_windows_are_found_one_by_one() -> None:
     assert engine.health().restarts == 1 + len(guilty)
 
 
-def test_an_innocent_suspect_is_not_blamed_for_what_comes_after_it() -> None:
+def test_a_quarantined_window_that_is_innocent_is_not_blamed_for_what_comes_after_it() -> None:
     engine, desk = started(), Desk()
 
     def reply(answered: Window, answer: Answer, timing: Timing) -> None:
         desk.reply(answered, answer, timing)
-        if answered.first_frame == 2:  # the next suspect is already on its way: hold the child, and poison it
+        if answered.first_frame == 2:  # the next one is already on its way: hold the child, and poison it
             pid = stop_child(engine)
             engine.submit(poison(20), desk.reply)
             os.kill(pid, signal.SIGCONT)
@@ -172,7 +172,7 @@ def test_killing_a_child_twice_from_outside_costs_one_window_at_most() -> None:
 
 @pytest.mark.slow
 def test_a_child_that_hangs_is_replaced_and_what_it_held_is_scored() -> None:
-    engine, desk = started(hang_s=1.3), Desk()
+    engine, desk = started(heartbeat_timeout_s=1.3), Desk()
     hung = stop_child(engine)
     for i in range(10):
         engine.submit(window(i), desk.reply)
@@ -185,7 +185,7 @@ def test_a_child_that_hangs_is_replaced_and_what_it_held_is_scored() -> None:
 
 @pytest.mark.slow
 def test_a_child_that_has_nothing_to_do_is_not_taken_for_hung() -> None:
-    engine = started(hang_s=1.3)
+    engine = started(heartbeat_timeout_s=1.3)
     time.sleep(1.8)
     assert engine.health().up and engine.health().restarts == 0
     engine.close()

@@ -14,6 +14,7 @@ import pytest
 from server.engine import Busy, Engine, EngineSettings, Timing
 from server.engine.inprocess import InProcessEngine
 from server.engine.process import ProcessEngine
+from server.metrics import Metrics
 from stream.batching import BatchLimits
 from stream.models.fake import FakeModel
 from stream.types import Answer, Failed, FrameScores, Window
@@ -21,8 +22,8 @@ from tests.server.engine.material import Desk, Held, Marked, check_scores, start
 
 
 @pytest.fixture(scope="module", params=["in process", "in a child"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    made: Engine
+def engine(request: pytest.FixtureRequest) -> Iterator[InProcessEngine | ProcessEngine]:
+    made: InProcessEngine | ProcessEngine
     if request.param == "in process":
         made = InProcessEngine(FakeModel(), EngineSettings(batching=BatchLimits(8, 0.005)))
     else:
@@ -31,7 +32,11 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     made.close()
 
 
-def test_hundreds_of_windows_from_several_threads_are_answered_once_each_and_right(engine: Engine) -> None:
+def test_hundreds_of_windows_from_several_threads_are_answered_once_each_and_right(
+    engine: InProcessEngine | ProcessEngine,
+) -> None:
+    batches: list[int] = []
+    engine.on_batch = lambda n_windows, infer_s: batches.append(n_windows)
     desk, windows = Desk(), [window(i, 10 + 5 * (i % 3)) for i in range(400)]
 
     def submit(part: list[Window]) -> None:
@@ -48,8 +53,8 @@ def test_hundreds_of_windows_from_several_threads_are_answered_once_each_and_rig
     check_scores(windows, desk)
     until(lambda: engine.health().waiting == 0)
     assert engine.health().up and engine.health().restarts == 0
-    assert sum(t.batch for t in desk.timings) == 400, "batches are counted once"
-    assert max(t.batch for t in desk.timings) <= 8
+    assert sum(batches) == 400, "batches are counted once"
+    assert max(batches) <= 8
     assert all(0 <= t.queue_s < 10 and 0 <= t.infer_s < 10 for t in desk.timings)
 
 
@@ -69,6 +74,26 @@ def test_a_window_that_the_model_cannot_score_fails_alone(engine: Engine) -> Non
     assert desk.codes() == {"scores": 7, "INFERENCE_FAILED": 3}
     check_scores([w for w in windows if w.first_frame not in broken], desk)
     assert engine.health().restarts == 0
+
+
+@pytest.mark.parametrize("where", ["in process", "in a child"])
+def test_a_batch_whose_first_window_fails_is_in_the_histograms_like_any_other(where: str) -> None:
+    limits, metrics, desk = BatchLimits(4, 60.0), Metrics(), Desk()  # it runs when it is full
+    engine = (
+        InProcessEngine(FakeModel(), EngineSettings(batching=limits))
+        if where == "in process"
+        else started(batching=limits)
+    )
+    engine.on_batch = metrics.batch
+    for i in range(4):
+        engine.submit(window(i, samples=np.full(1840, np.nan, np.float32) if i == 0 else None), desk.reply)
+    desk.wait(4)
+    engine.close()
+    assert isinstance(desk.answers[0], Failed) and desk.codes() == {"scores": 3, "INFERENCE_FAILED": 1}
+    found = metrics.registry.get_sample_value
+    assert (found("emotion_batch_windows_count"), found("emotion_batch_windows_sum")) == (1, 4)
+    assert found("emotion_inference_seconds_count") == 1
+    assert (found("emotion_inference_seconds_sum") or 0) > 0
 
 
 def test_an_owner_that_fails_to_take_its_answer_stops_nobody_else(engine: Engine) -> None:
@@ -124,7 +149,7 @@ def test_a_full_engine_is_busy_and_what_it_accepted_is_answered() -> None:
 
 
 def test_a_window_past_its_deadline_is_answered_so_once_and_its_late_answer_is_ignored() -> None:
-    child, desk = started(deadline_s=0.4, hang_s=60), Desk()
+    child, desk = started(deadline_s=0.4, heartbeat_timeout_s=60), Desk()
     pid = stop_child(child)
     began = time.monotonic()
     for i in range(20):
@@ -187,7 +212,8 @@ def test_files_cannot_fill_the_engine_nor_be_kept_out_of_it() -> None:
 
 def test_live_windows_go_first_and_a_files_windows_one_by_one() -> None:
     held, desk = Held(), Desk()
-    engine = InProcessEngine(held, EngineSettings(batching=BatchLimits(8, 0.0)))
+    engine, batches = InProcessEngine(held, EngineSettings(batching=BatchLimits(8, 0.0))), []
+    engine.on_batch = lambda n_windows, infer_s: batches.append(n_windows)
     engine.submit(window(0), desk.reply)
     assert held.working.wait(5)
     for i in range(1, 7):
@@ -199,18 +225,19 @@ def test_live_windows_go_first_and_a_files_windows_one_by_one() -> None:
     engine.close()
     desk.check_once(15)
     assert list(desk.answers) == [0, *range(7, 15), *range(1, 7)]
-    assert [t.batch for t in desk.timings if t.batch] == [1, 8, 1, 1, 1, 1, 1, 1]
+    assert batches == [1, 8, 1, 1, 1, 1, 1, 1]
 
 
 def test_a_childs_background_windows_share_no_batch() -> None:
-    child, desk = started(batching=BatchLimits(8, 0.05)), Desk()
+    child, desk, batches = started(batching=BatchLimits(8, 0.05)), Desk(), []
+    child.on_batch = lambda n_windows, infer_s: batches.append(n_windows)
     pid = stop_child(child)
     for i in range(12):
         child.submit(window(i, background=True), desk.reply)
     os.kill(pid, signal.SIGCONT)
     desk.wait(12)
     child.close()
-    assert list(desk.answers) == list(range(12)) and {t.batch for t in desk.timings} == {1}
+    assert list(desk.answers) == list(range(12)) and batches == [1] * 12
 
 
 def test_a_file_outwaits_the_deadline_of_live_windows_and_is_told_when_there_is_no_room() -> None:
@@ -270,7 +297,7 @@ def test_closing_in_process_scores_what_is_held() -> None:
 
 
 def test_closing_answers_what_a_child_holds_even_when_it_hangs() -> None:
-    child, desk = started(hang_s=60, deadline_s=60), Desk()
+    child, desk = started(heartbeat_timeout_s=60, deadline_s=60), Desk()
     stop_child(child)
     for i in range(10):
         child.submit(window(i), desk.reply)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from server.engine import Timing
-from server.engine.messages import Alive, Answers, Fatal, Ready, pack, pack_window, unpack, unpack_window
-from stream.types import LABELS, N_LABELS, Failed, FrameScores, ModelSpec, Window
+from server.engine.messages import Answers, Fatal, Heartbeat, Ready, pack, pack_window, unpack, unpack_window
+from stream.types import LABELS, N_LABELS, Failed, FrameScores, ModelSpec, RecordingWindow, Window
 
 few = settings(max_examples=60, deadline=None)
 anything = st.floats(width=32)  # NaN and infinities too: what is in the samples is the model's business
@@ -32,20 +32,23 @@ def same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return a.dtype == b.dtype == np.float32 and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-windows = st.builds(
-    Window,
-    session_id=texts,
-    first_frame=st.integers(0, 2**53),
-    n_frames=st.integers(0, 1000),
-    starts_span=st.booleans(),
-    samples=hnp.arrays(np.float32, st.integers(0, 50), elements=anything),
-    state=states,
-    left_frames=st.integers(0, 300),
-    right_frames=st.integers(0, 300),
-    embed=st.booleans(),
-    background=st.booleans(),
-    whole=st.booleans(),
-)
+def of(kind: type[Window]) -> st.SearchStrategy[Window]:
+    return st.builds(
+        kind,
+        session_id=texts,
+        first_frame=st.integers(0, 2**53),
+        n_frames=st.integers(0, 1000),
+        starts_span=st.booleans(),
+        samples=hnp.arrays(np.float32, st.integers(0, 50), elements=anything),
+        state=states,
+        left_frames=st.integers(0, 300),
+        right_frames=st.integers(0, 300),
+        embed=st.booleans(),
+        background=st.booleans(),
+    )
+
+
+windows = of(Window) | of(RecordingWindow)
 
 
 @given(st.integers(0, 2**53), windows, seconds)
@@ -53,6 +56,7 @@ windows = st.builds(
 def test_windows_come_through(ticket: int, window: Window, submitted_s: float) -> None:
     got_ticket, got, got_s = unpack_window(piped(pack_window(ticket, window, submitted_s)))
     assert (got_ticket, got_s) == (ticket, submitted_s)
+    assert type(got) is type(window)
     for name in (field.name for field in fields(Window) if field.name not in ("samples", "state")):
         assert getattr(got, name) == getattr(window, name)
         assert type(getattr(got, name)) is type(getattr(window, name))
@@ -99,12 +103,12 @@ def test_answers_come_through(items: list) -> None:
         hop_frames=st.integers(1, 1000),
         lookahead_frames=st.integers(0, 1000),
         state_size=st.integers(0, 100_000),
-        can_say=st.lists(st.sampled_from(LABELS), unique=True).map(tuple),
+        supported_labels=st.lists(st.sampled_from(LABELS), unique=True).map(tuple),
         left_frames=st.integers(0, 300),
         right_frames=st.integers(0, 300),
         fixed_hop=st.booleans(),
         embedding_size=st.integers(0, 4096),
-        whole_frames=st.integers(0, 100_000),
+        recording_frames=st.integers(0, 100_000),
     )
 )
 @few
@@ -119,7 +123,7 @@ def test_why_it_cannot_load_comes_through(text: str) -> None:
 
 
 def test_a_sign_of_life_comes_through() -> None:
-    assert unpack(piped(pack(Alive()))) == Alive()
+    assert unpack(piped(pack(Heartbeat()))) == Heartbeat()
 
 
 def test_a_state_does_not_keep_its_whole_batch_in_memory() -> None:

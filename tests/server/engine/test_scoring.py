@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from server.engine.scoring import BACKGROUND_ON_GPU, WaitingRoom, limits_for, score, score_timed
+from server.engine.scoring import BACKGROUND_ON_GPU, BatchQueue, limits_for, score, score_timed
 from stream.batching import BatchLimits
 from stream.models.fake import FakeModel
 from stream.types import Failed, FrameScores, Window
@@ -63,38 +63,37 @@ def test_a_model_that_miscounts_its_answers_gives_none(short: int, caplog: pytes
         assert all(isinstance(a, Failed) and a.code == "INFERENCE_FAILED" for a in answers)
 
 
-def test_a_batch_is_counted_once_and_every_wait_is_its_own() -> None:
+def test_every_window_of_a_batch_has_waited_for_its_own_time() -> None:
     timed = score_timed(FakeModel(), [window(i) for i in range(3)], [-3.0, -2.0, -1.0])
     timings = [timing for _, timing in timed]
-    assert [t.batch for t in timings] == [3, 0, 0]
     assert len({t.infer_s for t in timings}) == 1
     assert timings[0].queue_s - timings[2].queue_s == pytest.approx(2)
 
 
 def test_who_waits_is_taken_out_with_the_right_ticket() -> None:
-    room: WaitingRoom[str] = WaitingRoom(BatchLimits(max_batch=2, max_wait_s=1))
+    queue: BatchQueue[str] = BatchQueue(BatchLimits(max_batch=2, max_wait_s=1))
     for i, n in enumerate([10, 20, 10, 10, 20]):
-        room.add(window(i, n), f"ticket {i}", i / 10)
+        queue.add(window(i, n), f"ticket {i}", i / 10)
     taken = []
-    while len(room):
-        batch, wait_s = room.take(100.0)
-        assert wait_s is None and len({w.n_frames for w, _, _ in batch}) == 1
-        taken.append([(w.first_frame, ticket, at) for w, ticket, at in batch])
+    while len(queue):
+        batch, wait_s = queue.take(100.0)
+        assert wait_s is None and len({q.window.n_frames for q in batch}) == 1
+        taken.append([(q.window.first_frame, q.ticket, q.arrival_s) for q in batch])
     assert taken == [
         [(0, "ticket 0", 0.0), (2, "ticket 2", 0.2)],
         [(1, "ticket 1", 0.1), (4, "ticket 4", 0.4)],
         [(3, "ticket 3", 0.3)],
     ]
-    assert room.take(100.0) == ([], None)
+    assert queue.take(100.0) == ([], None)
 
 
 def test_live_windows_alone_can_be_asked_for() -> None:
-    room: WaitingRoom[int] = WaitingRoom(BatchLimits(max_batch=8, max_wait_s=0))
+    queue: BatchQueue[int] = BatchQueue(BatchLimits(max_batch=8, max_wait_s=0))
     for i in range(4):
-        room.add(window(i, background=i < 2), i, 0.0)
-    assert [ticket for _, ticket, _ in room.take(1.0, only_live=True)[0]] == [2, 3]
-    assert room.take(1.0, only_live=True) == ([], None)
-    assert [[ticket for _, ticket, _ in room.take(1.0)[0]] for _ in range(3)] == [[0], [1], []]
+        queue.add(window(i, background=i < 2), i, 0.0)
+    assert [q.ticket for q in queue.take(1.0, only_live=True)[0]] == [2, 3]
+    assert queue.take(1.0, only_live=True) == ([], None)
+    assert [[q.ticket for q in queue.take(1.0)[0]] for _ in range(3)] == [[0], [1], []]
 
 
 def test_batches_suit_the_model_and_the_device() -> None:

@@ -55,7 +55,7 @@ def test_when_the_first_dies_the_spare_has_its_windows_at_once_and_is_replaced()
 
 @pytest.mark.slow
 def test_when_the_first_freezes_it_is_known_before_it_is_replaced_and_nothing_is_lost() -> None:
-    engine, desk = loaded_twice(), Desk()  # hang_s as the model says: 5 s
+    engine, desk = loaded_twice(), Desk()  # heartbeat_timeout_s as the model says: 5 s
     frozen, began = stop_child(engine), time.monotonic()
     for i in range(10):
         engine.submit(window(i), desk.reply)
@@ -103,7 +103,7 @@ def test_a_pause_of_the_server_is_no_silence_of_the_model() -> None:
     program = """
 import sys
 from tests.server.engine.material import started
-engine = started(hang_s=3)
+engine = started(heartbeat_timeout_s=3)
 pid = engine.pid
 print("up", flush=True)
 sys.stdin.readline()

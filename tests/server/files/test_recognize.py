@@ -26,6 +26,7 @@ from server.errors import ClientError
 from server.files.decode import DecodeLimits
 from server.files.recognize import RecognizeOptions, file_stream_config, recognize
 from server.files.result import Recording, into
+from stream.full_recording import score_recording
 from stream.models.fake import FakeModel
 from stream.offline import run
 from stream.types import (
@@ -36,11 +37,11 @@ from stream.types import (
     FrameScores,
     FramesScored,
     ModelSpec,
+    RecordingWindow,
     UtteranceScored,
     Window,
 )
 from stream.utterance import Utterance
-from stream.whole import hear
 from tests.server.recordings import made, wav
 
 TOLERANCE = 1e-5 + 1e-6  # the promise, and the sixth digit, which is rounded
@@ -298,20 +299,20 @@ def test_a_long_recording_takes_no_more_memory(demo_pcm: bytes, tmp_path: Path) 
     assert growth_mb < 40, done.stdout
 
 
-class Whole(FakeModel):
-    """Hears recordings as one, in pieces of at most five seconds: angry by their level."""
+class FullRecordings(FakeModel):
+    """Scores recordings at once, in segments of at most five seconds: angry by their level."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.spec = replace(self.spec, whole_frames=500)
+        self.spec = replace(self.spec, recording_frames=500)
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
         return [
-            self._piece(window) if window.whole else super(Whole, self).score([window])[0]
+            self._segment(window) if isinstance(window, RecordingWindow) else self._one(window)
             for window in windows
         ]
 
-    def _piece(self, window: Window) -> FrameScores:
+    def _segment(self, window: Window) -> FrameScores:
         level = np.float32(np.sqrt(np.mean(window.samples**2)))
         logits = np.zeros((1, len(LABELS)), np.float32)
         logits[0, 0] = 10 * level
@@ -319,16 +320,16 @@ class Whole(FakeModel):
         return FrameScores(logits, np.array([window.n_frames // 2], np.float32), None, embedding)
 
 
-def test_a_model_that_hears_recordings_as_one_gives_the_verdict_so(
+def test_the_verdict_is_of_the_full_recording_where_the_model_scores_that(
     demo_pcm: bytes, demo_samples: Floats
 ) -> None:
-    model = Whole()
+    model = FullRecordings()
     engine = InProcessEngine(model, EngineSettings())
     found = heard(wav(demo_pcm), engine, RecognizeOptions("frame", embed=True))
     silent = heard(wav(bytes(320_000)), engine, RecognizeOptions(embed=True))
     short = heard(wav(demo_pcm[:600]), engine, RecognizeOptions(embed=True))
     engine.close()
-    wanted = hear([demo_samples], model, embed=True)
+    wanted = score_recording([demo_samples], model, embed=True)
     assert np.array_equal(np.float32(list(found.verdict["scores"].values())), np.round(wanted.probs(), 6))
     assert np.array_equal(found.embedding, wanted.embedding)  # type: ignore[arg-type]
     plain = InProcessEngine(FakeModel(), EngineSettings())

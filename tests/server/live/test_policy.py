@@ -55,7 +55,7 @@ class Everything:
 
     def submit(self, window: Window, reply: Reply) -> None:
         self.windows.append(window)
-        reply(window, self._model.score([window])[0], Timing(0, 0, 1))
+        reply(window, self._model.score([window])[0], Timing())
 
     def send(self, event: str, payload: Any) -> None:
         self.sent.append((event, payload))

@@ -14,10 +14,10 @@ import pytest
 import requests
 
 from server.config import Config
-from server.taught import ask_model
+from server.custom_labels import fingerprint_of_model
 from server.uploads import sandbox
+from stream.custom_labels import CustomLabels
 from stream.models.fake import FakeModel
-from stream.taught import Taught
 from tests.conftest import ROOT, Server
 from tests.server.conftest import EVENTLET_FIRST, children_of, running
 from tests.server.recordings import FORMATS, long_silence, made, wav
@@ -37,12 +37,12 @@ protected = pytest.mark.skipif(bool(sandbox.missing()), reason=f"this system lac
 
 def labels(folder: Path) -> Path:
     """Labels of one's own for the fake model."""
-    probe = ask_model(FakeModel())
+    probe = fingerprint_of_model(FakeModel())
     assert probe is not None
     size = len(probe)
     weights = np.eye(2, size, dtype=np.float32)
     nothing, ones = np.zeros(size, np.float32), np.ones(size, np.float32)
-    Taught("own", ("a", "b"), "fake", nothing, ones, weights, nothing[:2], probe, {}).save(folder)
+    CustomLabels("own", ("a", "b"), "fake", nothing, ones, weights, nothing[:2], probe, {}).save(folder)
     return folder
 
 

@@ -179,7 +179,7 @@ def test_packed_weights_change_next_to_nothing(precision: str, apart: float) -> 
         plain = net(features, net.initial_state(3))[0] / card["temperature"]
     windows = [window(row, 0, 100, None, True) for row in x.numpy()]
     for scores, logits in zip(model.score(windows), plain.numpy(), strict=True):
-        possible = [LABELS.index(label) for label in model.spec.can_say]
+        possible = [LABELS.index(label) for label in model.spec.supported_labels]
         np.testing.assert_allclose(
             softmax(scores.logits[:, possible]), softmax(logits[:, possible]), atol=apart
         )
@@ -195,12 +195,12 @@ def test_a_precision_that_is_not_there() -> None:
 def test_impossible_labels_score_zero() -> None:
     torch.manual_seed(0)
     net = CompactNet(NetConfig())
-    can_say = ("angry", "neutral")
-    model = Compact(net, torch.device("cpu"), can_say, temperature=2.0)
-    assert model.spec.can_say == can_say
+    supported_labels = ("angry", "neutral")
+    model = Compact(net, torch.device("cpu"), supported_labels, temperature=2.0)
+    assert model.spec.supported_labels == supported_labels
     scores = model.score([window(voice(1), 0, 30, None, True)])[0]
     for i, label in enumerate(LABELS):
-        if label not in can_say:
+        if label not in supported_labels:
             assert (scores.logits[:, i] == IMPOSSIBLE).all()
             assert (softmax(scores.logits)[:, i] == 0).all()
         else:
@@ -239,7 +239,7 @@ def test_weights_are_small_and_unpickled(model: Compact) -> None:
     assert weights.stat().st_size < 10e6
     with np.load(weights, allow_pickle=False) as arrays:
         assert {arrays[name].dtype.name for name in arrays.files} <= {"float16", "float32"}
-    assert set(model.spec.can_say) <= set(LABELS)
+    assert set(model.spec.supported_labels) <= set(LABELS)
 
 
 def test_without_weights(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ pytest.importorskip("torch", reason="the compact model needs torch")
 import torch
 
 from stream import offline
-from stream.models.compact import invariance, packed
+from stream.models import packed
+from stream.models.compact import invariance
 from stream.models.compact.model import HOP_FRAMES, Compact, load, read_weights
 from stream.session import StreamConfig, StreamSession
 from stream.types import SAMPLE_RATE, Floats, FramesScored, UtteranceScored, Window, samples_for

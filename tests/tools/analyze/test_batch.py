@@ -154,7 +154,7 @@ def test_ten_thousand_files_are_looked_at(tmp_path: Path):
         (["demo/conversation.wav", "--out", "x"], "give one folder"),
         (["demo", "--each"], "say where to"),
         (["demo", "--out", "x", "--granularity", "frame"], "frames are in --each"),
-        (["demo", "--custom-labels", "nowhere"], "no taught labels there"),
+        (["demo", "--custom-labels", "nowhere"], "no custom labels there"),
     ],
 )
 def test_what_cannot_be_asked_for_is_said(arguments: list[str], said: str):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream import whole
+from stream.full_recording import score_recording, windows_of
 from stream.models.emotion2vec.windows import WindowRule
 from stream.types import HOP, LABELS, Floats, FrameScores, Window, frames_in, samples_for, softmax
 from tests.stream.models.emotion2vec.conftest import sound
@@ -57,7 +57,7 @@ def test_what_it_says_of_itself(ours: Any, folder: Path) -> None:
     assert spec.fixed_hop
     assert (spec.hop_frames, spec.left_frames, spec.right_frames) == (50, 200, 20)
     assert spec.lookahead_frames == 69
-    assert spec.can_say == LABELS
+    assert spec.supported_labels == LABELS
     assert "FunASR" in ours.licence
 
 
@@ -147,9 +147,9 @@ def test_without_blending_there_is_no_state(folder: Path) -> None:
 
 def test_long_recordings_score_near_the_whole(quick: Any, ours: Any) -> None:
     x = sound(20, 8)
-    assert len(list(whole.windows_of([x], ours.spec))) == 1
-    assert len(list(whole.windows_of([x], quick.spec))) > 5
-    split, one = whole.hear([x], quick, embed=True), whole.hear([x], ours, embed=True)
+    assert len(list(windows_of([x], ours.spec))) == 1
+    assert len(list(windows_of([x], quick.spec))) > 5
+    split, one = score_recording([x], quick, embed=True), score_recording([x], ours, embed=True)
     assert np.abs(split.probs() - one.probs()).max() < 0.1
     assert split.embedding is not None and one.embedding is not None
     assert np.abs(split.embedding - one.embedding).max() < 0.3 * np.abs(one.embedding).max()
@@ -160,7 +160,7 @@ def test_a_piece_is_the_mean_of_its_frames_and_weighs_as_many(quick: Any) -> Non
 
     x = sound(9.017, 4)
     total = 0.0
-    for piece in whole.windows_of([x], quick.spec, embed=True):
+    for piece in windows_of([x], quick.spec, embed=True):
         (answer,) = quick.score([piece])
         skip, take = piece.left_frames // 2, (piece.n_frames + 1) // 2
         with torch.inference_mode():

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bench.emotion2vec_random import OLD_TOKENS
-from stream import whole
+from stream.full_recording import score_recording
 from stream.types import LABELS
 from tests.stream.models.emotion2vec.conftest import WHY, sound
 
@@ -118,9 +118,11 @@ def test_an_old_tokens_file_is_served_with_five_emotions(
     (copy / "tokens.txt").write_text("\n".join(OLD_TOKENS) + "\n")
     model = load(str(copy), "cpu")
     assert "only 5 emotions" in caplog.text
-    assert model.spec.can_say == ("angry", "happy", "neutral", "sad", "unknown")
-    probs = whole.hear([sound(1)], model).probs()
-    assert [label for label, p in zip(LABELS, probs, strict=True) if p > 0] == list(model.spec.can_say)
+    assert model.spec.supported_labels == ("angry", "happy", "neutral", "sad", "unknown")
+    probs = score_recording([sound(1)], model).probs()
+    assert [label for label, p in zip(LABELS, probs, strict=True) if p > 0] == list(
+        model.spec.supported_labels
+    )
     assert probs.sum() == pytest.approx(1, abs=1e-6)
 
 
@@ -180,10 +182,10 @@ def test_files_that_are_none(copy: Path) -> None:
 def test_scope_maps_and_wrappings(copy: Path) -> None:
     """Weights without the prefix, or saved from a parallel module, are found as well."""
     found = torch.load(copy / "model.pt", weights_only=True)["model"]
-    before = whole.hear([sound(1)], load(str(copy), "cpu")).probs()
+    before = score_recording([sound(1)], load(str(copy), "cpu")).probs()
     for prefix in ("", "module."):
         torch.save({prefix + n.removeprefix("d2v_model."): v for n, v in found.items()}, copy / "model.pt")
-        assert abs(whole.hear([sound(1)], load(str(copy), "cpu")).probs() - before).max() < 1e-6
+        assert abs(score_recording([sound(1)], load(str(copy), "cpu")).probs() - before).max() < 1e-6
 
 
 def test_other_architectures_of_the_same_class(tmp_path: Path, theirs: Any) -> None:

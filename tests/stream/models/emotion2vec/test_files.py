@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import requests
 
-from stream import whole
+from stream.full_recording import score_recording
 from tests.server.conftest import no_traceback, running
 from tests.server.recordings import wav
 
@@ -34,7 +34,7 @@ def test_a_file_is_heard_as_one_and_its_utterances_as_live(
             io.BytesIO(requests.get(server.url + said["files"]["embedding"], timeout=10).content)
         )
         no_traceback(server.log())
-    wanted = whole.hear([demo_samples], ours, embed=True)
+    wanted = score_recording([demo_samples], ours, embed=True)
     np.testing.assert_allclose(list(said["scores"].values()), wanted.probs(), atol=1e-5)
     assert wanted.embedding is not None and embedding.shape == (ours.spec.embedding_size,)
     np.testing.assert_allclose(embedding, wanted.embedding, atol=1e-4)

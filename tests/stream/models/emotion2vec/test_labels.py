@@ -14,7 +14,7 @@ from stream.types import LABELS
 def test_the_published_tokens() -> None:
     found = map_tokens(list(TOKENS), 9)
     assert found.rows == tuple(range(9))
-    assert (found.can_say, found.note) == (LABELS, "")
+    assert (found.supported_labels, found.note) == (LABELS, "")
 
 
 @pytest.mark.parametrize("tokens", [LABELS, tuple(t.split("/")[0] for t in TOKENS), tuple(reversed(TOKENS))])
@@ -28,7 +28,7 @@ def test_other_spellings_and_orders(tokens: tuple[str, ...]) -> None:
 
 def test_an_old_file_gives_five_emotions_and_says_so() -> None:
     found = map_tokens(list(OLD_TOKENS), 9)
-    assert found.can_say == ("angry", "happy", "neutral", "sad", "unknown")
+    assert found.supported_labels == ("angry", "happy", "neutral", "sad", "unknown")
     assert "only 5 emotions" in found.note
     assert "unuse_*" in found.note
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stream import whole
+from stream.full_recording import score_recording, windows_of
 from stream.types import HOP, LABELS, Floats, frames_in
 from tests.stream.models.emotion2vec.conftest import sound
 
@@ -41,7 +41,7 @@ def generate(theirs: Any, samples: Floats, granularity: str = "utterance") -> tu
 
 def heard_by(model: Any, samples: Floats) -> tuple[Floats, Floats]:
     """Our scores and embedding of a whole recording."""
-    heard = whole.hear([samples], model, embed=True)
+    heard = score_recording([samples], model, embed=True)
     assert heard.embedding is not None
     return heard.probs(), heard.embedding
 
@@ -50,7 +50,7 @@ def heard_by(model: Any, samples: Floats) -> tuple[Floats, Floats]:
 def test_utterance_scores_and_embedding_are_funasrs(ours: Any, theirs: Any, seconds: float) -> None:
     x = sound(seconds, seed=int(10 * seconds))
     scores, embedding = generate(theirs, x)
-    heard = whole.hear([x], ours, embed=True)
+    heard = score_recording([x], ours, embed=True)
     np.testing.assert_allclose(heard.probs(), scores, atol=CLOSE)
     assert heard.embedding is not None
     np.testing.assert_allclose(heard.embedding, embedding, atol=CLOSE)
@@ -63,7 +63,7 @@ def test_a_file_scores_as_funasr_scores_it(ours: Any, theirs: Any, tmp_path: Any
     scores, embedding = generate(theirs, str(tmp_path / "a.wav"))
     from stream.models.emotion2vec.adapter import blocks_of
 
-    heard = whole.hear(blocks_of(tmp_path / "a.wav"), ours, embed=True)
+    heard = score_recording(blocks_of(tmp_path / "a.wav"), ours, embed=True)
     np.testing.assert_allclose(heard.probs(), scores, atol=CLOSE)
     np.testing.assert_allclose(heard.embedding, embedding, atol=CLOSE)  # type: ignore[arg-type]
 
@@ -80,7 +80,7 @@ def test_frames_are_funasrs_and_their_mean_is_the_utterance(ours: Any, theirs: A
         utterance = theirs.model.proj(torch.from_numpy(frames).mean(0, keepdim=True)).numpy()
     np.testing.assert_allclose(features[0].numpy(), frames, atol=CLOSE)
     np.testing.assert_allclose(logits.mean(0), ours._labelled(utterance)[0], atol=CLOSE)
-    (window,) = whole.windows_of([x], ours.spec)
+    (window,) = windows_of([x], ours.spec)
     np.testing.assert_allclose(logits.mean(0), ours.score([window])[0].logits[0], atol=CLOSE)
 
 

@@ -1,4 +1,4 @@
-"""Labels that a user has taught (`./run.sh tools teach`): a linear classifier on a model's embeddings.
+"""Custom labels, made by `./run.sh tools teach`: a linear classifier on a model's embeddings.
 
 A folder with `card.json` and `weights.npz`: plain arrays, nothing is unpickled. It belongs to the model whose
 embeddings it was trained on; `refusal` says why another one will not do. Training is in `tools.lesson`.
@@ -14,23 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from stream import probe
-from stream.types import Floats, JsonDict, ModelSpec
+from stream import fingerprint
+from stream.types import DIGITS, Floats, JsonDict, ModelSpec
 
 CARD, WEIGHTS = "card.json", "weights.npz"
 FORMAT = 1
 MAX_LABELS = 100
 MAX_SIZE = 1 << 16  # numbers of an embedding
-DIGITS = 6  # of a probability, as everywhere on the wire
-_ARRAYS = ("mean", "scale", "weights", "bias", "probe")
+# Fields, and what they are called in the archive. There the fingerprint has been `probe` since version 0.1:
+# any version reads the folders of any other.
+_ARRAYS = {"mean": "mean", "scale": "scale", "weights": "weights", "bias": "bias", "fingerprint": "probe"}
 
 
-class BadTaught(ValueError):
-    """A folder that holds no taught labels that can be used; the text says why."""
+class BadCustomLabels(ValueError):
+    """A folder that holds no custom labels that can be used; the text says why."""
 
 
 @dataclass(frozen=True, eq=False)
-class Taught:
+class CustomLabels:
     """A classifier: softmax(weights @ ((embedding - mean) / scale) + bias)."""
 
     name: str
@@ -40,7 +41,7 @@ class Taught:
     scale: Floats  # (size,), > 0
     weights: Floats  # (n_labels, size)
     bias: Floats  # (n_labels,)
-    probe: Floats  # (size,): what the model says of `stream.probe`
+    fingerprint: Floats  # (size,): of the model (`stream.fingerprint`)
     figures: JsonDict  # how good it is, for people
 
     def judge(self, embedding: Floats) -> JsonDict:
@@ -57,19 +58,15 @@ class Taught:
             "scores": dict(zip(self.labels, values, strict=True)),
         }
 
-    def refusal(self, spec: ModelSpec, said_of_probe: Floats | None) -> str | None:
-        """Why it cannot be used with this model; None when it can."""
+    def refusal(self, spec: ModelSpec, found: Floats | None) -> str | None:
+        """Why it cannot be used with this model, whose fingerprint is `found`; None when it can."""
         if spec.name != self.model:
-            return (
-                f"the labels {self.name!r} were taught to {self.model}, not to {spec.name}: teach them again"
-            )
+            return f"the labels {self.name!r} belong to {self.model}, not to {spec.name}: teach them again"
         if spec.embedding_size != len(self.mean):
             sizes = f"{len(self.mean)} numbers, those of this {spec.name} {spec.embedding_size}"
-            return f"the labels {self.name!r} were taught on embeddings of {sizes}: teach them again"
-        if said_of_probe is None or not probe.same(said_of_probe, self.probe):
-            return (
-                f"the labels {self.name!r} were taught to a {self.model} with other weights: teach them again"
-            )
+            return f"the labels {self.name!r} were trained on embeddings of {sizes}: teach them again"
+        if found is None or not fingerprint.same(found, self.fingerprint):
+            return f"the labels {self.name!r} belong to a {self.model} with other weights: teach them again"
         return None
 
     def save(self, folder: Path) -> None:
@@ -82,21 +79,21 @@ class Taught:
             "embedding_size": len(self.mean),
             "figures": self.figures,
         }
-        np.savez(folder / WEIGHTS, **{name: getattr(self, name) for name in _ARRAYS})
+        np.savez(folder / WEIGHTS, **{key: getattr(self, name) for name, key in _ARRAYS.items()})
         text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
         (folder / CARD).write_text(text, encoding="utf-8")
 
 
-def load(folder: Path) -> Taught:
-    """Read what `save` has written. Raises BadTaught."""
+def load(folder: Path) -> CustomLabels:
+    """Read what `save` has written. Raises BadCustomLabels."""
     try:
         card = _card(folder / CARD)
         arrays = _arrays(folder / WEIGHTS, len(card["labels"]), card["embedding_size"])
     except OSError as wrong:
-        raise BadTaught(f"{folder}: no taught labels there: {wrong.strerror or wrong}") from None
+        raise BadCustomLabels(f"{folder}: no custom labels there: {wrong.strerror or wrong}") from None
     except ValueError as wrong:
-        raise BadTaught(f"{folder}: {wrong}") from None
-    return Taught(
+        raise BadCustomLabels(f"{folder}: {wrong}") from None
+    return CustomLabels(
         name=card["name"],
         labels=tuple(card["labels"]),
         model=card["model"],
@@ -126,22 +123,22 @@ def _card(path: Path) -> JsonDict:
 
 
 def _arrays(path: Path, n_labels: int, size: int) -> dict[str, Floats]:
-    """The five arrays, after a look at the sizes that the archive states: none is unpacked on trust."""
+    """The five arrays by field, after a look at the sizes that the archive states: none is unpacked on trust."""
     shapes = {"mean": (size,), "scale": (size,), "weights": (n_labels, size), "bias": (n_labels,)}
-    shapes["probe"] = (size,)
+    shapes["fingerprint"] = (size,)
     try:
         with zipfile.ZipFile(path) as archive:
             most = 4 * (n_labels + 3) * (size + 1) + 10_000
             if sum(member.file_size for member in archive.infolist()) > most:
                 raise ValueError(f"{WEIGHTS}: more than its card tells")
         with np.load(path, allow_pickle=False) as held:
-            found = {name: held[name] for name in _ARRAYS}
+            found = {name: held[key] for name, key in _ARRAYS.items()}
     except (zipfile.BadZipFile, KeyError, EOFError) as wrong:
         raise ValueError(f"{WEIGHTS}: {wrong}") from None
     for name, shape in shapes.items():
         array = found[name]
         if array.dtype != np.float32 or array.shape != shape or not np.isfinite(array).all():
-            raise ValueError(f"{WEIGHTS}: {name!r} is not {shape} finite numbers of type float32")
+            raise ValueError(f"{WEIGHTS}: {_ARRAYS[name]!r} is not {shape} finite numbers of type float32")
     if not (found["scale"] > 0).all():
         raise ValueError(f"{WEIGHTS}: 'scale' holds numbers that are not above 0")
     return found

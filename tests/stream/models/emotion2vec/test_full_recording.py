@@ -14,7 +14,7 @@ import pytest
 from server.engine import Engine, EngineSettings, Timing
 from server.engine.inprocess import InProcessEngine
 from server.engine.process import ProcessEngine
-from stream import whole
+from stream.full_recording import score_recording, windows_of
 from stream.types import LABELS, Answer, Floats, FrameScores, Window, softmax
 from stream.utterance import Utterance
 from tests.server.engine.material import Desk
@@ -53,7 +53,7 @@ def hear(engine: Engine, samples: Floats) -> Utterance:
         utterance.add(answer)
         arrived.release()
 
-    pieces = list(whole.windows_of(np.array_split(samples, 7), engine.spec, embed=True))
+    pieces = list(windows_of(np.array_split(samples, 7), engine.spec, embed=True))
     for piece in pieces:
         engine.submit(piece, reply)
     for _ in pieces:
@@ -73,7 +73,7 @@ def test_a_recordings_scores_and_embedding_are_funasrs(engine: Engine, theirs: A
 
 def test_pieces_are_the_same_through_every_engine(engine: Engine, ours: Any) -> None:
     x = sound(40, 3)
-    through, direct = hear(engine, x), whole.hear([x], ours, embed=True)
+    through, direct = hear(engine, x), score_recording([x], ours, embed=True)
     assert direct.embedding is not None and through.embedding is not None
     np.testing.assert_allclose(through.probs(), direct.probs(), atol=1e-6)
     np.testing.assert_allclose(through.embedding, direct.embedding, atol=1e-6)
@@ -85,7 +85,7 @@ def test_those_who_speak_do_not_wait_for_a_long_recording(folder: Path, ours: An
     engine = ProcessEngine(EngineSettings(model=str(folder), device="cpu"), "CRITICAL")
     engine.start()
     until_up(engine)
-    (piece,) = whole.windows_of([sound(30, 1)], ours.spec, embed=True)
+    (piece,) = windows_of([sound(30, 1)], ours.spec, embed=True)
     live = window(sound(3, 2), 200, 50, 200, 20)
     desk = Desk()
     engine.submit(piece, desk.reply)

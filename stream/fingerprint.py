@@ -1,4 +1,4 @@
-"""A fixed sound, by whose embedding the weights of a model are told from others that bear the same name."""
+"""A model's fingerprint: what it makes of a fixed sound, which tells its weights from others of the same name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ SAME = 0.99
 
 
 def window(spec: ModelSpec) -> Window:
-    """One hop of a buzz with formants that move: not speech, but nothing a model would take for silence."""
+    """One hop of a buzz with formants that move: not speech, but nothing a model would take for silence.
+
+    The embedding that the model answers with, float32 (spec.embedding_size,), is its fingerprint.
+    """
     n = samples_for(spec.hop_frames)
     t = np.arange(n) / SAMPLE_RATE
     pitch = 120 + 40 * np.sin(2 * np.pi * 3 * t)
     phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
     sound = sum(np.sin(k * phase) / k * (1 + np.cos(k * t * 9)) for k in range(1, 25))
     samples = (0.05 * sound).astype(np.float32)
-    return Window("probe", 0, spec.hop_frames, True, samples, None, embed=True, background=True)
+    return Window("fingerprint", 0, spec.hop_frames, True, samples, None, embed=True, background=True)
 
 
 def same(one: Floats, other: Floats) -> bool:
-    """Whether two embeddings (n,) of the probe come from the same weights."""
+    """Whether two fingerprints (n,) are of the same weights."""
     if one.shape != other.shape:
         return False
     lengths = float(np.linalg.norm(one) * np.linalg.norm(other))

@@ -1,4 +1,4 @@
-"""Taught labels on disk: saved without pickle, refused when damaged, and by any model but their own."""
+"""CustomLabels labels on disk: saved without pickle, refused when damaged, and by any model but their own."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream import probe, taught
+from stream import custom_labels, fingerprint
+from stream.custom_labels import BadCustomLabels, CustomLabels
 from stream.models.fake import FakeModel
-from stream.taught import BadTaught, Taught
 
 SPEC = FakeModel().spec
 RNG = np.random.default_rng(0)
 
 
-def said_of_probe() -> np.ndarray:
-    embedding = FakeModel().score([probe.window(SPEC)])[0].embedding
+def fingerprint_of_fake() -> np.ndarray:
+    embedding = FakeModel().score([fingerprint.window(SPEC)])[0].embedding
     assert embedding is not None
     return embedding
 
 
-def one(size: int = 2, **changes: object) -> Taught:
-    made = Taught(
+def one(size: int = 2, **changes: object) -> CustomLabels:
+    made = CustomLabels(
         name="moods",
         labels=("calm", "鼓舞"),
         model="fake",
@@ -32,7 +32,7 @@ def one(size: int = 2, **changes: object) -> Taught:
         scale=np.ones(size, np.float32),
         weights=RNG.normal(size=(2, size)).astype(np.float32),
         bias=np.zeros(2, np.float32),
-        probe=said_of_probe(),
+        fingerprint=fingerprint_of_fake(),
         figures={"uar": 0.9},
     )
     return replace(made, **changes)  # type: ignore[arg-type]
@@ -40,7 +40,7 @@ def one(size: int = 2, **changes: object) -> Taught:
 
 def test_what_was_saved_judges_the_same(tmp_path: Path):
     one().save(tmp_path)
-    again = taught.load(tmp_path)
+    again = custom_labels.load(tmp_path)
     for _ in range(20):
         embedding = RNG.normal(size=2).astype(np.float32) * 100
         said = again.judge(embedding)
@@ -52,18 +52,34 @@ def test_what_was_saved_judges_the_same(tmp_path: Path):
     assert again.labels == ("calm", "鼓舞")
 
 
+def test_folders_of_the_first_version_are_read(tmp_path: Path):
+    """Written here as version 0.1 wrote them: the fingerprint is called `probe`."""
+    card = {"format": 1, "name": "moods", "labels": ["a", "b"], "model": "fake", "embedding_size": 2}
+    (tmp_path / "card.json").write_text(json.dumps({**card, "figures": {}}))
+    ones = np.ones(2, np.float32)
+    np.savez(
+        tmp_path / "weights.npz",
+        mean=ones,
+        scale=ones,
+        weights=np.ones((2, 2), np.float32),
+        bias=ones,
+        probe=fingerprint_of_fake(),
+    )
+    assert custom_labels.load(tmp_path).refusal(SPEC, fingerprint_of_fake()) is None
+
+
 def test_another_model_other_sizes_and_other_weights_are_refused():
     made = one()
-    assert made.refusal(SPEC, said_of_probe()) is None
-    assert "not to other" in str(made.refusal(replace(SPEC, name="other"), said_of_probe()))
-    assert "2 numbers" in str(made.refusal(replace(SPEC, embedding_size=7), said_of_probe()))
-    assert "other weights" in str(made.refusal(SPEC, -said_of_probe()))
+    assert made.refusal(SPEC, fingerprint_of_fake()) is None
+    assert "not to other" in str(made.refusal(replace(SPEC, name="other"), fingerprint_of_fake()))
+    assert "2 numbers" in str(made.refusal(replace(SPEC, embedding_size=7), fingerprint_of_fake()))
+    assert "other weights" in str(made.refusal(SPEC, -fingerprint_of_fake()))
     assert "other weights" in str(made.refusal(SPEC, None))
 
 
 def test_a_folder_without_labels_says_so(tmp_path: Path):
-    with pytest.raises(BadTaught, match="no taught labels there"):
-        taught.load(tmp_path / "nowhere")
+    with pytest.raises(BadCustomLabels, match="no custom labels there"):
+        custom_labels.load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -83,8 +99,8 @@ def test_a_card_that_does_not_fit_is_refused(change: dict[str, object], tmp_path
     one().save(tmp_path)
     card = json.loads((tmp_path / "card.json").read_text())
     (tmp_path / "card.json").write_text(json.dumps({**card, **change}))
-    with pytest.raises(BadTaught):
-        taught.load(tmp_path)
+    with pytest.raises(BadCustomLabels):
+        custom_labels.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -100,10 +116,10 @@ def test_a_card_that_does_not_fit_is_refused(change: dict[str, object], tmp_path
 def test_arrays_that_do_not_fit_are_refused(array: np.ndarray, tmp_path: Path):
     made = one()
     made.save(tmp_path)
-    arrays = {name: getattr(made, name) for name in ("mean", "weights", "bias", "probe")}
-    np.savez(tmp_path / "weights.npz", **arrays, scale=array)
-    with pytest.raises(BadTaught):
-        taught.load(tmp_path)
+    arrays = {name: getattr(made, name) for name in ("mean", "weights", "bias")}
+    np.savez(tmp_path / "weights.npz", **arrays, probe=made.fingerprint, scale=array)
+    with pytest.raises(BadCustomLabels):
+        custom_labels.load(tmp_path)
 
 
 def test_every_damaged_archive_is_refused_or_read(tmp_path: Path):
@@ -112,6 +128,6 @@ def test_every_damaged_archive_is_refused_or_read(tmp_path: Path):
     for at in range(0, len(data), 37):
         (tmp_path / "weights.npz").write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
         try:
-            taught.load(tmp_path)
-        except BadTaught as wrong:
+            custom_labels.load(tmp_path)
+        except BadCustomLabels as wrong:
             assert str(wrong)

@@ -1,4 +1,4 @@
-"""What was heard on one line, added up every half second: the grid on which rules look at it. No clock.
+"""Scores of one channel, added up every half second: the grid on which rules are evaluated. No clock.
 
 Sums are cumulative, so that any window is one subtraction; they do not depend on how audio was cut into windows.
 """
@@ -19,7 +19,7 @@ Sums = npt.NDArray[np.float64]  # (2 * N_LABELS,): scores added up, then frames 
 _NOTHING: Sums = np.zeros(2 * N_LABELS)
 
 
-def pieces(first_frame: int, probs: Floats) -> Iterator[tuple[int, Floats]]:
+def split_on_grid(first_frame: int, probs: Floats) -> Iterator[tuple[int, Floats]]:
     """Scores (n, N_LABELS) of the frames from `first_frame` on, cut where half seconds begin."""
     done, n = 0, len(probs)
     while done < n:
@@ -29,7 +29,7 @@ def pieces(first_frame: int, probs: Floats) -> Iterator[tuple[int, Floats]]:
         done += take
 
 
-class Tally:
+class WindowedSums:
     """Frames come in order; `tick` closes half seconds in order."""
 
     def __init__(self, longest: int) -> None:

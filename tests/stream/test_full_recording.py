@@ -1,4 +1,4 @@
-"""A recording in pieces: each frame belongs to one, every piece has its context, memory does not grow."""
+"""A recording in segments: each frame belongs to one, every segment has its context, memory does not grow."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.full_recording import Segmenter, score_recording, windows_of
 from stream.models.fake import FakeModel
-from stream.types import HOP, SAMPLE_RATE, Floats, FrameScores, ModelSpec, Window, frames_in
-from stream.whole import Pieces, hear, windows_of
+from stream.types import HOP, SAMPLE_RATE, Floats, FrameScores, ModelSpec, RecordingWindow, Window, frames_in
 from tests.stream.material import many
 
 CONTEXT = 10
 
 
 def spec(seconds: float) -> ModelSpec:
-    return replace(FakeModel().spec, whole_frames=round(100 * seconds))
+    return replace(FakeModel().spec, recording_frames=round(100 * seconds))
 
 
-def cut(samples: Floats, seconds: float, cuts: list[int]) -> list[Window]:
-    pieces = Pieces(spec(seconds), embed=True, context=CONTEXT)
+def cut(samples: Floats, seconds: float, cuts: list[int]) -> list[RecordingWindow]:
+    segments = Segmenter(spec(seconds), embed=True, context=CONTEXT)
     blocks = np.split(samples, sorted(min(at, len(samples)) for at in cuts))
-    return [w for block in blocks for w in pieces.push(block)] + pieces.finish()
+    return [w for block in blocks for w in segments.push(block)] + segments.finish()
 
 
 @given(
     st.integers(0, 60_000), st.lists(st.integers(0, 60_000), max_size=6), st.sampled_from([0.5, 1.0, 1.51])
 )
 @many
-def test_pieces_take_each_frame_once(n: int, cuts: list[int], seconds: float) -> None:
+def test_segments_take_each_frame_once(n: int, cuts: list[int], seconds: float) -> None:
     x = np.arange(n, dtype=np.float32)
     at = 0
     for w in cut(x, seconds, cuts):
@@ -43,7 +43,7 @@ def test_pieces_take_each_frame_once(n: int, cuts: list[int], seconds: float) ->
         assert len(w.samples) <= seconds * SAMPLE_RATE
         np.testing.assert_array_equal(w.samples, x[start * HOP :][: len(w.samples)])
         assert frames_in(len(w.samples)) == w.left_frames + w.n_frames + w.right_frames
-        assert (w.starts_span, w.whole, w.background, w.embed, w.state) == (at == 0, True, True, True, None)
+        assert (w.starts_span, w.background, w.embed, w.state) == (at == 0, True, True, None)
         at += w.n_frames
         if w.right_frames == 0:
             assert start * HOP + len(w.samples) == n, "the last one goes to the last sample"
@@ -62,7 +62,7 @@ def test_how_it_is_cut_into_blocks_does_not_matter(cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("n", [400, 8000, SAMPLE_RATE])
-def test_what_fits_is_one_piece(n: int) -> None:
+def test_what_fits_is_one_segment(n: int) -> None:
     (w,) = cut(np.ones(n, np.float32), 1.0, [100, 300])
     assert (len(w.samples), w.left_frames, w.n_frames, w.right_frames) == (n, 0, frames_in(n), 0)
 
@@ -79,7 +79,7 @@ def test_models_that_hear_nothing_as_one() -> None:
 
 
 class Levels(FakeModel):
-    """Says of a piece the mean of what it says of every second frame; keeps nothing, as a test of memory wants."""
+    """Says of a segment the mean of what it says of every second frame; keeps nothing: for a test of memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,10 +98,10 @@ class Levels(FakeModel):
         ]
 
 
-def test_all_pieces_together_are_the_whole() -> None:
+def test_all_segments_together_are_the_whole() -> None:
     x = np.random.default_rng(1).standard_normal(20 * SAMPLE_RATE + 77).astype(np.float32)
     x *= np.linspace(0, 1, len(x), dtype=np.float32)
-    heard = hear(np.array_split(x, 13), Levels(), embed=True)
+    heard = score_recording(np.array_split(x, 13), Levels(), embed=True)
     rms = np.sqrt(np.mean(np.lib.stride_tricks.sliding_window_view(x, 400)[:: 2 * HOP] ** 2, axis=1))
     assert heard.embedding is not None
     np.testing.assert_allclose(heard.embedding, rms.mean(), rtol=1e-5)
@@ -114,9 +114,9 @@ def test_hours_in_constant_memory() -> None:
     for n in (20, 100):
         model = Levels()
         tracemalloc.start()
-        hear((second for _ in range(n)), model)
+        score_recording((second for _ in range(n)), model)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert model.n > n / 4
     assert peaks[1] < 1.5 * peaks[0]
-    assert peaks[1] < 10_000_000  # two pieces of 4 s are 0.5 MB
+    assert peaks[1] < 10_000_000  # two segments of 4 s are 0.5 MB
