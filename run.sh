@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one entrance. Makes its own virtual environment in .venv the first time, and again when requirements change.
+# The one entrance. Makes its own virtual environment in .venv the first time; more is installed only when told to.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -19,6 +19,8 @@ emotion-stream: the emotion of speech, while it is being spoken.
   ./run.sh models         list the models that can be chosen
   ./run.sh verify-model NAME|DIR
                           compare an emotion2vec model with funasr and with published scores
+  ./run.sh install [tools] [emotion2vec]
+                          install what has changed, and what some tools or an emotion2vec model need on top
   ./run.sh test [ARGS…]   install what the tests need and run them all; with ARGS, pytest with these
   ./run.sh check          lint, formatting and types
   ./run.sh --help         this text; `./run.sh COMMAND --help` for one command
@@ -29,11 +31,12 @@ TEXT
 
 say() { printf '%s\n' "$*" >&2; }
 
+wanted() { cat requirements*.txt | cksum; }
+
 # ensure FILE: a virtual environment that holds what FILE lists. A stamp remembers what was installed.
 ensure() {
-  local wanted stamp=.venv/.installed-${1%.txt}
-  wanted=$(cat requirements*.txt | cksum)
-  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
+  local stamp=.venv/.installed-${1%.txt}
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(wanted)" ] && return
   if [ ! -x .venv/bin/python ]; then
     local python=${PYTHON:-python3}
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
@@ -43,16 +46,26 @@ ensure() {
   fi
   say "Installing $1 into .venv (a minute or two, once) …"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$1"
-  printf '%s' "$wanted" >"$stamp"
+  wanted >"$stamp"
 }
 
-# Whether an emotion2vec model is chosen, by an option, the environment or the settings file.
-emotion2vec() {
-  printf '%s ' "$@" "${EMOTION_MODEL__NAME:-}" | grep -q emotion2vec || grep -Eq '^ *name: *[^#]*emotion2vec' config.yaml
+# The environment that everything needs. Once it is made, only `install`, `test` and `check` change it.
+base() {
+  [ -f .venv/.installed-requirements ] || { ensure requirements.txt; return; }
+  [ "$(cat .venv/.installed-requirements)" = "$(wanted)" ] ||
+    say "The requirements have changed since .venv was made: ./run.sh install brings it up to date."
 }
 
 case ${1:-} in
   -h | --help | help) usage ;;
+  install)
+    shift
+    for part in "$@"; do
+      [ -f "requirements-$part.txt" ] || { say "There is nothing to install of that name: $part"; exit 2; }
+    done
+    ensure requirements.txt
+    for part in "$@"; do ensure "requirements-$part.txt"; done
+    ;;
   test)
     shift
     ensure requirements-dev.txt
@@ -63,20 +76,12 @@ case ${1:-} in
     ensure requirements-dev.txt
     exec .venv/bin/python -m tests.everything check
     ;;
-  tools)
-    ensure requirements.txt
-    ensure requirements-tools.txt
-    emotion2vec "$@" && ensure requirements-emotion2vec.txt
-    exec .venv/bin/python -m cli "$@"
-    ;;
   "" | -*)
-    ensure requirements.txt
-    emotion2vec "$@" && ensure requirements-emotion2vec.txt
+    base
     exec .venv/bin/python -m cli serve "$@"
     ;;
   *)
-    ensure requirements.txt
-    emotion2vec "$@" && ensure requirements-emotion2vec.txt
+    base
     exec .venv/bin/python -m cli "$@"
     ;;
 esac

@@ -38,7 +38,7 @@ from stream.types import LABELS, LABELS_ZH, SAMPLE_RATE, Floats
 CHUNK_S = 0.1
 READY_S = 120
 CONNECT_TIMEOUT_S = 5  # with a server that is not there
-LOOKS = {  # emoji and colour
+LOOKS = {  # emoji and color
     "angry": ("😠", "red"),
     "disgusted": ("🤢", "green"),
     "fearful": ("😨", "magenta"),
@@ -83,8 +83,8 @@ class Board:
         scores = self._now.scores if self._now else dict.fromkeys(LABELS, 0.0)
         for label, chinese in zip(LABELS, LABELS_ZH, strict=True):
             length = round(scores[label] * WIDTH)
-            emoji, colour = LOOKS[label]
-            bar = Text("█" * length + "·" * (WIDTH - length), style=colour)
+            emoji, color = LOOKS[label]
+            bar = Text("█" * length + "·" * (WIDTH - length), style=color)
             bars.add_row(emoji, label, chinese, bar, f"{scores[label]:5.1%}")
         state = "[bold green]● speech[/]" if self._speaking else "[dim]○ quiet[/]"
         latency = f"{self._now.latency_ms:.0f} ms" if self._now else "–"

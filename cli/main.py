@@ -98,19 +98,19 @@ def analyze(
 
     labels = {"custom_labels": found(custom_labels), "taught": found(taught)}
     loaded = settings(config, given(model={"name": found(model), "device": device, **labels}))
-    order = None
+    job = None
     if out is not None:
-        from tools.analyze.batch import Order
+        from tools.analyze.batch import BatchJob
 
         if len(paths) != 1 or not paths[0].is_dir():
             raise typer.BadParameter("give one folder of recordings", param_hint="--out")
         each = each or embeddings
         if granularity is Granularity.frame and not each:
             raise typer.BadParameter("rows are utterances; frames are in --each", param_hint="--granularity")
-        order = Order(paths[0], out, table.value, each, embeddings, granularity.value, jobs)
+        job = BatchJob(paths[0], out, table.value, each, embeddings, granularity.value, jobs)
     elif each or embeddings or table is not Table.csv:
         raise typer.BadParameter("say where to, with --out DIR", param_hint="--each, --embeddings, --table")
-    raise typer.Exit(run(paths, granularity.value, loaded, as_json or not sys.stdout.isatty(), order))
+    raise typer.Exit(run(paths, granularity.value, loaded, as_json or not sys.stdout.isatty(), job))
 
 
 @app.command()

@@ -115,7 +115,7 @@ def serve(config: Config) -> int:
     where = config.server
     try:
         http, port, connections = hub.http_server(
-            where.async_mode, where.host, where.port, app.flask, _floor(config), app.metrics.cut
+            where.async_mode, where.host, where.port, app.flask, _connection_limits(config), app.metrics.cut
         )
     except OSError as taken:
         log.error("cannot listen on %s:%d: %s (choose another with --port)", where.host, where.port, taken)
@@ -150,10 +150,10 @@ def serve(config: Config) -> int:
     return 1 if fatal or broken else 0
 
 
-def _floor(config: Config) -> hub.Floor:
-    """What connections may take below any message."""
+def _connection_limits(config: Config) -> hub.ConnectionLimits:
+    """What connections may take, below any message."""
     limits = config.limits
-    return hub.Floor(
+    return hub.ConnectionLimits(
         connections=limits.sockets,
         per_peer=limits.sockets_per_peer or limits.sockets // 2,
         half_open=limits.max_connections,

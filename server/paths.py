@@ -17,3 +17,8 @@ HOME = Path.cwd() if INSTALLED else ROOT
 COMMAND = "emotion-stream" if INSTALLED else "./run.sh"
 # The settings file when none is named: the operator's own where there is one.
 CONFIG = (HOME if (HOME / "config.yaml").exists() else ROOT) / "config.yaml"
+
+
+def install_command(extra: str) -> str:
+    """The command that brings what some parts need on top: `tools` or `emotion2vec`."""
+    return f'pip install "emotion-stream[{extra}]"' if INSTALLED else f"{COMMAND} install {extra}"

@@ -27,7 +27,7 @@ Method = Literal["auto", "umap", "pca"]
 Integers = npt.NDArray[np.int64]
 
 FEWEST = 5  # recordings
-ENOUGH_FOR_UMAP = 40  # its neighbourhoods mean little in smaller crowds
+ENOUGH_FOR_UMAP = 40  # its neighborhoods mean little in smaller crowds
 MOST_GROUPS = 12  # that are tried
 LOOSE = 0.15  # a silhouette below this: groups that run into each other
 
@@ -65,7 +65,7 @@ def cluster(rows: Floats, method: Method = "auto", k: int | None = None, seed: i
         raise ValueError(f"UMAP needs 15 recordings or more, and there are {len(rows)}: --method pca")
     if method == "auto":
         method = "umap" if umap_there and len(rows) >= ENOUGH_FOR_UMAP else "pca"
-    # Directions, without the part that all share: the same likeness as `similar --centre`.
+    # Directions, without the part that all share: the same likeness as `similar --center`.
     spread = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
     lengths = np.linalg.norm(spread, axis=1, keepdims=True)
     spread = np.divide(spread, lengths, out=np.zeros_like(spread), where=lengths > 0)
@@ -97,7 +97,7 @@ def draw(found: Clusters, vectors: Vectors) -> Figure:
     for label in range(-1, found.n):
         held = found.labels == label
         name = "in no group" if label < 0 else f"group {label}"
-        _points(by_group, found.places[held], pictures.group_colour(label), f"{name} ({held.sum()})")
+        _points(by_group, found.places[held], pictures.group_color(label), f"{name} ({held.sum()})")
     emotions = np.array([LABELS.index(record.emotion) for record in vectors.records])
     for i in sorted(set(emotions.tolist())):
         held = emotions == i
@@ -110,12 +110,10 @@ def draw(found: Clusters, vectors: Vectors) -> Figure:
     return figure
 
 
-def _points(ax: Axes, places: Floats, colour: str, name: str) -> None:
+def _points(ax: Axes, places: Floats, color: str, name: str) -> None:
     if len(places):
-        edge = pictures.colours()["card"]
-        ax.scatter(
-            places[:, 0], places[:, 1], s=34, color=colour, edgecolors=edge, linewidths=0.6, label=name
-        )
+        edge = pictures.colors()["card"]
+        ax.scatter(places[:, 0], places[:, 1], s=34, color=color, edgecolors=edge, linewidths=0.6, label=name)
 
 
 def _by_pca(spread: npt.NDArray[np.float64], k: int | None, seed: int) -> Clusters:

@@ -99,6 +99,13 @@ class Vectors:
     without: int  # records that have none
     broken: tuple[Broken, ...]
 
+    def excluding(self, folder: Path) -> Vectors:
+        """All but the record in `folder`. Raises ValueError when nothing is left."""
+        kept = [i for i, one in enumerate(self.records) if one.folder.resolve() != folder]
+        if not kept:
+            raise ValueError("There is nothing in that folder but the query itself.")
+        return replace(self, records=tuple(self.records[i] for i in kept), rows=self.rows[kept])
+
 
 def read(path: Path) -> Folder:
     """All records below `path`. Raises NotADirectoryError."""
@@ -288,7 +295,7 @@ def _time(fields: JsonDict, name: str) -> datetime:
 
 
 def _scores(fields: JsonDict) -> Floats:
-    """The nine scores; of a result per frame, its frames' normalised geometric mean: the mean of their logits."""
+    """The nine scores; of a result per frame, its frames' normalized geometric mean: the mean of their logits."""
     if "scores" in fields:
         told = fields["scores"]
         if not isinstance(told, dict) or set(told) != set(LABELS):

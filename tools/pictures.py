@@ -1,6 +1,6 @@
-"""What every picture shares: the pages' colours, sheets of one look, PNG for files and SVG for the report.
+"""What every picture shares: the pages' colors, sheets of one look, PNG for files and SVG for the report.
 
-Drawn with matplotlib, without its global state. In an SVG the colours of the sheet become variables of the page,
+Drawn with matplotlib, without its global state. In an SVG the colors of the sheet become variables of the page,
 so that one drawing serves light and dark; words stay words.
 """
 
@@ -11,7 +11,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from server.paths import STATIC
+from server.paths import STATIC, install_command
 from stream.types import LABELS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 THEME = STATIC / "shared" / "theme.css"
 SHEET = ("card", "ink", "soft", "line", "track", "accent")
-# For groups, which have no colours of their own: apart under the common kinds of colour blindness (Okabe and Ito).
+# For groups, which have no colors of their own: apart under the common kinds of color blindness (Okabe and Ito).
 GROUPS = (
     "#0072b2",
     "#e69f00",
@@ -40,15 +40,12 @@ class Missing(RuntimeError):
 
 
 def missing(what: str, library: str) -> Missing:
-    return Missing(
-        f"{what} needs {library}, which is not installed:"
-        " .venv/bin/python -m pip install -r requirements-tools.txt (`./run.sh tools` does so)"
-    )
+    return Missing(f"{what} needs {library}, which is not installed: {install_command('tools')}")
 
 
 @functools.cache
-def colours() -> dict[str, str]:
-    """The theme's light colours by name."""
+def colors() -> dict[str, str]:
+    """The theme's light colors by name."""
     css = THEME.read_text(encoding="utf-8")
     light = css[css.index(":root") : css.index("}")]
     return dict(re.findall(r"--([a-z-]+):\s*(#[0-9a-f]{6});", light))
@@ -56,12 +53,12 @@ def colours() -> dict[str, str]:
 
 def of_emotions() -> list[str]:
     """In the order of LABELS."""
-    return [colours()[label] for label in LABELS]
+    return [colors()[label] for label in LABELS]
 
 
-def group_colour(group: int) -> str:
-    """Of a cluster; -1, no cluster, is grey."""
-    return colours()["unknown"] if group < 0 else GROUPS[group % len(GROUPS)]
+def group_color(group: int) -> str:
+    """Of a cluster; -1, no cluster, is gray."""
+    return colors()["unknown"] if group < 0 else GROUPS[group % len(GROUPS)]
 
 
 def sheet(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -70,7 +67,7 @@ def sheet(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple
         from matplotlib.figure import Figure
     except ImportError:
         raise missing("Drawing", "matplotlib") from None
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor=colours()["card"])
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor=colors()["card"])
     axes: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes:
         plain(ax)
@@ -78,8 +75,8 @@ def sheet(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple
 
 
 def plain(ax: Axes) -> None:
-    ink, soft, line = (colours()[name] for name in ("ink", "soft", "line"))
-    ax.set_facecolor(colours()["card"])
+    ink, soft, line = (colors()[name] for name in ("ink", "soft", "line"))
+    ax.set_facecolor(colors()["card"])
     for side, spine in ax.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(line)
@@ -90,13 +87,11 @@ def plain(ax: Axes) -> None:
 
 
 def title(ax: Axes, text: str) -> None:
-    ax.set_title(text, loc="left", fontsize=11, color=colours()["ink"], pad=8)
+    ax.set_title(text, loc="left", fontsize=11, color=colors()["ink"], pad=8)
 
 
 def legend(ax: Axes, **where: object) -> None:
-    ax.legend(
-        frameon=False, fontsize=9, labelcolor=colours()["soft"], handlelength=1, handleheight=1, **where
-    )
+    ax.legend(frameon=False, fontsize=9, labelcolor=colors()["soft"], handlelength=1, handleheight=1, **where)
 
 
 def png(figure: Figure) -> bytes:
@@ -116,7 +111,7 @@ def svg(figure: Figure, salt: str) -> str:
         )
     text = out.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
-    names = {colours()[name]: name for name in (*SHEET, *LABELS)}
+    names = {colors()[name]: name for name in (*SHEET, *LABELS)}
     return re.sub(
         "#[0-9a-f]{6}", lambda found: f"var(--{names[found[0]]})" if found[0] in names else found[0], text
     )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from server.config import Config
+from server.files.find import recognize_file
+from server.files.recognize import RecognizeOptions
 from stream.types import Floats
+from tools import embedding, folder
 from tools.folder import Record, Vectors
 from tools.output import table
 
@@ -18,10 +24,19 @@ class Match:
     cosine: float
 
 
-def nearest(query: Floats, among: Vectors, n: int, centre: bool = False) -> list[Match]:
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What is to be compared."""
+
+    embedding: Floats  # (size,)
+    model: str | None  # whose it is; None: not known
+    folder: Path | None  # the result that it is from, so that it is not found again
+
+
+def nearest(query: Floats, among: Vectors, n: int, center: bool = False) -> list[Match]:
     """The `n` records whose embeddings point most nearly where `query` (size,) does.
 
-    All embeddings of a model share a large part, so that anything is 0.9 like anything. `centre` takes away the
+    All embeddings of a model share a large part, so that anything is 0.9 like anything. `center` takes away the
     mean of `among` first, and compares what differs. Raises ValueError for embeddings that cannot be compared.
     """
     if query.shape != among.rows.shape[1:]:
@@ -30,9 +45,9 @@ def nearest(query: Floats, among: Vectors, n: int, centre: bool = False) -> list
             " they come from different models"
         )
     rows, wanted = among.rows.astype(np.float64), query.astype(np.float64)
-    if centre:
+    if center:
         if len(rows) < 3:
-            raise ValueError("--centre needs three recordings or more: their mean is what is taken away")
+            raise ValueError("--center needs three recordings or more: their mean is what is taken away")
         mean = rows.mean(axis=0)
         rows, wanted = rows - mean, wanted - mean
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(wanted)
@@ -41,16 +56,64 @@ def nearest(query: Floats, among: Vectors, n: int, centre: bool = False) -> list
     return [Match(among.records[i], float(cosines[i])) for i in order[:n]]
 
 
-def csv(matches: Sequence[Match]) -> str:
-    rows = [
-        [
-            rank,
-            m.record.name,
-            f"{m.cosine:.6f}",
-            m.record.emotion,
-            f"{m.record.confidence:.6f}",
-            m.record.duration_s,
-        ]
-        for rank, m in enumerate(matches, 1)
+def read_query(path: Path, config: Callable[[], Config]) -> Query:
+    """A recording, scored with `config()`; a folder of one result; or an embedding.npy.
+
+    Raises ValueError, OSError, ImportError and ClientError.
+    """
+    if path.is_dir():
+        beside = path / folder.EMBEDDING
+        if not beside.exists():
+            raise ValueError(f"{path}: holds no {folder.EMBEDDING}")
+        its_model = folder.record(path, path.name).model if (path / folder.RESULT).exists() else None
+        return Query(_load(beside), its_model, path.resolve())
+    if path.suffix == ".npy":
+        return Query(_load(path), None, path.resolve().parent if path.name == folder.EMBEDDING else None)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    from server.local_engine import local_engine
+
+    loaded = config()
+    engine = local_engine(loaded)
+    found = recognize_file(path, engine, loaded, RecognizeOptions(embed=True)).embedding
+    if found is None or engine.spec is None:
+        raise ValueError(f"{path}: there is no speech in it, so there is no embedding")
+    return Query(found, engine.spec.name, None)
+
+
+def as_csv(matches: Sequence[Match]) -> str:
+    header = ["rank", "name", "cosine", "emotion", "confidence", "duration_s"]
+    rows = []
+    for rank, match in enumerate(matches, 1):
+        one = match.record
+        sure = f"{one.confidence:.6f}"
+        rows.append((rank, one.name, f"{match.cosine:.6f}", one.emotion, sure, one.duration_s))
+    return table(header, rows)
+
+
+def as_json(matches: Sequence[Match]) -> str:
+    found = [
+        {
+            "name": m.record.name,
+            "cosine": round(m.cosine, 6),
+            "emotion": m.record.emotion,
+            "confidence": round(m.record.confidence, 6),
+            "folder": str(m.record.folder),
+        }
+        for m in matches
     ]
-    return table(["rank", "name", "cosine", "emotion", "confidence", "duration_s"], rows)
+    return json.dumps(found, ensure_ascii=False, indent=2) + "\n"
+
+
+def as_text(matches: Sequence[Match]) -> str:
+    rows = ((m.cosine, m.record.emotion, m.record.confidence, m.record.name) for m in matches)
+    return "".join(
+        f"{cosine:7.4f}  {emotion:10} {sure:4.0%}  {name}\n" for cosine, emotion, sure, name in rows
+    )
+
+
+def _load(path: Path) -> Floats:
+    try:
+        return embedding.load(path)
+    except embedding.BadEmbedding as wrong:
+        raise ValueError(f"{path}: {wrong}") from None

@@ -1,7 +1,7 @@
 """`tools teach`: a folder per label → a classifier on disk that REST, the live server and `analyze` can use.
 
 In each label's folder: recordings, at any depth, which are heard by the model that is set; or outputs with an
-embedding, of the same model. The folder beside a recording counts as its speaker, call or day: see `lesson`.
+embedding, of the same model. The folder beside a recording counts as its speaker, call or day: see `few_shot`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from server.files.recognize import RecognizeOptions
 from server.storage import replaced_folder
 from stream.custom_labels import MAX_LABELS, CustomLabels
 from stream.types import Floats
-from tools import folder, lesson
+from tools import few_shot, folder
 from tools.analyze.batch import look
 from tools.analyze.journal import shown
 from tools.embedding import BadEmbedding
 from tools.embedding import load as load_embedding
-from tools.lesson import BadExamples, Examples, Figures
+from tools.few_shot import FEW, BadExamples, CrossValidation, Examples
 
 NAME = re.compile(r"[\w][\w .-]{0,63}")
 
@@ -42,11 +42,11 @@ class Gathered:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """What was learnt, and how good it will be."""
+class FittedLabels:
+    """Custom labels, and how good they will be."""
 
-    taught: CustomLabels
-    figures: Figures
+    labels: CustomLabels
+    figures: CrossValidation
 
 
 def gather(
@@ -86,13 +86,13 @@ def gather(
     together = np.stack(rows) if rows else np.empty((0, 1), np.float32)
     numbers = np.array(which, np.int64)
     # The speaker's folder bears one name under every label (LABEL/SPEAKER/clip): then it is one group.
-    groups = lesson.groups_of(which, [one.partition("/")[2] for one in beside])
+    groups = few_shot.groups_of(which, [one.partition("/")[2] for one in beside])
     gathered = Gathered(Examples(together, numbers, labels, groups), tuple(broken), silent, doubles)
-    lesson.check(gathered.examples)
+    few_shot.check(gathered.examples)
     return gathered
 
 
-def teach(gathered: Gathered, name: str, engine: Engine, seed: int = 0) -> Lesson:
+def teach(gathered: Gathered, name: str, engine: Engine, seed: int = 0) -> FittedLabels:
     """Raises BadExamples, and pictures.Missing."""
     if not NAME.fullmatch(name):
         raise BadExamples(f"--name {name!r}: letters, digits, '-', '_', '.' and spaces, 64 at most")
@@ -107,9 +107,9 @@ def teach(gathered: Gathered, name: str, engine: Engine, seed: int = 0) -> Lesso
             f"The embeddings have {examples.rows.shape[1]} numbers, those of {spec.name} {len(fingerprint)}:"
             " they are another model's"
         )
-    figures = lesson.cross_validate(examples, seed)
-    learnt = lesson.learn(examples, seed)
-    arrays = {"mean": learnt.mean, "scale": learnt.scale, "weights": learnt.weights, "bias": learnt.bias}
+    figures = few_shot.cross_validate(examples, seed)
+    found = few_shot.fit(examples, seed)
+    arrays = {"mean": found.mean, "scale": found.scale, "weights": found.weights, "bias": found.bias}
     made = CustomLabels(
         name=name,
         labels=examples.names,
@@ -118,7 +118,7 @@ def teach(gathered: Gathered, name: str, engine: Engine, seed: int = 0) -> Lesso
         figures=figures.to_json(),
         **arrays,
     )
-    return Lesson(made, figures)
+    return FittedLabels(made, figures)
 
 
 def save(made: CustomLabels, out: Path, replace: bool = False) -> Path:
@@ -152,14 +152,42 @@ def _clips(
     broken += [folder.Broken(f"{shown(top.name)}/{shown(name)}", why) for name, why in held.errors.items()]
     for name in held.sizes:
         try:
-            yield shown(name), heard(top / name, engine, config)
+            yield shown(name), embedding_of(top / name, engine, config)
         except ClientError as refused:
             broken.append(folder.Broken(f"{shown(top.name)}/{shown(name)}", refused.message))
 
 
-def heard(path: Path, engine: Engine, config: Config) -> Floats | None:
+def embedding_of(path: Path, engine: Engine, config: Config) -> Floats | None:
     """The embedding of a recording; None where nobody speaks. Raises ClientError."""
     return find.recognize_file(path, engine, config, RecognizeOptions(embed=True)).embedding
+
+
+def summary(figures: CrossValidation, gathered: Gathered) -> Iterator[str]:
+    """For people: what was confused with what, and how far the figure can be relied on."""
+    names, clips = figures.names, figures.clips
+    wide = max(len(name) for name in names)
+    yield f"{'':{wide}}  clips  found  taken for"
+    for i, name in enumerate(names):
+        wrong = {other: figures.confusion[i, j] / clips[i] for j, other in enumerate(names) if j != i}
+        worst = max(wrong, key=lambda other: wrong[other])
+        taken_for = f"{worst} ({wrong[worst]:.0%})" if wrong[worst] >= 0.005 else "–"
+        yield f"{name:{wide}}  {clips[i]:5.0f}  {figures.confusion[i, i] / clips[i]:5.0%}  {taken_for}"
+    yield (
+        f"\nOn clips it has not heard: UAR {figures.uar:.2f} ({figures.low:.2f}–{figures.high:.2f}),"
+        f" accuracy {figures.accuracy:.2f}; chance is {figures.chance:.2f}."
+    )
+    if not figures.better_than_chance:
+        yield "NO BETTER THAN CHANCE, as far as these clips can tell: do not rely on it. More clips may help."
+    if figures.grouped:
+        yield "Sub-folders were kept apart: the figure is for voices (calls, days) it has not heard."
+    else:
+        yield "For more clips of the same voices and places. Sub-folders by speaker would tell of new voices."
+    if min(clips) < FEW:
+        yield f"With fewer than {FEW} clips of a label the interval is wide: 10 to 20 are better."
+    if gathered.silent:
+        yield f"{gathered.silent} clips without speech were left out."
+    if gathered.doubles:
+        yield f"{gathered.doubles} clips were there twice, and count once."
 
 
 def default_folder(name: str) -> Path:

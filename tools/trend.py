@@ -94,13 +94,13 @@ def draw(found: Trend, width: float = 10.5) -> Figure:
         below += rows[:, i]
         _lines(scores, middle, means[:, i], found.by, pictures.of_emotions()[i])
     sure = np.array([one.confidence for one in found.bins])
-    _lines(scores, middle, sure, found.by, pictures.colours()["ink"], style=":")
-    scores.plot([], [], ":", color=pictures.colours()["ink"], label="confidence")
-    counts.bar(middle, [one.recordings for one in found.bins], wide, color=pictures.colours()["accent"])
+    _lines(scores, middle, sure, found.by, pictures.colors()["ink"], style=":")
+    scores.plot([], [], ":", color=pictures.colors()["ink"], label="confidence")
+    counts.bar(middle, [one.recordings for one in found.bins], wide, color=pictures.colors()["accent"])
     silent = [one.silent for one in found.bins]
     if any(silent):
         tops = [one.recordings for one in found.bins]
-        counts.bar(middle, silent, wide, tops, color=pictures.colours()["unknown"], label="without speech")
+        counts.bar(middle, silent, wide, tops, color=pictures.colors()["unknown"], label="without speech")
         pictures.legend(counts, loc="upper right")
     pictures.title(shares, f"Share of recordings by emotion, per {found.by}, {found.zone}")
     pictures.title(scores, "Mean score of each emotion, and mean confidence")
@@ -120,19 +120,17 @@ def draw(found: Trend, width: float = 10.5) -> Figure:
             "nobody spoke",
             transform=shares.transAxes,
             ha="center",
-            color=pictures.colours()["soft"],
+            color=pictures.colors()["soft"],
         )
     return figure
 
 
-def _lines(ax: Axes, at: list[datetime], values: Floats, by: By, colour: str, style: str = "-") -> None:
+def _lines(ax: Axes, at: list[datetime], values: Floats, by: By, color: str, style: str = "-") -> None:
     """A line that breaks where a bin is missing: nothing is known between."""
     start = 0
     for i in range(1, len(at) + 1):
         if i == len(at) or at[i] - at[i - 1] > WIDTH[by] * 1.5:
-            ax.plot(
-                at[start:i], values[start:i], style, color=colour, linewidth=1.6, marker="o", markersize=3
-            )
+            ax.plot(at[start:i], values[start:i], style, color=color, linewidth=1.6, marker="o", markersize=3)
             start = i
 
 

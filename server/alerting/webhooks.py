@@ -32,7 +32,6 @@ from server.observers import SessionInfo
 from stream.types import JsonDict
 
 log = logging.getLogger("webhooks")
-logging.getLogger("urllib3").setLevel(logging.ERROR)  # below it tells the paths of URLs, which may be keys
 
 LEVELS = ("info", "warning", "critical")
 QUEUE = 1000  # alerts waiting for one receiver
@@ -41,7 +40,7 @@ ANSWER_BYTES = 16_384  # as much of an answer as is read
 RESULTS = ("sent", "retried", "refused", "gave_up", "dropped", "failed")
 RETRYABLE = (408, 425, 429)  # of the 4xx statuses; every 5xx is, too
 WECOM_BUSY = (-1, 45009, 45033)  # errcode: busy, or more messages than the robot may send
-_COLOURS = {"info": "info", "warning": "warning", "critical": "warning"}
+_COLORS = {"info": "info", "warning": "warning", "critical": "warning"}
 
 
 class _Failed(Exception):
@@ -68,6 +67,7 @@ class Receiver:
         self._queue: deque[_Delivery] = deque()
         self._wake = threading.Condition()
         self._http = TimedHttp()
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # below: paths of URLs, which may be keys
         self._complained = False
 
     @property
@@ -189,7 +189,7 @@ def wecom_body(alert: JsonDict, session: SessionInfo) -> bytes:
         "时间 at": f"{at_s // 3600}:{at_s // 60 % 60:02}:{at_s % 60:02}",
     }
     said = alert.get("message_zh") or alert["message"]
-    lines = [f'**<font color="{_COLOURS[alert["level"]]}">{_plain(said)}</font>**{over}']
+    lines = [f'**<font color="{_COLORS[alert["level"]]}">{_plain(said)}</font>**{over}']
     lines += [f"> {_plain(name)}: {_plain(value)}" for name, value in facts.items()]
     lines.append(f'> <font color="comment">{alert["rule"]} · {alert["level"]}</font>')
     return orjson.dumps({"msgtype": "markdown", "markdown": {"content": "\n".join(lines)}})

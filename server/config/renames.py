@@ -17,10 +17,8 @@ RENAMED: dict[str, dict[str, str]] = {
     "limits": {"catch_up": "refill_rate", "ahead_s": "max_ahead_s"},
     "monitor": {"linger_s": "ended_ttl_s"},
 }
-ENVIRONMENT, COMMAND_LINE = (
-    "environment",
-    "command line",
-)  # sources beside the settings file, which has its name
+# Sources of settings beside the file, which has its name.
+ENVIRONMENT, COMMAND_LINE = "environment", "command line"
 
 
 class Renaming(NamedTuple):

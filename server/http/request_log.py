@@ -31,11 +31,9 @@ def add_request_log(app: Flask) -> None:
         # The rule, not the path: what a stranger writes into a path need not be in our log.
         route = request.url_rule.rule if request.url_rule else "no such page"
         fields = {"request": g.request_id, "status": response.status_code}
-        told_already = response.status_code in (
-            401,
-            403,
-        )  # server.access.refusals, which no flood can fill the log with
-        quiet = told_already or not route.startswith("/api/") or route == "/api/v1/status"
+        # `server.access.refusals` has logged these, which no flood can fill the log with.
+        logged_already = response.status_code in (401, 403)
+        quiet = logged_already or not route.startswith("/api/") or route == "/api/v1/status"
         level = logging.DEBUG if quiet else logging.INFO
         method, began_s = request.method, g.began_s
 

@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from server.hub.connections import Connections, Floor
+from server.hub.connections import ConnectionLimits, TcpConnections
 from server.hub.frames import connection_of, unmask
 
 __all__ = [
-    "Floor",
+    "ConnectionLimits",
     "HttpServer",
     "client_disconnected",
     "connection_of",
@@ -86,7 +86,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _admitting(accept: Callable[[], Any], connections: Connections) -> Callable[[], Any]:
+def _admitting(accept: Callable[[], Any], connections: TcpConnections) -> Callable[[], Any]:
     """The next connection that may come in, and its address.
 
     Out of file descriptors or buffers: wait for some to come free. eventlet would stop accepting for ever.
@@ -137,15 +137,15 @@ def client_disconnected(environ: Mapping[str, Any]) -> bool:
 
 
 def http_server(
-    mode: str, host: str, port: int, app: Any, floor: Floor, on_cut: Callable[[str], None]
-) -> tuple[HttpServer, int, Connections]:
+    mode: str, host: str, port: int, app: Any, limits: ConnectionLimits, on_cut: Callable[[str], None]
+) -> tuple[HttpServer, int, TcpConnections]:
     """A server that is bound and not yet serving, its port, and what it has open.
 
-    `on_cut` is told why a connection was cut off (`Connections.cut`). Raises OSError when the address is taken.
+    `on_cut` is told why a connection was cut off (`TcpConnections.cut`). Raises OSError when the address is taken.
     """
     bound = _listen(host, port)
     port = bound.getsockname()[1]
-    connections = Connections(floor, on_cut)
+    connections = TcpConnections(limits, on_cut)
     if mode == "eventlet":
         from server.hub.green import GreenServer as Serving
     else:

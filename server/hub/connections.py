@@ -26,15 +26,14 @@ log = logging.getLogger("server")
 RESERVE = 32  # connections beyond the bounds: for OPS alone
 OPS = frozenset({"/healthz", "/readyz", "/metrics"})
 LINGER_S = 2.0  # how long a peer may take to read our last words before its connection is cut
-SILENCE_S = (
-    30.0  # a connection that has said nothing of a request for so long is closed; WebSockets have pings
-)
-LOOK_S = 0.25  # how often deadlines are looked at
+# A connection that has sent nothing of a request for so long is closed; WebSockets have pings.
+SILENCE_S = 30.0
+POLL_S = 0.25  # how often deadlines are looked at
 TELL_S = 10.0  # between two log lines about the same peer and reason
 
 
 @dataclass(frozen=True)
-class Floor:
+class ConnectionLimits:
     """What connections may take, below any message."""
 
     connections: int = 5000  # open at a time, in all
@@ -48,7 +47,7 @@ class Floor:
 
 
 @dataclass(eq=False)
-class Connection:
+class TcpConnection:
     """One accepted socket."""
 
     sock: Any
@@ -93,15 +92,15 @@ def peer_of(address: Any) -> str:
     return str(ipaddress.ip_network((found, 64), strict=False))
 
 
-class Connections:
+class TcpConnections:
     """All that are open. May be used from any thread."""
 
-    def __init__(self, floor: Floor, on_cut: Callable[[str], None]) -> None:
+    def __init__(self, limits: ConnectionLimits, on_cut: Callable[[str], None]) -> None:
         """`on_cut` is told why each connection is cut off: the reasons of `cut`."""
-        self.floor, self._on_cut = floor, on_cut
+        self.limits, self._on_cut = limits, on_cut
         self._lock = threading.Lock()
-        self._open: dict[int, Connection] = {}  # by id of the socket
-        self._half: dict[Connection, None] = {}  # without a complete request head, the oldest first
+        self._open: dict[int, TcpConnection] = {}  # by id of the socket
+        self._half: dict[TcpConnection, None] = {}  # without a complete request head, the oldest first
         self._open_by: Counter[str] = Counter()
         self._half_by: Counter[str] = Counter()
         self._told: dict[tuple[str, str], float] = {}
@@ -114,18 +113,18 @@ class Connections:
 
         False: there is none even in the reserve, and the socket is closed.
         """
-        peer, floor = peer_of(address), self.floor
+        peer, limits = peer_of(address), self.limits
         now = time.monotonic()
-        rate = floor.excess_per_s
-        new = Connection(sock, peer, TokenBucket(rate, 25 * rate, now))
-        alone = not floor.shared(peer)
+        rate = limits.excess_per_s
+        new = TcpConnection(sock, peer, TokenBucket(rate, 25 * rate, now))
+        alone = not limits.shared(peer)
         with self._lock:
-            crowded = alone and self._open_by[peer] >= floor.per_peer
-            new.reserve = crowded or len(self._open) >= floor.connections
+            crowded = alone and self._open_by[peer] >= limits.per_peer
+            new.reserve = crowded or len(self._open) >= limits.connections
             victim = None
-            if alone and self._half_by[peer] >= max(16, floor.half_open // 2):
+            if alone and self._half_by[peer] >= max(16, limits.half_open // 2):
                 victim = next(c for c in self._half if c.peer == peer)
-            elif len(self._half) >= max(32, floor.half_open):
+            elif len(self._half) >= max(32, limits.half_open):
                 victim = next(iter(self._half))
             elif new.reserve and sum(c.reserve for c in self._open.values()) >= RESERVE:
                 victim = next((c for c in self._half if c.reserve), new)
@@ -141,10 +140,10 @@ class Connections:
         self.waits(new)
         return True
 
-    def of(self, sock: Any) -> Connection:
+    def of(self, sock: Any) -> TcpConnection:
         return self._open[id(sock)]
 
-    def waits(self, me: Connection) -> None:
+    def waits(self, me: TcpConnection) -> None:
         """It has said nothing yet of its (next) request."""
         me.limit(SILENCE_S)
         with self._lock:
@@ -152,7 +151,7 @@ class Connections:
                 self._half[me] = None
                 self._half_by[me.peer] += 1
 
-    def asks(self, me: Connection) -> None:
+    def asks(self, me: TcpConnection) -> None:
         """The head of its request is complete."""
         me.limit(math.inf)
         with self._lock:
@@ -170,7 +169,7 @@ class Connections:
                 del self._open_by[me.peer]
         me.shut()
 
-    def cut(self, me: Connection, why: str) -> None:
+    def cut(self, me: TcpConnection, why: str) -> None:
         """Close it for what its peer does: `flood`, `too_long`, `malformed`, `slow`, or `crowded` out."""
         with self._lock:
             if me.gone:
@@ -198,7 +197,7 @@ class Connections:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
             now = time.monotonic()
             for me in list(self._open.values()):
                 if me.due < now and not me.gone:
@@ -211,7 +210,7 @@ class Connections:
                 elif me.sock.fileno() < 0:  # no handler was ever started for it
                     self.forget(me.sock)
 
-    def _whole(self, me: Connection) -> None:
+    def _whole(self, me: TcpConnection) -> None:
         if me in self._half:
             del self._half[me]
             self._half_by[me.peer] -= 1

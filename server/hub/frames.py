@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from server.hub.connections import Connection, Connections
+from server.hub.connections import TcpConnection, TcpConnections
 
-CONNECTION = "emotion.connection"  # in the environ of a request: (Connections, Connection)
+CONNECTION = "emotion.connection"  # in the environ of a request: (TcpConnections, TcpConnection)
 BEFORE_JOINING = 4096  # bytes of a message while nobody knows whom it is for
 FRAGMENTS = 4096  # of one message, empty ones included
 
 
-def connection_of(environ: Mapping[str, Any]) -> tuple[Connections, Connection]:
-    found: tuple[Connections, Connection] = environ[CONNECTION]
+def connection_of(environ: Mapping[str, Any]) -> tuple[TcpConnections, TcpConnection]:
+    found: tuple[TcpConnections, TcpConnection] = environ[CONNECTION]
     return found
 
 

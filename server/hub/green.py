@@ -16,13 +16,12 @@ from typing import Any
 import eventlet
 from eventlet import greenpool, websocket, wsgi
 
-from server.hub.connections import LINGER_S, RESERVE, SILENCE_S, Connections
+from server.hub.connections import LINGER_S, RESERVE, SILENCE_S, TcpConnections
 from server.hub.frames import BEFORE_JOINING, CONNECTION, FRAGMENTS, connection_of, unmask
 from server.hub.requests import Guarded
 from server.rate_limit import TURN_S
 
-_unheard = logging.getLogger("eventlet")  # of what is no HTTP at all, and of connections that break
-_unheard.setLevel(logging.ERROR)
+_log = logging.getLogger("eventlet")  # of what is no HTTP at all, and of connections that break
 
 _READ = 1 << 16
 _CONTROL, _CONTINUED = 8, 0
@@ -31,6 +30,7 @@ _OPCODES = frozenset({0, 1, 2, 8, 9, 10})
 
 def patch() -> None:
     eventlet.monkey_patch()
+    _log.setLevel(logging.ERROR)
     websocket.RFC6455WebSocket = _WebSocket
     # Every browser offers to compress each message, and eventlet agrees: 0.1 ms of CPU per chunk and 256 KB of
     # memory per connection, to save a quarter of base64.
@@ -44,12 +44,12 @@ def original(module: str) -> Any:
 
 class GreenServer:
     def __init__(
-        self, bound: Any, app: Any, connections: Connections, admitting: Callable[[Any], Any]
+        self, bound: Any, app: Any, connections: TcpConnections, admitting: Callable[[Any], Any]
     ) -> None:
         bound.accept = admitting(bound.accept)
         self._socket, self._app = bound, app
         # Above what is let in: a connection that was cut off needs a moment to end.
-        self._pool = greenpool.GreenPool(2 * (connections.floor.connections + RESERVE))
+        self._pool = greenpool.GreenPool(2 * (connections.limits.connections + RESERVE))
         self._handler = type("Handler", (_Handler,), {"connections": connections})
 
     def serve(self) -> None:
@@ -58,7 +58,7 @@ class GreenServer:
             self._app,
             custom_pool=self._pool,
             protocol=self._handler,
-            log=_unheard,
+            log=_log,
             log_output=False,
             minimum_chunk_size=1,  # an answer that comes piece by piece goes out so
             socket_timeout=SILENCE_S,
@@ -101,15 +101,15 @@ class _Input(wsgi.Input):  # type: ignore[misc]
 
 
 class _Handler(Guarded, wsgi.HttpProtocol):  # type: ignore[misc]
+    _input: _Input | None = None  # of the request that is being served
+
     @staticmethod
     def _socket_of(args: tuple[Any, ...]) -> Any:
         return args[0][1]
 
     @staticmethod
-    def _give_way() -> None:
+    def _cooperative_yield() -> None:
         eventlet.sleep(0)
-
-    _input: _Input | None = None  # of the request that is being served
 
     def handle_one_request(self) -> None:
         self._input = None

@@ -15,7 +15,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
-from server.hub.connections import LINGER_S, Connection, Connections
+from server.hub.connections import LINGER_S, TcpConnection, TcpConnections
 from server.hub.frames import BEFORE_JOINING, CONNECTION, FRAGMENTS, connection_of
 from server.hub.requests import Guarded
 
@@ -25,7 +25,7 @@ _READ = 1 << 16
 
 class PlainServer:
     def __init__(
-        self, bound: Any, app: Any, connections: Connections, admitting: Callable[[Any], Any]
+        self, bound: Any, app: Any, connections: TcpConnections, admitting: Callable[[Any], Any]
     ) -> None:
         host, port = bound.getsockname()[:2]
         handler = type("Handler", (_Handler,), {"connections": connections})
@@ -63,7 +63,7 @@ class _Handler(Guarded, WSGIRequestHandler):
 class _Leftover(io.BufferedIOBase):
     """What werkzeug reads when it has answered, so that the answer is read before the connection closes."""
 
-    def __init__(self, rfile: Any, me: Connection) -> None:
+    def __init__(self, rfile: Any, me: TcpConnection) -> None:
         self._rfile, self._me = rfile, me
         self._end = 0.0
 
@@ -110,6 +110,7 @@ class _WebSocket(simple_websocket.Server):  # type: ignore[misc]
     """Reads on only while its messages are being handled; counts what is no message."""
 
     max_message_size: int
+    _fragments = 0  # of the message that is coming
 
     def __init__(self, environ: dict[str, Any], max_message_size: int) -> None:
         self._connections, self._me = connection_of(environ)
@@ -131,8 +132,6 @@ class _WebSocket(simple_websocket.Server):  # type: ignore[misc]
                     self.sock.send(self.ws.send(CloseConnection(CloseReason.MESSAGE_TOO_BIG)))
                     raise ConnectionResetError
             yield event
-
-    _fragments = 0  # of the message that is coming
 
     def _handle_events(self) -> bool:
         goes_on: bool = super()._handle_events()

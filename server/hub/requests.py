@@ -17,7 +17,7 @@ from email.errors import (
 from email.message import Message
 from typing import Any
 
-from server.hub.connections import LINGER_S, OPS, Connection, Connections
+from server.hub.connections import LINGER_S, OPS, TcpConnection, TcpConnections
 from server.rate_limit import Turn
 
 LINE = 4096  # bytes of a chunk's size, its extensions included, and of a trailer
@@ -57,7 +57,9 @@ def refusal(headers: Message, version: str) -> str:
 class Body:
     """A request's body. What is read raises MalformedBody; a peer that is too slow loses its connection."""
 
-    def __init__(self, rfile: Any, length: int | None, connections: Connections, me: Connection) -> None:
+    def __init__(
+        self, rfile: Any, length: int | None, connections: TcpConnections, me: TcpConnection
+    ) -> None:
         """`length`: bytes; None: it comes in chunks."""
         self._rfile, self._chunked = rfile, length is None
         self._left = length or 0  # of the body, or of the chunk
@@ -119,9 +121,9 @@ class Body:
 
     def _hurry(self) -> None:
         """The deadline, by what has come so far."""
-        now, floor = time.monotonic(), self._connections.floor
+        now, limits = time.monotonic(), self._connections.limits
         self._began = self._began or now
-        allowed = floor.body_s + self._received / floor.body_rate
+        allowed = limits.body_s + self._received / limits.body_rate
         self._me.limit(self._began + allowed - now, "slow")
 
     def _next_chunk(self) -> bool:
@@ -155,7 +157,7 @@ class Body:
 class Guarded:
     """Goes before a request handler of `http.server`'s kind: what it does for every connection and request."""
 
-    connections: Connections  # set by whoever makes the server
+    connections: TcpConnections  # set by whoever makes the server
     # The handler's own
     connection: Any
     rfile: Any
@@ -179,7 +181,7 @@ class Guarded:
         raise NotImplementedError
 
     @staticmethod
-    def _give_way() -> None:
+    def _cooperative_yield() -> None:
         """Let others run."""
 
     def handle_one_request(self) -> None:
@@ -192,12 +194,12 @@ class Guarded:
         if not begun or self._me.gone:
             self.close_connection = True
             return
-        self._me.limit(self.connections.floor.head_s, "slow")
+        self._me.limit(self.connections.limits.head_s, "slow")
         try:
             super().handle_one_request()  # type: ignore[misc]
         except OSError:  # it has gone, or was cut off
             self.close_connection = True
-        self._give_way()
+        self._cooperative_yield()
 
     def parse_request(self) -> bool:
         if self._me.gone or not super().parse_request():  # type: ignore[misc]

@@ -41,10 +41,10 @@ def result(label: int, at: datetime = BEGAN, **fields: Any) -> dict[str, Any]:
 
 
 def embeddings(n: int, size: int = 24, seed: int = 0) -> Floats:
-    """Around four centres in turn, with a large part in common."""
+    """Around four centers in turn, with a large part in common."""
     rng = np.random.default_rng(seed)
-    centres = 6 + 2 * np.random.default_rng(7).normal(size=(4, size))
-    return np.stack([centres[i % 4] + 0.5 * rng.normal(size=size) for i in range(n)]).astype(np.float32)
+    centers = 6 + 2 * np.random.default_rng(7).normal(size=(4, size))
+    return np.stack([centers[i % 4] + 0.5 * rng.normal(size=size) for i in range(n)]).astype(np.float32)
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from tools import cluster, folder, pictures, similar
 def test_the_nearest_are_of_its_kind_and_the_common_part_can_be_taken_away(make: Make):
     held = folder.vectors(folder.read(make(40)))
     query = embeddings(1, seed=5)[0]  # of the first kind
-    plain, centred = (similar.nearest(query, held, 40, centre) for centre in (False, True))
-    assert {m.record.emotion for m in centred[:10]} == {"angry"}
-    assert plain[-1].cosine > 0.5 > centred[-1].cosine
+    plain, centered = (similar.nearest(query, held, 40, center) for center in (False, True))
+    assert {m.record.emotion for m in centered[:10]} == {"angry"}
+    assert plain[-1].cosine > 0.5 > centered[-1].cosine
     itself = similar.nearest(held.rows[6], held, 1)[0]
     assert (itself.record.name, itself.cosine) == ("outputs_0006", pytest.approx(1))
-    assert similar.csv(plain[:1]).splitlines()[1].startswith("1,outputs_")
+    assert similar.as_csv(plain[:1]).splitlines()[1].startswith("1,outputs_")
 
 
 def test_what_cannot_be_compared_is_refused(make: Make):
@@ -27,7 +27,7 @@ def test_what_cannot_be_compared_is_refused(make: Make):
     with pytest.raises(ValueError, match="different models"):
         similar.nearest(np.ones(5, np.float32), held, 1)
     with pytest.raises(ValueError, match="three recordings"):
-        similar.nearest(held.rows[0], held, 1, centre=True)
+        similar.nearest(held.rows[0], held, 1, center=True)
 
 
 METHODS = ["pca", pytest.param("umap", marks=pytest.mark.slow)]

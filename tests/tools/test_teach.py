@@ -25,7 +25,7 @@ from tests.corpora import corpora
 from tests.server.clients import Client
 from tests.server.conftest import ROOMY, running
 from tools import teach
-from tools.lesson import BadExamples
+from tools.few_shot import BadExamples
 
 pytestmark = pytest.mark.slow
 
@@ -36,9 +36,9 @@ def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def lesson_folder(tmp_path_factory: pytest.TempPathFactory, demo_samples: np.ndarray) -> Path:
+def examples_folder(tmp_path_factory: pytest.TempPathFactory, demo_samples: np.ndarray) -> Path:
     """The demo's speech as it is, and by a bad telephone."""
-    top = tmp_path_factory.mktemp("lesson")
+    top = tmp_path_factory.mktemp("examples")
     for i in range(6):
         piece = demo_samples[16_000 * 2 * i : 16_000 * (2 * i + 4)]
         for label, sound in (("direct", piece), ("重", np.repeat(piece[::4], 4))):
@@ -51,9 +51,9 @@ def lesson_folder(tmp_path_factory: pytest.TempPathFactory, demo_samples: np.nda
 
 
 @pytest.fixture(scope="module")
-def made(lesson_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(examples_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made") / "line"
-    done = shell("tools", "teach", lesson_folder, "--name", "line", "--out", out)
+    done = shell("tools", "teach", examples_folder, "--name", "line", "--out", out)
     assert done.returncode == 1 and "direct/broken.wav" in done.stderr
     assert "1 clips without speech" in done.stdout and "1 clips were there twice" in done.stdout
     assert "UAR" in done.stdout
@@ -69,8 +69,8 @@ def test_the_card_tells_what_it_is(made: Path):
     assert not [p.name for p in made.parent.iterdir() if p.name.startswith(".")]
 
 
-def test_nothing_is_overwritten_unasked(made: Path, lesson_folder: Path):
-    done = shell("tools", "teach", lesson_folder, "--name", "line", "--out", made)
+def test_nothing_is_overwritten_unasked(made: Path, examples_folder: Path):
+    done = shell("tools", "teach", examples_folder, "--name", "line", "--out", made)
     assert done.returncode == 2 and "is there already" in done.stderr
 
 
@@ -130,14 +130,14 @@ def test_a_server_with_labels_that_cannot_be_used_says_so_and_ends(
     assert done.returncode == 1 and said in done.stderr
 
 
-def test_a_clip_under_two_labels_and_a_bad_name_are_refused(lesson_folder: Path, tmp_path: Path):
+def test_a_clip_under_two_labels_and_a_bad_name_are_refused(examples_folder: Path, tmp_path: Path):
     engine = local_engine(Config())
     top = tmp_path / "both"
-    shutil.copytree(lesson_folder, top)
+    shutil.copytree(examples_folder, top)
     shutil.copy(top / "direct" / "0.wav", top / "重" / "9.wav")
     with pytest.raises(BadExamples, match="is also in direct"):
         teach.gather(top, engine, Config())
-    good = teach.gather(lesson_folder, engine, Config())
+    good = teach.gather(examples_folder, engine, Config())
     with pytest.raises(BadExamples, match="--name"):
         teach.teach(good, "../../x", engine)
 
@@ -168,17 +168,17 @@ def test_ten_clips_of_each_label_do_on_unseen_clips_what_they_promised(pair: str
         for i, clip in enumerate(clips[:10]):
             (tmp_path / label / f"{i}{clip.suffix}").symlink_to(clip)
         unseen += [(label, clip) for clip in clips[10:60]]
-    lesson = teach.teach(teach.gather(tmp_path, engine, config), "pair", engine)
-    out = teach.save(lesson.taught, tmp_path / "out")
+    fitted = teach.teach(teach.gather(tmp_path, engine, config), "pair", engine)
+    out = teach.save(fitted.labels, tmp_path / "out")
     judge = custom_labels.load(out)
     right: dict[str, list[bool]] = {"a": [], "b": []}
     for label, clip in unseen:
-        embedding = teach.heard(clip, engine, config)
+        embedding = teach.embedding_of(clip, engine, config)
         right[label].append(embedding is not None and judge.judge(embedding)["label"] == label)
     uar = float(np.mean([np.mean(found) for found in right.values()]))
-    told: dict[str, Any] = lesson.figures.to_json()
+    told: dict[str, Any] = fitted.figures.to_json()
     print(
         f"{pair}: promised {told['uar']} {told['uar_interval_95']}, on {len(unseen)} unseen clips {uar:.2f}"
     )
-    assert lesson.figures.low <= uar <= lesson.figures.high
-    assert lesson.figures.better_than_chance
+    assert fitted.figures.low <= uar <= fitted.figures.high
+    assert fitted.figures.better_than_chance

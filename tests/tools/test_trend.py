@@ -62,10 +62,10 @@ def test_what_does_not_say_when_it_was_recorded_is_left_out(tmp_path: Path):
     assert (made.bins, made.untimed) == ((), 1)
 
 
-def test_the_picture_has_the_colours_of_its_emotions(make: Make):
+def test_the_picture_has_the_colors_of_its_emotions(make: Make):
     made = trend.trend(folder.read(make(40)).records, "hour", UTC)
     image = Image.open(io.BytesIO(pictures.png(trend.draw(made)))).convert("RGB")
-    held = {colour for _, colour in image.getcolors(1 << 20) or []}
+    held = {color for _, color in image.getcolors(1 << 20) or []}
     for label in ("angry", "happy", "neutral", "sad"):
-        text = pictures.colours()[label]
+        text = pictures.colors()[label]
         assert tuple(int(text[i : i + 2], 16) for i in (1, 3, 5)) in held, label

@@ -48,7 +48,7 @@ INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
-class Order:
+class BatchJob:
     """What is wanted."""
 
     folder: Path
@@ -69,7 +69,7 @@ class Found:
 
 
 @dataclass
-class _Tally:
+class _Counts:
     errors: dict[str, str]
     done: int = 0
     audio_s: float = 0.0
@@ -85,21 +85,21 @@ class _Stopped(Exception):
     """Ctrl-C: a recording under way is given up."""
 
 
-def main(order: Order, engine: Engine, config: Config, labels: CustomLabels | None, errors: Console) -> int:
+def main(job: BatchJob, engine: Engine, config: Config, labels: CustomLabels | None, errors: Console) -> int:
     """The exit status: 0, 1 when a recording could not be read, 2 when nothing could start, 130 after Ctrl-C."""
 
     def tell(text: str) -> None:
         errors.print(text, markup=False, highlight=False, soft_wrap=True)
 
     try:
-        tables.check(order.table)
-        order.out.mkdir(parents=True, exist_ok=True)
-        found = look(order.folder, order.out)
+        tables.check(job.table)
+        job.out.mkdir(parents=True, exist_ok=True)
+        found = look(job.folder, job.out)
         if not found.sizes and not found.errors:
             tell("No recordings there. Read are: " + " ".join(sorted(find.SUFFIXES)))
             return 2
-        with Journal(order.out) as journal:
-            return _run(order, found, journal, engine, config, labels, errors)
+        with Journal(job.out) as journal:
+            return _run(job, found, journal, engine, config, labels, errors)
     except (OSError, tables.NoParquet) as wrong:
         tell(str(wrong))
         return 2
@@ -136,7 +136,7 @@ def look(top: Path, out: Path) -> Found:
 
 
 def _run(
-    order: Order,
+    job: BatchJob,
     found: Found,
     journal: Journal,
     engine: Engine,
@@ -145,12 +145,12 @@ def _run(
     errors: Console,
 ) -> int:
     # Those of a run that was killed: the journal is ours, so nobody writes there.
-    for left in order.out.glob(f"{DRAFT}*"):
+    for left in job.out.glob(f"{DRAFT}*"):
         shutil.rmtree(left, ignore_errors=True)
-    made = _made(order, engine, config, labels)
+    made = _made(job, engine, config, labels)
     stamps = {name: Stamp(held.st_size, held.st_mtime_ns, made) for name, held in found.sizes.items()}
-    waiting = [name for name, stamp in stamps.items() if not _is_done(name, stamp, journal, order)]
-    tally = _Tally(dict(found.errors))
+    waiting = [name for name, stamp in stamps.items() if not _is_done(name, stamp, journal, job)]
+    counts = _Counts(dict(found.errors))
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     columns += [TimeRemainingColumn(), TextColumn("{task.fields[pace]}")]
     interrupted = False
@@ -159,27 +159,27 @@ def _run(
         assert spec is not None
         skipped = len(stamps) - len(waiting)
         task = progress.add_task(f"scoring with {spec.name}", total=len(stamps), completed=skipped, pace="")
-        crew = _Crew(order, waiting, engine, config, labels)
+        workers = _Workers(job, waiting, engine, config, labels)
         try:
-            for name, outcome in crew.outcomes():
+            for name, outcome in workers.outcomes():
                 if isinstance(outcome, str):
-                    tally.errors[name] = outcome
+                    counts.errors[name] = outcome
                 else:
                     journal.add(Entry(name, stamps[name], outcome))
-                    tally.audio_s += outcome["duration_s"]
-                tally.done += 1
-                progress.update(task, advance=1, pace=tally.pace)
+                    counts.audio_s += outcome["duration_s"]
+                counts.done += 1
+                progress.update(task, advance=1, pace=counts.pace)
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            crew.stop()
+            workers.stop()
     complete = [name for name, stamp in stamps.items() if journal.holds(name, stamp)]
-    table = tables.write(journal.entries(complete), order.out, order.table)
-    _report(order, tally, len(complete), skipped, table, interrupted, errors)
-    return INTERRUPTED if interrupted else 1 if tally.errors else 0
+    table = tables.write(journal.entries(complete), job.out, job.table)
+    _report(job, counts, len(complete), skipped, table, interrupted, errors)
+    return INTERRUPTED if interrupted else 1 if counts.errors else 0
 
 
-def _made(order: Order, engine: Engine, config: Config, labels: CustomLabels | None) -> str:
+def _made(job: BatchJob, engine: Engine, config: Config, labels: CustomLabels | None) -> str:
     """A fingerprint of what shapes a result: the model's weights, as its own shows them, settings, options."""
     spec = engine.spec
     assert spec is not None
@@ -188,31 +188,31 @@ def _made(order: Order, engine: Engine, config: Config, labels: CustomLabels | N
     says = [
         *(spec.name, spec.dtype, [] if weights is None else weights.round(2).tolist()),
         *(config.speech.model_dump(), config.stream.model_dump(), judge),
-        *([order.granularity, order.embeddings] if order.each else []),
+        *([job.granularity, job.embeddings] if job.each else []),
     ]
     return hashlib.sha256(json.dumps(says).encode()).hexdigest()[:16]
 
 
-def _is_done(name: str, stamp: Stamp, journal: Journal, order: Order) -> bool:
-    kept = not order.each or (order.out / EACH / name / RESULT).is_file()
+def _is_done(name: str, stamp: Stamp, journal: Journal, job: BatchJob) -> bool:
+    kept = not job.each or (job.out / EACH / name / RESULT).is_file()
     return kept and journal.holds(name, stamp)
 
 
-class _Crew:
+class _Workers:
     """Threads that recognize recordings, each the next that waits."""
 
     def __init__(
-        self, order: Order, names: list[str], engine: Engine, config: Config, labels: CustomLabels | None
+        self, job: BatchJob, names: list[str], engine: Engine, config: Config, labels: CustomLabels | None
     ) -> None:
-        self._order, self._engine, self._config = order, engine, config
-        self._options = RecognizeOptions(order.granularity, order.embeddings, custom_labels=labels)
+        self._job, self._engine, self._config = job, engine, config
+        self._options = RecognizeOptions(job.granularity, job.embeddings, custom_labels=labels)
         self._left = len(names)
         self._next = iter(names)
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._told: queue.SimpleQueue[tuple[str, JsonDict | str | BaseException]] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[str, JsonDict | str | BaseException]] = queue.SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._work, daemon=True) for _ in range(min(order.jobs, len(names)))
+            threading.Thread(target=self._work, daemon=True) for _ in range(min(job.jobs, len(names)))
         ]
         for thread in self._threads:
             thread.start()
@@ -220,7 +220,7 @@ class _Crew:
     def outcomes(self) -> Iterator[tuple[str, JsonDict | str]]:
         """A result, or why there is none, of each; as they come."""
         while self._left:
-            name, outcome = self._told.get()
+            name, outcome = self._outcomes.get()
             if isinstance(outcome, BaseException):
                 raise outcome
             self._left -= 1
@@ -239,22 +239,22 @@ class _Crew:
             if name is None:
                 return
             try:
-                self._told.put((name, self._one(name)))
+                self._outcomes.put((name, self._one(name)))
             except _Stopped:
                 return
             except ClientError as refused:
-                self._told.put((name, refused.message))
+                self._outcomes.put((name, refused.message))
             except BaseException as wrong:  # a full disk, or a fault of ours: the run ends and says so
-                self._told.put((name, wrong))
+                self._outcomes.put((name, wrong))
                 return
 
     def _one(self, name: str) -> JsonDict:
-        path, home = self._order.folder / name, self._order.out / EACH / name
-        if not self._order.each:
+        path, home = self._job.folder / name, self._job.out / EACH / name
+        if not self._job.each:
             found = find.recognize_file(path, self._engine, self._config, self._options, self._check_stop)
         else:
             home.parent.mkdir(parents=True, exist_ok=True)
-            with replaced_folder(home, drafts=self._order.out) as draft:
+            with replaced_folder(home, drafts=self._job.out) as draft:
                 options = replace(self._options, create=into(draft))
                 found = find.recognize_file(path, self._engine, self._config, options, self._check_stop)
         recorded = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
@@ -269,20 +269,20 @@ class _Crew:
 
 
 def _report(
-    order: Order, tally: _Tally, n: int, skipped: int, table: Path, interrupted: bool, errors: Console
+    job: BatchJob, counts: _Counts, n: int, skipped: int, table: Path, interrupted: bool, errors: Console
 ) -> None:
     def tell(text: str) -> None:
         errors.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    listed = [f"{shown(name)}: {why}" for name, why in sorted(tally.errors.items())]
-    beside = order.out / "errors.txt"
+    listed = [f"{shown(name)}: {why}" for name, why in sorted(counts.errors.items())]
+    beside = job.out / "errors.txt"
     beside.write_text("".join(f"{line}\n" for line in listed), encoding="utf-8", errors="backslashreplace")
     if not listed:
         beside.unlink()
     before = f", {skipped} of them done before" if skipped else ""
-    print(f"{n} recordings{before}; {tally.pace}. Written: {table}")
-    if order.each:
-        print(f"Outputs of each: {order.out / EACH}")
+    print(f"{n} recordings{before}; {counts.pace}. Written: {table}")
+    if job.each:
+        print(f"Outputs of each: {job.out / EACH}")
     if listed:
         tell(f"{len(listed)} could not be read:")
         for line in listed[:ERRORS_SHOWN]:

@@ -25,19 +25,19 @@ from server.files.recognize import RecognizeOptions
 from server.local_engine import local_engine
 from stream.types import JsonDict
 from tools.analyze import batch
-from tools.analyze.batch import Order
+from tools.analyze.batch import BatchJob
 
 
 def main(
-    paths: list[Path], granularity: str, config: Config, as_json: bool, order: Order | None = None
+    paths: list[Path], granularity: str, config: Config, as_json: bool, job: BatchJob | None = None
 ) -> int:
     """Print a result per file; the exit status: 0, 1 when a file could not be read, 2 when nothing could start.
 
-    With an `order`, that is carried out instead.
+    With a `job`, that is done instead.
     """
     errors = Console(stderr=True)
     try:
-        recordings = find.find(paths) if order is None else []
+        recordings = find.find(paths) if job is None else []
         labels = custom_labels.load(config)
         engine = local_engine(config)
         if labels:
@@ -45,8 +45,8 @@ def main(
     except (ConfigError, ValueError, OSError, ImportError) as wrong:
         errors.print(str(wrong), markup=False, highlight=False, soft_wrap=True)
         return 2
-    if order is not None:
-        return batch.main(order, engine, config, labels, errors)
+    if job is not None:
+        return batch.main(job, engine, config, labels, errors)
     if not recordings:
         errors.print("No recordings there. Read are: " + " ".join(sorted(find.SUFFIXES)), highlight=False)
         return 2

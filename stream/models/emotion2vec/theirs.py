@@ -33,7 +33,8 @@ def import_class() -> Any:
             return importlib.import_module(MODULE).Emotion2vec
         except ImportError as missing:
             raise ImportError(
-                f'emotion2vec needs funasr: pip install "funasr>=1.2,<2" ({missing})'
+                f"emotion2vec needs funasr, which is not installed ({missing}): ./run.sh install emotion2vec"
+                ', or pip install "emotion-stream[emotion2vec]"'
             ) from missing
 
 

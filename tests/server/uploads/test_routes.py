@@ -409,7 +409,7 @@ def test_rest_file_and_command_line_agree_to_the_last_digit(tmp_path: Path, demo
         command = [
             sys.executable,
             "-m",
-            "server",
+            "cli",
             "analyze",
             str(path),
             "--json",

@@ -149,7 +149,7 @@ def test_the_reception_counts_by_the_clock_and_by_whose_it_is() -> None:
         assert not broken
         enter("c")
         assert broken == ["b"], "the only one that is slow"
-        with pytest.raises(ClientError, match="received"):
+        with pytest.raises(ClientError, match="is receiving"):
             enter("d")
         assert len(reception) == 3
 

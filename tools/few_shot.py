@@ -1,6 +1,6 @@
 """Teaching from few examples: embeddings with a user's own labels → a classifier, and how good it will be.
 
-Standardised embeddings, multinomial logistic regression with an L2 penalty, every label weighing the same. The
+Standardized embeddings, multinomial logistic regression with an L2 penalty, every label weighing the same. The
 figure is cross-validated: no clip is judged by a classifier that has heard it, and the strength of the penalty is
 chosen anew inside every fold. Where clips come from several sub-folders per label (speakers, days, calls), a
 sub-folder is never on both sides.
@@ -31,13 +31,13 @@ Integers = npt.NDArray[np.int64]
 FEWEST = 3  # clips per label
 FEW = 10  # clips per label: below, the interval says little
 FOLDS, REPEATS = 5, 4
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn; small: strongly regularised
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn; small: strongly regularized
 DRAWS = 4000
 LEVEL = (2.5, 97.5)
 
 
 class BadExamples(ValueError):
-    """Examples that nothing can be learnt from; the text says why and what to do."""
+    """Examples that nothing can be learned from; the text says why and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Examples:
 
 
 @dataclass(frozen=True, eq=False)
-class Learnt:
+class Classifier:
     """A classifier of embeddings: softmax(weights @ ((x - mean) / scale) + bias)."""
 
     mean: Floats  # (size,)
@@ -66,7 +66,7 @@ class Learnt:
 
 
 @dataclass(frozen=True, eq=False)
-class Figures:
+class CrossValidation:
     """What cross-validation found."""
 
     names: tuple[str, ...]
@@ -130,15 +130,15 @@ def groups_of(labels: Sequence[int], folders: Sequence[str]) -> Integers | None:
     return np.array([order[folder] for folder in folders], np.int64)
 
 
-def learn(examples: Examples, seed: int = 0) -> Learnt:
+def fit(examples: Examples, seed: int = 0) -> Classifier:
     """From all examples, with the penalty that cross-validates best among them."""
     check(examples)
     with _quiet():
         return _fit(examples, _penalty(examples, seed))
 
 
-def cross_validate(examples: Examples, seed: int = 0) -> Figures:
-    """How the classifier of `learn` will do on clips it has not heard, as far as these can tell."""
+def cross_validate(examples: Examples, seed: int = 0) -> CrossValidation:
+    """How the classifier of `fit` will do on clips it has not heard, as far as these can tell."""
     check(examples)
     n, k = len(examples.labels), len(examples.names)
     answers = np.zeros((n, k))  # how often each clip was given each label, as a share of the repeats
@@ -146,12 +146,12 @@ def cross_validate(examples: Examples, seed: int = 0) -> Figures:
         for repeat in range(REPEATS):
             for train, test in _folds(examples, FOLDS, seed + repeat):
                 part = _take(examples, train)
-                learnt = _fit(part, _penalty(part, seed + repeat))
-                answers[test, learnt.probs(examples.rows[test]).argmax(axis=1)] += 1 / REPEATS
+                classifier = _fit(part, _penalty(part, seed + repeat))
+                answers[test, classifier.probs(examples.rows[test]).argmax(axis=1)] += 1 / REPEATS
     confusion = np.stack([answers[examples.labels == label].sum(axis=0) for label in range(k)])
     recall = np.diagonal(confusion) / confusion.sum(axis=1)
     low, high = _interval(examples, answers, confusion, seed)
-    return Figures(
+    return CrossValidation(
         names=examples.names,
         confusion=confusion,
         uar=float(recall.mean()),
@@ -214,7 +214,7 @@ def _penalty(examples: Examples, seed: int) -> float:
     return PENALTIES[int(np.argmin(losses))]
 
 
-def _fit(examples: Examples, penalty: float) -> Learnt:
+def _fit(examples: Examples, penalty: float) -> Classifier:
     """In the space that the examples span: exact under an L2 penalty, and far smaller than the embedding's."""
     from sklearn.linear_model import LogisticRegression
 
@@ -229,7 +229,7 @@ def _fit(examples: Examples, penalty: float) -> Learnt:
     weights, bias = model.coef_ @ axes, model.intercept_
     if len(weights) == 1:  # two labels: one row tells them apart
         weights, bias = np.vstack([-weights, weights]) / 2, np.array([-bias[0], bias[0]]) / 2
-    return Learnt(
+    return Classifier(
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),
         weights=np.asarray(weights, np.float32),
