@@ -99,8 +99,8 @@ class BatchLoop:
             self._receive()
 
     def _serve_live(self) -> None:
-        """Called by the model now and then while it scores a background window: live windows preempt it, and do not
-        wait for batch mates."""
+        """Called by the model now and then while it scores a background window: live windows preempt it, and wait
+        for no batch mates."""
         self._receive()
         while self._run_batch(only_live=True)[0]:
             self._receive()

@@ -21,7 +21,7 @@ from stream.models.packed import (
     BlockedProduct,
     PackedProduct,
     PlainProduct,
-    Way,
+    ProductFactory,
     bf16_is_faster,
     packable,
     unpackable,
@@ -62,7 +62,7 @@ def pack_weights(net: CompactNet, precision: str) -> str:
     return "float32"
 
 
-def _ways(net: CompactNet, precision: str) -> Iterator[tuple[str, Way, torch.dtype]]:
+def _ways(net: CompactNet, precision: str) -> Iterator[tuple[str, ProductFactory, torch.dtype]]:
     device = net.heard_mean.device
     if device.type == "cpu":
         bf16, f32 = torch.bfloat16, torch.float32
