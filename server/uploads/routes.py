@@ -24,7 +24,7 @@ from server.http import openapi
 from server.metrics import Metrics
 from server.peer import peer
 from server.uploads.pool import ClientDisconnected
-from server.uploads.service import PREFIX, UploadAnswer, Incoming, Uploads
+from server.uploads.service import PREFIX, Incoming, UploadAnswer, Uploads
 from stream.types import JsonDict
 
 NDJSON = "application/x-ndjson"
