@@ -199,9 +199,7 @@ def opened(file: BinaryIO, limits: DecodeLimits) -> Iterator[Audio]:
     except (av.FFmpegError, ValueError) as wrong:
         if head.startswith(_STARTS) or head[4:8] == b"ftyp":
             raise _broken(f"its header cannot be read ({_words(wrong)}): cut off or damaged?") from None
-        raise ClientError(
-            "UNSUPPORTED_MEDIA", f"this is no recording that is read here; send {FORMATS}"
-        ) from None
+        raise ClientError("UNSUPPORTED_MEDIA", f"unsupported file format; send {FORMATS}") from None
     with container:
         yield _audio(container, limits, exact)
 
@@ -215,7 +213,7 @@ def _audio(container: InputContainer, limits: DecodeLimits, exact: bool) -> Audi
     context = stream.codec_context
     if context is None or context.name not in _READ:
         name = context.name if context else "unknown"
-        raise ClientError("UNSUPPORTED_MEDIA", f"audio coded as {name} is not read here; send {FORMATS}")
+        raise ClientError("UNSUPPORTED_MEDIA", f"unsupported codec {name}; send {FORMATS}")
     if context.channels > limits.max_channels:
         raise _too_many(context.channels, limits)
     rate = _checked_rate(context.sample_rate)
@@ -283,7 +281,10 @@ def _floats(samples: np.ndarray) -> Floats:
 
 def _checked_rate(rate: int) -> int:
     if rate not in RATES:
-        raise ClientError("UNSUPPORTED_MEDIA", f"{rate} Hz; {RATES[0]} to {RATES[-1]} Hz are read")
+        raise ClientError(
+            "UNSUPPORTED_MEDIA",
+            f"unsupported sample rate {rate} Hz; {RATES[0]} to {RATES[-1]} Hz are supported",
+        )
     return rate
 
 
@@ -300,7 +301,9 @@ def _broken(why: str) -> ClientError:
 
 
 def _too_many(channels: int, limits: DecodeLimits) -> ClientError:
-    return ClientError("UNSUPPORTED_MEDIA", f"{channels} channels; at most {limits.max_channels} are read")
+    return ClientError(
+        "UNSUPPORTED_MEDIA", f"{channels} channels; at most {limits.max_channels} are supported"
+    )
 
 
 def _too_long(limits: DecodeLimits) -> ClientError:

@@ -81,4 +81,4 @@ def _folder(store: OutputStore, record: str) -> Path:
 
 
 def _no_such_record() -> ClientError:
-    return ClientError("NOT_FOUND", "there is no such record (any more); records are kept for a limited time")
+    return ClientError("NOT_FOUND", "no such record; records are kept for a limited time")

@@ -163,4 +163,4 @@ def _found(uploads: Uploads, result: str, name: str) -> Path:
 
 
 def _no_such_result() -> ClientError:
-    return ClientError("NOT_FOUND", "there is no such result (any more); results are kept for a limited time")
+    return ClientError("NOT_FOUND", "no such result; results are kept for a limited time")

@@ -81,7 +81,7 @@ class Uploads:
         if why := self.store.why_not():
             log.error("files cannot be recognized: %s", why)
         if lacks := sandbox.missing():
-            log.warning("strangers' files are read with less protection: this system lacks %s", lacks)
+            log.warning("uploads are decoded with less isolation: this system lacks %s", lacks)
         self._reception.start()
         threading.Thread(target=self._maintain, name="upkeep", daemon=True).start()
 
