@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
+NODE_MODULES = ROOT / "node_modules"
 
 LONGEST_S = 40 * 60  # of a pass
 
@@ -29,12 +30,22 @@ PROGRAMS = {
     "prometheus": ("prometheus",),
     "promtool": ("prometheus",),
     "nginx": ("nginx-light",),
+    "node": ("nodejs",),
+    "npm": ("npm",),
 }
 CHECKS = {
     "lint": ("ruff", "check", "."),
     "formatting": ("ruff", "format", "--check", "--quiet", "."),
     "types": ("mypy",),
 }
+# The same for the pages and the browser client, by npm's programs: what package.json names, in node_modules.
+JAVASCRIPT = ("*.js", "{client/js,static,tests/types}/**/*.{js,ts}")
+JAVASCRIPT_CHECKS = {
+    "lint of JavaScript": ("eslint", "."),
+    "formatting of JavaScript": ("prettier", "--check", "--log-level", "warn", *JAVASCRIPT),
+    "types of JavaScript": ("tsc",),
+}
+NODE = (20, 19)  # what eslint needs at least
 # A newer processor computes as one that has nothing newer than AVX2: the most common machine that can be rented.
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 ON_THE_PROCESSOR = ("tests/stream/models", "tests/server/engine")
@@ -68,10 +79,19 @@ class Outcome:
 
 
 def main(only_checks: bool) -> int:
-    failed_checks = [name for name, command in CHECKS.items() if not check(name, command)]
+    if not only_checks:
+        install()
+    checks = {name: (Path(PYTHON).parent, command) for name, command in CHECKS.items()}
+    without = no_javascript()
+    if not without:
+        checks |= {name: (NODE_MODULES / ".bin", command) for name, command in JAVASCRIPT_CHECKS.items()}
+    failed_checks = [name for name, (where, command) in checks.items() if not check(name, where, command)]
+    results = {name: "failed" if name in failed_checks else "passed" for name in checks}
+    if without:
+        say(f"JavaScript is not checked: {without}")
+        results |= {name: f"skipped: {without}" for name in JAVASCRIPT_CHECKS}
     if only_checks:
         return 1 if failed_checks else 0
-    install()
     outcomes = {}
     for one in PASSES:
         if one.environment and not newer_than_avx2():
@@ -80,7 +100,23 @@ def main(only_checks: bool) -> int:
         began = time.monotonic()
         outcomes[one.name] = run(one)
         say(f"{one.name}: {time.monotonic() - began:.0f} s")
-    return summary(failed_checks, outcomes)
+    return summary(results, outcomes)
+
+
+def no_javascript() -> str | None:
+    """Why JavaScript cannot be checked here; None when it can. Installs what package-lock.json names, once."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not node or not npm:
+        return "no node, no npm: apt-get install nodejs npm"
+    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    if tuple(int(part) for part in told.removeprefix("v").split(".")[:2]) < NODE:
+        return f"node {told} is older than {'.'.join(map(str, NODE))}"
+    installed, wanted = NODE_MODULES / ".package-lock.json", ROOT / "package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
+        return None
+    say("Installing what package-lock.json names into node_modules …")
+    done = subprocess.run([npm, "ci", "--silent"], cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+    return "npm ci failed" if done.returncode else None
 
 
 def install() -> None:
@@ -108,12 +144,9 @@ def missing() -> list[str]:
     return [name for name in PROGRAMS if not shutil.which(name, path=path)]
 
 
-def check(name: str, command: tuple[str, ...]) -> bool:
+def check(name: str, where: Path, command: tuple[str, ...]) -> bool:
     say(f"{name}: {' '.join(command)}")
-    return (
-        subprocess.run([Path(PYTHON).parent / command[0], *command[1:]], cwd=ROOT, check=False).returncode
-        == 0
-    )
+    return subprocess.run([where / command[0], *command[1:]], cwd=ROOT, check=False).returncode == 0
 
 
 def newer_than_avx2() -> bool:
@@ -163,20 +196,21 @@ def read(report: Path) -> Outcome:
     return outcome
 
 
-def summary(failed_checks: list[str], outcomes: dict[str, Outcome]) -> int:
+def summary(results: dict[str, str], outcomes: dict[str, Outcome]) -> int:
+    """`results`: what became of each check."""
     print("\n== in all ==")
-    for name in CHECKS:
-        print(f"{name}: {'failed' if name in failed_checks else 'passed'}")
+    for name, result in results.items():
+        print(f"{name}: {result}")
     for name, outcome in outcomes.items():
         print(f"{name}: {outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped")
         for reason, n in outcome.reasons.most_common():
             print(f"    {n} skipped: {reason}")
     print(f"programs that were missing: {', '.join(missing()) or 'none'}")
-    failed = len(failed_checks) + sum(outcome.failed for outcome in outcomes.values())
-    passed = len(CHECKS) - len(failed_checks) + sum(outcome.passed for outcome in outcomes.values())
-    print(
-        f"{passed} passed, {failed} failed, {sum(outcome.skipped for outcome in outcomes.values())} skipped"
-    )
+    checks = Counter(result.split(":")[0] for result in results.values())
+    passed = checks["passed"] + sum(outcome.passed for outcome in outcomes.values())
+    failed = checks["failed"] + sum(outcome.failed for outcome in outcomes.values())
+    skipped = checks["skipped"] + sum(outcome.skipped for outcome in outcomes.values())
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 
 

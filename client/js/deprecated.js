@@ -5,14 +5,16 @@ const warned = new Set();
 
 /** @param {string} old @param {string} now */
 export function warnRenamed(old, now) {
-  if (warned.has(old)) return;
-  warned.add(old);
-  console.warn(`emotion-stream: '${old}' is now '${now}'; the old name goes with version 0.3.0`);
+  const text = `emotion-stream: '${old}' is now '${now}'; the old name goes with version 0.3.0`;
+  if (warned.has(text)) return;
+  warned.add(text);
+  console.warn(text);
 }
 
-/** `timeoutS` of options that may hold it under its old name, `patience`; undefined where neither is given.
- *  @param {{timeoutS?: number, patience?: number}} options */
-export function timeoutOf({ timeoutS, patience }) {
-  if (patience !== undefined) warnRenamed("patience", "timeoutS");
-  return timeoutS ?? patience;
+/** The option `name`, which may be given under its old name, `patience`; undefined where neither is.
+ *  @template {string} Name
+ *  @param {{[option in Name | "patience"]?: number}} options @param {Name} name */
+export function timeoutOf(options, name) {
+  if (options.patience !== undefined) warnRenamed("patience", name);
+  return options[name] ?? options.patience;
 }

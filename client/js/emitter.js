@@ -1,4 +1,5 @@
-/* Listeners by event, and the same events as an async iterator: `for await (const { event, payload } of stream)`. */
+/* Listeners by event, and the same events as an async iterator:
+   `for await (const { event, payload } of stream)`. */
 
 /** @typedef {(payload: any) => void} Listener */
 /** @typedef {{event: string, payload: any}} Item */

@@ -1,5 +1,5 @@
-/* The types of emotion-stream.js, all of them public: what programs may use. docs/client-browser.md explains each, and
-   docs/protocol.md the payloads, whose times are milliseconds and whose scores are probabilities. The modules
+/* The types of emotion-stream.js, all of them public: what programs may use. docs/client-browser.md explains each,
+   and docs/protocol.md the payloads, whose times are milliseconds and whose scores are probabilities. The modules
    themselves are held to this page: tests/types/contract.ts. */
 
 export type Emotion =
@@ -74,12 +74,19 @@ export interface StreamOptions extends SessionOptions {
   io?: SocketIo;
   /** Seconds that `open` waits for a server that is away, busy or loading, and `flush` and `stop` for a broken
    *  connection; default 30. */
-  timeoutS?: number;
+  connectTimeoutS?: number;
   /** Milliseconds of audio kept while it cannot be sent; default 30 000. */
   bufferMs?: number;
   /** `stop` leaves the connection open for the next `open`. */
   keepConnection?: boolean;
-  /** @deprecated since 0.2.0: `timeoutS` */
+  /** @deprecated since 0.2.0: `connectTimeoutS` */
+  patience?: number;
+}
+
+export interface StopOptions {
+  /** Seconds to wait for a broken connection; default: as for `open`. */
+  connectTimeoutS?: number;
+  /** @deprecated since 0.2.0: `connectTimeoutS` */
   patience?: number;
 }
 
@@ -243,10 +250,7 @@ export class EmotionStream implements AsyncIterable<StreamItem> {
   /** Resolves once everything given so far has been scored and told. */
   flush(): Promise<void>;
   /** Send what is left and close the session. */
-  stop(options?: {
-    timeoutS?: number;
-    /** @deprecated since 0.2.0: `timeoutS` */ patience?: number;
-  }): Promise<Summary>;
+  stop(options?: StopOptions): Promise<Summary>;
   /** Hang up. A session that is open ends without a summary, and audio that waits is thrown away. */
   close(): void;
 }
@@ -297,13 +301,13 @@ export interface RecognizeOptions {
   granularity?: "utterance" | "frame";
   /** Whether the result's files hold embedding.npy too. */
   embedding?: boolean;
-  /** Seconds during which a server that is busy or loading is asked again; default 0. */
-  timeoutS?: number;
+  /** Seconds during which it is tried again after an error that is `retryable`, such as BUSY; default 0. */
+  retryTimeoutS?: number;
   signal?: AbortSignal;
   onUpload?: (fraction: number) => void;
   onStep?: (step: Step) => void;
   onProgress?: (progress: { done_s: number; total_s: number | null }) => void;
-  /** @deprecated since 0.2.0: `timeoutS` */
+  /** @deprecated since 0.2.0: `retryTimeoutS` */
   patience?: number;
 }
 

@@ -5,7 +5,15 @@
 /** @import { EmotionErrorOptions, ServerError } from "./emotion-stream.js" */
 
 // What may succeed a little later, for servers before 0.2.0: later ones say so themselves, in `retryable`.
-const RETRYABLE = new Set(["BUSY", "NOT_READY", "OVERLOADED", "RATE_LIMITED"]);
+const RETRYABLE = new Set([
+  "BUSY",
+  "INFERENCE_TIMEOUT",
+  "NOT_READY",
+  "NO_ROOM",
+  "OVERLOADED",
+  "RATE_LIMITED",
+  "TOO_MANY_SESSIONS",
+]);
 
 /** Whether the same may succeed a little later.
  *  @param {Pick<ServerError, "code" | "retryable">} error */

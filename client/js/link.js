@@ -26,8 +26,8 @@ export class Link {
   /** @type {number | undefined} */
   #timer;
 
-  /** `onState(state)`; `onMessage(event, payload)`: from the server; `onRefused(error)`: it will have no connection
-   *  now, and is asked again.
+  /** `onState(state)`; `onMessage(event, payload)`: from the server; `onRefused(error)`: it will have no
+   *  connection now, and is asked again.
    *  @param {{url?: string | URL, path?: string, token?: string, io?: SocketIo}} where
    *  @param {Hooks} hooks */
   constructor({ url, path, token, io }, hooks) {

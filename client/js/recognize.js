@@ -65,17 +65,17 @@ class Answer {
 /** Recognize the emotion of `file`. Gives the result as docs/api.md describes it; throws EmotionError, or the
  *  signal's reason when it is aborted.
  *
- *  url         where the server is; default: where this module came from
- *  token       the access token, where the operator has set one
- *  granularity "utterance" (default) or "frame"
- *  embedding   true: the result's files hold embedding.npy too
- *  timeoutS    seconds during which a server that is busy or loading is asked again; default 0
- *  signal      an AbortSignal
- *  onUpload    (fraction 0…1) · onStep ({step, ms, detail}) · onProgress ({done_s, total_s})
+ *  url            where the server is; default: where this module came from
+ *  token          the access token, where the operator has set one
+ *  granularity    "utterance" (default) or "frame"
+ *  embedding      true: the result's files hold embedding.npy too
+ *  retryTimeoutS  seconds during which it is tried again after a retryable error, such as BUSY; default 0
+ *  signal         an AbortSignal
+ *  onUpload       (fraction 0…1) · onStep ({step, ms, detail}) · onProgress ({done_s, total_s})
  *
  *  @param {Blob} file @param {RecognizeOptions} [options] */
 export async function recognize(file, options = {}) {
-  const deadline = Date.now() + 1000 * (timeoutOf(options) ?? 0);
+  const deadline = Date.now() + 1000 * (timeoutOf(options, "retryTimeoutS") ?? 0);
   for (;;) {
     try {
       return await ask(file, options);

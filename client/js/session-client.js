@@ -275,8 +275,8 @@ export class SessionClient {
 /** Whether a refused `start` is tried again by itself.
  *  @param {ServerError} error @param {boolean} resuming */
 function startsAgain(error, resuming) {
-  // A server that is full says so to whoever asks for a session: they decide whether to wait. While resuming, it may
-  // still be counting the session that it is about to give back.
+  // A server that is full says so to whoever asks for a session: they decide whether to wait. While resuming, it
+  // may still be counting the session that it is about to give back.
   if (error.code === "TOO_MANY_SESSIONS") return resuming;
   return error.code === "DISCONNECTED" || isRetryable(error);
 }

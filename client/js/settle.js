@@ -26,7 +26,7 @@ export async function settle(client, event, timeoutS) {
     asked = true;
     const answer = await client.link.ask(event, ofSession, SETTLE_MS);
     if (answer.ok) return event === "stop" ? lastSummary(client, answer) : undefined;
-    if (client.summary?.session_id === session.session_id) return client.summary; // it came, then the network broke
+    if (client.summary?.session_id === session.session_id) return client.summary; // it had come before
     const { code, message, retryable } = answer.error;
     if (code === "DISCONNECTED") client.link.renew();
     else if (!isRetryable(answer.error)) throw new EmotionError(code, message, { retryable });

@@ -1,15 +1,20 @@
 /* Live streaming: one session at a time over a connection of its own, and what keeps it going when the network
    does not. docs/client-browser.md describes the options; these are the events:
 
-     result     the emotion of some frames (emotion_result)   frame   of one frame, where `frameResults` was asked for
-     speech     speech begins or ends                         utterance   the emotion of a stretch of speech
-     lost       speech that gets no scores                    alert   a rule of the server's has fired
-     summary    a session has ended; its totals               state   {state}: connecting · online · offline ·
-     error      an EmotionError: the server refused audio             unauthorized · closed
-                or (`fatal`) the session, for good            dropped   {ms}: audio given while the buffer was full
-     session    a session is open: the server's answer, with `replaced`: true if an earlier one could not be resumed,
-                and `origin_ms`: where its 0 ms lies in everything given to `send` since `open`
-     waiting    {code, message}: the server wants a pause, or has no room yet; it is asked again. null: that is over
+     result     the emotion of some frames (emotion_result)
+     frame      of one frame, where `frameResults` was asked for
+     speech     speech begins or ends
+     utterance  the emotion of a stretch of speech
+     lost       speech that gets no scores
+     alert      a rule of the server's has fired
+     summary    a session has ended; its totals
+     state      {state}: connecting · online · offline · unauthorized · closed
+     session    a session is open: the server's answer, with `replaced`: true if an earlier one could not be
+                resumed, and `origin_ms`: where its 0 ms lies in everything given to `send` since `open`
+     waiting    {code, message, retryable}: the server wants a pause, or has no room yet; it is asked again.
+                null: that is over
+     dropped    {ms}: audio given while the buffer was full
+     error      an EmotionError: the server refused audio or (`fatal`) the session, for good
      *          {event, payload}: every message of the server, under its name on the wire */
 
 import { bytesPerMoment, toBytes } from "./audio.js";
@@ -18,25 +23,36 @@ import { Emitter } from "./emitter.js";
 import { SessionClient } from "./session-client.js";
 import { settle } from "./settle.js";
 
-/** @import { Audio, SessionOptions, StreamEvents, StreamOptions, Summary } from "./emotion-stream.js" */
+/** @import { Audio, SessionOptions, StopOptions, StreamEvents } from "./emotion-stream.js" */
+/** @import { StreamOptions, Summary } from "./emotion-stream.js" */
 
 const BUFFER_MS = 30_000;
-const TIMEOUT_S = 30;
+const CONNECT_TIMEOUT_S = 30;
 const PIECE_MS = 1_000; // longer audio is cut: servers limit the length of a chunk
 
 export class EmotionStream {
   #events = new Emitter();
   #client;
-  #timeoutS;
+  #connectTimeoutS;
   #defaults;
   #format = { encoding: "pcm_s16le", channels: 1, sampleRate: 16_000 };
 
-  /** The options but `timeoutS` and those of the connection are what to ask of a session.
+  /** The options but those of the connection are what to ask of a session.
    *  @param {StreamOptions} [options] */
-  constructor({ url, path, token, io, timeoutS, patience, bufferMs, keepConnection, ...session } = {}) {
+  constructor({
+    url,
+    path,
+    token,
+    io,
+    connectTimeoutS,
+    patience,
+    bufferMs,
+    keepConnection,
+    ...session
+  } = {}) {
     const buffer = { bufferMs: bufferMs ?? BUFFER_MS, keepConnection: keepConnection ?? false };
     this.#client = new SessionClient({ url, path, token, io, ...buffer }, this.#events);
-    this.#timeoutS = timeoutOf({ timeoutS, patience }) ?? TIMEOUT_S;
+    this.#connectTimeoutS = timeoutOf({ connectTimeoutS, patience }, "connectTimeoutS") ?? CONNECT_TIMEOUT_S;
     this.#defaults = session;
   }
 
@@ -91,7 +107,7 @@ export class EmotionStream {
     const options = { ...format, ...this.#defaults, ...session };
     this.#client.begin(toWire(options), options.encoding !== "wav");
     this.#format = options;
-    return this.#client.open(this.#timeoutS);
+    return this.#client.open(this.#connectTimeoutS);
   }
 
   /** Take audio: sent at once if possible, kept if not. False when there is no room for it, or no session.
@@ -124,16 +140,17 @@ export class EmotionStream {
 
   /** Resolves once everything given so far has been scored and told. */
   async flush() {
-    await settle(this.#client, "flush", this.#timeoutS);
+    await settle(this.#client, "flush", this.#connectTimeoutS);
   }
 
   /** Send what is left, close the session; gives its summary.
-   *  @param {{timeoutS?: number, patience?: number}} [options]
+   *  @param {StopOptions} [options]
    *  @returns {Promise<Summary>} */
   async stop(options = {}) {
     this.#client.beginStop();
     try {
-      const summary = await settle(this.#client, "stop", timeoutOf(options) ?? this.#timeoutS);
+      const timeoutS = timeoutOf(options, "connectTimeoutS") ?? this.#connectTimeoutS;
+      const summary = await settle(this.#client, "stop", timeoutS);
       return /** @type {Summary} */ (summary);
     } finally {
       this.#client.end();

@@ -8,8 +8,8 @@ import { drawSpark, slotOf } from "./spark.js";
 import { duration } from "./store.js";
 
 /** @import { Channel, Session } from "./store.js" */
-/** @typedef {{full: number, half: number, height: number, key: string}} Size of the drawings, in px; `half`: of each
- *           of two on one card; `key` changes with whatever changes how they look */
+/** Of the drawings, in px; `half`: of each of two on one card; `key` changes with whatever changes how they look.
+ *  @typedef {{full: number, half: number, height: number, key: string}} Size */
 
 const TAGS = ["queue", "language", "agent", "customer"]; // shown first, in this order
 

@@ -29,9 +29,11 @@ export class Plot {
   };
   #plot;
 
-  /** `view()`: what stretch is in view; `onRange(range)`: another was chosen here, null: all; `onPoint(ms)`: the time
-   *  under the pointer.
-   *  @param {HTMLElement} host @param {string} name of the channel @param {History} history @param {Hooks} hooks */
+  /** `view()`: what stretch is in view; `onRange(range)`: another was chosen here, null: all; `onPoint(ms)`: the
+   *  time under the pointer.
+   *  @param {HTMLElement} host
+   *  @param {string} name of the channel
+   *  @param {History} history @param {Hooks} hooks */
   constructor(host, name, history, hooks) {
     this.#host = host;
     this.#name = name;

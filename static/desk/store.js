@@ -6,8 +6,8 @@ import { LABELS } from "../shared/emotions.js";
 /** @import { SummariesMessage } from "./feed.js" */
 /** @typedef {"info" | "warning" | "critical"} Level */
 /** @typedef {{from: number, points: (number | null)[]}} Spark the last five minutes, in points of 5 s */
-/** @typedef {{emotion: string | null, confidence: number, speaking: boolean, speech_share: number, negative: number,
- *             watched: boolean, spark: Spark}} Channel */
+/** @typedef {{emotion: string | null, confidence: number, speaking: boolean, speech_share: number,
+ *             negative: number, watched: boolean, spark: Spark}} Channel */
 /** @typedef {Record<Level, number> & {open: Level | null, last: Alert | null}} Alerts how many so far */
 /** What the server says of a session; all of it at first, then what has changed.
  *  @typedef {{session_id: string, name: string, tags: Record<string, string>, started_utc: string,

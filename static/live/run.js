@@ -30,7 +30,7 @@ export class Run {
   #legend = view.buildLegend(view.$("legend"));
   #chart = new Chart(view.$("plot"), (ms) => this.#showPoint(ms));
   // Audio waits in the page for as long as it takes: the person in front of it sees that, and can press stop.
-  #stream = new EmotionStream({ io, token: keptToken(), timeoutS: Infinity, keepConnection: true });
+  #stream = new EmotionStream({ io, token: keptToken(), connectTimeoutS: Infinity, keepConnection: true });
   #microphone = new Microphone((chunk) => this.#onChunk(chunk), { onGone: () => this.#onMicrophoneGone() });
 
   constructor() {
@@ -90,8 +90,8 @@ export class Run {
     if (this.#state !== "on") return;
     this.#become("stopping");
     await this.#microphone.close();
-    const timeoutS = this.#link === "online" ? STOP_S : 0;
-    const summary = await this.#stream.stop({ timeoutS }).catch(() => null);
+    const connectTimeoutS = this.#link === "online" ? STOP_S : 0;
+    const summary = await this.#stream.stop({ connectTimeoutS }).catch(() => null);
     if (summary || this.#link !== "online") showSummary(summary && this.#totals);
     this.#become("off");
     view.clearNotice("silent");

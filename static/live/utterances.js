@@ -18,8 +18,8 @@ export function clearUtterances() {
   $("announce").textContent = "";
 }
 
-/** `startMs`: since start was pressed. `count`: of utterances so far. Where the operator has labels of their own, what
- *  these say stands beside the emotion.
+/** `startMs`: since start was pressed. `count`: of utterances so far. Where the operator has labels of their
+ *  own, what these say stands beside the emotion.
  *  @param {Utterance} utterance @param {number} startMs @param {number} count */
 export function addUtterance(utterance, startMs, count) {
   const { emotion, confidence, scores, taught: custom, start_ms: start, end_ms: end } = utterance;

@@ -1,6 +1,6 @@
 /* Every word on a page, in English and Chinese, and the one mechanism that puts words on the page:
-   an element with data-t="key" shows the text of that key, and shows it anew when the language changes; data-t-label
-   and data-t-placeholder do the same for its aria-label and placeholder.
+   an element with data-t="key" shows the text of that key, and shows it anew when the language changes;
+   data-t-label and data-t-placeholder do the same for its aria-label and placeholder.
    Emotions are named in both languages whichever is chosen; their names are in emotions.js. */
 
 import { emotionOf } from "./emotions.js";

@@ -1,5 +1,6 @@
-/* The texts that every page shows, by key, in English and Chinese; each page adds its own (addWords). An error has two:
-   what happened, and what to do about it (its key with ".do"). A test holds the two languages to the same keys. */
+/* The texts that every page shows, by key, in English and Chinese; each page adds its own (addWords). An error has
+   two: what happened, and what to do about it (its key with ".do"). A test holds the two languages to the same
+   keys. */
 
 const en = {
   "language.other": "中文",

@@ -3,7 +3,8 @@
 
 import { LABELS } from "../shared/emotions.js";
 
-/** @typedef {{frame_scores?: number[][], frame_start_ms?: number[], step_ms?: number}} Answer at granularity frame */
+/** An answer at granularity frame.
+ *  @typedef {{frame_scores?: number[][], frame_start_ms?: number[], step_ms?: number}} Answer */
 
 export class Frames {
   #step;

@@ -40,7 +40,8 @@ function hasFiles(event) {
 
 /** @param {DataTransfer} transfer */
 async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()); // now: they are gone after an await
+  // Now: they are gone after an await.
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.());
   const plain = [...transfer.files];
   if (!entries.some((entry) => entry?.isDirectory)) return plain;
   /** @type {File[]} */

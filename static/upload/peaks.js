@@ -86,7 +86,7 @@ function grown(array) {
   return more;
 }
 
-/** From the file that was chosen; null if it is too long for that, or not to be decoded here. `seconds`: its length.
+/** From the file that was chosen, `seconds` long; null if that is too long, or it is not to be decoded here.
  *  @param {File} file @param {number} seconds */
 export async function decodedPeaks(file, seconds) {
   if (!(seconds <= DECODED_S) || file.size > DECODED_BYTES) return null;

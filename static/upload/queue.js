@@ -15,7 +15,8 @@ import { EmotionError } from "../../client/emotion-stream.js";
  *  @typedef {{upload: number, doneS: number, totalS: number, steps: Step[], error: Failure | null,
  *             result: Recognition | null, state: State}} Progress
  *  @typedef {Progress & {id: number, file: File, name: string, settings: Settings, abort?: AbortController,
- *             begunAt?: number, uploadedAt?: number, endedAt?: number, until?: number, peaks?: Peaks | null}} Item */
+ *             begunAt?: number, uploadedAt?: number, endedAt?: number, until?: number,
+ *             peaks?: Peaks | null}} Item */
 /** @typedef {{recognize: typeof recognize, token: () => string | undefined, answers: () => Promise<boolean>,
  *             onChange: (item: Item, what: Change) => void, onPause: (code: string | null) => void}} Hooks */
 
@@ -38,8 +39,8 @@ export class Queue {
   /** @type {number | undefined} */
   #timer;
 
-  /** `recognize(file, options)` of the client. `answers()`: whether the server answers at all. `onPause(code)`: why
-   *  all waits, null when it goes on.
+  /** `recognize(file, options)` of the client. `answers()`: whether the server answers at all. `onPause(code)`:
+   *  why all waits, null when it goes on.
    *  @param {Hooks} hooks */
   constructor(hooks) {
     this.#hooks = hooks;

@@ -1,6 +1,6 @@
-/* Brings what the server keeps to the reader's disk, named after the recording. The page fetches it, because a link
-   can carry neither a token nor a name that the server's own would not override; only sound, which may be large,
-   is left to the browser where no token is needed. */
+/* Brings what the server keeps to the reader's disk, named after the recording. The page fetches it, because a
+   link can carry neither a token nor a name that the server's own would not override; only sound, which may be
+   large, is left to the browser where no token is needed. */
 
 import { EmotionError } from "../../client/emotion-stream.js";
 

@@ -1,6 +1,6 @@
-/* What the chart and the waveform share: the stretch of time in view, the cursor, and the hand on them. Drag to zoom
-   in, double click to see all, click to set the cursor; wheel with Ctrl to zoom, sideways to move; keys as told in
-   the label. A bar below moves through a recording that is zoomed into. */
+/* What the chart and the waveform share: the stretch of time in view, the cursor, and the hand on them. Drag to
+   zoom in, double click to see all, click to set the cursor; wheel with Ctrl to zoom, sideways to move; keys as
+   told in the label. A bar below moves through a recording that is zoomed into. */
 
 import { $ } from "../shared/parts.js";
 import { LEFT, RIGHT } from "./lines.js";

@@ -14,8 +14,8 @@ const TICKS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 180
 /** @import { Peaks } from "./peaks.js" */
 /** @import { Utterance } from "./utterances.js" */
 /** What is in view, and where: `x(seconds)` in px.
- *  @typedef {{ctx: CanvasRenderingContext2D, from: number, to: number, height: number, left: number, right: number,
- *             color: (name: string) => string, x: (seconds: number) => number}} View */
+ *  @typedef {{ctx: CanvasRenderingContext2D, from: number, to: number, height: number, left: number,
+ *             right: number, color: (name: string) => string, x: (seconds: number) => number}} View */
 
 export class Wave {
   /** @type {Peaks | null} */

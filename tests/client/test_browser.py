@@ -179,7 +179,7 @@ def test_a_session_that_nobody_wants_any_more_is_not_left_open(server: Server, r
         await stream.connect();
         while (stream.state !== "online") await pause(5);
         const given = code(stream.open());
-        const stopped = code(stream.stop({ timeoutS: 0 }));
+        const stopped = code(stream.stop({ connectTimeoutS: 0 }));
         await stopped;
         await stream.open({ sessionId: "second" });
         stream.close();
@@ -242,7 +242,7 @@ def test_errors_have_the_contracts_codes(server: Server, run: Run) -> None:
         codes = run(
             f"{server.url}/healthz",
             """
-            const open = (options) => code(new EmotionStream({ timeoutS: 1, ...options }).open());
+            const open = (options) => code(new EmotionStream({ connectTimeoutS: 1, ...options }).open());
             const closed = new EmotionStream();
             await closed.open();
             await closed.stop();
@@ -320,7 +320,8 @@ def test_old_names_work_and_name_the_new_ones(server: Server, run: Run) -> None:
         const began = performance.now();
         const codes = [await code(new EmotionStream(nowhere).open())];
         const took = performance.now() - began;
-        codes.push(await code(recognise(new Blob(["no audio at all"]))), await code(recognise(new Blob([]))));
+        codes.push(await code(recognise(new Blob(["no audio at all"]))));
+        codes.push(await code(recognise(new Blob([]), { patience: 1 })));
         const stream = new EmotionStream();
         await stream.open();
         const { reason } = await stream.stop({ patience: 5 });
@@ -330,8 +331,9 @@ def test_old_names_work_and_name_the_new_ones(server: Server, run: Run) -> None:
     assert found["codes"] == ["DISCONNECTED", "UNSUPPORTED_MEDIA", "NO_AUDIO"] and found["reason"] == "stop"
     assert 900 < found["took"] < 15_000  # the old option was heeded: the default is 30 s
     assert [w.split(": ")[1].split(";")[0] for w in found["warnings"]] == [
-        "'patience' is now 'timeoutS'",
+        "'patience' is now 'connectTimeoutS'",
         "'recognise' is now 'recognize'",
+        "'patience' is now 'retryTimeoutS'",
     ]
 
 
@@ -344,6 +346,25 @@ def test_the_server_says_what_may_be_tried_again(server: Server, run: Run) -> No
         return [may("BUSY"), may("BAD_AUDIO"), may("BUSY", { retryable: false }), may("NEW", { retryable: true })];
         """,
     ) == [True, False, False, True]
+
+
+def test_a_full_server_is_not_waited_for(run: Run) -> None:
+    """Though it calls that retryable: who asks for a session decides whether to wait."""
+    with running(model__name="fake", limits__max_sessions=1) as full:
+        found = run(
+            f"{full.url}/healthz",
+            """
+            const first = new EmotionStream();
+            await first.open();
+            const began = performance.now();
+            const refused = await new EmotionStream().open().catch((problem) => problem);
+            const took = performance.now() - began;
+            first.close();
+            return [refused.code, refused.retryable, refused.fatal, took];
+            """,
+        )
+    assert found[:3] == ["TOO_MANY_SESSIONS", True, True]
+    assert found[3] < 15_000  # of the 30 s that a server that is away would be waited for
 
 
 def test_nothing_is_public_by_accident(server: Server, run: Run) -> None:
@@ -414,7 +435,7 @@ def test_a_page_of_another_site_may_use_it_where_the_operator_allows_that(
 ) -> None:
     script = """
     const url = "SERVER";
-    const stream = new EmotionStream({ url, timeoutS: 3 });
+    const stream = new EmotionStream({ url, connectTimeoutS: 3 });
     const opened = await code(stream.open());
     if (opened === "none") {
       stream.send(new Float32Array(16000));

@@ -14,6 +14,7 @@ from emotion_stream_client.errors import RETRYABLE
 from emotion_stream_client.recognition import failure
 from emotion_stream_client.sending import Outbox, Sender
 
+from server import errors
 from tests.client.test_renamed import RESULT
 from tests.conftest import Server
 from tests.server.conftest import ROOMY, running
@@ -38,6 +39,10 @@ def said(code: str, retryable: bool | None = None) -> Json:
 def test_the_servers_word_comes_first_then_the_clients_own_set(error: Json, expected: bool) -> None:
     assert EmotionError.of(error).retryable is expected
     assert failure({"error": error}, 429, None).retryable is expected
+
+
+def test_the_clients_own_set_is_the_servers_and_a_connection_that_broke() -> None:
+    assert errors.RETRYABLE | {"DISCONNECTED"} == RETRYABLE
 
 
 def test_what_the_client_finds_out_by_itself() -> None:

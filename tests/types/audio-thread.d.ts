@@ -1,4 +1,5 @@
-/* What there is on the audio thread (client/js/worklet.js), as far as it is used; TypeScript's own library lacks it. */
+/* What there is on the audio thread (client/js/worklet.js), as far as it is used; TypeScript's own library lacks
+   it. */
 
 declare const sampleRate: number;
 declare class AudioWorkletProcessor {

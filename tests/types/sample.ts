@@ -12,7 +12,7 @@ import {
 } from "../../client/js/emotion-stream.js";
 
 export async function live(): Promise<number> {
-  const stream = new EmotionStream({ name: "desk 7", tags: { queue: "returns" }, timeoutS: 60 });
+  const stream = new EmotionStream({ name: "desk 7", tags: { queue: "returns" }, connectTimeoutS: 60 });
   stream
     .on("result", ({ emotion, confidence, frame_scores }) =>
       console.log(emotion, confidence, frame_scores[0][8]),
@@ -23,7 +23,7 @@ export async function live(): Promise<number> {
   await microphone.open();
   const { model } = await stream.open({ sampleRate: 16_000 });
   for await (const item of stream) if (item.event === "utterance") console.log(model, item.payload.end_ms);
-  const summary = await stream.stop({ timeoutS: 5 });
+  const summary = await stream.stop({ connectTimeoutS: 5 });
   return summary.share.angry;
 }
 
