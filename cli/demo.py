@@ -52,7 +52,7 @@ LOOKS = {  # emoji and color
 WIDTH = 40  # of a full bar
 
 
-class Board:
+class Display:
     """What the terminal shows."""
 
     def __init__(self, title: str) -> None:
@@ -110,7 +110,7 @@ def main(file: Path, url: str | None, token: str, config: Path) -> int:
 
 
 def _stream(samples: Floats, rate: int, name: str, url: str, token: str, console: Console) -> int:
-    board = Board(name)
+    board = Display(name)
     resampler = Resampler()
     samples = np.concatenate([resampler.push(samples, rate), resampler.finish()])
     with EmotionClient(url, token) as client, client.stream(connect_timeout_s=CONNECT_TIMEOUT_S) as stream:

@@ -140,7 +140,7 @@ def evaluate(
     device: Device = None,
     config: ConfigFile = CONFIG,
 ) -> None:
-    """Measure a model on labelled recordings: whole and live, clean, by telephone, in noise, in conversation."""
+    """Measure a model on labeled recordings: whole and live, clean, by telephone, in noise, in conversation."""
     from evaluation.run import Request
     from evaluation.run import main as run
 

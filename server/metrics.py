@@ -110,9 +110,9 @@ class Metrics:
         )
         for result in FILE_RESULTS:
             self.files.labels(result)
-        self.file_seconds = Counter("emotion_file_seconds", "Audio of recognised files", registry=r)
+        self.file_seconds = Counter("emotion_file_seconds", "Audio of recognized files", registry=r)
         self.files_receiving = Gauge("emotion_files_receiving", "Files being received now", registry=r)
-        self.files_running = Gauge("emotion_files_running", "Files being recognised now", registry=r)
+        self.files_running = Gauge("emotion_files_running", "Files being recognized now", registry=r)
         self.alerts = Counter("emotion_alerts", "Alerts raised", ["rule", "level"], registry=r)
         self.webhooks = Counter(
             "emotion_webhooks", "Alerts sent over HTTP, by how that ended", ["target", "result"], registry=r

@@ -79,7 +79,7 @@ def guard(wsgi: Wsgi, server: ServerSection, origins: Origins, metrics: Metrics,
                 if host is not None and not hosts.know(host):  # every browser names one
                     raise ClientError(
                         "UNKNOWN_HOST",
-                        f"{host[:100]!r} is no name of this server; its operator adds names to server.hosts",
+                        f"{host[:100]!r} is no host name of this server; its operator can add it to server.hosts",
                     )
         if environ.get("REQUEST_METHOD") in CHANGING:
             origin = environ.get("HTTP_ORIGIN")
@@ -87,7 +87,7 @@ def guard(wsgi: Wsgi, server: ServerSection, origins: Origins, metrics: Metrics,
             if foreign and not origins.allow(origin, environ):
                 raise ClientError(
                     "CROSS_SITE",
-                    "a page of another site asked for this; its operator adds it to server.cors_origins",
+                    "cross-site request; the server's operator can add the page's origin to server.cors_origins",
                 )
         if path.startswith("/socket.io") and "j" in parse_qs(environ.get("QUERY_STRING", ""), True):
             raise ClientError("BAD_REQUEST", "JSONP is not served")

@@ -152,7 +152,7 @@ class FilesSection(_Section):
     max_audio_s: float = Field(14_400, ge=1)  # length of a recording
     max_channels: int = Field(32, ge=1, le=64)
     cpu_s: float = Field(600, ge=1, le=86_400)  # of a processor, to decode one file; else it is BAD_AUDIO
-    concurrent: int = Field(2, ge=1, le=64)  # recognised at a time, each in a process of its own
+    concurrent: int = Field(2, ge=1, le=64)  # recognized at a time, each in a process of its own
     max_waiting: int = Field(16, ge=0)  # received and waiting for their turn; more are refused as BUSY
     max_receiving: int = Field(64, ge=1)  # uploads on their way in; more are refused as BUSY
     max_receiving_per_peer: int = Field(32, ge=1)  # of one address

@@ -55,7 +55,7 @@ class DecodeLimits:
 
 
 @dataclass(frozen=True)
-class About:
+class MediaInfo:
     """What the header says. `duration_s` is None where it says nothing, and an estimate unless `exact`."""
 
     container: str
@@ -67,7 +67,7 @@ class About:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class AudioBlock:
     """Mono samples (n,) in [-1, 1] at `rate` Hz."""
 
     samples: Floats
@@ -78,7 +78,7 @@ class Audio:
     """An open recording. `blocks` can be read once."""
 
     def __init__(
-        self, container: InputContainer, stream: AudioStream, about: About, limits: DecodeLimits
+        self, container: InputContainer, stream: AudioStream, about: MediaInfo, limits: DecodeLimits
     ) -> None:
         self._container, self._stream, self._limits = container, stream, limits
         self.about = about
@@ -89,13 +89,13 @@ class Audio:
         """Seconds decoded so far."""
         return sum(n / rate for rate, n in self._read.items())
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[AudioBlock]:
         """All of it. Raises ClientError BAD_AUDIO, NO_AUDIO, FILE_TOO_LARGE or UNSUPPORTED_MEDIA."""
         parts: list[Floats] = []
         held, rate = 0, 0
         for frame in self._frames():
             if frame.sample_rate != rate and parts:
-                yield Block(np.concatenate(parts), rate)
+                yield AudioBlock(np.concatenate(parts), rate)
                 parts, held = [], 0
             rate = _checked_rate(frame.sample_rate)
             parts.append(self._mono(frame))
@@ -104,10 +104,10 @@ class Audio:
             if self.read_s > self._limits.max_s:
                 raise _too_long(self._limits)
             if held >= rate:
-                yield Block(np.concatenate(parts), rate)
+                yield AudioBlock(np.concatenate(parts), rate)
                 parts, held = [], 0
         if parts:
-            yield Block(np.concatenate(parts), rate)
+            yield AudioBlock(np.concatenate(parts), rate)
         self._check_length()
 
     def _frames(self) -> Iterator[AudioFrame]:
@@ -199,9 +199,7 @@ def opened(file: BinaryIO, limits: DecodeLimits) -> Iterator[Audio]:
     except (av.FFmpegError, ValueError) as wrong:
         if head.startswith(_STARTS) or head[4:8] == b"ftyp":
             raise _broken(f"its header cannot be read ({_words(wrong)}): cut off or damaged?") from None
-        raise ClientError(
-            "UNSUPPORTED_MEDIA", f"this is no recording that is read here; send {FORMATS}"
-        ) from None
+        raise ClientError("UNSUPPORTED_MEDIA", f"unsupported file format; send {FORMATS}") from None
     with container:
         yield _audio(container, limits, exact)
 
@@ -215,7 +213,7 @@ def _audio(container: InputContainer, limits: DecodeLimits, exact: bool) -> Audi
     context = stream.codec_context
     if context is None or context.name not in _READ:
         name = context.name if context else "unknown"
-        raise ClientError("UNSUPPORTED_MEDIA", f"audio coded as {name} is not read here; send {FORMATS}")
+        raise ClientError("UNSUPPORTED_MEDIA", f"unsupported codec {name}; send {FORMATS}")
     if context.channels > limits.max_channels:
         raise _too_many(context.channels, limits)
     rate = _checked_rate(context.sample_rate)
@@ -227,7 +225,7 @@ def _audio(container: InputContainer, limits: DecodeLimits, exact: bool) -> Audi
     declared = duration if duration is not None and duration > 0 else None
     if declared is not None and declared > limits.max_s and (exact or name in _EXACT):
         raise _too_long(limits)
-    about = About(
+    about = MediaInfo(
         container=name,
         codec=context.name,
         sample_rate=rate,
@@ -283,7 +281,10 @@ def _floats(samples: np.ndarray) -> Floats:
 
 def _checked_rate(rate: int) -> int:
     if rate not in RATES:
-        raise ClientError("UNSUPPORTED_MEDIA", f"{rate} Hz; {RATES[0]} to {RATES[-1]} Hz are read")
+        raise ClientError(
+            "UNSUPPORTED_MEDIA",
+            f"unsupported sample rate {rate} Hz; {RATES[0]} to {RATES[-1]} Hz are supported",
+        )
     return rate
 
 
@@ -300,7 +301,9 @@ def _broken(why: str) -> ClientError:
 
 
 def _too_many(channels: int, limits: DecodeLimits) -> ClientError:
-    return ClientError("UNSUPPORTED_MEDIA", f"{channels} channels; at most {limits.max_channels} are read")
+    return ClientError(
+        "UNSUPPORTED_MEDIA", f"{channels} channels; at most {limits.max_channels} are supported"
+    )
 
 
 def _too_long(limits: DecodeLimits) -> ClientError:

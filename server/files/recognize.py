@@ -252,7 +252,7 @@ class _PendingWindow:
                 )
             except Busy:
                 if time.monotonic() > self._end:
-                    raise ClientError("OVERLOADED", "the model has too much to do; try later") from None
+                    raise ClientError("OVERLOADED", "the model is overloaded; try again later") from None
                 time.sleep(PAUSE_S)
 
 

@@ -103,7 +103,7 @@ class TcpConnections:
         self._half: dict[TcpConnection, None] = {}  # without a complete request head, the oldest first
         self._open_by: Counter[str] = Counter()
         self._half_by: Counter[str] = Counter()
-        self._told: dict[tuple[str, str], float] = {}
+        self._logged_at: dict[tuple[str, str], float] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -184,11 +184,11 @@ class TcpConnections:
         """A line in the log; of the same again and again one in ten seconds, since metrics count them all."""
         now, key = time.monotonic(), (peer, what)
         with self._lock:
-            if now - self._told.get(key, -math.inf) < TELL_S:
+            if now - self._logged_at.get(key, -math.inf) < TELL_S:
                 return
-            if len(self._told) > 1000:
-                self._told.clear()
-            self._told[key] = now
+            if len(self._logged_at) > 1000:
+                self._logged_at.clear()
+            self._logged_at[key] = now
         log.warning("%s", what, extra={"peer": peer})
 
     def watch(self) -> None:

@@ -73,7 +73,7 @@ def _head(folder: Path) -> JsonDict | None:
 
 
 def _folder(store: OutputStore, record: str) -> Path:
-    """Raises ClientError NOT_FOUND; also for what else lies there: recognised files have routes of their own."""
+    """Raises ClientError NOT_FOUND; also for what else lies there: recognized files have routes of their own."""
     folder = store.find(record) if record.startswith("session_") else None
     if folder is None:
         raise _no_such_record()
@@ -81,4 +81,4 @@ def _folder(store: OutputStore, record: str) -> Path:
 
 
 def _no_such_record() -> ClientError:
-    return ClientError("NOT_FOUND", "there is no such record (any more); records are kept for a limited time")
+    return ClientError("NOT_FOUND", "no such record; records are kept for a limited time")

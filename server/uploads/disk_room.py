@@ -82,11 +82,11 @@ class DiskRoom:
     def check(self, hold: Hold) -> None:
         """Whether it may take what it takes; old results make room for it. Raises ClientError NO_ROOM."""
         if self._theirs(hold.peer) > self._most / 2:
-            raise _no_room("what you sent within the last minutes takes half of all room")
+            raise _no_room("your recent uploads take half of all storage")
         if self._taken() > self._most and time.monotonic() > self._swept + AGAIN_S:
             self.sweep()
         if self._taken() > self._most:
-            raise _no_room("the server keeps as much as it may, and all of it is fresh")
+            raise _no_room("the storage is full of recent results")
 
     def sweep_if_due(self) -> None:
         if time.monotonic() > self._swept + SWEEP_S:

@@ -67,7 +67,9 @@ def receive(
             decoder.receive_data(None)
             reader.take(decoder, file.write)
     except (ValueError, AttributeError, RequestEntityTooLarge) as wrong:
-        raise ClientError("BAD_REQUEST", f"this is no complete multipart form: {_words(wrong)}") from None
+        raise ClientError(
+            "BAD_REQUEST", f"the multipart form is malformed or incomplete: {_words(wrong)}"
+        ) from None
     return reader.form()
 
 

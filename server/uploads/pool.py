@@ -182,13 +182,14 @@ class UploadWorkerPool:
             if self._closing:
                 raise _stopping() from None
             ended = worker.kill(1.0)
-            log.error("the process that read a file has ended (%s): %s", why, ended)
+            log.error("the process that decoded a file has ended (%s): %s", why, ended)
             if worker.took_too_long:
                 raise ClientError(
-                    "BAD_AUDIO", f"it takes more than {self._config.files.cpu_s:g} s of computing to read"
+                    "BAD_AUDIO",
+                    f"decoding takes more than {self._config.files.cpu_s:g} s of CPU time (files.cpu_s)",
                 ) from None
             raise ClientError(
-                "INTERNAL", "the process that read the file has ended; see the server log"
+                "INTERNAL", "the process that decoded the file has ended; see the server log"
             ) from None
 
 

@@ -133,4 +133,4 @@ class FileProcess:
         try:
             self._engine.submit(window, reply)
         except Busy:
-            reply(window, Failed("OVERLOADED", "the model has too much to do"), Timing())
+            reply(window, Failed("OVERLOADED", "the model is overloaded"), Timing())

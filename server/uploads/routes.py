@@ -24,7 +24,7 @@ from server.http import openapi
 from server.metrics import Metrics
 from server.peer import peer
 from server.uploads.pool import ClientDisconnected
-from server.uploads.service import PREFIX, Answer, Incoming, Uploads
+from server.uploads.service import PREFIX, Incoming, UploadAnswer, Uploads
 from stream.types import JsonDict
 
 NDJSON = "application/x-ndjson"
@@ -89,12 +89,12 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
         return jsonify(openapi.document())
 
 
-def _lines(recognize: Callable[[OnProgress], Answer], metrics: Metrics) -> Iterator[bytes]:
+def _lines(recognize: Callable[[OnProgress], UploadAnswer], metrics: Metrics) -> Iterator[bytes]:
     """Steps and progress as they come, one JSON object per line; the result or the error is the last.
 
     `recognize` runs in a thread. Before the first line, what it raises is raised here.
     """
-    reports: queue.Queue[Progress | Answer | BaseException] = queue.Queue()
+    reports: queue.Queue[Progress | UploadAnswer | BaseException] = queue.Queue()
 
     def run() -> None:
         try:
@@ -138,7 +138,7 @@ def _error(wrong: ClientError) -> bytes:
     return orjson.dumps({"error": said}) + b"\n"
 
 
-def _json(answer: Answer) -> tuple[int, Iterator[bytes]]:
+def _json(answer: UploadAnswer) -> tuple[int, Iterator[bytes]]:
     """The length of the answer as JSON, and its pieces: what result.json says is copied from there."""
     head = orjson.dumps(answer.head)[:-1] + b","
     file = answer.result.open("rb")
@@ -163,4 +163,4 @@ def _found(uploads: Uploads, result: str, name: str) -> Path:
 
 
 def _no_such_result() -> ClientError:
-    return ClientError("NOT_FOUND", "there is no such result (any more); results are kept for a limited time")
+    return ClientError("NOT_FOUND", "no such result; results are kept for a limited time")

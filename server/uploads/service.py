@@ -36,7 +36,7 @@ log = logging.getLogger("upload")
 
 
 @dataclass(frozen=True)
-class Answer:
+class UploadAnswer:
     """What is said beside the fields of result.json, and where these are."""
 
     head: JsonDict
@@ -81,7 +81,7 @@ class Uploads:
         if why := self.store.why_not():
             log.error("files cannot be recognized: %s", why)
         if lacks := sandbox.missing():
-            log.warning("strangers' files are read with less protection: this system lacks %s", lacks)
+            log.warning("uploads are decoded with less isolation: this system lacks %s", lacks)
         self._reception.start()
         threading.Thread(target=self._maintain, name="upkeep", daemon=True).start()
 
@@ -90,7 +90,7 @@ class Uploads:
         self._reception.close()
         self._workers.close()
 
-    def recognize(self, incoming: Incoming, on_progress: OnProgress = lambda report: None) -> Answer:
+    def recognize(self, incoming: Incoming, on_progress: OnProgress = lambda report: None) -> UploadAnswer:
         """Recognize the recording in a request's body; `on_progress` is first called when all has been received.
 
         Raises ClientError, and ClientDisconnected; nothing is left behind then.
@@ -106,7 +106,7 @@ class Uploads:
             self._metrics.file_seconds.inc(summary["duration_s"])
             outcome.code, outcome.fields = "ok", {"result": id_of(draft)}
             head = self._head(id_of(draft), form, steps, summary)
-            return Answer(head, self.store.root / id_of(draft) / RESULT)
+            return UploadAnswer(head, self.store.root / id_of(draft) / RESULT)
 
     def _fill(
         self, draft: Path, incoming: Incoming, hold: Hold, on_progress: OnProgress

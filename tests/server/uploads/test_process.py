@@ -176,7 +176,7 @@ def test_a_file_that_takes_too_much_computing_is_told_so_and_leaves_nothing(tmp_
     with running(model__name="fake", files__outputs=tmp_path, files__cpu_s=1) as server:
         said = post(server, long_silence(7200))
         assert (said.status_code, said.json()["error"]["code"]) == (422, "BAD_AUDIO"), said.text
-        assert "1 s of computing" in said.json()["error"]["message"]
+        assert "1 s of CPU time" in said.json()["error"]["message"]
         assert post(server, wav(bytes(64_000))).status_code == 200, "the next one has a process of its own"
         assert len(list(tmp_path.iterdir())) == 1
 

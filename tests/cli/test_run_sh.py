@@ -1,0 +1,82 @@
+"""run.sh: what it starts and what it installs, in a copy whose Python only notes down how it was called."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+Run = Callable[..., tuple[subprocess.CompletedProcess[str], list[str]]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """`run("models")`: how it ended, and each call of Python."""
+    for path in (ROOT / "run.sh", ROOT / "config.yaml", *ROOT.glob("requirements*.txt")):
+        shutil.copy(path, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    python.chmod(0o755)
+
+    def one(*arguments: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        calls = tmp_path / "calls"
+        calls.write_text("")
+        done = subprocess.run(
+            ["./run.sh", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=30
+        )
+        return done, calls.read_text().splitlines()
+
+    return one
+
+
+def installs(calls: list[str]) -> list[str]:
+    return [call.split()[-1] for call in calls if "pip install" in call]
+
+
+def test_the_first_start_installs_what_serving_needs_and_no_later_one_anything(run: Run) -> None:
+    _, calls = run()
+    assert installs(calls) == ["requirements.txt"] and calls[-1] == "-m cli serve"
+    for arguments in (
+        ("--model", "emotion2vec_plus_base"),
+        ("tools", "trend", "x"),
+        ("analyze", "emotion2vec/"),
+    ):
+        done, calls = run(*arguments)
+        assert done.returncode == 0 and installs(calls) == [] and len(calls) == 1, calls
+        assert calls[0].startswith(
+            "-m cli serve" if arguments[0].startswith("-") else f"-m cli {arguments[0]}"
+        )
+
+
+def test_more_is_installed_when_it_is_told_to(run: Run) -> None:
+    _, calls = run("install", "tools", "emotion2vec")
+    wanted = ["requirements.txt", "requirements-tools.txt", "requirements-emotion2vec.txt"]
+    assert installs(calls) == wanted == [call.split()[-1] for call in calls]
+    assert run("install", "tools")[1] == []
+
+
+def test_what_cannot_be_installed_is_refused_before_anything_is(run: Run) -> None:
+    done, calls = run("install", "tools", "nonsense")
+    assert done.returncode == 2 and "nonsense" in done.stderr and calls == []
+
+
+def test_other_requirements_are_told_of_and_not_installed(run: Run, tmp_path: Path) -> None:
+    run()
+    with (tmp_path / "requirements.txt").open("a") as file:
+        file.write("something>=1,<2  # new\n")
+    done, calls = run("models")
+    assert "./run.sh install" in done.stderr and calls == ["-m cli models"]
+    assert installs(run("install")[1]) == ["requirements.txt"]
+    assert run("models")[0].stderr == ""
+
+
+def test_help_needs_no_environment(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "run.sh", tmp_path)
+    done = subprocess.run(["./run.sh", "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and "./run.sh install" in done.stdout and not (tmp_path / ".venv").exists()
