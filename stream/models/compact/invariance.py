@@ -45,10 +45,8 @@ def pack_weights(net: CompactNet, precision: str) -> str:
             module.pack(way, dtype)
         if is_invariant(net):
             return str(dtype).removeprefix("torch.")
-        log.warning("%s on this processor depends on batch composition; trying a slower way", name)
-    log.error(
-        "no way of computing on this processor is independent of batch composition: scores may differ by 1e-4"
-    )
+        log.warning("%s results depend on batch composition on this CPU; trying a slower product", name)
+    log.error("all products depend on batch composition on this CPU: scores may differ by 1e-4")
     return "float32"
 
 
