@@ -79,7 +79,7 @@ def is_invariant(net: CompactNet) -> bool:
     span = loud[:2] * torch.randn(2, samples_for(SPAN_GROUPS * GROUP), generator=generator)
     device = net.encoded_mean.device
     before, after, span, groups, lengths = (t.to(device) for t in (before, after, span, groups, lengths))
-    begun = net.forward_samples(before, net.initial_state(WINDOWS), groups)[-1]
+    begun = net.forward_samples(before, net.initial_state(WINDOWS), groups).state
     return _batch_mates_do_not_matter(net, after, begun, lengths) and _cuts_do_not_matter(
         net, span, begun[:2]
     )
@@ -102,7 +102,7 @@ def _traced(net: CompactNet, samples: Tensor, state: Tensor, lengths: Tensor) ->
     seen: list[Tensor] = []
     hooks = [module.register_forward_hook(lambda module, x, y: seen.append(y)) for module in packable(net)]
     try:
-        after = net.forward_samples(samples, state, lengths)[-1]
+        after = net.forward_samples(samples, state, lengths).state
     finally:
         for hook in hooks:
             hook.remove()
@@ -111,10 +111,10 @@ def _traced(net: CompactNet, samples: Tensor, state: Tensor, lengths: Tensor) ->
 
 def _cuts_do_not_matter(net: CompactNet, span: Tensor, state: Tensor) -> bool:
     lengths = torch.full((len(span),), GROUP, device=span.device)
-    at_once = net.forward_samples(span, state, SPAN_GROUPS * lengths)[-1]
+    at_once = net.forward_samples(span, state, SPAN_GROUPS * lengths).state
     for group in range(SPAN_GROUPS):
         at = group * GROUP * HOP
-        state = net.forward_samples(span[:, at : at + samples_for(GROUP)].contiguous(), state, lengths)[-1]
+        state = net.forward_samples(span[:, at : at + samples_for(GROUP)].contiguous(), state, lengths).state
     return _same_bits(at_once, state)
 
 
