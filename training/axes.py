@@ -1,7 +1,7 @@
 """What tells corpora apart, and must not be listened to.
 
 Every corpus has its rooms, microphones, language and way of acting. Along some axes of the heads' inputs corpora
-differ more than emotions do, and heads that read them learn which corpus they hear; somebody else's microphone
+differ more than emotions do, and heads that read them learn which corpus it is; somebody else's microphone
 then lands anywhere. So the axes between the corpora's means are taken out of what the heads read (nuisance
 attribute projection, Solomonoff et al. 2005, "Advances in channel compensation for SVM speaker recognition"). A
 linear step before a linear layer is part of that layer: `fold` leaves nothing to do when scoring.
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from stream.models.compact.network import CompactNet
 from training.corpus import JUDGED
-from training.hear import Heard
+from training.encode import EncodedClips
 
 
 @torch.no_grad()
-def between_corpora(net: CompactNet, version: Heard, batch: int = 64) -> Tensor:
+def between_corpora(net: CompactNet, version: EncodedClips, batch: int = 64) -> Tensor:
     """Orthonormal axes (corpora of speech - 1, n_stats) between the corpora's means in `version`, standardised.
 
     A corpus' mean is that of its labels' means: how often it has which emotion is not what tells it apart.
@@ -49,12 +49,12 @@ def fold(net: CompactNet, axes: Tensor) -> None:
     first.weight.copy_(without(first.weight, axes))
 
 
-def _at_the_end(net: CompactNet, version: Heard, at: int, batch: int) -> Tensor:
+def _at_the_end(net: CompactNet, version: EncodedClips, at: int, batch: int) -> Tensor:
     """What the heads read at the last step of the clips from `at`: (batch, n_stats)."""
     some = range(at, min(at + batch, len(version.clips)))
     pieces = [torch.from_numpy(version.of(i)) for i in some]
-    heard = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
+    encoded = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
     blank = torch.zeros(len(some), net.config.n_sums)
-    stats, _, _ = net.statistics((heard - net.heard_mean) * net.heard_scale, blank, blank)
+    stats, _, _ = net.statistics((encoded - net.encoded_mean) * net.encoded_scale, blank, blank)
     last = torch.tensor([len(piece) for piece in pieces]) - 1
     return (stats[torch.arange(len(some)), last] - net.stats_mean) * net.stats_scale

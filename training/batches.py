@@ -19,7 +19,7 @@ from torch import Tensor
 from stream.models.compact.network import CompactNet, moments
 from stream.types import N_LABELS, Floats
 from training.corpus import labels_of
-from training.hear import Heard
+from training.encode import EncodedClips
 from training.prepare import UNKNOWN
 
 SHARES = {"emodb": 0.22, "ravdess": 0.24, "nemo": 0.29, "rakshak": 0.14, "esc10": 0.11}
@@ -30,9 +30,9 @@ CLEAN = 0.5  # share of stretches from version 0
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """`heard` (B, T, n_heard), standardised, padded behind `lengths` (B,); `session` (B, n_sums) before it."""
+    """`encoded` (B, T, n_encoded), standardised, padded behind `lengths` (B,); `session` (B, n_sums) before it."""
 
-    heard: Tensor
+    encoded: Tensor
     lengths: Tensor
     session: Tensor
     labels: Tensor  # int64 (B,)
@@ -45,10 +45,12 @@ class Batch:
 class Sampler:
     """Draws batches from the clips `allowed` of `versions`; version 0 is the clean one."""
 
-    def __init__(self, versions: list[Heard], allowed: Iterable[int], net: CompactNet, seed: int) -> None:
+    def __init__(
+        self, versions: list[EncodedClips], allowed: Iterable[int], net: CompactNet, seed: int
+    ) -> None:
         """`net` has been standardised (`fit.standardise`)."""
         self._versions, self._seed = versions, seed
-        self._mean, self._scale = (x.cpu().numpy() for x in (net.heard_mean, net.heard_scale))
+        self._mean, self._scale = (x.cpu().numpy() for x in (net.encoded_mean, net.encoded_scale))
         self._clips = versions[0].clips
         self._by_label: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         self._by_speaker: dict[str, list[int]] = defaultdict(list)
@@ -66,15 +68,15 @@ class Sampler:
             for corpus, labels in self._by_label.items()
             for label, group in labels.items()
         }
-        heard = {label for labels in self._by_label.values() for label in labels}
-        self._can_say = np.array([label in heard for label in range(N_LABELS)])
+        known = {label for labels in self._by_label.values() for label in labels}
+        self._supported = np.array([label in known for label in range(N_LABELS)])
 
     def batch(self, size: int, number: int) -> Batch:
         """The batch `number`: `size` stretches."""
         rng = np.random.default_rng((self._seed, number))
-        n_heard, longest = len(self._mean), int(rng.integers(*LENGTHS))
-        heard = np.zeros((size, longest, n_heard), np.float32)
-        session = np.zeros((size, 2 * n_heard + 1), np.float32)
+        n_encoded, longest = len(self._mean), int(rng.integers(*LENGTHS))
+        encoded = np.zeros((size, longest, n_encoded), np.float32)
+        session = np.zeros((size, 2 * n_encoded + 1), np.float32)
         lengths, labels = np.zeros(size, np.int64), np.zeros(size, np.int64)
         possible = np.zeros((size, N_LABELS), bool)
         for row in range(size):
@@ -83,7 +85,7 @@ class Sampler:
             i = int(rng.choice(self._by_label[corpus][label], p=self._odds[corpus, label]))
             possible[row, [*self._labels_of[corpus], UNKNOWN]] = True
             if label == UNKNOWN:
-                possible[row] = self._can_say
+                possible[row] = self._supported
             version = self._versions[0]
             if len(self._versions) > 1 and rng.random() >= CLEAN:
                 version = self._versions[int(rng.integers(1, len(self._versions)))]
@@ -92,17 +94,17 @@ class Sampler:
                 steps = steps[rng.integers(0, len(steps) - SHORTEST) :]
             steps = steps[:longest]
             lengths[row] = len(steps)
-            heard[row, : len(steps)] = steps
+            encoded[row, : len(steps)] = steps
             friends = self._by_speaker.get(self._clips[i].speaker, [])
             if len(friends) > 3 and rng.random() < 0.4:
                 for friend in rng.choice(friends, int(rng.integers(1, 6))):
                     session[row] += (
                         moments(torch.from_numpy(self._steps(version, int(friend)))).sum(0).numpy()
                     )
-        arrays = (heard, lengths, session, labels, possible)
+        arrays = (encoded, lengths, session, labels, possible)
         return Batch(*(torch.from_numpy(array) for array in arrays))
 
-    def _steps(self, version: Heard, i: int) -> Floats:
+    def _steps(self, version: EncodedClips, i: int) -> Floats:
         return np.asarray((version.of(i) - self._mean) * self._scale, np.float32)
 
     def _fair(self, group: list[int]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The ear learns to say, as speech comes in, what the teacher says of the whole clip.
+"""The encoder learns to give, as speech comes in, what the teacher gives for the whole clip.
 
 It begins as the teacher's own weights and has to do without what a stream cannot have: the future, positions, most
 of the past. What reaches it has been through rooms, noise and telephones; the teacher heard the voice before that
@@ -20,7 +20,7 @@ import torch
 from rich.progress import Progress, TimeElapsedColumn
 from torch import Tensor
 
-from stream.models.compact.encoder import CHUNK, GROUP, Ear
+from stream.models.compact.encoder import CHUNK, GROUP, CausalEncoder
 from stream.models.compact.features import FLOOR
 from stream.models.compact.network import CompactNet
 from stream.models.packed import bf16_is_faster
@@ -46,22 +46,22 @@ class DistilConfig:
     seed: int = 1
 
 
-def transplant(ear: Ear, teacher: Teacher) -> None:
-    """Set the ear's weights to the teacher's: its mels are read off ours, its positions are forgotten."""
-    width, size = ear.config.width, ear.config.width // ear.config.n_heads
+def transplant(encoder: CausalEncoder, teacher: Teacher) -> None:
+    """Set the encoder's weights to the teacher's: its mels are read off ours, its positions are forgotten."""
+    width, size = encoder.config.width, encoder.config.width // encoder.config.n_heads
     w = teacher.weights
     with torch.no_grad():
-        kernel = torch.einsum("omk,mn->okn", w["conv1/weight"], mels_from(ear.config.n_mels))
-        ear.first.weight.copy_(kernel.flatten(1))
-        ear.first.bias.copy_(w["conv1/bias"])
-        ear.second.weight.copy_(w["conv2/weight"].permute(0, 2, 1).flatten(1))
-        ear.second.bias.copy_(w["conv2/bias"])
-        ear.origin.copy_(w["positions"][:150].mean(0))
-        for k, layer in enumerate(ear.layers):
+        kernel = torch.einsum("omk,mn->okn", w["conv1/weight"], mels_from(encoder.config.n_mels))
+        encoder.first.weight.copy_(kernel.flatten(1))
+        encoder.first.bias.copy_(w["conv1/bias"])
+        encoder.second.weight.copy_(w["conv2/weight"].permute(0, 2, 1).flatten(1))
+        encoder.second.bias.copy_(w["conv2/bias"])
+        encoder.origin.copy_(w["positions"][:150].mean(0))
+        for k, layer in enumerate(encoder.layers):
             for name in ("norm1", "qkv", "out", "norm2", "wide", "narrow"):
                 part = layer.get_submodule(name)
                 part.load_state_dict({of: w[f"{k}/{name}/{of}"] for of in ("weight", "bias")})
-            for of in ("weight", "bias"):  # of the queries: the ear's scores are not scaled
+            for of in ("weight", "bias"):  # of the queries: the encoder's scores are not scaled
                 layer.get_submodule("qkv").get_parameter(of)[:width] *= size**-0.5
 
 
@@ -92,7 +92,7 @@ class Lessons:
         mels = np.zeros((c.batch, longest, n_mels), np.float32)
         steps = longest // FRAMES
         targets = np.zeros((c.batch, steps, self._versions[0].taught.shape[1]), np.float32)
-        there = np.zeros((c.batch, steps), np.float32)
+        mask = np.zeros((c.batch, steps), np.float32)
         for row, i in enumerate(rng.choice(self._allowed, c.batch, p=self._odds)):
             clean = rng.random() < c.clean
             version = self._versions[0 if clean else int(rng.integers(len(self._versions)))]
@@ -108,12 +108,12 @@ class Lessons:
             mels[row, : len(frames)], mels[row, len(frames) :] = frames, frames[-1]
             n = len(frames) // FRAMES
             targets[row, :n] = version.taught[slice(*version.taught_bounds[i])][skipped : skipped + n]
-            there[row, :n] = 1
-        return torch.from_numpy(mels), torch.from_numpy(targets), torch.from_numpy(there)
+            mask[row, :n] = 1
+        return torch.from_numpy(mels), torch.from_numpy(targets), torch.from_numpy(mask)
 
 
 class Measure:
-    """How far the ear is from the teacher: deviations along the principal axes of what the teacher says.
+    """How far the encoder is from the teacher: deviations along the principal axes of what the teacher says.
 
     Emotion is not where most of the variance is (phones are), nor where next to none is: squared errors along an
     axis are divided by its deviation.
@@ -122,61 +122,61 @@ class Measure:
     def __init__(self, version: Version, allowed: Iterable[int], seed: int) -> None:
         rng = np.random.default_rng(seed)
         some = rng.choice(sorted(allowed), 1500)
-        said = np.concatenate([version.taught[slice(*version.taught_bounds[i])] for i in some]).astype(
+        given = np.concatenate([version.taught[slice(*version.taught_bounds[i])] for i in some]).astype(
             np.float32
         )
-        mean, scale = said.mean(0), said.std(0) + 1e-3
-        power, axes = np.linalg.eigh(np.cov(np.clip((said - mean) / scale, -5, 5).T))
+        mean, scale = given.mean(0), given.std(0) + 1e-3
+        power, axes = np.linalg.eigh(np.cov(np.clip((given - mean) / scale, -5, 5).T))
         weights = power**-0.25 / np.sqrt((power**0.5).sum())
         self._mean, self._scale = torch.from_numpy(mean), torch.from_numpy(scale)
         self._axes = torch.from_numpy((axes * weights).astype(np.float32))
 
-    def apart(self, said: Tensor, wanted: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean square distance of said from wanted (B, steps, width), step by step and of the means so far."""
-        said, wanted = ((x - self._mean) / self._scale for x in (said, wanted))
-        error = (said.clamp(-8, 8) - wanted.clamp(-5, 5)) @ self._axes
-        so_far = (error * there[..., None]).cumsum(1) / there.cumsum(1).clamp(min=1)[..., None]
-        return tuple((e.square().sum(-1) * there).sum() / there.sum() for e in (error, so_far))  # type: ignore[return-value]
+    def apart(self, given: Tensor, wanted: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean square distance of given from wanted (B, steps, width), step by step and of the means so far."""
+        given, wanted = ((x - self._mean) / self._scale for x in (given, wanted))
+        error = (given.clamp(-8, 8) - wanted.clamp(-5, 5)) @ self._axes
+        so_far = (error * mask[..., None]).cumsum(1) / mask.cumsum(1).clamp(min=1)[..., None]
+        return tuple((e.square().sum(-1) * mask).sum() / mask.sum() for e in (error, so_far))  # type: ignore[return-value]
 
 
 def distil(
     net: CompactNet, versions: list[Version], allowed: Iterable[int], config: DistilConfig, kept: Path
 ) -> None:
-    """Teach `net.ear`, which has been transplanted, in place. `kept`: to go on after an interruption."""
+    """Teach `net.encoder`, which has been transplanted, in place. `kept`: to go on after an interruption."""
     allowed = list(allowed)
     lessons, measure = Lessons(versions, allowed, config), Measure(versions[0], allowed, config.seed)
     optimiser = torch.optim.AdamW(
-        net.ear.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+        net.encoder.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.peak_rate, total_steps=config.steps + 1, pct_start=0.06, final_div_factor=50
     )
-    parts: dict[str, Any] = {"ear": net.ear, "optimiser": optimiser, "schedule": schedule}
+    parts: dict[str, Any] = {"encoder": net.encoder, "optimiser": optimiser, "schedule": schedule}
     done = restore(kept, parts, torch.device("cpu"))
     shown = 0.0
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
-        task = progress.add_task("ear", total=config.steps, completed=done)
+        task = progress.add_task("encoder", total=config.steps, completed=done)
         for step in range(done + 1, config.steps + 1):
-            mels, wanted, there = lessons.batch(step, net.config.n_mels)
-            single, so_far = measure.apart(halves(net, mels), wanted, there)
+            mels, wanted, mask = lessons.batch(step, net.config.n_mels)
+            single, so_far = measure.apart(halves(net, mels), wanted, mask)
             loss = single + config.running * so_far
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(net.ear.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(net.encoder.parameters(), 1.0)
             optimiser.step()
             schedule.step()
             shown += max(0.02, 1 / step) * (single.item() - shown)
-            progress.update(task, advance=1, description=f"ear {shown:.3f}")
+            progress.update(task, advance=1, description=f"encoder {shown:.3f}")
             keep(kept, parts, step, config.steps)
 
 
 def halves(net: CompactNet, mels: Tensor) -> Tensor:
-    """What the ear says of spans that begin with mels (B, T, n_mels): (B, T / FRAMES, width)."""
+    """What the encoder says of spans that begin with mels (B, T, n_mels): (B, T / FRAMES, width)."""
     batch = len(mels)
     with torch.no_grad():
-        _, _, usual = net.level(mels, torch.zeros(batch, 2))
-    blank = torch.zeros(batch, sum(net.config.ear.cache_sizes))
+        _, _, running_level = net.level(mels, torch.zeros(batch, 2))
+    blank = torch.zeros(batch, sum(net.config.encoder.cache_sizes))
     cheap = bf16_is_faster(mels.device)
     with torch.autocast(mels.device.type, torch.bfloat16, enabled=cheap):
-        said: Tensor = net.ear(mels, usual, blank, HALVES)[0]
-    return said.float().flatten(1, 2)
+        given: Tensor = net.encoder(mels, running_level, blank, HALVES)[0]
+    return given.float().flatten(1, 2)

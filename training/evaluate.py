@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from stream.models.compact.model import Compact
-from stream.models.compact.network import A_SECOND, CompactNet, attention, moments, pool
+from stream.models.compact.network import STEPS_PER_S, CompactNet, attention, moments, pool
 from stream.types import AMBIGUOUS, HOP, IMPOSSIBLE, N_LABELS, Floats, Window, samples_for, softmax
 from training.corpus import JUDGED, Clip, labels_of
-from training.hear import Heard
+from training.encode import EncodedClips
 from training.prepare import UNKNOWN, Version, decode
 
 
@@ -34,7 +34,9 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict(net: CompactNet, version: Heard, known: Tensor | None = None, batch: int = 64) -> Predictions:
+def predict(
+    net: CompactNet, version: EncodedClips, known: Tensor | None = None, batch: int = 64
+) -> Predictions:
     """Logits of every clip, computed in batches of similar lengths: padding behind a clip changes nothing.
 
     `known` (n_clips, n_sums): what the session knows of the voice before the clip; None: nothing.
@@ -50,24 +52,24 @@ def predict(net: CompactNet, version: Heard, known: Tensor | None = None, batch:
     for at in range(0, n_clips, batch):
         some = order[at : at + batch]
         pieces = [torch.from_numpy(version.of(int(i))) for i in some]
-        heard = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
+        encoded = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
         blank = torch.zeros(len(some), net.config.n_sums)
         session = blank if known is None else known[some]
-        stats, _, _ = net.statistics((heard - net.heard_mean) * net.heard_scale, blank, session)
+        stats, _, _ = net.statistics((encoded - net.encoded_mean) * net.encoded_scale, blank, session)
         out = net.heads((stats - net.stats_mean) * net.stats_scale)
         logits = out[..., :N_LABELS]
         weights = attention(out, stats) * (
-            torch.arange(heard.shape[1]) < torch.tensor(n_steps[some])[:, None]
+            torch.arange(encoded.shape[1]) < torch.tensor(n_steps[some])[:, None]
         )
         whole[some] = pool(logits, weights).numpy()
-        early[some] = pool(logits[:, :A_SECOND], weights[:, :A_SECOND]).numpy()
+        early[some] = pool(logits[:, :STEPS_PER_S], weights[:, :STEPS_PER_S]).numpy()
         for row, i in zip(logits.numpy(), some, strict=True):
             steps.append(row[: n_steps[i]])
             step_clips += [version.clips[i]] * len(steps[-1])
     return Predictions(version.clips, whole, early, np.concatenate(steps), step_clips)
 
 
-def known_voices(net: CompactNet, version: Heard, n_before: int = 5, seed: int = 1) -> Tensor:
+def known_voices(net: CompactNet, version: EncodedClips, n_before: int = 5, seed: int = 1) -> Tensor:
     """What a session knows (n_clips, n_sums) after `n_before` other random clips of each clip's speaker."""
     rng = np.random.default_rng(seed)
     speakers = np.array([clip.speaker for clip in version.clips])
@@ -76,8 +78,8 @@ def known_voices(net: CompactNet, version: Heard, n_before: int = 5, seed: int =
         others = np.flatnonzero(speakers == speaker)
         others = others[others != i] if speaker else others[:0]
         for other in rng.permutation(others)[:n_before]:
-            heard = (torch.from_numpy(version.of(int(other))) - net.heard_mean) * net.heard_scale
-            known[i] += moments(heard).sum(0)
+            encoded = (torch.from_numpy(version.of(int(other))) - net.encoded_mean) * net.encoded_scale
+            known[i] += moments(encoded).sum(0)
     return known
 
 

@@ -21,7 +21,7 @@ from stream.models.compact.network import CompactNet, attention, moments
 from stream.types import N_LABELS
 from training.axes import fold, without
 from training.batches import Batch, Sampler
-from training.hear import Heard
+from training.encode import EncodedClips
 from training.resume import keep, restore
 
 MOMENTS = 8  # of each stretch, evenly spaced, at which the heads are asked
@@ -39,13 +39,13 @@ class FitConfig:
     seed: int = 1
 
 
-def standardise(net: CompactNet, version: Heard, seed: int) -> None:
-    """Set mean and scale of what is heard, from clips of `version`."""
+def standardise(net: CompactNet, version: EncodedClips, seed: int) -> None:
+    """Set mean and scale of what is encoded, from clips of `version`."""
     rng = np.random.default_rng(seed)
     some = rng.choice(len(version.clips), min(1500, len(version.clips)), replace=False)
     steps = np.concatenate([version.of(int(i)) for i in some])
-    net.heard_mean.copy_(torch.from_numpy(steps.mean(0)))
-    net.heard_scale.copy_(torch.from_numpy(1 / (steps.std(0) + 1e-4)))
+    net.encoded_mean.copy_(torch.from_numpy(steps.mean(0)))
+    net.encoded_scale.copy_(torch.from_numpy(1 / (steps.std(0) + 1e-4)))
 
 
 def standardise_statistics(net: CompactNet, batch: Batch) -> None:
@@ -58,11 +58,11 @@ def standardise_statistics(net: CompactNet, batch: Batch) -> None:
 
 def statistics_at(net: CompactNet, batch: Batch) -> Tensor:
     """What `net.statistics` gives at MOMENTS evenly spaced steps of each stretch: (B, MOMENTS, n_stats)."""
-    device, config = batch.heard.device, net.config
+    device, config = batch.encoded.device, net.config
     shares = torch.arange(1, MOMENTS + 1, device=device) / MOMENTS
     at = (batch.lengths[:, None] * shares).ceil().clamp(min=1) - 1
-    ages = at[..., None] - torch.arange(batch.heard.shape[1], device=device)
-    each = moments(batch.heard)
+    ages = at[..., None] - torch.arange(batch.encoded.shape[1], device=device)
+    each = moments(batch.encoded)
 
     def sums(time_constant: float) -> Tensor:
         return torch.where(ages >= 0, torch.exp(-ages / time_constant), 0.0) @ each
@@ -108,7 +108,7 @@ def masked_loss(logits: Tensor, labels: Tensor, possible: Tensor, smoothing: flo
 def fit(
     net: CompactNet, axes: Tensor, sampler: Sampler, config: FitConfig, kept: Path, device: torch.device
 ) -> CompactNet:
-    """Train the heads of `net`, which has been standardised, on `device`; they do not hear what lies along `axes`
+    """Train the heads of `net`, which has been standardised, on `device`; they do not read what lies along `axes`
     (`training.axes`). Return the network with averaged heads, on the CPU.
 
     `kept`: a file for what is needed to go on after an interruption.

@@ -11,20 +11,20 @@ from stream.models.compact.network import CompactNet
 from stream.types import LABELS, Floats
 from training import evaluate
 from training.corpus import JUDGED
-from training.hear import Heard
+from training.encode import EncodedClips
 from training.prepare import Version
 
 
-def report(model: Compact, net: CompactNet, heard: Heard, test: Version) -> dict[str, Any]:
-    """Figures of `net` on `heard`, and of `model` (the same weights, loaded from the file) on the samples."""
+def report(model: Compact, net: CompactNet, encoded: EncodedClips, test: Version) -> dict[str, Any]:
+    """Figures of `net` on `encoded`, and of `model` (the same weights, loaded from the file) on the samples."""
     return {
         "parameters": sum(p.numel() for p in net.parameters()),
-        "test": judge(net, heard),
+        "test": judge(net, encoded),
         "test_by_adapter": by_adapter(evaluate.through_adapter(model, test), test),
     }
 
 
-def judge(net: CompactNet, version: Heard) -> dict[str, Any]:
+def judge(net: CompactNet, version: EncodedClips) -> dict[str, Any]:
     """UAR per corpus, whole and first second, of strangers and of voices known from five other clips."""
     clips = version.clips
     found = evaluate.predict(net, version)

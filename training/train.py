@@ -26,9 +26,9 @@ from training.batches import Sampler
 from training.calibrate import calibrate
 from training.corpus import ROOT, data_folder, folds, read_clips
 from training.distil import DistilConfig, distil
+from training.encode import EncodedClips, open_encoded, prepare_encoded, untrained
 from training.evaluate import predict
 from training.fit import FitConfig, fit, standardise, standardise_statistics
-from training.hear import Heard, open_heard, prepare_heard, untrained
 from training.prepare import POOL, Version, open_version, prepare
 from training.report import report
 
@@ -43,7 +43,9 @@ def main() -> None:
     )
     parser.add_argument("--versions", type=int, default=6, help="augmented copies of the training clips")
     parser.add_argument("--steps", type=int, default=FitConfig.steps)
-    parser.add_argument("--lessons", type=int, default=DistilConfig.steps, help="steps of the ear's teaching")
+    parser.add_argument(
+        "--lessons", type=int, default=DistilConfig.steps, help="steps of the encoder's distillation"
+    )
     parser.add_argument("--seed", type=int, default=FitConfig.seed)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the computation")
     args = parser.parse_args()
@@ -56,34 +58,34 @@ def main() -> None:
     numbers = range(args.versions + 1)
     blank = untrained(NetConfig())
     prepare(args.data, clips, blank, args.versions, args.work, args.threads)
-    listener = taught(blank, [open_version(clips, POOL, number, args.work) for number in numbers], args)
-    prepare_heard(listener, clips, [("test", 0), *((POOL, number) for number in numbers)], args.work)
-    versions = [open_heard(clips, POOL, number, args.work) for number in numbers]
+    pretrained = distilled(blank, [open_version(clips, POOL, number, args.work) for number in numbers], args)
+    prepare_encoded(pretrained, clips, [("test", 0), *((POOL, number) for number in numbers)], args.work)
+    versions = [open_encoded(clips, POOL, number, args.work) for number in numbers]
 
     strangers = []
     for k, held in enumerate(folds(versions[0].clips)):
-        net = fit_without(held, listener, versions, config, args.work / f"fold-{k}.pt")
+        net = fit_without(held, pretrained, versions, config, args.work / f"fold-{k}.pt")
         strangers.append(predict(net, versions[0].only(held)))
     calibration = calibrate(strangers)
-    net = fit_without((), listener, versions, config, args.work / "all.pt")
-    heard = {clip.label for clip in versions[0].clips}
-    supported_labels = tuple(label for i, label in enumerate(LABELS) if i in heard)
+    net = fit_without((), pretrained, versions, config, args.work / "all.pt")
+    known = {clip.label for clip in versions[0].clips}
+    supported_labels = tuple(label for i, label in enumerate(LABELS) if i in known)
     save(net, supported_labels, calibration.temperature, calibration.gain, args.out)
 
-    heard_test = open_heard(clips, "test", 0, args.work)
+    encoded_test = open_encoded(clips, "test", 0, args.work)
     test = open_version(clips, "test", 0, args.work)
     figures = {
         "fit": asdict(config),
         "held_out": calibration.figures,
-        **report(load("cpu", args.out), net, heard_test, test),
+        **report(load("cpu", args.out), net, encoded_test, test),
     }
     text = json.dumps(figures, indent=2)
     (args.out / "report.json").write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
-def taught(net: CompactNet, versions: list[Version], args: argparse.Namespace) -> CompactNet:
-    """`net` with an ear that has learnt from all speakers but those that designs are judged by."""
+def distilled(net: CompactNet, versions: list[Version], args: argparse.Namespace) -> CompactNet:
+    """`net` with an encoder that has learnt from all speakers but those that designs are judged by."""
     judges = set().union(*folds(versions[0].clips))
     others = [i for i in range(len(versions[0].clips)) if i not in judges]
     distil(net, versions, others, DistilConfig(steps=args.lessons, seed=args.seed), args.work / "ear.pt")
@@ -91,17 +93,17 @@ def taught(net: CompactNet, versions: list[Version], args: argparse.Namespace) -
 
 
 def fit_without(
-    held: Collection[int], listener: CompactNet, versions: list[Heard], config: FitConfig, kept: Path
+    held: Collection[int], pretrained: CompactNet, versions: list[EncodedClips], config: FitConfig, kept: Path
 ) -> CompactNet:
-    """A network with the ear of `listener` whose heads have not heard the clips `held`."""
+    """A network with the encoder of `pretrained` whose heads have not seen the clips `held`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
-    net = copy.deepcopy(listener)
+    net = copy.deepcopy(pretrained)
     net.heads = Heads(net.config)
-    heard = [i for i in range(len(versions[0].clips)) if i not in held]
-    clean = versions[0].only(heard)
+    seen = [i for i in range(len(versions[0].clips)) if i not in held]
+    clean = versions[0].only(seen)
     standardise(net, clean, config.seed)
-    sampler = Sampler(versions, heard, net, config.seed)
+    sampler = Sampler(versions, seen, net, config.seed)
     standardise_statistics(net, sampler.batch(config.batch, 0))
     return fit(net, between_corpora(net, clean), sampler, config, kept, device)
 

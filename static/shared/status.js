@@ -23,7 +23,6 @@ export function watchStatus(token, onAnswer, onNone = () => {}) {
         headers: kept ? { Authorization: `Bearer ${kept}` } : {},
       });
       const answer = await response.json();
-      answer.supported_labels ??= answer.can_say;
       if (typeof answer.ready === "boolean") {
         onAnswer(answer);
         if (!answer.ready) wait = WHEN_NOT_MS;

@@ -43,7 +43,7 @@ def packed_product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = 
 Product = Callable[[Tensor], Tensor]  # x (..., k) -> (..., n), both in the weight's type
 
 
-class Way(Protocol):
+class ProductFactory(Protocol):
     """How to compute x @ weight.T + bias: makes the product of weight (n, k) and bias (n,)."""
 
     def __call__(self, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Product: ...
@@ -89,8 +89,8 @@ class BlockedProduct(PlainProduct):
 class Packable(nn.Module):
     """A module that can be told how to compute its products, before serving; it is not for training after that."""
 
-    def pack(self, way: Way, dtype: torch.dtype) -> None:
-        """From now on products are computed in this way, and their answers given, in `dtype`."""
+    def pack(self, make: ProductFactory, dtype: torch.dtype) -> None:
+        """From now on products are made by `make`, and their answers given, in `dtype`."""
         raise NotImplementedError
 
 
@@ -107,8 +107,8 @@ class PackedLinear(nn.Linear, Packable):
         self._gelu = gelu
         self._product: Product | None = None
 
-    def pack(self, way: Way, dtype: torch.dtype) -> None:
-        self._product = way(self.weight.detach().to(dtype), self.bias.detach().to(dtype), self._gelu)
+    def pack(self, make: ProductFactory, dtype: torch.dtype) -> None:
+        self._product = make(self.weight.detach().to(dtype), self.bias.detach().to(dtype), self._gelu)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._product(x) if self._product else product(x, self.weight, self.bias, self._gelu)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stream.models.compact.encoder import GROUP, Ear, EarConfig
+from stream.models.compact.encoder import GROUP, CausalEncoder, CausalEncoderConfig
 from stream.models.compact.network import CompactNet, NetConfig
 from stream.types import SAMPLE_RATE, Floats
 from training.corpus import Clip
@@ -22,7 +22,7 @@ from training.distil import DistilConfig, Lessons, Measure, distil, halves, mels
 from training.prepare import Version
 from training.teacher import FRAMES, WIDTH, Teacher
 
-SMALL = NetConfig(ear=EarConfig(width=24, n_heads=2, n_layers=1), n_heads=1, hidden=(8, 8))
+SMALL = NetConfig(encoder=CausalEncoderConfig(width=24, n_heads=2, n_layers=1), n_heads=1, hidden=(8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -83,18 +83,18 @@ def test_a_step_of_the_teacher_is_five_of_our_frames(teacher: Teacher) -> None:
 
 def test_the_pupil_begins_with_what_the_teacher_knows(teacher: Teacher) -> None:
     """Both convolutions: the same numbers out of the same mels."""
-    ear = Ear(EarConfig())
-    transplant(ear, teacher)
+    encoder = CausalEncoder(CausalEncoderConfig())
+    transplant(encoder, teacher)
     rng = np.random.default_rng(0)
     mels = torch.from_numpy(rng.normal(0, 2, (1, 40, 64)).astype(np.float32))
     theirs = ((mels / np.log(10) - 1).clamp(min=-6.6) + 4) / 4 @ mels_from(64).T
     w = teacher.weights
     with torch.inference_mode():
-        ours, _ = ear.convolve(mels, torch.zeros(1, 40, 1), torch.zeros(1, 128), torch.zeros(1, WIDTH))
+        ours, _ = encoder.convolve(mels, torch.zeros(1, 40, 1), torch.zeros(1, 128), torch.zeros(1, WIDTH))
         x = F.gelu(F.conv1d(theirs.transpose(1, 2)[..., 1:], w["conv1/weight"], w["conv1/bias"]))
         x = F.gelu(F.conv1d(x, w["conv2/weight"], w["conv2/bias"], stride=2))[0].T
     # Without padding the teacher's first position sees the frames 1 to 5, and so does our third.
-    torch.testing.assert_close(ours[0, 2:] - ear.origin, x, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(ours[0, 2:] - encoder.origin, x, atol=1e-3, rtol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -160,5 +160,5 @@ def test_the_pupil_learns_and_goes_on_where_it_was(versions: list[Version], tmp_
     net = pupil(tmp_path / "one.pt")
     assert distance(net) < 0.7 * before
     again = pupil(tmp_path / "one.pt")  # done already
-    for name, values in net.ear.state_dict().items():
-        assert torch.equal(values, again.ear.state_dict()[name]), name
+    for name, values in net.encoder.state_dict().items():
+        assert torch.equal(values, again.encoder.state_dict()[name]), name

@@ -21,6 +21,7 @@ from training.axes import between_corpora, fold, without
 from training.batches import Sampler
 from training.calibrate import ERROR, calibrate
 from training.corpus import JUDGED, Clip, folds, read_clips
+from training.encode import EncodedClips, encode, untrained
 from training.evaluate import (
     Predictions,
     ambiguous_answers,
@@ -30,7 +31,6 @@ from training.evaluate import (
     unknown_recall,
 )
 from training.fit import FitConfig, fit, standardise, standardise_statistics, statistics_at
-from training.hear import Heard, hear, untrained
 from training.prepare import UNKNOWN, Version
 
 
@@ -109,7 +109,7 @@ SMALL = NetConfig(n_heads=2, hidden=(16, 8))
 
 
 @pytest.fixture(scope="module")
-def versions() -> list[Heard]:
+def versions() -> list[EncodedClips]:
     """Two versions of made-up steps: two corpora of two speakers, and noise; five numbers tell the label."""
     rng = np.random.default_rng(0)
     clips = [
@@ -122,28 +122,28 @@ def versions() -> list[Heard]:
     clips += [Clip(Path(f"noise-{k}"), "esc10", "", UNKNOWN, "train") for k in range(20)]
     lengths = rng.integers(11, 25, len(clips))
     ends = np.cumsum(lengths)
-    steps = rng.normal(0, 1, (int(ends[-1]), SMALL.n_heard))
+    steps = rng.normal(0, 1, (int(ends[-1]), SMALL.n_encoded))
     for clip, start, end in zip(clips, ends - lengths, ends, strict=True):
         steps[start:end, clip.label * 6 : clip.label * 6 + 5] += 3
-    version = Heard(clips, steps.astype(np.float16), np.stack([ends - lengths, ends], 1))
+    version = EncodedClips(clips, steps.astype(np.float16), np.stack([ends - lengths, ends], 1))
     return [version, version]
 
 
-def network(versions: list[Heard]) -> CompactNet:
+def network(versions: list[EncodedClips]) -> CompactNet:
     torch.manual_seed(0)
     net = untrained(SMALL)
     standardise(net, versions[0], 0)
     return net
 
 
-def test_a_batch_has_a_number_and_is_always_the_same(versions: list[Heard]) -> None:
+def test_a_batch_has_a_number_and_is_always_the_same(versions: list[EncodedClips]) -> None:
     allowed, net = range(0, len(versions[0].clips), 2), network(versions)
     first, second = (Sampler(versions, allowed, net, seed=3) for _ in range(2))
     first.batch(16, 1)  # what was drawn before does not matter: a fit can go on where it was
     one, again, other = first.batch(16, 7), second.batch(16, 7), second.batch(16, 8)
-    assert torch.equal(one.heard, again.heard) and torch.equal(one.session, again.session)
-    assert one.heard.shape != other.heard.shape or not torch.equal(one.heard, other.heard)
-    assert torch.isfinite(one.heard).all() and (one.lengths > 0).all()
+    assert torch.equal(one.encoded, again.encoded) and torch.equal(one.session, again.session)
+    assert one.encoded.shape != other.encoded.shape or not torch.equal(one.encoded, other.encoded)
+    assert torch.isfinite(one.encoded).all() and (one.lengths > 0).all()
     noise = one.labels == UNKNOWN
     assert one.possible[:, UNKNOWN].all(), "speech may be taken for no speech, or it is never learnt"
     assert (one.possible.gather(1, one.labels[:, None])).all()
@@ -151,15 +151,15 @@ def test_a_batch_has_a_number_and_is_always_the_same(versions: list[Heard]) -> N
         assert (one.possible[noise].sum(1) == 5).all(), "every label heard in training, and no other"
 
 
-def test_the_fit_sees_what_the_server_computes(versions: list[Heard]) -> None:
+def test_the_fit_sees_what_the_server_computes(versions: list[EncodedClips]) -> None:
     net = network(versions)
     batch = Sampler(versions, range(len(versions[0].clips)), net, 1).batch(16, 3)
-    everywhere, _, _ = net.statistics(batch.heard, torch.zeros(16, SMALL.n_sums), batch.session)
+    everywhere, _, _ = net.statistics(batch.encoded, torch.zeros(16, SMALL.n_sums), batch.session)
     last = everywhere[torch.arange(16), batch.lengths - 1]
     torch.testing.assert_close(statistics_at(net, batch)[:, -1], last, atol=2e-3, rtol=1e-3)
 
 
-def test_a_fit_learns_and_goes_on_where_it_was(versions: list[Heard], tmp_path: Path) -> None:
+def test_a_fit_learns_and_goes_on_where_it_was(versions: list[EncodedClips], tmp_path: Path) -> None:
     torch.set_num_threads(1)
     config = FitConfig(steps=24, batch=24, peak_rate=3e-2, average=0.8)
 
@@ -180,14 +180,14 @@ def test_a_fit_learns_and_goes_on_where_it_was(versions: list[Heard], tmp_path: 
             assert torch.equal(values, other.state_dict()[name]), name
 
 
-def test_heads_do_not_hear_which_corpus_it_is(versions: list[Heard]) -> None:
+def test_heads_do_not_hear_which_corpus_it_is(versions: list[EncodedClips]) -> None:
     """One corpus is moved by a constant, as by another microphone: the answers of the heads do not move."""
     net = network(versions).eval()
     rows = np.flatnonzero([clip.corpus == "ravdess" for clip in versions[0].clips])
     steps = versions[0].steps.copy()
     for i in rows:
         steps[slice(*versions[0].bounds[i])] += np.float16(1.5)
-    moved = Heard(versions[0].clips, steps, versions[0].bounds)
+    moved = EncodedClips(versions[0].clips, steps, versions[0].bounds)
     standardise_statistics(net, Sampler([moved], range(len(moved.clips)), net, 1).batch(24, 0))
     axes = between_corpora(net, moved)
     assert torch.allclose(axes @ axes.T, torch.eye(1), atol=1e-5)
@@ -211,9 +211,9 @@ def test_what_is_heard_of_a_clip_does_not_depend_on_its_company() -> None:
     bounds = np.stack([ends - lengths, ends], 1)
     speech = np.array([(12, n - 5) for n in lengths])
     nothing = np.zeros((0, 384), np.float16), np.zeros((3, 2), np.int64)
-    together = hear(net, Version(clips, frames, bounds, speech, *nothing))
+    together = encode(net, Version(clips, frames, bounds, speech, *nothing))
     for i, n in enumerate(lengths):
-        alone = hear(net, Version(clips[i : i + 1], frames, bounds[i : i + 1], speech[i : i + 1], *nothing))
+        alone = encode(net, Version(clips[i : i + 1], frames, bounds[i : i + 1], speech[i : i + 1], *nothing))
         np.testing.assert_allclose(alone.of(0), together.of(i), atol=2e-3)
         assert len(alone.of(0)) == -(-(n - 2) // 10), "from 100 ms before the voice to the clip's end"
 

@@ -78,8 +78,8 @@ class CustomLabels:
 
 
 def custom_labels_of(raw: Mapping[str, Any]) -> Json:
-    """The field of the same name, which servers before 0.3 call `taught`; nothing where there is none."""
-    found = raw.get("custom_labels", raw.get("taught"))
+    """The field of the same name, which is `taught` on the wire; nothing where there is none."""
+    found = raw.get("taught")
     return {} if found is None else {"custom_labels": found}
 
 

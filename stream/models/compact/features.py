@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from stream.models.packed import Packable, PlainProduct, Product, Way
+from stream.models.packed import Packable, PlainProduct, Product, ProductFactory
 from stream.types import FRAME, HOP, SAMPLE_RATE
 
 N_FFT = 512
@@ -45,9 +45,9 @@ class Features(Packable):
         self.register_buffer("lag_pitch", (log_f0 - log_f0.mean()).float())
         self._products: tuple[Product, Product] | None = None
 
-    def pack(self, way: Way, dtype: torch.dtype) -> None:
+    def pack(self, make: ProductFactory, dtype: torch.dtype) -> None:
         """In float32, whatever `dtype`."""
-        self._products = self._laid_out(way)
+        self._products = self._laid_out(make)
 
     def forward(self, samples: Tensor) -> Tensor:
         to_mels, to_lags = self._products or self._laid_out(PlainProduct)
@@ -59,5 +59,5 @@ class Features(Packable):
         lags = to_lags(magnitude) / (magnitude.sum(-1, keepdim=True) + 1e-4)
         return torch.cat([mels, lags], dim=-1)
 
-    def _laid_out(self, way: Way) -> tuple[Product, Product]:
-        return way(self.mel.T), way(self.lag_cos[VOICED].T)
+    def _laid_out(self, make: ProductFactory) -> tuple[Product, Product]:
+        return make(self.mel.T), make(self.lag_cos[VOICED].T)

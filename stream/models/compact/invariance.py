@@ -21,7 +21,7 @@ from stream.models.packed import (
     BlockedProduct,
     PackedProduct,
     PlainProduct,
-    Way,
+    ProductFactory,
     bf16_is_faster,
     packable,
     unpackable,
@@ -31,18 +31,8 @@ from stream.types import HOP, samples_for
 log = logging.getLogger("model")
 
 WINDOWS = 32
-COMPANIES = [
-    (0, 1),
-    (5, 1),
-    (6, 2),
-    (1, 3),
-    (9, 4),
-    (3, 5),
-    (0, 8),
-    (7, 12),
-    (2, 16),
-    (8, 24),
-]  # from, how many
+# From which of them, and how many: the batches that are tried.
+BATCHES = [(0, 1), (5, 1), (6, 2), (1, 3), (9, 4), (3, 5), (0, 8), (7, 12), (2, 16), (8, 24)]
 SPAN_GROUPS = 8  # one window of so many groups of frames, against as many windows of one
 
 
@@ -62,8 +52,8 @@ def pack_weights(net: CompactNet, precision: str) -> str:
     return "float32"
 
 
-def _ways(net: CompactNet, precision: str) -> Iterator[tuple[str, Way, torch.dtype]]:
-    device = net.heard_mean.device
+def _ways(net: CompactNet, precision: str) -> Iterator[tuple[str, ProductFactory, torch.dtype]]:
+    device = net.encoded_mean.device
     if device.type == "cpu":
         bf16, f32 = torch.bfloat16, torch.float32
         if precision == "bfloat16" and (why := unpackable(bf16)):
@@ -89,15 +79,17 @@ def is_invariant(net: CompactNet) -> bool:
     before = loud * torch.randn(WINDOWS, samples_for(GROUP), generator=generator)
     after = loud * torch.randn(WINDOWS, samples_for(GROUP), generator=generator)
     span = loud[:2] * torch.randn(2, samples_for(SPAN_GROUPS * GROUP), generator=generator)
-    device = net.heard_mean.device
+    device = net.encoded_mean.device
     before, after, span, groups, lengths = (t.to(device) for t in (before, after, span, groups, lengths))
-    begun = net.hear(before, net.initial_state(WINDOWS), groups)[-1]
-    return _company_is_no_matter(net, after, begun, lengths) and _cuts_are_no_matter(net, span, begun[:2])
+    begun = net.forward_samples(before, net.initial_state(WINDOWS), groups)[-1]
+    return _batch_mates_do_not_matter(net, after, begun, lengths) and _cuts_do_not_matter(
+        net, span, begun[:2]
+    )
 
 
-def _company_is_no_matter(net: CompactNet, samples: Tensor, state: Tensor, lengths: Tensor) -> bool:
+def _batch_mates_do_not_matter(net: CompactNet, samples: Tensor, state: Tensor, lengths: Tensor) -> bool:
     together = _traced(net, samples, state, lengths)
-    for first, n in COMPANIES:
+    for first, n in BATCHES:
         some = slice(first, first + n)
         n_samples = samples_for(int(lengths[some].max()))
         alone = _traced(net, samples[some, :n_samples].contiguous(), state[some], lengths[some])
@@ -112,20 +104,20 @@ def _traced(net: CompactNet, samples: Tensor, state: Tensor, lengths: Tensor) ->
     seen: list[Tensor] = []
     hooks = [module.register_forward_hook(lambda module, x, y: seen.append(y)) for module in packable(net)]
     try:
-        after = net.hear(samples, state, lengths)[-1]
+        after = net.forward_samples(samples, state, lengths)[-1]
     finally:
         for hook in hooks:
             hook.remove()
     return [*seen, after]
 
 
-def _cuts_are_no_matter(net: CompactNet, span: Tensor, state: Tensor) -> bool:
+def _cuts_do_not_matter(net: CompactNet, span: Tensor, state: Tensor) -> bool:
     lengths = torch.full((len(span),), GROUP, device=span.device)
-    whole = net.hear(span, state, SPAN_GROUPS * lengths)[-1]
+    at_once = net.forward_samples(span, state, SPAN_GROUPS * lengths)[-1]
     for group in range(SPAN_GROUPS):
         at = group * GROUP * HOP
-        state = net.hear(span[:, at : at + samples_for(GROUP)].contiguous(), state, lengths)[-1]
-    return _same_bits(whole, state)
+        state = net.forward_samples(span[:, at : at + samples_for(GROUP)].contiguous(), state, lengths)[-1]
+    return _same_bits(at_once, state)
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     from stream.models.compact.network import CompactNet
 
+# Weights are kept under the names that their first version had: any version reads those of any other. These are
+# parts of the network, and what they are called in weights.npz; in config.json `supported_labels` is `can_say`.
+_IN_FILE = {"encoder": "ear", "encoded_mean": "heard_mean", "encoded_scale": "heard_scale"}
 FOLDER = Path(__file__).parents[3] / "weights" / "compact"
 PRECISIONS = ("auto", "float32", "bfloat16")
 HOP_FRAMES = 10
-LOOKAHEAD_FRAMES = 9  # ten frames are heard at once, and the first of them waits for the last
+LOOKAHEAD_FRAMES = 9  # ten frames are scored at once, and the first of them waits for the last
 
 
 class Compact:
@@ -70,7 +73,7 @@ class Compact:
         with torch.inference_mode():
             arrays = (self._samples(windows), self._states(windows), [window.n_frames for window in windows])
             samples, before, lengths = (torch.as_tensor(array, device=self._device) for array in arrays)
-            logits, weights, embedding, after = self._net.hear(samples, before, lengths)
+            logits, weights, embedding, after = self._net.forward_samples(samples, before, lengths)
             logits = torch.where(self._possible, logits / self._temperature, IMPOSSIBLE)
             scored = [array.cpu().numpy() for array in (logits, weights, after, embedding)]
         # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
@@ -93,7 +96,7 @@ class Compact:
         return samples
 
     def _states(self, windows: list[Window]) -> Floats:
-        """One row per window (B, state_size): zeros where nothing was heard, no caches where a span starts."""
+        """One row per window (B, state_size): zeros without any audio yet, no caches where a span starts."""
         states = np.zeros((len(windows), self.spec.state_size), np.float32)
         for row, window in zip(states, windows, strict=True):
             if window.state is not None:
@@ -127,8 +130,8 @@ def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
     net = CompactNet(NetConfig.of(card["net"]))
     with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
         values = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
-    of_features = {name: f"features.{name}" for name, _ in net.features.named_buffers()}
-    net.load_state_dict({of_features.get(name, name): value for name, value in values.items()})
+    names = {_in_file(name): name for name in net.state_dict()}
+    net.load_state_dict({names.get(name, name): value for name, value in values.items()})
     return net, card
 
 
@@ -138,11 +141,10 @@ def save(
     """Write what `load` reads: `weights.npz` (plain arrays, no pickle; parameters in half precision, which moves
     no score by more than rounding) and `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {
-        name.removeprefix("features."): value.cpu().numpy() for name, value in net.state_dict().items()
-    }
+    arrays: dict[str, Any] = {_in_file(name): value.cpu().numpy() for name, value in net.state_dict().items()}
     arrays |= {
-        name: value.detach().cpu().numpy().astype(np.float16) for name, value in net.named_parameters()
+        _in_file(name): value.detach().cpu().numpy().astype(np.float16)
+        for name, value in net.named_parameters()
     }
     np.savez_compressed(folder / "weights.npz", **arrays)
     card = {
@@ -152,6 +154,12 @@ def save(
         "gain": round(gain, 4),
     }
     (folder / "config.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _in_file(name: str) -> str:
+    """What an array of the network's state is called in weights.npz."""
+    part, dot, rest = name.removeprefix("features.").partition(".")
+    return _IN_FILE.get(part, part) + dot + rest
 
 
 def _device(name: str) -> torch.device:

@@ -1,10 +1,9 @@
 """The network of the `compact` model: samples to features, features to logits, all of it causal.
 
-Three parts. *Features* (`features`): log-mels and periodicity of every frame. *The ear* (`encoder`):
-the beginning of a speech recogniser's encoder, which has heard hundreds of thousands of hours of other people,
-taught to listen as speech comes in. *The heads*: a few small perceptrons that read running means and deviations of
-what the ear says, and how far these lie from what the session is used to. docs/decisions/0005 says what else was
-tried.
+Three parts. *Features* (`features`): log-mels and periodicity of every frame. *The encoder* (`encoder`): the
+beginning of a speech recognizer's encoder, pretrained on hundreds of thousands of hours of other people's speech,
+made causal. *The heads*: a few small perceptrons that read running means and deviations of what it gives, and how
+far these lie from those of the session. docs/decisions/0005 says what else was tried.
 
 One `forward(features, state)` serves training and inference, whole files and windows of any length, so that their
 scores agree by construction. Nothing here knows of sessions, files or label names; `compact` (the adapter) and
@@ -22,17 +21,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream.models.compact.encoder import CHUNK, GROUP, Ear, EarConfig
+from stream.models.compact.encoder import CHUNK, GROUP, CausalEncoder, CausalEncoderConfig
 from stream.models.compact.features import Features
 from stream.models.packed import PackedLinear
-from stream.types import HOP, N_LABELS, SAMPLE_RATE
+from stream.types import HOP, N_LABELS, SAMPLE_RATE, ceil_div
 
-A_SECOND = SAMPLE_RATE // (HOP * GROUP)  # steps of the heads
+STEPS_PER_S = SAMPLE_RATE // (HOP * GROUP)  # of the heads
 QUIET = -12.0  # nats: anything 52 dB below the running level counts as silence, whatever made it
 LEVEL_BANDS = slice(5, 46)  # mels of 300 to 3,400 Hz: a telephone does not change what is measured there
 LEVEL_RATIO = 1.1065  # of speech: its mean mel power by that of LEVEL_BANDS
 OUTLYING = 5.0  # deviations: what lies beyond says no more, and its square would cost digits
-SETTLED = 16.0  # steps after which a span's statistics count in full
+WARMUP_STEPS = 16.0  # steps after which a span's statistics count in full
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class NetConfig:
     """Sizes of the network. The state's size follows from them."""
 
     n_lags: int = 40  # lags of the autocorrelation (`features`)
-    ear: EarConfig = field(default_factory=EarConfig)
+    encoder: CausalEncoderConfig = field(default_factory=CausalEncoderConfig)
     n_heads: int = 4
     hidden: tuple[int, int] = (192, 128)  # of each head
     level_frames: float = 1000.0  # time constant of the running level: 10 s
@@ -51,16 +50,22 @@ class NetConfig:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> NetConfig:
-        ear = values["ear"]
-        ear = EarConfig(**{**ear, "fading": tuple(ear["fading"])})
-        return cls(**{**values, "hidden": tuple(values["hidden"]), "ear": ear})
+        """From what `to_dict` gave."""
+        rest = dict(values)
+        sizes = dict(rest.pop("ear"))
+        encoder = CausalEncoderConfig(ema_positions=tuple(sizes.pop("fading")), **sizes)
+        return cls(**{**rest, "hidden": tuple(rest["hidden"]), "encoder": encoder})
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For a file, under the names that its first version had (`model`): `ear`, `fading`."""
+        values = asdict(self)
+        sizes = values.pop("encoder")
+        fading = sizes.pop("ema_positions")
+        return {**values, "ear": {**sizes, "fading": fading}}
 
     @property
     def n_mels(self) -> int:
-        return self.ear.n_mels
+        return self.encoder.n_mels
 
     @property
     def n_raw(self) -> int:
@@ -68,19 +73,19 @@ class NetConfig:
         return self.n_mels + self.n_lags
 
     @property
-    def n_heard(self) -> int:
-        """Values per step out of `listen`: the ear's, voicing, pitch, loudness."""
-        return self.ear.width + 3
+    def n_encoded(self) -> int:
+        """Values per step out of `encode`: the encoder's, voicing, pitch, loudness."""
+        return self.encoder.width + 3
 
     @property
     def n_stats(self) -> int:
         """Values per step into the heads: means, deviations, distance from the session; for how long."""
-        return 3 * self.n_heard + 1
+        return 3 * self.n_encoded + 1
 
     @property
     def n_sums(self) -> int:
-        """A running sum of what was heard, of its square, and the count."""
-        return 2 * self.n_heard + 1
+        """A running sum of what was encoded, of its square, and the count."""
+        return 2 * self.n_encoded + 1
 
     @property
     def slow_size(self) -> int:
@@ -89,13 +94,13 @@ class NetConfig:
 
     @property
     def cache_sizes(self) -> tuple[int, ...]:
-        """State of one span: the ear's, and the span's sums."""
-        return (sum(self.ear.cache_sizes), self.n_sums)
+        """State of one span: the encoder's, and the span's sums."""
+        return (sum(self.encoder.cache_sizes), self.n_sums)
 
     @property
     def embedding_size(self) -> int:
-        """Means and deviations of what was heard."""
-        return 2 * self.n_heard
+        """Means and deviations of what was encoded."""
+        return 2 * self.n_encoded
 
     @property
     def state_size(self) -> int:
@@ -131,77 +136,77 @@ class Heads(nn.Module):
 
 
 class CompactNet(nn.Module):
-    """Features, the ear, the heads."""
+    """Features, the encoder, the heads."""
 
-    of_chunk: Tensor
-    heard_mean: Tensor
-    heard_scale: Tensor
+    mean_of_chunk: Tensor
+    encoded_mean: Tensor
+    encoded_scale: Tensor
     stats_mean: Tensor
     stats_scale: Tensor
 
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.register_buffer("heard_mean", torch.zeros(c.n_heard))
-        self.register_buffer("heard_scale", torch.ones(c.n_heard))
+        self.register_buffer("encoded_mean", torch.zeros(c.n_encoded))
+        self.register_buffer("encoded_scale", torch.ones(c.n_encoded))
         self.register_buffer("stats_mean", torch.zeros(c.n_stats))
         self.register_buffer("stats_scale", torch.ones(c.n_stats))
-        self.register_buffer("of_chunk", torch.full((1, CHUNK), 1 / CHUNK), persistent=False)
+        self.register_buffer("mean_of_chunk", torch.full((1, CHUNK), 1 / CHUNK), persistent=False)
         self.features = Features(c.n_mels, c.n_lags)
-        self.ear = Ear(c.ear)
+        self.encoder = CausalEncoder(c.encoder)
         self.heads = Heads(c)
 
     def initial_state(self, batch: int) -> Tensor:
-        """The state of a session that has heard nothing: zeros, (batch, state_size)."""
-        return torch.zeros(batch, self.config.state_size, device=self.heard_mean.device)
+        """The state of a session without any audio yet: zeros, (batch, state_size)."""
+        return torch.zeros(batch, self.config.state_size, device=self.encoded_mean.device)
 
-    def listen(self, raw: Tensor, level: Tensor, ear: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """What is heard at every step: raw (B, T, n_raw), T a multiple of GROUP, level (B, 2) and the ear's cache
-        -> (B, T / GROUP, n_heard), the level's sums at every frame (B, T, 2), the ear's new cache in pieces.
+    def encode(self, raw: Tensor, level: Tensor, cache: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """raw (B, T, n_raw), T a multiple of GROUP, the level's sums (B, 2) and the encoder's cache -> what every
+        step is (B, T / GROUP, n_encoded), the level's sums at every frame (B, T, 2), the new cache in parts.
 
         Everything is relative to the running level: no absolute one goes in, that of a corpus names the corpus.
         """
         c = self.config
         mels, lags = raw[..., : c.n_mels], raw[..., c.n_mels :]
-        power, sums, usual = self.level(mels, level)
-        spoken, after = self.ear(mels, usual, ear, self.of_chunk)
+        power, sums, running_level = self.level(mels, level)
+        means, after = self.encoder(mels, running_level, cache, self.mean_of_chunk)
         voicing = lags.amax(-1, keepdim=True)
         # Not `@`: with a vector that is rounded otherwise for other numbers of rows, on some processors.
         pitch = (torch.softmax(20.0 * lags, -1) * self.features.lag_pitch).sum(-1, keepdim=True)
-        loudness = (power.log() - usual).clamp(min=QUIET)
+        loudness = (power.log() - running_level).clamp(min=QUIET)
         prosody = torch.cat([voicing, pitch, loudness], -1).view(len(raw), -1, GROUP, 3).mean(2)
-        heard = torch.cat([spoken[:, :, 0], prosody], -1)
-        return (heard - self.heard_mean) * self.heard_scale, sums, after
+        encoded = torch.cat([means[:, :, 0], prosody], -1)
+        return (encoded - self.encoded_mean) * self.encoded_scale, sums, after
 
     def level(self, mels: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The power of every frame (B, T, 1), its running sums after `before` (B, 2), and the logarithm of their
-        mean: the usual level so far."""
+        mean: the running level (B, T, 1)."""
         power = mels[..., LEVEL_BANDS].exp().mean(-1, keepdim=True) * LEVEL_RATIO
         counted = torch.cat([power, torch.ones_like(power)], -1)
-        sums = running(counted, before, self.config.level_frames, GROUP)
+        sums = ema_scan(counted, before, self.config.level_frames, GROUP)
         return power, sums, (sums[..., :1] / sums[..., 1:]).log()
 
-    def statistics(self, heard: Tensor, span: Tensor, session: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """heard (B, steps, n_heard) after the sums of span and session (B, n_sums) -> (B, steps, n_stats), and
+    def statistics(self, encoded: Tensor, span: Tensor, session: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """encoded (B, steps, n_encoded) after the sums of span and session (B, n_sums) -> (B, steps, n_stats), and
         both sums after the last step."""
         c = self.config
-        each = moments(heard).double()  # of numbers that hardly change, single precision loses the variance
-        recent, lasting = running(each, span, c.recent_steps), running(each, session, c.session_steps)
+        each = moments(encoded).double()  # of numbers that hardly change, single precision loses the variance
+        recent, lasting = ema_scan(each, span, c.recent_steps), ema_scan(each, session, c.session_steps)
         return self.summary(recent, lasting).float(), recent[:, -1].float(), lasting[:, -1].float()
 
     def summary(self, recent: Tensor, lasting: Tensor) -> Tensor:
         """The running sums of span and session (..., n_sums) -> (..., n_stats)."""
-        c, n = self.config, self.config.n_heard
+        c, n = self.config, self.config.n_encoded
         mean = recent[..., :n] / recent[..., -1:]
         variance = recent[..., n : 2 * n] / recent[..., -1:] - mean.square()
         weight = c.prior_steps + lasting[..., -1:]
-        usual = lasting[..., :n] / weight
-        spread = (c.prior_steps + lasting[..., n : 2 * n]) / weight - usual.square()
+        session_mean = lasting[..., :n] / weight
+        spread = (c.prior_steps + lasting[..., n : 2 * n]) / weight - session_mean.square()
         stats = [
             mean,
             (variance.clamp(min=1e-2).sqrt() + 0.1).log(),
-            (mean - usual) / spread.clamp(min=0.05).sqrt(),
-            (recent[..., -1:] / A_SECOND).log(),
+            (mean - session_mean) / spread.clamp(min=0.05).sqrt(),
+            (recent[..., -1:] / STEPS_PER_S).log(),
         ]
         return torch.cat(stats, -1)
 
@@ -211,53 +216,55 @@ class CompactNet(nn.Module):
         logits, weights, _, after = self._score(raw, state, lengths)
         return logits, weights, after
 
-    def hear(self, samples: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward_samples(
+        self, samples: Tensor, state: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """samples (B, N), state, frames of each row (B,) -> logits, weights, embedding (B, embedding_size), the
         new state. What stands behind the frames of a shorter row changes nothing."""
         logits, weights, stats, after = self._score(self.features(samples), state, lengths)
         shares = F.pad(weights, (0, -weights.shape[1] % GROUP)).view(weights.shape[0], -1, GROUP).sum(-1)
-        heard = stats[..., : self.config.embedding_size]
-        return logits, weights, (shares[:, None] @ heard)[:, 0] / shares.sum(1, keepdim=True), after
+        step_embeddings = stats[..., : self.config.embedding_size]
+        return logits, weights, (shares[:, None] @ step_embeddings)[:, 0] / shares.sum(1, keepdim=True), after
 
     def _score(self, raw: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A row's last frame is repeated to fill its last group, and what those repeats give is dropped: they may
         only come in the last window of a span."""
         c, n_frames = self.config, raw.shape[1]
         level, session, *caches = torch.split(state, [2, c.n_sums, *c.cache_sizes], dim=1)
-        at = torch.arange(-(-n_frames // GROUP) * GROUP, device=raw.device)
+        at = torch.arange(ceil_div(n_frames, GROUP) * GROUP, device=raw.device)
         raw = raw.gather(1, at.minimum(lengths[:, None] - 1)[..., None].expand(-1, -1, c.n_raw))
-        heard, levels, ear = self.listen(raw, level, caches[0])
-        stats, span, session = self.statistics(heard, caches[1], session)
+        encoded, levels, cache = self.encode(raw, level, caches[0])
+        stats, span, session = self.statistics(encoded, caches[1], session)
         out = self.heads((stats - self.stats_mean) * self.stats_scale)
         weights = attention(out, stats).repeat_interleave(GROUP, dim=1) * (at < lengths[:, None])
         logits = out[..., :N_LABELS].repeat_interleave(GROUP, dim=1)
         level = levels.gather(1, (lengths - 1)[:, None, None].expand(-1, -1, 2))[:, 0]
-        after = torch.cat([level, session, *ear, span], dim=1)
+        after = torch.cat([level, session, *cache, span], dim=1)
         return logits[:, :n_frames], weights[:, :n_frames], stats, after
 
 
 def attention(out: Tensor, stats: Tensor) -> Tensor:
-    """Weights (..., steps) of what the heads said, out (..., steps, N_LABELS + 1) of stats (..., steps, n_stats).
+    """Weights (..., steps) of what the heads gave, out (..., steps, N_LABELS + 1) of stats (..., steps, n_stats).
 
     Bounded on both sides, so that no single frame can own, or be lost to, an utterance; small at first.
     """
-    settled = (stats[..., -1].exp() * (A_SECOND / SETTLED)).clamp(max=1)
-    return (0.02 + out[..., N_LABELS].sigmoid()) * settled
+    warmth = (stats[..., -1].exp() * (STEPS_PER_S / WARMUP_STEPS)).clamp(max=1)
+    return (0.02 + out[..., N_LABELS].sigmoid()) * warmth
 
 
-def moments(heard: Tensor) -> Tensor:
-    """What is summed of heard (..., n_heard): itself, its square, and a count: (..., n_sums)."""
-    heard = heard.clamp(-OUTLYING, OUTLYING)
-    return torch.cat([heard, heard.square(), torch.ones_like(heard[..., :1])], -1)
+def moments(encoded: Tensor) -> Tensor:
+    """What is summed of encoded (..., n_encoded): itself, its square, and a count: (..., n_sums)."""
+    encoded = encoded.clamp(-OUTLYING, OUTLYING)
+    return torch.cat([encoded, encoded.square(), torch.ones_like(encoded[..., :1])], -1)
 
 
-def running(x: Tensor, sums: Tensor, time_constant: float, together: int = 1) -> Tensor:
-    """Exponentially fading sums of x (B, T, K) from float32 sums (B, K): (B, T, K), the last row is the new state.
+def ema_scan(x: Tensor, sums: Tensor, time_constant: float, together: int = 1) -> Tensor:
+    """Exponentially decaying sums of x (B, T, K) from float32 sums (B, K): (B, T, K), the last row the new state.
 
     T is a multiple of `together`. Between as many rows sums are rounded to float32, as they are between windows:
     wherever a span is cut, the answer is the same to the last bit.
     """
-    kernel, left = fading(together, time_constant, x.dtype, x.device)
+    kernel, left = ema_kernel(together, time_constant, x.dtype, x.device)
     rows = []
     for part in (kernel @ x.view(len(x), -1, together, x.shape[-1])).unbind(1):
         rows.append(part + left * sums[:, None].to(x.dtype))
@@ -266,8 +273,10 @@ def running(x: Tensor, sums: Tensor, time_constant: float, together: int = 1) ->
 
 
 @lru_cache(maxsize=64)
-def fading(n: int, time_constant: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What each of n things in a row adds to their fading sum after each of them (n, n), and what is left by then
+def ema_kernel(
+    n: int, time_constant: float, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What each of n things in a row adds to their decaying sum after each of them (n, n), and what is left then
     of an older sum (n, 1)."""
     with torch.inference_mode(False):  # they serve training as well
         ages = torch.arange(n, dtype=torch.float64)[:, None] - torch.arange(n, dtype=torch.float64)

@@ -3,15 +3,15 @@
 `load` takes a published name or a folder that holds config.yaml, model.pt and tokens.txt. Weights never ship
 with the code; docs/emotion2vec.md says how to get them and under which licence. In here:
 
-    folder      a name or path → a folder on disk, by the hub that was chosen; the licence
+    hub         a name or path → a folder on disk, by the hub that was chosen; the license
     labels      tokens.txt → this server's nine labels
-    theirs      importing funasr's class, and nothing else of it
+    funasr_shim importing funasr's class, and nothing else of it
     checkpoint  a folder → funasr's class with its weights, without running code from either file
     dense       products with packed weights
     int8        products of 8-bit integers, for CPUs
     layers      normalisation, convolution, transformer block
     encoder     the forward pass: samples → features → logits
-    windows     pure numbers: the rule for live windows, fading at their edges
+    windows     pure numbers: the rule for live windows, crossfades at their edges
     memory      out of memory: half the batch, then the CPU
     graphs      CUDA graphs
     adapter     the `EmotionModel`: live windows and whole recordings, scores and embeddings
@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from stream.models.emotion2vec.folder import NAMES
+from stream.models.emotion2vec.hub import NAMES
 from stream.models.emotion2vec.windows import WindowRule
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ def load(name: str, device: str = "auto", options: Options | Mapping[str, Any] |
     """Load `name`, one of NAMES or a folder, onto `device` (`auto`, `cpu`, `cuda` or `cuda:N`).
 
     `options`: an `adapter.Options`, or some of its fields by name. Raises ImportError without funasr,
-    ValueError for a name, device or folder that cannot be used, OSError (`folder.HubUnreachable`) when the
+    ValueError for a name, device or folder that cannot be used, OSError (`hub.HubUnreachable`) when the
     weights cannot be fetched; the text says what to do.
     """
-    from stream.models.emotion2vec import theirs
+    from stream.models.emotion2vec import funasr_shim
 
-    theirs.import_class()  # first: without it, what follows cannot even be imported
+    funasr_shim.import_class()  # first: without it, what follows cannot even be imported
     from stream.models.emotion2vec import adapter, loading
 
     if not isinstance(options, adapter.Options):

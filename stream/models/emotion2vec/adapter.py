@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import soundfile
 import torch
 
-from stream.codec import Resampler
-from stream.models.emotion2vec.dense import Place
-from stream.models.emotion2vec.encoder import TOGETHER, Encoder, Pause, go_on
-from stream.models.emotion2vec.folder import Hub
+from stream.models.emotion2vec.dense import ComputeTarget
+from stream.models.emotion2vec.encoder import MICRO_BATCH, Encoder, YieldPoint, no_op
 from stream.models.emotion2vec.graphs import Graphs
+from stream.models.emotion2vec.hub import Hub
 from stream.models.emotion2vec.labels import TokenMap
-from stream.models.emotion2vec.memory import Halving
-from stream.models.emotion2vec.windows import WindowRule, fade, remember
+from stream.models.emotion2vec.memory import OomBackoff
+from stream.models.emotion2vec.windows import WindowRule, crossfade, pack_state
 from stream.types import (
     HOP,
     IMPOSSIBLE,
@@ -80,14 +76,14 @@ class Emotion2Vec:
     ) -> None:
         self._encoder, self._rule = encoder, options.rule
         self.tokens, self.licence = tokens, terms
-        device = encoder.place.device
+        device = encoder.target.device
         self._possible = np.array([row is not None for row in tokens.rows])
         self._rows = np.array([row or 0 for row in tokens.rows])
         self._on_cpu: Encoder | None = None
         self._graphs = Graphs(self._forward) if options.cuda_graphs and device.type == "cuda" else None
-        # Called between the layers of work in the background on a CPU; it may call `score` for live windows.
-        self.pause: Pause = go_on
-        self.scoring = Halving(
+        # Called between the layers of background work on a CPU; `score` may be called in there (`Interruptible`).
+        self.yield_point: YieldPoint = no_op
+        self.scoring = OomBackoff(
             self._run,
             self._run_on_cpu if device.type == "cuda" else None,
             torch.cuda.empty_cache if device.type == "cuda" else lambda: None,
@@ -96,7 +92,7 @@ class Emotion2Vec:
         self.spec = ModelSpec(
             name=name,
             device=str(device),
-            dtype=encoder.place.name,
+            dtype=encoder.target.name,
             hop_frames=rule.hop,
             lookahead_frames=rule.hop - 1 + rule.right,
             state_size=rule.state_size,
@@ -104,7 +100,7 @@ class Emotion2Vec:
             left_frames=rule.left,
             right_frames=rule.right,
             fixed_hop=True,
-            best_batch=256 if device.type == "cuda" else TOGETHER,
+            best_batch=256 if device.type == "cuda" else MICRO_BATCH,
             embedding_size=encoder.width,
             recording_frames=round(options.longest_s * SAMPLE_RATE) // HOP,
         )
@@ -134,23 +130,17 @@ class Emotion2Vec:
         embeddings = rest[0] if rest else [None] * len(windows)
         return [self._answer(*each, job) for each in zip(windows, logits, embeddings, strict=True)]
 
-    def warm_up(self) -> None:
-        """Run a whole window of silence, so that the first speaker does not pay for first times."""
-        rule = self._rule
-        silence = np.zeros((1, samples_for(rule.left + rule.hop + rule.right)), np.float32)
-        self.scoring(silence, _Job(rule.left, rule.hop, rule.right))
-
     def _answer(self, window: Window, logits: Floats, embedding: Floats | None, job: _Job) -> FrameScores:
-        """A live window's logits are those of its frames and of those ahead: fade in the first, keep the others in
-        the state for the next window."""
+        """A live window's logits are those of its frames, which fade in, and of those ahead, which are kept in the
+        state for the next window."""
         mine = None if embedding is None else embedding.copy()  # a view would keep the whole batch alive
         if job.recording:
             return FrameScores(logits, np.full(1, job.take, np.float32), None, mine)
         own = np.ascontiguousarray(logits[: job.take])
         if self._rule.state_size and not window.starts_span:
-            own = fade(own, window.first_frame, window.state)
+            own = crossfade(own, window.first_frame, window.state)
         ahead = logits[job.take :][: self._rule.right]
-        after = remember(self._rule, window.first_frame + job.take, ahead)
+        after = pack_state(self._rule, window.first_frame + job.take, ahead)
         return FrameScores(own, np.ones(job.take, np.float32), after, mine)
 
     def _run(self, batch: Floats, job: _Job) -> tuple[Floats, ...]:
@@ -163,13 +153,13 @@ class Emotion2Vec:
 
     def _run_on_cpu(self, batch: Floats, job: _Job) -> tuple[Floats, ...]:
         if self._on_cpu is None:
-            self._on_cpu = self._encoder.moved(Place(torch.device("cpu"), torch.float32))
+            self._on_cpu = self._encoder.moved(ComputeTarget(torch.device("cpu"), torch.float32))
         with torch.inference_mode():
             return self._score(self._on_cpu, torch.from_numpy(batch), job)
 
     def _score(self, encoder: Encoder, samples: torch.Tensor, job: _Job) -> tuple[Floats, ...]:
-        pause = self.pause if job.background and not samples.is_cuda else go_on
-        features = encoder.features(samples, not job.recording, job.since, pause)
+        yield_point = self.yield_point if job.background and not samples.is_cuda else no_op
+        features = encoder.features(samples, not job.recording, job.since, yield_point)
         if job.recording or job.embed:
             mean = features[:, : job.take].mean(1, dtype=torch.float64).float()
         # The head is linear: what it says of the mean of the frames is the mean of what it says of them.
@@ -186,17 +176,7 @@ class Emotion2Vec:
 
     def _upload(self, batch: Floats) -> torch.Tensor:
         samples = torch.from_numpy(np.ascontiguousarray(batch))
-        device = self._encoder.place.device
+        device = self._encoder.target.device
         if device.type != "cuda":
             return samples
         return samples.pin_memory().to(device, non_blocking=True)
-
-
-def blocks_of(path: Path) -> Iterator[Floats]:
-    """A file's samples at 16 kHz, mono, a second at a time."""
-    with soundfile.SoundFile(path) as file:
-        resampler, rate = Resampler(), file.samplerate
-        for block in file.blocks(rate, dtype="float32", always_2d=True):
-            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-            yield resampler.push(np.ascontiguousarray(mono), rate)
-        yield resampler.finish()

@@ -17,8 +17,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from stream.models.emotion2vec.funasr_shim import import_class
 from stream.models.emotion2vec.labels import TokenMap, map_tokens, read_tokens
-from stream.models.emotion2vec.theirs import import_class
 
 
 class BadCheckpoint(ValueError):

@@ -16,7 +16,7 @@ from stream.models.packed import packed, packed_product, product, unpackable
 
 
 @dataclass(frozen=True)
-class Place:
+class ComputeTarget:
     """Where and in which precision products are computed. The residual stream is float32 everywhere."""
 
     device: torch.device
@@ -33,13 +33,15 @@ class Place:
 
 
 class Dense:
-    """x (..., k) of any float type → x @ weight.T + bias, then GELU where wanted: (..., n) in `place.dtype`."""
+    """x (..., k) of any float type → x @ weight.T + bias, then GELU where wanted: (..., n) in `target.dtype`."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, place: Place, gelu: bool = False) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, target: ComputeTarget, gelu: bool = False
+    ) -> None:
         """`weight` (n, k), `bias` (n,)."""
-        self._dtype, self._packed, self._gelu = place.dtype, place.packed, gelu
-        self._weight = weight.detach().to(place.device, place.dtype).contiguous()
-        self._bias = None if bias is None else bias.detach().to(place.device, place.dtype)
+        self._dtype, self._packed, self._gelu = target.dtype, target.packed, gelu
+        self._weight = weight.detach().to(target.device, target.dtype).contiguous()
+        self._bias = None if bias is None else bias.detach().to(target.device, target.dtype)
         if self._packed:
             self._weight = packed(self._weight)
 
@@ -51,12 +53,12 @@ class Dense:
 class GroupedConv:
     """x (batch, time, channels) → the same shape: a grouped convolution over time that keeps the length."""
 
-    def __init__(self, conv: torch.nn.Conv1d, place: Place) -> None:
-        self._dtype, self._packed, self._groups = place.dtype, place.packed, conv.groups
+    def __init__(self, conv: torch.nn.Conv1d, target: ComputeTarget) -> None:
+        self._dtype, self._packed, self._groups = target.dtype, target.packed, conv.groups
         self._k = conv.kernel_size[0]
-        weight = conv.weight.detach().to(place.device, place.dtype).unsqueeze(2)
+        weight = conv.weight.detach().to(target.device, target.dtype).unsqueeze(2)
         self._weight = weight.contiguous(memory_format=torch.channels_last)
-        self._bias = None if conv.bias is None else conv.bias.detach().to(place.device, place.dtype)
+        self._bias = None if conv.bias is None else conv.bias.detach().to(target.device, target.dtype)
         self._around = ([0, self._k // 2], [1, 1], [1, 1], self._groups)
         if self._packed:
             shape = [1, weight.shape[0], 1, 128]  # a hint: other sizes work as well

@@ -21,18 +21,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stream.models.emotion2vec.dense import Dense, GroupedConv, Place
+from stream.models.emotion2vec.dense import ComputeTarget, Dense, GroupedConv
 from stream.models.emotion2vec.layers import Block, Conv, Norm
-from stream.types import FRAME, HOP
+from stream.types import FRAME, HOP, ceil_div
 
-TOGETHER = 4  # windows at a time on a CPU: more do not fill it better, and fall out of its cache
+MICRO_BATCH = 4  # windows at a time on a CPU: more do not fill it better, and fall out of its cache
 BIASES = 6  # attention biases kept, by length: live windows have few
 
 
-Pause = Callable[[], None]
+YieldPoint = Callable[[], None]
 
 
-def go_on() -> None:
+def no_op() -> None:
     pass
 
 
@@ -41,91 +41,93 @@ class UnsupportedModel(ValueError):
 
 
 class Encoder:
-    """Built from a loaded module of funasr's class. Holds its own copy of the weights, in the place's
+    """Built from a loaded module of funasr's class. Holds its own copy of the weights, in the target's
     precision."""
 
-    def __init__(self, module: Any, place: Place) -> None:
+    def __init__(self, module: Any, target: ComputeTarget) -> None:
         """Raises UnsupportedModel for a model that this pass would compute wrongly."""
         audio = module.modality_encoders["AUDIO"]
         _check(module, audio)
-        device = place.device
-        self.place = place
+        device = target.device
+        self.target = target
         self._module = module if device.type == "cuda" else None  # what `moved` starts from
         self.width = int(module.cfg.embed_dim)
         self._normalize = bool(module.cfg.normalize)
-        self._stack = [Conv(layer, place) for layer in audio.local_encoder.conv_layers]
-        self._project_norm = Norm(audio.project_features[1], device, place.dtype)
-        self._project = Dense(audio.project_features[2].weight, audio.project_features[2].bias, place)
+        self._stack = [Conv(layer, target) for layer in audio.local_encoder.conv_layers]
+        self._project_norm = Norm(audio.project_features[1], device, target.dtype)
+        self._project = Dense(audio.project_features[2].weight, audio.project_features[2].bias, target)
         position = audio.relative_positional_encoder
         self._position_norm = None
         if audio.modality_cfg.conv_pos_pre_ln:
             self._position_norm, position = Norm(position[0], device, torch.float32), position[1]
         layers = list(position)[1:-1]
-        self._position = [(GroupedConv(p[0], place), Norm(p[3], device, place.dtype)) for p in layers]
+        self._position = [(GroupedConv(p[0], target), Norm(p[3], device, target.dtype)) for p in layers]
         self._extra = None if audio.extra_tokens is None else audio.extra_tokens.detach().to(device)
         self._n_extra = 0 if self._extra is None else int(self._extra.shape[1])
         self._first_norm = Norm(audio.context_encoder.norm, device, torch.float32)
-        self._blocks = [Block(b, place) for b in [*audio.context_encoder.blocks, *module.blocks]]
+        self._blocks = [Block(b, target) for b in [*audio.context_encoder.blocks, *module.blocks]]
         self._slopes = _slopes(audio, len(self._blocks))
         self._biases: OrderedDict[int, list[Tensor | None]] = OrderedDict()
-        head = Place(device, torch.float32)
+        head = ComputeTarget(device, torch.float32)
         self._head = Dense(module.proj.weight, module.proj.bias, head)
 
-    def moved(self, place: Place) -> Encoder:
+    def moved(self, target: ComputeTarget) -> Encoder:
         """The same model on the CPU: for a GPU that ran out of memory."""
-        return Encoder(self._module, place)
+        return Encoder(self._module, target)
 
-    def features(self, samples: Tensor, both_phases: bool, since: int = 0, pause: Pause = go_on) -> Tensor:
+    def features(
+        self, samples: Tensor, both_phases: bool, since: int = 0, yield_point: YieldPoint = no_op
+    ) -> Tensor:
         """Features of each frame of windows of one length, float32 (batch, frames, width).
 
         `samples` (batch, n) float32 on the encoder's device, n >= 400. With `both_phases` there is a frame
         every 160 samples, as `stream.types.frames_in` counts them; else every 320, as funasr has it. Frames
-        before `since` are context only: the last block leaves them out, and so does the answer. `pause` is called
-        between one layer and the next.
+        before `since` are context only: the last block leaves them out, and so does the answer. `yield_point` is
+        called between one layer and the next.
         """
-        if not samples.is_cuda and len(samples) > TOGETHER:
+        if not samples.is_cuda and len(samples) > MICRO_BATCH:
             parts = samples.split_with_sizes(_even_parts(len(samples)))
-            return torch.cat([self.features(part, both_phases, since, pause) for part in parts])
+            return torch.cat([self.features(part, both_phases, since, yield_point) for part in parts])
         if self._normalize:
             samples = functional.layer_norm(samples, samples.shape[1:])
         if samples.is_cuda:
-            local = self._local(samples, both_phases, pause)
+            local = self._local(samples, both_phases, yield_point)
         else:  # one by one: these products fill a core by themselves, and what one leaves stays in its cache
-            local = torch.cat([self._local(one, both_phases, pause) for one in samples[:, None]])
+            local = torch.cat([self._local(one, both_phases, yield_point) for one in samples[:, None]])
         if not both_phases:
-            return self._contextual(local, since, pause)
+            return self._contextual(local, since, yield_point)
         first = since // 2
         even, odd = local[:, 0::2], local[:, 1::2]
         if even.shape[1] == odd.shape[1]:
-            both = self._contextual(torch.cat([even, odd]), first, pause)
+            both = self._contextual(torch.cat([even, odd]), first, yield_point)
             grid = torch.stack(both.chunk(2), dim=2).flatten(1, 2)
         else:
             grid = local.new_empty(len(local), local.shape[1] - 2 * first, self.width)
-            grid[:, 0::2] = self._contextual(even, first, pause)
+            grid[:, 0::2] = self._contextual(even, first, yield_point)
             if odd.shape[1] > first:
-                grid[:, 1::2] = self._contextual(odd, first, pause)
+                grid[:, 1::2] = self._contextual(odd, first, yield_point)
         return grid[:, since % 2 :]
 
     def logits(self, features: Tensor) -> Tensor:
         """The model's head: features (..., width) → logits (..., tokens), float32, in the order of its tokens."""
         return self._head(features)
 
-    def _local(self, samples: Tensor, both_phases: bool, pause: Pause) -> Tensor:
+    def _local(self, samples: Tensor, both_phases: bool, yield_point: YieldPoint) -> Tensor:
         """The convolution stack and the projection behind it: (batch, n) → float32 (batch, frames, width)."""
         x = samples.unsqueeze(2)
         for conv in self._stack[:-1]:
             x = conv(x)
-            pause()
+            yield_point()
         x = self._stack[-1](x, stride=1 if both_phases else None)
         return self._project(self._project_norm(x)).float()
 
-    def _contextual(self, x: Tensor, since: int, pause: Pause) -> Tensor:
+    def _contextual(self, x: Tensor, since: int, yield_point: YieldPoint) -> Tensor:
         """Positions and the transformer over one 20 ms sequence (batch, time, width) → its steps from `since`
         on."""
         position = x if self._position_norm is None else self._position_norm(x)
         for conv, norm in self._position:
             position = functional.gelu(norm(conv(position)))
-            pause()
+            yield_point()
         x = x + position
         biases = self._bias_for(x.shape[1], x.device)
         if self._extra is not None:
@@ -133,7 +135,7 @@ class Encoder:
         x = self._first_norm(x)
         for block, bias in zip(self._blocks[:-1], biases[:-1], strict=True):
             x = block(x, bias)
-            pause()
+            yield_point()
         return self._blocks[-1](x, biases[-1], self._n_extra + since)
 
     def _bias_for(self, length: int, device: torch.device) -> list[Tensor | None]:
@@ -143,7 +145,7 @@ class Encoder:
         if length not in self._biases:
             at = torch.arange(length)
             distance = (at[None, :] - at[:, None]).abs()
-            dtype = self.place.dtype if device.type == "cuda" else torch.float32
+            dtype = self.target.dtype if device.type == "cuda" else torch.float32
             pad = (self._n_extra, 0, self._n_extra, 0)
             made: list[Tensor] = []
             for i, slopes in enumerate(self._slopes):
@@ -158,8 +160,8 @@ class Encoder:
 
 
 def _even_parts(n: int) -> list[int]:
-    """`n` windows in as few parts of at most TOGETHER as possible, all nearly alike."""
-    parts = -(-n // TOGETHER)
+    """`n` windows in as few parts of at most MICRO_BATCH as possible, all nearly alike."""
+    parts = ceil_div(n, MICRO_BATCH)
     return [n // parts + (i < n % parts) for i in range(parts)]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 CAPTURE_AFTER = 3  # a shape is captured when it comes for this many times
-KEPT = 8  # graphs hold memory of their own
+MAX_GRAPHS = 8  # graphs hold memory of their own
 
 
 class Graphs:
@@ -29,7 +29,7 @@ class Graphs:
         shape = (*samples.shape, since)
         if shape not in self._graphs:
             self._seen[shape] += 1
-            if self._seen[shape] < CAPTURE_AFTER or len(self._graphs) >= KEPT:
+            if self._seen[shape] < CAPTURE_AFTER or len(self._graphs) >= MAX_GRAPHS:
                 return self._forward(samples, since)
             fixed = samples.clone()
             torch.cuda.synchronize(samples.device)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stream.models.emotion2vec.dense import Place
+from stream.models.emotion2vec.dense import ComputeTarget
 from stream.models.packed import cpu_flags
 
 ROWS = 300  # at a time where two products follow each other: what is between them stays in the cache
@@ -26,15 +26,17 @@ TINY = 1e-30  # for a row of zeros
 class Int8Dense:
     """As `Dense`, with the product in 8 bits; the answer is float32."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, place: Place, gelu: bool = False) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, target: ComputeTarget, gelu: bool = False
+    ) -> None:
         """`weight` (n, k), `bias` (n,)."""
         n, k = weight.shape
-        weight = weight.detach().float().to(place.device)
+        weight = weight.detach().float().to(target.device)
         peak = weight.abs().amax(1).clamp_min_(TINY)
         whole = (weight * (STEPS / peak)[:, None]).round_().to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(whole, None)
         self._scales, self._zeros = peak / STEPS, torch.zeros(n, dtype=torch.int32)
-        self._bias = torch.zeros(n) if bias is None else bias.detach().float().to(place.device)
+        self._bias = torch.zeros(n) if bias is None else bias.detach().float().to(target.device)
         self._middle = torch.full((k,), ZERO + 0.5)  # what is cut off there is rounded to the nearest
         self._gelu = gelu
 
@@ -67,7 +69,7 @@ def _right() -> bool:
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randint(-STEPS, STEPS + 1, (n, 64), generator=generator).float() for n in (9, 32))
     x[0], weight[0], x[:, 1], weight[:, 1], x[1] = STEPS, STEPS, STEPS, -STEPS, 0
-    place = Place(torch.device("cpu"), torch.float32, int8=True)
+    target = ComputeTarget(torch.device("cpu"), torch.float32, int8=True)
     with torch.inference_mode():
-        y = Int8Dense(weight, None, place)(x)
+        y = Int8Dense(weight, None, target)(x)
     return bool(torch.allclose(y, x @ weight.T, rtol=1e-5))

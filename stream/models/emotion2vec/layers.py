@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stream.models.emotion2vec.dense import Dense, Place
+from stream.models.emotion2vec.dense import ComputeTarget, Dense
 from stream.models.emotion2vec.int8 import ROWS, Int8Dense
+from stream.types import ceil_div
 
 SHORT = 160  # steps of 20 ms
 
@@ -32,13 +33,13 @@ class Norm:
 class Conv:
     """One layer of the convolution stack: product over `width` rows of input, normalise, GELU."""
 
-    def __init__(self, layer: Any, place: Place) -> None:
+    def __init__(self, layer: Any, target: ComputeTarget) -> None:
         conv, norm = layer[0], layer[2][1]
         self.width, self.stride = conv.kernel_size[0], conv.stride[0]
         # Samples stay float32 in the first layer: bf16 would add noise 50 dB below them.
-        first = Place(place.device, torch.float32 if conv.in_channels == 1 else place.dtype)
+        first = ComputeTarget(target.device, torch.float32 if conv.in_channels == 1 else target.dtype)
         self._product = Dense(conv.weight.permute(0, 2, 1).flatten(1), conv.bias, first)
-        self._norm, self._dtype = Norm(norm, place.device, place.dtype), place.dtype
+        self._norm, self._dtype = Norm(norm, target.device, target.dtype), target.dtype
 
     def __call__(self, x: Tensor, stride: int | None = None) -> Tensor:
         """x (batch, time, channels) → (batch, fewer, channels)."""
@@ -52,17 +53,17 @@ class Conv:
 class Block:
     """A transformer block, normalised after each half."""
 
-    def __init__(self, block: Any, place: Place) -> None:
+    def __init__(self, block: Any, target: ComputeTarget) -> None:
         attention = block.attn
         self._heads, self._scale = int(attention.num_heads), float(attention.scale)
-        dense = Int8Dense if place.int8 else Dense
-        self._dtype, self._rows = place.dtype, ROWS if place.int8 else None
-        self._qkv = dense(attention.qkv.weight, attention.qkv.bias, place)
-        self._out = dense(attention.proj.weight, attention.proj.bias, place)
-        self._wide = dense(block.mlp.fc1.weight, block.mlp.fc1.bias, place, gelu=True)
-        self._narrow = dense(block.mlp.fc2.weight, block.mlp.fc2.bias, place)
-        self._norm1 = Norm(block.norm1, place.device, torch.float32)
-        self._norm2 = Norm(block.norm2, place.device, torch.float32)
+        dense = Int8Dense if target.int8 else Dense
+        self._dtype, self._rows = target.dtype, ROWS if target.int8 else None
+        self._qkv = dense(attention.qkv.weight, attention.qkv.bias, target)
+        self._out = dense(attention.proj.weight, attention.proj.bias, target)
+        self._wide = dense(block.mlp.fc1.weight, block.mlp.fc1.bias, target, gelu=True)
+        self._narrow = dense(block.mlp.fc2.weight, block.mlp.fc2.bias, target)
+        self._norm1 = Norm(block.norm1, target.device, torch.float32)
+        self._norm2 = Norm(block.norm2, target.device, torch.float32)
 
     def __call__(self, x: Tensor, bias: Tensor | None, since: int = 0) -> Tensor:
         """x (batch, time, width) float32 → the same, without the steps before `since`.
@@ -83,7 +84,7 @@ class Block:
         rows = x.flatten(0, 1)
         if self._rows is None or len(rows) <= self._rows:
             return self._narrow(self._wide(x))
-        parts = rows.chunk(-(-len(rows) // self._rows))
+        parts = rows.chunk(ceil_div(len(rows), self._rows))
         return torch.cat([self._narrow(self._wide(part)) for part in parts]).view(x.shape)
 
 

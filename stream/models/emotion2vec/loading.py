@@ -9,9 +9,9 @@ import torch
 
 from stream.models.emotion2vec import checkpoint, int8
 from stream.models.emotion2vec.adapter import Emotion2Vec, Options, Precision
-from stream.models.emotion2vec.dense import Place
+from stream.models.emotion2vec.dense import ComputeTarget
 from stream.models.emotion2vec.encoder import Encoder, UnsupportedModel
-from stream.models.emotion2vec.folder import find, licence
+from stream.models.emotion2vec.hub import licence, resolve
 from stream.models.packed import bf16_is_faster, unpackable
 from stream.types import SAMPLE_RATE
 
@@ -20,35 +20,33 @@ log = logging.getLogger("model")
 
 def load(name: str, device: str, options: Options) -> Emotion2Vec:
     """See `stream.models.emotion2vec.load`."""
-    place = _place(device, options.precision)
-    folder = find(name, options.hub)
+    target = _target(device, options.precision)
+    folder = resolve(name, options.hub)
     terms = licence(folder)
     log.info("%s: %s; licence of the weights: %s", name, folder, terms)
     module, tokens = checkpoint.load_module(folder, options.allow_pickle)
     if tokens.note:
         log.warning("%s", tokens.note)
-    plain = Place(torch.device("cpu"), torch.float32)
+    plain = ComputeTarget(torch.device("cpu"), torch.float32)
     encoder = Encoder(module, plain)
     _check_against(module, encoder)
-    if place != plain:
-        encoder = _elsewhere(module, encoder, place)
-    model = Emotion2Vec(folder.name, encoder, tokens, options, terms)
-    model.warm_up()
-    return model
+    if target != plain:
+        encoder = _elsewhere(module, encoder, target)
+    return Emotion2Vec(folder.name, encoder, tokens, options, terms)
 
 
-def _elsewhere(module: Any, plain: Encoder, place: Place) -> Encoder:
-    """The encoder in `place`; `plain` on a CPU whose products in that precision depend on batch mates."""
-    encoder = Encoder(module, place)
-    if place.device.type != "cpu":
-        if place.dtype == torch.bfloat16:
+def _elsewhere(module: Any, plain: Encoder, target: ComputeTarget) -> Encoder:
+    """The encoder in `target`; `plain` on a CPU whose products in that precision depend on batch mates."""
+    encoder = Encoder(module, target)
+    if target.device.type != "cpu":
+        if target.dtype == torch.bfloat16:
             log.info(
                 "bfloat16 on a GPU: batch mates may move a score by 1e-3; model.precision: float32 avoids it"
             )
         return encoder
     if is_batch_invariant(encoder):
         return encoder
-    log.warning("%s results depend on batch composition on this CPU; using float32", place.name)
+    log.warning("%s results depend on batch composition on this CPU; using float32", target.name)
     return plain
 
 
@@ -75,7 +73,7 @@ def _check_against(module: Any, encoder: Encoder) -> None:
         raise UnsupportedModel(f"our forward pass and funasr's differ by {apart:.2g} on this checkpoint")
 
 
-def _place(name: str, precision: Precision) -> Place:
+def _target(name: str, precision: Precision) -> ComputeTarget:
     """The device called `name` in the precision asked for. Raises ValueError for a device that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -94,4 +92,4 @@ def _place(name: str, precision: Precision) -> Place:
     if reduced and device.type == "cpu" and (why := unpackable(torch.bfloat16)):
         log.warning("no bfloat16 on this processor (%s); using float32", why)
         reduced = False
-    return Place(device, torch.bfloat16 if reduced else torch.float32, precision == "int8")
+    return ComputeTarget(device, torch.bfloat16 if reduced else torch.float32, precision == "int8")

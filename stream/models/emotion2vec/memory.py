@@ -19,7 +19,7 @@ GROW_AFTER = 200  # batches without trouble after which a halved limit is double
 Run = Callable[[Floats, Any], tuple[Floats, ...]]
 
 
-class Halving:
+class OomBackoff:
     """Runs batches through `run`, in parts where memory is short; what does not fit alone goes to `fallback`.
 
     `counts`: `halved` and `cpu`, how often each happened.

@@ -6,11 +6,14 @@ The first says that our forward pass is right; the second that the weights and t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
+from stream.codec import Resampler
 from stream.full_recording import score_recording
 from stream.types import HOP, LABELS, Floats
 
@@ -96,21 +99,21 @@ def verify(name: str, clip: Path | None = None, device: str = "auto", hub: str =
     import torch
 
     from stream.models.emotion2vec import load
-    from stream.models.emotion2vec.adapter import Options, blocks_of
+    from stream.models.emotion2vec.adapter import Options
     from stream.models.emotion2vec.checkpoint import load_module
-    from stream.models.emotion2vec.folder import find
+    from stream.models.emotion2vec.hub import resolve
 
-    options = Options(hub=hub)  # type: ignore[arg-type]  # checked by `find`
-    folder = find(name, options.hub)
+    options = Options(hub=hub)  # type: ignore[arg-type]  # checked by `resolve`
+    folder = resolve(name, options.hub)
     clip = clip or folder / CLIP
     if not clip.is_file():
         raise FileNotFoundError(f"{clip}: no such clip; give one, or fetch the folder's example/ too")
     model = load(name, device, options)
     samples = np.concatenate(list(blocks_of(clip)))
-    heard = score_recording([samples], model)
-    if not heard.n_frames:
+    utterance = score_recording([samples], model)
+    if not utterance.n_frames:
         raise ValueError(f"{clip}: less than 25 ms of sound has no emotion")
-    ours = heard.probs()
+    ours = utterance.probs()
     comparisons: list[Comparison] = []
     notes: list[str] = []
     if len(samples) <= model.spec.recording_frames * HOP:
@@ -126,7 +129,7 @@ def verify(name: str, clip: Path | None = None, device: str = "auto", hub: str =
         theirs[[i for i, row in enumerate(tokens.rows) if row is not None]] = said
         comparisons.append(Comparison("funasr", ours, theirs, OWN_TOLERANCE))
     else:
-        notes.append("the clip is heard in pieces: not compared with funasr, which scores it whole")
+        notes.append("the clip is scored in segments: not compared with funasr, which scores it at once")
     if published := compare(ours, folder.name, clip):
         comparisons.append(published)
     else:
@@ -134,3 +137,13 @@ def verify(name: str, clip: Path | None = None, device: str = "auto", hub: str =
     if model.tokens.note:
         notes.append(model.tokens.note)
     return Report(folder.name, str(clip), model.licence, ours, comparisons, notes)
+
+
+def blocks_of(path: Path) -> Iterator[Floats]:
+    """A file's samples at 16 kHz, mono, a second at a time."""
+    with soundfile.SoundFile(path) as file:
+        resampler, rate = Resampler(), file.samplerate
+        for block in file.blocks(rate, dtype="float32", always_2d=True):
+            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+            yield resampler.push(np.ascontiguousarray(mono), rate)
+        yield resampler.finish()

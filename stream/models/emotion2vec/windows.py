@@ -30,7 +30,7 @@ class WindowRule:
     hop: int = 50
     left: int = 200
     right: int = 20
-    blend: bool = True  # fade at the seams
+    blend: bool = True  # crossfade at the seams
 
     def __post_init__(self) -> None:
         if self.hop <= 0 or self.left < 0 or self.right < 0:
@@ -41,7 +41,7 @@ class WindowRule:
         return _HEAD + self.right * N_LABELS if self.blend and self.right else 0
 
 
-def remember(rule: WindowRule, next_frame: int, ahead: Floats) -> Floats | None:
+def pack_state(rule: WindowRule, next_frame: int, ahead: Floats) -> Floats | None:
     """The state after a window: `ahead` (at most right, N_LABELS) are its logits of frames `next_frame`…"""
     if not rule.state_size:
         return None
@@ -52,7 +52,7 @@ def remember(rule: WindowRule, next_frame: int, ahead: Floats) -> Floats | None:
     return state
 
 
-def fade(logits: Floats, first_frame: int, state: Floats | None) -> Floats:
+def crossfade(logits: Floats, first_frame: int, state: Floats | None) -> Floats:
     """`logits` (n, N_LABELS) of frames `first_frame`…, faded in from what the window before said of them.
 
     A state that speaks of other frames (a window between was lost) is ignored.

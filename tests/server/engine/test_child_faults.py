@@ -194,8 +194,11 @@ def test_a_child_that_has_nothing_to_do_is_not_taken_for_hung() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (EngineSettings(model="emotion3vec"), "is called 'emotion3vec'; models: compact"),
-        (EngineSettings(model="compact", device="tpu"), "device 'tpu': not one of auto, cpu, cuda"),
+        (EngineSettings(model="emotion3vec", deadline_s=60), "is called 'emotion3vec'; models: compact"),
+        (
+            EngineSettings(model="compact", device="tpu", deadline_s=60),
+            "device 'tpu': not one of auto, cpu, cuda",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_named_and_not_tried_again(

@@ -75,7 +75,7 @@ def scores(draw: st.DrawFn) -> FrameScores:
     )
 
 
-timings = st.builds(Timing, seconds, seconds, st.integers(0, 100))
+timings = st.builds(Timing, seconds, seconds)
 items = st.tuples(st.integers(0, 2**53), st.one_of(scores(), st.builds(Failed, texts, texts)), timings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ import torch
 
 from stream.models.compact import model as compact
 from stream.models.compact.features import N_FFT
-from stream.models.compact.model import FOLDER, Compact, load, read_weights
+from stream.models.compact.model import FOLDER, Compact, load, read_weights, save
 from stream.models.compact.network import CompactNet, NetConfig
 from stream.types import (
     FRAME,
@@ -240,6 +241,19 @@ def test_weights_are_small_and_unpickled(model: Compact) -> None:
     with np.load(weights, allow_pickle=False) as arrays:
         assert {arrays[name].dtype.name for name in arrays.files} <= {"float16", "float32"}
     assert set(model.spec.supported_labels) <= set(LABELS)
+
+
+def test_weights_are_saved_under_the_names_of_the_first_version(tmp_path: Path) -> None:
+    """The shipped files are that version's: what is saved has the same arrays and fields, and is read again."""
+    net, card = read_weights()
+    save(net, tuple(card["can_say"]), card["temperature"], card["gain"], tmp_path)
+    with np.load(FOLDER / "weights.npz") as shipped, np.load(tmp_path / "weights.npz") as saved:
+        assert set(saved.files) == set(shipped.files)
+        for name in shipped.files:
+            assert np.array_equal(saved[name], shipped[name]), name
+    shipped_card = json.loads((FOLDER / "config.json").read_text())
+    assert json.loads((tmp_path / "config.json").read_text()) == shipped_card
+    assert read_weights(tmp_path)[1] == card
 
 
 def test_without_weights(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_dependence_of_the_last_digit_is_found() -> None:
     """What is_invariant is there for: one product of all, one unit in the last place, in larger batches alone."""
     net, _ = read_weights()
     invariance.pack_weights(net.eval(), "float32")
-    layer = net.ear.layers[0].qkv
+    layer = net.encoder.layers[0].qkv
     exact = layer._product
     assert exact is not None
 

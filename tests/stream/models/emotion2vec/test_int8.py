@@ -27,12 +27,12 @@ def layer(eight: Any) -> Any:
     """(Int8Dense, its exact weights (96, 200), its bias)."""
     import torch
 
-    from stream.models.emotion2vec.dense import Place
+    from stream.models.emotion2vec.dense import ComputeTarget
     from stream.models.emotion2vec.int8 import Int8Dense
 
     generator = torch.Generator().manual_seed(1)
     weight, bias = (torch.randn(*shape, generator=generator) for shape in ((96, 200), (96,)))
-    return Int8Dense(weight, bias, Place(torch.device("cpu"), torch.float32, int8=True)), weight, bias
+    return Int8Dense(weight, bias, ComputeTarget(torch.device("cpu"), torch.float32, int8=True)), weight, bias
 
 
 def test_a_product_is_as_near_as_its_steps_allow(layer: Any) -> None:

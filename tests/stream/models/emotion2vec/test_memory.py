@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from stream.models.emotion2vec.memory import GROW_AFTER, Halving, out_of_memory  # noqa: E402
+from stream.models.emotion2vec.memory import GROW_AFTER, OomBackoff, out_of_memory  # noqa: E402
 from stream.types import Floats  # noqa: E402
 
 
@@ -37,45 +37,45 @@ def check(found: tuple[Floats, ...]) -> None:
 
 def test_half_and_half_again(caplog: pytest.LogCaptureFixture) -> None:
     device = Device(room=2)
-    halving = Halving(device.run, free=device.free)
-    check(halving(BATCH))
+    backoff = OomBackoff(device.run, free=device.free)
+    check(backoff(BATCH))
     assert device.sizes == [1] * 7  # 7 → 3 → 1
-    assert (halving.counts["halved"], halving.counts["cpu"], device.freed) == (2, 0, 2)
+    assert (backoff.counts["halved"], backoff.counts["cpu"], device.freed) == (2, 0, 2)
     assert "batches of 3" in caplog.text
-    check(halving(BATCH))
-    assert halving.counts["halved"] == 2  # what did not fit is not tried again at once
+    check(backoff(BATCH))
+    assert backoff.counts["halved"] == 2  # what did not fit is not tried again at once
 
 
 def test_then_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
     device = Device(room=0)
-    halving = Halving(device.run, fallback=lambda batch, job: (2 * batch, batch[:, 0]))
-    check(halving(BATCH))
-    assert halving.counts["cpu"] == 7
+    backoff = OomBackoff(device.run, fallback=lambda batch, job: (2 * batch, batch[:, 0]))
+    check(backoff(BATCH))
+    assert backoff.counts["cpu"] == 7
     assert "scored on the CPU" in caplog.text
 
 
 def test_without_a_stand_in_the_error_is_told() -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        Halving(Device(room=0).run)(BATCH)
+        OomBackoff(Device(room=0).run)(BATCH)
 
 
 def test_other_errors_are_not_memory() -> None:
     def broken(batch: Floats, job: None) -> tuple[Floats, ...]:
         raise RuntimeError("shapes differ")
 
-    halving = Halving(broken, fallback=lambda batch, job: (batch,))
+    backoff = OomBackoff(broken, fallback=lambda batch, job: (batch,))
     with pytest.raises(RuntimeError, match="shapes"):
-        halving(BATCH)
-    assert not halving.counts
+        backoff(BATCH)
+    assert not backoff.counts
 
 
 def test_it_dares_more_after_a_while() -> None:
     device = Device(room=3)
-    halving = Halving(device.run)
-    halving(BATCH)
+    backoff = OomBackoff(device.run)
+    backoff(BATCH)
     device.room = 100
     for _ in range(2 * GROW_AFTER):
-        halving(BATCH)
+        backoff(BATCH)
     assert device.sizes[-1] == 7
 
 

@@ -61,7 +61,7 @@ def test_utterance_scores_and_embedding_are_funasrs(ours: Any, theirs: Any, seco
 def test_a_file_scores_as_funasr_scores_it(ours: Any, theirs: Any, tmp_path: Any) -> None:
     soundfile.write(tmp_path / "a.wav", sound(3.3, 5), 16_000, subtype="PCM_16")
     scores, embedding = generate(theirs, str(tmp_path / "a.wav"))
-    from stream.models.emotion2vec.adapter import blocks_of
+    from stream.models.emotion2vec.verify import blocks_of
 
     heard = score_recording(blocks_of(tmp_path / "a.wav"), ours, embed=True)
     np.testing.assert_allclose(heard.probs(), scores, atol=CLOSE)

@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-from stream.models.emotion2vec import folder as folders
-from stream.models.emotion2vec.folder import LICENCE, NAMES, HubUnreachable, NotAModel, explain, find, licence
+from stream.models.emotion2vec import hub as hubs
+from stream.models.emotion2vec.hub import LICENCE, NAMES, HubUnreachable, NotAModel, explain, licence, resolve
 
 
 def test_a_folder_is_found_as_it_is(folder: Path) -> None:
-    assert find(str(folder)) == folder
+    assert resolve(str(folder)) == folder
 
 
 def test_a_folder_that_lacks_files(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").touch()
     with pytest.raises(NotAModel, match=r"lacks model\.pt, tokens\.txt"):
-        find(str(tmp_path))
+        resolve(str(tmp_path))
 
 
 def test_a_name_that_is_none() -> None:
     with pytest.raises(NotAModel, match="neither a folder nor one of emotion2vec_plus_large"):
-        find("emotion2vec_plus_huge")
+        resolve("emotion2vec_plus_huge")
 
 
 def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(hub.constants, "ENDPOINT", address)
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(HubUnreachable) as told:
-        find("emotion2vec_plus_base", "huggingface")
+        resolve("emotion2vec_plus_base", "huggingface")
     text = str(told.value)
     assert "huggingface could not be reached" in text
     assert "hf download emotion2vec/emotion2vec_plus_base --local-dir emotion2vec_plus_base" in text
@@ -54,9 +54,9 @@ def test_what_is_there_is_used_without_asking(
         asked.append((repo, local))
         return str(folder)
 
-    monkeypatch.setattr(folders, f"_from_{hub}", fetch)
-    assert find(NAMES[0], hub) == folder
-    assert asked == [(f"{folders.OWNERS[hub]}/emotion2vec_plus_large", True)]
+    monkeypatch.setattr(hubs, f"_from_{hub}", fetch)
+    assert resolve(NAMES[0], hub) == folder
+    assert asked == [(f"{hubs.OWNERS[hub]}/emotion2vec_plus_large", True)]
 
 
 def test_half_a_download_is_fetched_again(
@@ -65,8 +65,8 @@ def test_half_a_download_is_fetched_again(
     def fetch(repo: str, local: bool) -> str:
         return str(tmp_path if local else folder)
 
-    monkeypatch.setattr(folders, "_from_modelscope", fetch)
-    assert find(NAMES[1], "modelscope") == folder
+    monkeypatch.setattr(hubs, "_from_modelscope", fetch)
+    assert resolve(NAMES[1], "modelscope") == folder
 
 
 def test_the_text_names_each_hub() -> None:

@@ -1,7 +1,7 @@
 """Where the weights are: a folder on disk, or a name to fetch from the hub that the operator chose.
 
 Fetched are the files that are needed and no others; the hubs' own clients show the progress and keep the copy
-where they keep all of theirs. What is already there is used without asking anybody.
+where they keep all of theirs. A cached copy is used without network access.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class HubUnreachable(OSError):
     """The weights are not here and could not be fetched; the text holds the commands that fetch them elsewhere."""
 
 
-def find(name: str, hub: Hub = "modelscope") -> Path:
+def resolve(name: str, hub: Hub = "modelscope") -> Path:
     """The folder of `name`: a folder's path, or one of NAMES, fetched if need be.
 
     Raises NotAModel, HubUnreachable.

@@ -21,7 +21,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 def test_all_of_funasr_can_be_imported_afterwards() -> None:
     pytest.importorskip("funasr", reason=WHY)
     done = python(
-        "from stream.models.emotion2vec.theirs import import_class; one = import_class();"
+        "from stream.models.emotion2vec.funasr_shim import import_class; one = import_class();"
         "from funasr import AutoModel; from funasr.models.emotion2vec.model import Emotion2vec;"
         "from funasr.register import tables; import sys;"
         "sys.exit(not (one is Emotion2vec is tables.model_classes['Emotion2vec'] is import_class()))"
