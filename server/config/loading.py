@@ -10,13 +10,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsError,
-)
+from pydantic_settings import EnvSettingsSource, SettingsError
 
 from server.config.errors import ConfigError
 from server.config.renames import COMMAND_LINE, ENVIRONMENT, RENAMED, Renaming, rename, variable
@@ -30,35 +24,39 @@ def load(path: Path | None, options: dict[str, Any] | None = None) -> Config:
     Raises ConfigError that names what is wrong and where.
     """
     _refuse_unknown_variables()
-    written, old = rename(_read(path), path.name) if path else ({}, [])
-    chosen, old_options = rename(options or {}, COMMAND_LINE)
-    old += old_options
-
-    def environment(settings_cls: type[BaseSettings]) -> dict[str, Any]:
-        variables, found = rename(EnvSettingsSource(settings_cls)(), ENVIRONMENT)
-        old.extend(found)
-        return variables
-
-    class Loaded(Config):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (
-                InitSettingsSource(settings_cls, chosen),
-                InitSettingsSource(settings_cls, environment(settings_cls)),
-                InitSettingsSource(settings_cls, written),
-            )
-
+    sources = [(path.name, _read(path))] if path else []
+    sources += [(ENVIRONMENT, _environment()), (COMMAND_LINE, options or {})]
+    given: dict[str, Any] = {}
+    old: list[Renaming] = []
+    for source, sections in sources:
+        renamed, found = rename(sections, source)
+        given = _over(given, renamed)
+        old += found
     try:
-        loaded = Loaded()
+        loaded = Config(**given)
     except ValidationError as wrong:
         lines = [_explain(dict(error), path, old) for error in wrong.errors()]
         raise ConfigError("\n".join(lines)) from None
-    except SettingsError as wrong:
-        raise ConfigError(f"environment: {wrong}: lists and sections there are written as JSON") from None
     loaded._warnings = tuple(renaming.warning for renaming in old)
     return loaded
+
+
+def _environment() -> dict[str, Any]:
+    """The sections that variables give."""
+    try:
+        return EnvSettingsSource(Config)()
+    except SettingsError as wrong:
+        raise ConfigError(f"environment: {wrong}: lists and sections there are written as JSON") from None
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Sections key by key, those of `above` first."""
+    both = {
+        name: {**below[name], **section}
+        for name, section in above.items()
+        if isinstance(section, dict) and isinstance(below.get(name), dict)
+    }
+    return {**below, **above, **both}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from server.config.alerts import Alerts
 from server.config.errors import ConfigError
@@ -252,6 +252,17 @@ class Config(BaseSettings):
     files: FilesSection = FilesSection()
 
     _warnings: tuple[str, ...] = PrivateAttr(())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: object,
+        **__: object,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What it is called with, and nothing else: `loading` reads file and environment."""
+        return (init_settings,)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -29,29 +29,12 @@ _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights over files e
 _TCP = 0b11  # bind and connect, from version 4
 _OTHERS = 0b11  # abstract sockets and signals of others, from version 6
 
-# System calls that nobody needs who decodes sound, by processor: (AUDIT_ARCH_…, of clone, of the others).
-_FORBIDDEN = {
-    "x86_64": (
-        0xC000003E,
-        56,
-        # socket connect bind listen fork vfork execve ptrace mount bpf execveat process_vm_readv/_writev
-        (
-            *(41, 42, 49, 50, 57, 58, 59, 101, 165, 321, 322, 310, 311),
-            # perf_event_open userfaultfd unshare setns add_key keyctl io_uring_setup
-            *(298, 323, 272, 308, 248, 250, 425),
-        ),
-    ),
-    "aarch64": (
-        0xC00000B7,
-        220,
-        # socket connect bind listen execve ptrace mount bpf execveat process_vm_readv/_writev
-        (
-            *(198, 203, 200, 201, 221, 117, 40, 280, 281, 270, 271),
-            # perf_event_open userfaultfd unshare setns add_key keyctl io_uring_setup
-            *(241, 282, 97, 268, 217, 219, 425),
-        ),
-    ),
-}
+# System calls that nobody needs who decodes sound, by processor: (AUDIT_ARCH_…, of clone, of the others). They are
+# socket connect bind listen [fork vfork: x86 only] execve ptrace mount bpf execveat process_vm_readv/_writev,
+# perf_event_open userfaultfd unshare setns add_key keyctl io_uring_setup.
+_X86 = (41, 42, 49, 50, 57, 58, 59, 101, 165, 321, 322, 310, 311, 298, 323, 272, 308, 248, 250, 425)
+_ARM = (198, 203, 200, 201, 221, 117, 40, 280, 281, 270, 271, 241, 282, 97, 268, 217, 219, 425)
+_FORBIDDEN = {"x86_64": (0xC000003E, 56, _X86), "aarch64": (0xC00000B7, 220, _ARM)}
 _CLONE3, _CLONE_THREAD = 435, 0x10000
 _X32 = 0x40000000  # the same calls once more, under x86_64's other numbers
 
