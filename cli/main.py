@@ -54,7 +54,7 @@ def serve(
     config: ConfigFile = CONFIG,
 ) -> None:
     """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
-    from server import process_env
+    from server import process_env, system
     from server.access.hosts import exposed
 
     where = {"host": host, "port": port, "log_format": log_format}
@@ -66,7 +66,7 @@ def serve(
     args = json.dumps({"config": str(config), "options": options})
     os.chdir(HOME)
     command = [sys.executable, "-m", "server.run", server.async_mode, args]
-    os.execve(sys.executable, command, process_env.of_server())
+    system.replace_process(command, process_env.of_server())
 
 
 @app.command()

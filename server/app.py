@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 import signal
 import threading
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from types import FrameType
 
 from flask import Flask
 
-from server import custom_labels, hub, logs
+from server import custom_labels, hub, logs, system
 from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
@@ -41,7 +40,7 @@ from stream.custom_labels import CustomLabels
 log = logging.getLogger("server")
 
 REAP_S = 1.0
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last one: its terminal was closed
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
@@ -126,8 +125,8 @@ def serve(config: Config) -> int:
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    for number in ENDING:
-        if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:  # nohup asks to stay
+    for number in system.ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN or number in STOPPING:  # nohup asks to stay
             signal.signal(number, on_signal)
     engine.start()
     app.uploads.start()
@@ -167,13 +166,10 @@ def _connection_limits(config: Config) -> hub.ConnectionLimits:
 
 def _allow_files(connections: int) -> None:
     """As many file descriptors as the system lets us have; a warning when that is less than was promised."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    needed = connections + 200
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    allowed = system.allow_open_files()
+    if allowed is not None and allowed < connections + 200:
         log.warning(
-            "limits.max_connections is %d, but only %d files may be open (ulimit -n)", connections, hard
+            "limits.max_connections is %d, but only %d files may be open (ulimit -n)", connections, allowed
         )
 
 
@@ -232,5 +228,5 @@ def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.Http
     engine.close()
     log.info("stopped")
     # From here on the interpreter would give an impatient second Ctrl-C its default meaning: an exit status not 0.
-    for number in ENDING:
+    for number in system.ENDING:
         signal.signal(number, signal.SIG_IGN)

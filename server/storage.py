@@ -24,6 +24,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from server import system
+
 Kind = Literal["outputs", "session"]
 KINDS: tuple[Kind, ...] = ("outputs", "session")
 
@@ -234,7 +236,7 @@ def main(root: str, keep_days: str, keep_gb: str, fresh_s: str, *kinds: str) -> 
     Prints how many bytes the results take that stayed.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    os.nice(10)
+    system.be_nice(10)
     store = OutputStore(Path(root), float(keep_days), float(keep_gb))
     store.sweep(tuple(kind for kind in KINDS if kind in kinds), fresh_s=float(fresh_s))
     print(store.kept_bytes)

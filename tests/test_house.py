@@ -21,15 +21,9 @@ FLOORS = (
     "stream",
     "emotion_stream_client",
     "server",
-    *("server.paths", "server.peer", "server.rate_limit", "server.log_writer", "server.logs", "server.gpu"),
-    *(
-        "server.process_env",
-        "server.spreadsheet",
-        "server.storage",
-        "server.errors",
-        "server.observers",
-        "server.wire",
-    ),
+    *("server.system", "server.paths", "server.process_env", "server.peer", "server.rate_limit"),
+    *("server.log_writer", "server.logs", "server.gpu", "server.spreadsheet", "server.storage"),
+    *("server.errors", "server.observers", "server.wire"),
     "server.engine",
     "server.config",
     *("server.metrics", "server.custom_labels", "server.local_engine"),
@@ -130,7 +124,7 @@ def test_the_science_has_no_threads_no_clocks_and_no_sockets(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in ours() if under(name, "server.engine")])
 def test_an_engine_knows_windows_batches_and_models_and_nothing_of_sessions(name: str) -> None:
     science = ("stream.types", "stream.batching", "stream.models", "stream.models.registry")
-    allowed = ("server.engine", "server.logs", "server.process_env", *science)
+    allowed = ("server.engine", "server.logs", "server.system", "server.process_env", *science)
     for i in imports(name, ours()[name]):
         if top(i.module) in ("server", "stream"):
             assert i.module in ("server", *allowed) or under(i.module, "server.engine"), i.module

@@ -24,7 +24,7 @@ import numpy as np
 import orjson
 import zmq
 
-from server import logs
+from server import logs, system
 from server.engine.messages import Answers, Fatal, Heartbeat, Message, Ready, pack, unpack_window
 from server.engine.scoring import BatchQueue, limits_for, score_timed
 from stream.batching import BatchLimits
@@ -41,8 +41,7 @@ log = logging.getLogger("engine")
 
 
 def main(args: dict[str, Any]) -> int:
-    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, a closed terminal: the parent ends this process
-        signal.signal(number, signal.SIG_IGN)
+    system.ignore_terminal()
     logs.configure(args["log_level"], args["log_format"])
     context = zmq.Context()
     windows, answers = context.socket(zmq.PULL), context.socket(zmq.PUSH)

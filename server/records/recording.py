@@ -7,7 +7,6 @@ given up with a log line and a count; its session goes on.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import subprocess
@@ -25,7 +24,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from server import wire
+from server import system, wire
 from server.config import Config
 from server.metrics import Metrics
 from server.observers import SessionEvent, SessionInfo, SessionSummary
@@ -157,7 +156,7 @@ class Recorder:
         """Finish the record of a session that its server did not outlive; another server's is left alone."""
         try:
             with (draft / files.JOURNAL).open("rb") as journal:
-                fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                system.lock(journal)
                 head = files.finish(draft, _cooperative_yield)
                 draft.rename(self.store.root / id_of(draft))
         except BlockingIOError:
@@ -200,7 +199,7 @@ class _SessionWriter:
         began = datetime.fromisoformat(info.started_utc).timestamp()
         self._folder = self._stack.enter_context(store.folder("session", suffix=info.session_id, now=began))
         self._journal = self._stack.enter_context((self._folder / files.JOURNAL).open("ab", buffering=0))
-        fcntl.flock(self._journal, fcntl.LOCK_EX)  # while it is held, this process lives
+        system.lock(self._journal, wait=True)  # while it is held, this process lives
         about = {k: v for k, v in asdict(info).items() if k != "started_s"}
         self._lines.append(files.line("opened", about))
 

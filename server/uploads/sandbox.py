@@ -11,12 +11,16 @@ import ctypes
 import errno
 import os
 import platform
-import resource
 import struct
 import sys
 from pathlib import Path
 
 from server.paths import HOME, ROOT
+
+try:
+    import resource
+except ImportError:  # Windows, where no file reaches this process
+    resource = None  # type: ignore[assignment]
 
 MEMORY = 2 << 30  # bytes of address space: what a decoder may ask for; a recording needs a tenth of it
 OPEN_FILES = 64

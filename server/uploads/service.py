@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 
-from server import wire
+from server import system, wire
 from server.config import Config
 from server.errors import ClientError
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
@@ -29,6 +29,7 @@ from server.uploads.reception import Reception
 from stream.types import JsonDict
 
 PREFIX = "/api/v1/results"
+NOT_HERE = "files are not taken here: this system cannot hand them to a process of its own; use `analyze`"
 UPKEEP_S = 60.0
 LOOK_BYTES = 1 << 20  # after so many of an upload it is looked whether there is room for it
 
@@ -80,7 +81,9 @@ class Uploads:
         """Begin the upkeep; warns of a folder that cannot be written, and of a system that protects less."""
         if why := self.store.why_not():
             log.error("files cannot be recognized: %s", why)
-        if lacks := sandbox.missing():
+        if not system.HANDS_OVER_FILES:
+            log.warning(NOT_HERE)
+        elif lacks := sandbox.missing():
             log.warning("uploads are decoded with less isolation: this system lacks %s", lacks)
         self._reception.start()
         threading.Thread(target=self._maintain, name="upkeep", daemon=True).start()
@@ -96,6 +99,8 @@ class Uploads:
         Raises ClientError, and ClientDisconnected; nothing is left behind then.
         """
         with self._accounted() as outcome:
+            if not system.HANDS_OVER_FILES:
+                raise ClientError("CLOSED", NOT_HERE)
             self._workers.check_room()  # else the upload would be for nothing
             # The random part keeps a result for those who were told its name.
             with self._room.held(incoming.peer) as hold:

@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 import queue
-import signal
 import socket
 import sys
 import threading
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
 
-from server import custom_labels, logs
+from server import custom_labels, logs, system
 from server.config import FileSettings
 from server.engine import Health, Reply
 from server.engine.messages import Answers, pack_window, unpack
@@ -78,9 +77,8 @@ class RemoteEngine:
 
 
 def main(fd: int, hand_fd: int) -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, a closed terminal: the parent ends this process
-        signal.signal(number, signal.SIG_IGN)
-    os.nice(NICE)
+    system.ignore_terminal()
+    system.be_nice(NICE)
     end, hand = socket.socket(fileno=fd), socket.socket(fileno=hand_fd)
     for one in (end, hand):
         one.setblocking(True)  # a parent under eventlet has made it otherwise

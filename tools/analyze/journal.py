@@ -5,7 +5,6 @@ A line that was half written when the power went is passed over. Lines are only 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from server import system
 from stream.types import JsonDict
 
 NAME = "journal.jsonl"
@@ -46,7 +46,7 @@ class Journal:
         self._path = folder / NAME
         self._file: IO[bytes] = self._path.open("a+b")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.lock(self._file)
         except OSError:
             self._file.close()
             raise Taken(
@@ -54,7 +54,8 @@ class Journal:
             ) from None
         self._places = index(self._path)
         size = self._file.seek(0, os.SEEK_END)
-        if size and os.pread(self._file.fileno(), 1, size - 1) != b"\n":
+        self._file.seek(max(0, size - 1))
+        if size and self._file.read(1) != b"\n":
             self._file.write(b"\n")  # ends the line that was half written
 
     def __enter__(self) -> Journal:
