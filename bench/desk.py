@@ -85,7 +85,7 @@ def main(
     print(f"{clients} sessions, {seconds:g} s each; speech: {said.source}")
     p95: dict[int, list[float]] = {0: [], desks: []}
     for turn in range(1, rounds + 1):
-        # Who goes first changes: a machine that warms up, or that others use, should favour neither.
+        # Who goes first changes: a machine that warms up, or that others use, should favor neither.
         for watched in (0, desks) if turn % 2 else (desks, 0):
             port = osproc.free_port()
             words = f"-m cli serve --host 127.0.0.1 --port {port}".split()

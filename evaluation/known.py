@@ -15,7 +15,7 @@ FLOORS = {
 }
 
 CAVEATS = {
-    "emodb": "acted; each file is normalised to full scale, so level tells nothing; boredom counts as `other`",
+    "emodb": "acted; each file is normalized to full scale, so level tells nothing; boredom counts as `other`",
     "ravdess": "acted, two fixed sentences, very quiet recordings (median -40 dB); calm counts as `neutral`",
     "nemo": "acted, the same sentences in every emotion",
     "rakshak": "labels not validated, some recordings appear under two labels; home and street noise",

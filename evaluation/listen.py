@@ -32,7 +32,7 @@ from stream.types import (
 )
 from stream.utterance import Utterance
 
-COMPANY = 3  # sessions at once per window of a batch: enough for most batches to be full
+PARALLEL = 3  # sessions at once per window of a batch: enough for most batches to be full
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def listen(
     mixed = model.spec.mixed_frames
     n_waiting, exhausted = 0, False
     while not exhausted or n_waiting:
-        while not exhausted and n_waiting < COMPANY * max_batch:
+        while not exhausted and n_waiting < PARALLEL * max_batch:
             task = next(coming, None)
             if task is None:
                 exhausted = True
@@ -135,7 +135,7 @@ def listen(
                 n_waiting += 1
         if not n_waiting:
             continue
-        # The kind that most windows are of: the others gain company meanwhile, and none waits for ever.
+        # The kind that most windows are of: the others gain batch mates meanwhile, and none waits for ever.
         kind = max(waiting, key=lambda at: len(waiting[at]))
         batch, waiting[kind] = waiting[kind][:max_batch], waiting[kind][max_batch:]
         answers = model.score([window for _, window in batch])

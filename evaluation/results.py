@@ -29,7 +29,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Readings:
     """What was said of clips in one condition at one time: probs (n_clips, N_LABELS), NaN rows: nothing.
 
     `ongoing` (n_clips,): whether the speech still went on at that time.
@@ -71,7 +71,7 @@ class Results:
     corpora: tuple[str, ...]
     labels: Mapping[str, tuple[int, ...]]
     who: dict[str, Voices]  # by corpus
-    answers: dict[tuple[str, str], Answers]  # by condition and time
+    answers: dict[tuple[str, str], Readings]  # by condition and time
     panels: dict[tuple[str, str], Panel]
     unknown: dict[str, UnknownCheck]  # by condition
 
@@ -88,12 +88,12 @@ class Results:
         return int(np.isnan(self.answers[condition, WHOLE].probs[self.rows(corpus), 0]).sum())
 
 
-def gather(heard: Sequence[Heard], times: Sequence[str]) -> dict[str, Answers]:
+def gather(heard: Sequence[Heard], times: Sequence[str]) -> dict[str, Readings]:
     """What was heard of all clips in one condition, by time: `whole`, then `times`."""
     nothing = np.full(N_LABELS, np.nan, np.float32)
 
-    def answers(said: list[Floats | None], ongoing: list[bool]) -> Answers:
-        return Answers(np.stack([nothing if row is None else row for row in said]), np.array(ongoing))
+    def answers(said: list[Floats | None], ongoing: list[bool]) -> Readings:
+        return Readings(np.stack([nothing if row is None else row for row in said]), np.array(ongoing))
 
     found = {WHOLE: answers([one.whole for one in heard], [one.whole is not None for one in heard])}
     for at, time in enumerate(times):
@@ -104,7 +104,7 @@ def gather(heard: Sequence[Heard], times: Sequence[str]) -> dict[str, Answers]:
 def judge(
     clips: list[Clip],
     labels: Mapping[str, tuple[int, ...]],
-    answers: dict[tuple[str, str], Answers],
+    answers: dict[tuple[str, str], Readings],
     seed: int,
 ) -> Results:
     """All figures of `answers` about `clips`, whose corpora have `labels`."""

@@ -97,7 +97,7 @@ def _hear(
     stream: StreamConfig,
     max_batch: int,
     errors: Console,
-) -> dict[tuple[str, str], results.Answers]:
+) -> dict[tuple[str, str], results.Readings]:
     """What was said of the clips that could be read, by condition and time."""
     n = len(request.conditions)
     heard: dict[int, Heard] = {}

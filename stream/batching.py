@@ -3,7 +3,7 @@
 Windows that are alike share a batch, so nobody's score depends on a neighbour's length. Lengths are mixed only for
 a model that promises the same (`ModelSpec.mixed_frames`), so that a span's short last window need not run alone.
 Live windows go first: the kind whose oldest window has waited longest, when its batch is full or when that window
-has waited `max_wait_s` for company. Background windows, those of files, run when no live window is due: the
+has waited `max_wait_s` for batch mates. Background windows, those of files, run when no live window is due: the
 oldest, with those like it up to `max_background`. So a live window waits for one background run at most.
 """
 
@@ -46,15 +46,15 @@ class BatchLimits:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """Run the waiting windows at `take` (indices), or wait `wait_s` (None: until one arrives)."""
 
     take: tuple[int, ...] = ()
     wait_s: float | None = None
 
 
-def plan(kinds: Sequence[Kind], arrivals: Sequence[float], now: float, limits: BatchLimits) -> Plan:
-    """Plan for windows of `kinds` that arrived at `arrivals` seconds, oldest first."""
+def plan(kinds: Sequence[Kind], arrivals: Sequence[float], now: float, limits: BatchLimits) -> BatchPlan:
+    """BatchPlan for windows of `kinds` that arrived at `arrivals` seconds, oldest first."""
     live: dict[Kind, list[int]] = {}
     background: dict[Kind, list[int]] = {}
     for index, kind in enumerate(kinds):
@@ -65,10 +65,10 @@ def plan(kinds: Sequence[Kind], arrivals: Sequence[float], now: float, limits: B
         oldest = next(iter(live.values()))
         wait_s = arrivals[oldest[0]] + limits.max_wait_s - now
         if wait_s <= 0:
-            return Plan(take=tuple(oldest[: limits.max_batch]))
+            return BatchPlan(take=tuple(oldest[: limits.max_batch]))
         for group in live.values():  # in the order of their oldest window
             if len(group) >= limits.max_batch:
-                return Plan(take=tuple(group[: limits.max_batch]))
+                return BatchPlan(take=tuple(group[: limits.max_batch]))
     if background and limits.max_background:
-        return Plan(take=tuple(next(iter(background.values()))[: limits.max_background]))
-    return Plan(wait_s=wait_s)
+        return BatchPlan(take=tuple(next(iter(background.values()))[: limits.max_background]))
+    return BatchPlan(wait_s=wait_s)

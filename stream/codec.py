@@ -1,7 +1,7 @@
 """Bytes as they come from a client → float32 samples at 16 kHz, mono.
 
 PCM16, float32, G.711 µ-law and A-law, and WAV of any of these; 8 to 48 kHz; 1 or 2 channels: mixed down, or each
-heard by itself.
+by itself.
 A chunk may end anywhere, in the middle of a sample or of a header: what is left over waits for the next one.
 A chunk that is refused leaves the decoder as it was.
 """

@@ -1,7 +1,7 @@
 """What may happen to a voice on its way to the server: rooms, noise, telephones, other voices.
 
 Waveform in, waveform out, float32 at 16 kHz, any length; a seeded generator decides. The label survives all
-of it: speed stays within what people do to their own voice. Spectral colour and masking are cheaper on
+of it: speed stays within what people do to their own voice. Spectral color and masking are cheaper on
 features and are done there (`training.batches`).
 """
 
@@ -54,16 +54,16 @@ def augment(x: Floats, around: Surroundings, rng: np.random.Generator, phone: fl
 
 
 def some_noise(n: int, around: Surroundings, rng: np.random.Generator) -> Floats:
-    """About n samples of a recorded noise, of coloured hiss, or of many voices."""
+    """About n samples of a recorded noise, of colored hiss, or of many voices."""
     kind = rng.random()
     if kind < 0.4 and around.noises:
         return around.noises[rng.integers(len(around.noises))]
     if kind < 0.65 and around.voices:
         return babble(n, around.voices, int(rng.integers(3, 9)), rng)
-    return coloured(n, rng.uniform(-0.3, 1.3), rng)
+    return colored(n, rng.uniform(-0.3, 1.3), rng)
 
 
-def coloured(n: int, tilt: float, rng: np.random.Generator) -> Floats:
+def colored(n: int, tilt: float, rng: np.random.Generator) -> Floats:
     """Noise with a power of 1 / f ** tilt, RMS 1: 0 is white, 1 pink."""
     spectrum = np.fft.rfft(rng.standard_normal(n))
     spectrum *= np.maximum(1, np.arange(len(spectrum))) ** (-tilt / 2)

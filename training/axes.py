@@ -20,7 +20,7 @@ from training.encode import EncodedClips
 
 @torch.no_grad()
 def between_corpora(net: CompactNet, version: EncodedClips, batch: int = 64) -> Tensor:
-    """Orthonormal axes (corpora of speech - 1, n_stats) between the corpora's means in `version`, standardised.
+    """Orthonormal axes (corpora of speech - 1, n_stats) between the corpora's means in `version`, standardized.
 
     A corpus' mean is that of its labels' means: how often it has which emotion is not what tells it apart.
     """

@@ -30,7 +30,7 @@ CLEAN = 0.5  # share of stretches from version 0
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """`encoded` (B, T, n_encoded), standardised, padded behind `lengths` (B,); `session` (B, n_sums) before it."""
+    """`encoded` (B, T, n_encoded), standardized, padded behind `lengths` (B,); `session` (B, n_sums) before it."""
 
     encoded: Tensor
     lengths: Tensor
@@ -48,7 +48,7 @@ class Sampler:
     def __init__(
         self, versions: list[EncodedClips], allowed: Iterable[int], net: CompactNet, seed: int
     ) -> None:
-        """`net` has been standardised (`fit.standardise`)."""
+        """`net` has been standardized (`fit.standardize`)."""
         self._versions, self._seed = versions, seed
         self._mean, self._scale = (x.cpu().numpy() for x in (net.encoded_mean, net.encoded_scale))
         self._clips = versions[0].clips

@@ -41,7 +41,7 @@ class DistilConfig:
     shortest: int = 100  # frames of the longest stretch of a batch: from here
     longest: int = 300  # to here
     clean: float = 0.15  # share of stretches from version 0 alone
-    colour: float = 4.0  # dB: a random slope of the spectrum, as of another microphone
+    color: float = 4.0  # dB: a random slope of the spectrum, as of another microphone
     running: float = 2.0  # weight of the mean so far beside that of single steps: the heads live on means
     seed: int = 1
 
@@ -102,8 +102,8 @@ class Lessons:
                 skipped = int(rng.integers(0, (end - start - 80) // FRAMES))
             start += skipped * FRAMES
             frames = version.raw(int(i), start, min(end, start + longest))[:, :n_mels].astype(np.float32)
-            colour = rng.normal(0, c.colour * np.log(10) / 10, 5)
-            frames += np.interp(np.arange(n_mels), np.linspace(0, n_mels - 1, 5), colour).astype(np.float32)
+            color = rng.normal(0, c.color * np.log(10) / 10, 5)
+            frames += np.interp(np.arange(n_mels), np.linspace(0, n_mels - 1, 5), color).astype(np.float32)
             frames = np.maximum(frames, np.log(FLOOR))
             mels[row, : len(frames)], mels[row, len(frames) :] = frames, frames[-1]
             n = len(frames) // FRAMES
@@ -145,13 +145,13 @@ def distil(
     """Teach `net.encoder`, which has been transplanted, in place. `kept`: to go on after an interruption."""
     allowed = list(allowed)
     lessons, measure = Lessons(versions, allowed, config), Measure(versions[0], allowed, config.seed)
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         net.encoder.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.peak_rate, total_steps=config.steps + 1, pct_start=0.06, final_div_factor=50
+        optimizer, config.peak_rate, total_steps=config.steps + 1, pct_start=0.06, final_div_factor=50
     )
-    parts: dict[str, Any] = {"encoder": net.encoder, "optimiser": optimiser, "schedule": schedule}
+    parts: dict[str, Any] = {"encoder": net.encoder, "optimizer": optimizer, "schedule": schedule}
     done = restore(kept, parts, torch.device("cpu"))
     shown = 0.0
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
@@ -160,10 +160,10 @@ def distil(
             mels, wanted, mask = lessons.batch(step, net.config.n_mels)
             single, so_far = measure.apart(halves(net, mels), wanted, mask)
             loss = single + config.running * so_far
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(net.encoder.parameters(), 1.0)
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             shown += max(0.02, 1 / step) * (single.item() - shown)
             progress.update(task, advance=1, description=f"encoder {shown:.3f}")

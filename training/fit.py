@@ -1,4 +1,4 @@
-"""Fitting the heads: the losses, the optimiser, and going on where an interrupted run stopped.
+"""Fitting the heads: the losses, the optimizer, and going on where an interrupted run stopped.
 
 What is kept are running averages of the weights after a fixed number of steps: there is no checkpoint to choose,
 so a fit with held-out speakers and one with all of them are made alike. Nothing here touches `test`.
@@ -39,7 +39,7 @@ class FitConfig:
     seed: int = 1
 
 
-def standardise(net: CompactNet, version: EncodedClips, seed: int) -> None:
+def standardize(net: CompactNet, version: EncodedClips, seed: int) -> None:
     """Set mean and scale of what is encoded, from clips of `version`."""
     rng = np.random.default_rng(seed)
     some = rng.choice(len(version.clips), min(1500, len(version.clips)), replace=False)
@@ -48,7 +48,7 @@ def standardise(net: CompactNet, version: EncodedClips, seed: int) -> None:
     net.encoded_scale.copy_(torch.from_numpy(1 / (steps.std(0) + 1e-4)))
 
 
-def standardise_statistics(net: CompactNet, batch: Batch) -> None:
+def standardize_statistics(net: CompactNet, batch: Batch) -> None:
     """Set mean and scale of what the heads read, from one batch."""
     with torch.no_grad():
         stats = statistics_at(net, batch).flatten(0, 1)
@@ -108,7 +108,7 @@ def masked_loss(logits: Tensor, labels: Tensor, possible: Tensor, smoothing: flo
 def fit(
     net: CompactNet, axes: Tensor, sampler: Sampler, config: FitConfig, kept: Path, device: torch.device
 ) -> CompactNet:
-    """Train the heads of `net`, which has been standardised, on `device`; they do not read what lies along `axes`
+    """Train the heads of `net`, which has been standardized, on `device`; they do not read what lies along `axes`
     (`training.axes`). Return the network with averaged heads, on the CPU.
 
     `kept`: a file for what is needed to go on after an interruption.
@@ -116,13 +116,13 @@ def fit(
     torch.manual_seed(config.seed)
     net, axes = net.to(device), axes.to(device)
     average = copy.deepcopy(net)
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         net.heads.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.peak_rate, total_steps=config.steps + 1, pct_start=0.05, final_div_factor=100
+        optimizer, config.peak_rate, total_steps=config.steps + 1, pct_start=0.05, final_div_factor=100
     )
-    parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
+    parts: dict[str, Any] = {"net": net, "average": average, "optimizer": optimizer, "schedule": schedule}
     done = restore(kept, parts, device)
     shown = 0.0
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
@@ -131,9 +131,9 @@ def fit(
         for step in range(done + 1, config.steps + 1):
             torch.manual_seed(config.seed * 1_000_003 + step)  # dropout, the same after an interruption
             loss = losses(net, axes, sampler.batch(config.batch, step).to(device), config)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             (loss * net.config.n_heads).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             follow(average, net, min(config.average, 1 - 1 / step))
             shown += max(0.02, 1 / step) * (loss.item() - shown)

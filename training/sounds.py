@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import signal
 
 from stream.types import SAMPLE_RATE, Floats
-from training.augment import babble, coloured
+from training.augment import babble, colored
 
 Rng = np.random.Generator
 DTMF = ((697.0, 770.0, 852.0, 941.0), (1209.0, 1336.0, 1477.0, 1633.0))
@@ -28,14 +28,14 @@ def synthetic(n: int, voices: list[npt.NDArray[np.int16]], rng: Rng) -> Floats:
         x = too_short(n, voices[rng.integers(len(voices))], rng)
     else:
         x = KINDS[rng.integers(len(KINDS))](n, rng)
-    x = x / (np.abs(x).max() + 1e-9) + 10 ** (rng.uniform(-70, -25) / 20) * coloured(n, 1, rng)
+    x = x / (np.abs(x).max() + 1e-9) + 10 ** (rng.uniform(-70, -25) / 20) * colored(n, 1, rng)
     loud = x * 10 ** (rng.uniform(-45, -1) / 20) / (np.abs(x).max() + 1e-9)
     return np.asarray(np.rint(loud * 32768) / 32768, np.float32)
 
 
 def hiss(n: int, rng: Rng) -> Floats:
-    """An idle microphone: noise of any colour, often breathing slowly."""
-    x = coloured(n, rng.uniform(-0.5, 2.2), rng)
+    """An idle microphone: noise of any color, often breathing slowly."""
+    x = colored(n, rng.uniform(-0.5, 2.2), rng)
     return np.asarray(x * _sway(n, rng, 0.2, 3), np.float32) if rng.random() < 0.6 else x
 
 
@@ -44,7 +44,7 @@ def hum(n: int, rng: Rng) -> Floats:
     f0 = rng.choice([50.0, 60.0, 100.0, 120.0, rng.uniform(30, 250)])
     return _harmonics(f0 * _wander(n, rng, 0.03), rng, int(rng.integers(3, 30))) + rng.uniform(
         0, 0.5
-    ) * coloured(n, 1, rng)
+    ) * colored(n, 1, rng)
 
 
 def music(n: int, rng: Rng) -> Floats:
@@ -60,7 +60,7 @@ def music(n: int, rng: Rng) -> Floats:
             fade = np.exp(-_time(length) * rng.uniform(0.5, 12)) * np.minimum(1, _time(length) * 80)
             x[start : start + length] += _harmonics(f0, rng, int(rng.integers(1, 14))) * fade
         if rng.random() < 0.4:
-            drum = coloured(min(n - start, 2400), rng.uniform(0, 2), rng)
+            drum = colored(min(n - start, 2400), rng.uniform(0, 2), rng)
             x[start : start + len(drum)] += 1.5 * drum * np.exp(-_time(len(drum)) * 40)
     return x
 
@@ -96,7 +96,7 @@ def barks(n: int, rng: Rng) -> Floats:
     while at < n:
         m = min(n - at, int(length * rng.uniform(0.7, 1.3) * SAMPLE_RATE))
         bend = 1 + rng.uniform(-0.4, 0.4) * _time(m) / length
-        burst = tone * _harmonics(f0 * bend, rng, 12) + (1 - tone) * coloured(m, rng.uniform(0, 1.5), rng)
+        burst = tone * _harmonics(f0 * bend, rng, 12) + (1 - tone) * colored(m, rng.uniform(0, 1.5), rng)
         x[at : at + m] += burst * np.exp(-_time(m) * sharp) * np.minimum(1, _time(m) * 100)
         at += m + int(rng.uniform(0.05, 1.0) * SAMPLE_RATE)
     return x
@@ -111,7 +111,7 @@ def clicks(n: int, rng: Rng) -> Floats:
     while (start := int(at * SAMPLE_RATE)) < n:
         x[start] += rng.uniform(0.2, 1)
         at += 1 / rate if regular else rng.exponential(1 / rate)
-    ring = np.sin(2 * np.pi * rng.uniform(200, 5000) * _time(800)) + coloured(800, 0, rng)
+    ring = np.sin(2 * np.pi * rng.uniform(200, 5000) * _time(800)) + colored(800, 0, rng)
     return np.asarray(signal.oaconvolve(x, ring * np.exp(-_time(800) * rng.uniform(80, 900)))[:n], np.float32)
 
 

@@ -28,7 +28,7 @@ from training.corpus import ROOT, data_folder, folds, read_clips
 from training.distil import DistilConfig, distil
 from training.encode import EncodedClips, open_encoded, prepare_encoded, untrained
 from training.evaluate import predict
-from training.fit import FitConfig, fit, standardise, standardise_statistics
+from training.fit import FitConfig, fit, standardize, standardize_statistics
 from training.prepare import POOL, Version, open_version, prepare
 from training.report import report
 
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def distilled(net: CompactNet, versions: list[Version], args: argparse.Namespace) -> CompactNet:
-    """`net` with an encoder that has learnt from all speakers but those that designs are judged by."""
+    """`net` with an encoder that has learned from all speakers but those that designs are judged by."""
     judges = set().union(*folds(versions[0].clips))
     others = [i for i in range(len(versions[0].clips)) if i not in judges]
     distil(net, versions, others, DistilConfig(steps=args.lessons, seed=args.seed), args.work / "ear.pt")
@@ -102,9 +102,9 @@ def fit_without(
     net.heads = Heads(net.config)
     seen = [i for i in range(len(versions[0].clips)) if i not in held]
     clean = versions[0].only(seen)
-    standardise(net, clean, config.seed)
+    standardize(net, clean, config.seed)
     sampler = Sampler(versions, seen, net, config.seed)
-    standardise_statistics(net, sampler.batch(config.batch, 0))
+    standardize_statistics(net, sampler.batch(config.batch, 0))
     return fit(net, between_corpora(net, clean), sampler, config, kept, device)
 
 

@@ -34,7 +34,7 @@ export class Listening {
   #item = null;
   /** @type {Frames | null} */
   #frames = null;
-  #told = false; // whether what was found in it is shown
+  #shown = false; // whether what was found in it is shown
   /** @type {"none" | "decoding" | "decoded" | "streaming"} how far the outline is */
   #outlined = "none";
 
@@ -73,7 +73,7 @@ export class Listening {
   open(item) {
     this.#item = item;
     this.#outlined = "none";
-    this.#told = false;
+    this.#shown = false;
     this.#frames = null;
     this.#lines.show(null);
     Object.assign(this.#wave, { peaks: item.peaks ?? null, utterances: [], scoredS: 0 });
@@ -93,7 +93,7 @@ export class Listening {
 
   /** The item begins anew, after it was told what was found in it. */
   reopen() {
-    if (this.#item && this.#told) this.open(this.#item);
+    if (this.#item && this.#shown) this.open(this.#item);
   }
 
   /** @param {number} seconds */
@@ -119,7 +119,7 @@ export class Listening {
     const item = this.#item;
     const result = item?.result;
     if (!item || !result) return;
-    this.#told = true;
+    this.#shown = true;
     $("chart").hidden = false;
     say($("chart-title"), result.granularity === "frame" ? "chart.time" : "chart.wave");
     Object.assign(this.#wave, { utterances: result.utterances ?? [], scoredS: Infinity });

@@ -14,12 +14,12 @@ const TOGETHER = new Set(STEPS.slice(1, 5)); // piece by piece: the server tells
 /** What a waiting, working or finished item looks like.
  *  @param {Item} item */
 export function showSteps(item) {
-  const told = new Map(item.steps.map((step) => [step.step, step]));
-  const others = [...told.keys()].filter((name) => !STEPS.includes(name));
+  const byName = new Map(item.steps.map((step) => [step.step, step]));
+  const others = [...byName.keys()].filter((name) => !STEPS.includes(name));
   /** @type {{name: string, done?: Done}[]} */
   const rows = [
     { name: "upload", done: item.uploadedAt ? { ms: item.uploadedAt - (item.begunAt ?? 0) } : undefined },
-    ...[...STEPS, ...others].map((name) => ({ name, done: told.get(name) })),
+    ...[...STEPS, ...others].map((name) => ({ name, done: byName.get(name) })),
   ];
   const under = item.state === "uploading" || item.state === "working";
   const next = under ? rows.find(({ done }) => !done)?.name : undefined;

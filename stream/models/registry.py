@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stream.models import emotion2vec
+from stream.models import compact, emotion2vec
 from stream.types import EmotionModel
 
 _FETCHED = "emotion2vec+ through funasr, its weights fetched from a hub (docs/emotion2vec.md)"
@@ -40,7 +40,5 @@ def load_model(
 
         torch.set_num_threads(threads)
     if name == "compact":
-        from stream.models.compact.model import load
-
-        return load(device, precision=(options or {}).get("precision", "auto"))
+        return compact.load(device, (options or {}).get("precision", "auto"))
     return emotion2vec.load(name, device, options)

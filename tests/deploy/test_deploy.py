@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from server.config import Config
 from tests.conftest import ROOT, Server
@@ -220,3 +222,19 @@ def test_a_healthy_server_raises_no_alert(watched: Prometheus) -> None:
     rules = [rule for group in groups for rule in group["rules"]]
     assert rules and all(rule["health"] == "ok" for rule in rules)
     assert [rule["name"] for rule in rules if rule["state"] != "inactive"] == []
+
+
+def test_the_container_installs_one_version_of_each_requirement_and_it_is_in_its_range() -> None:
+    locked = {
+        canonicalize_name(pinned.name): pinned
+        for pinned in map(Requirement, _lines(ROOT / "deploy" / "constraints.txt"))
+    }
+    for wanted in map(Requirement, _lines(ROOT / "requirements.txt")):
+        (exact,) = locked[canonicalize_name(wanted.name)].specifier
+        assert exact.operator == "==" and wanted.specifier.contains(exact.version), wanted.name
+    assert "-r requirements.txt -c constraints.txt" in (ROOT / "deploy" / "Dockerfile").read_text()
+
+
+def _lines(path: Path) -> list[str]:
+    lines = (line.partition(" #")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith(("#", "-"))]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import requests
 
 from tests.conftest import Server
 from tests.server import ledger
@@ -171,6 +173,17 @@ def test_counters_add_up_with_what_was_sent_and_told(
     told_s = sum(result["latency_ms"] for result in results) / 1000
     assert grown["emotion_frame_latency_seconds_sum"] == pytest.approx(told_s, abs=1e-4 * len(results))
     assert grown.total("emotion_lost") == grown.total("emotion_errors") == 0
+
+
+def test_batches_of_files_are_counted_like_those_of_sessions(fresh: Server, demo_wav: Path) -> None:
+    grown = since(fresh)
+    upload = {"audio_file": (demo_wav.name, demo_wav.read_bytes())}
+    answer = requests.post(fresh.url + "/api/v1/emotion/recognize", files=upload, timeout=60)
+    assert answer.ok, answer.text
+    (score,) = [step for step in answer.json()["steps"] if step["step"] == "score"]
+    n_windows = int(re.search(r"in (\d+) windows", score["detail"])[1])  # type: ignore[index]
+    assert grown["emotion_batch_windows_sum"] == n_windows > 5
+    assert grown["emotion_inference_seconds_count"] == grown["emotion_batch_windows_count"]
 
 
 def test_losses_are_counted_by_their_reason(fresh: Server, connect: Connect, demo_pcm: bytes) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.batching import BatchLimits, Kind, Plan
+from stream.batching import BatchLimits, BatchPlan, Kind
 from stream.batching import plan as plan_kinds
 from stream.types import RecordingWindow, Window, samples_for
 from tests.stream.material import many
@@ -18,17 +18,17 @@ from tests.stream.material import many
 LIMITS = BatchLimits(max_batch=4, max_wait_s=0.02)
 
 
-def plan(lengths: Sequence[int], arrivals: Sequence[float], now: float, limits: BatchLimits) -> Plan:
+def plan(lengths: Sequence[int], arrivals: Sequence[float], now: float, limits: BatchLimits) -> BatchPlan:
     """For windows that differ in how many frames they score; negative lengths are background windows."""
     kinds = [Kind(abs(length), background=length < 0) for length in lengths]
     return plan_kinds(kinds, arrivals, now, limits)
 
 
 def test_nothing_waits_for_nothing() -> None:
-    assert plan([], [], 100.0, LIMITS) == Plan(take=(), wait_s=None)
+    assert plan([], [], 100.0, LIMITS) == BatchPlan(take=(), wait_s=None)
 
 
-def test_one_window_waits_for_company_and_not_longer() -> None:
+def test_one_window_waits_for_batch_mates_and_not_longer() -> None:
     decision = plan([10], [1.0], 1.005, LIMITS)
     assert decision.take == () and decision.wait_s is not None
     assert abs(decision.wait_s - 0.015) < 1e-9
@@ -44,7 +44,7 @@ def test_lengths_are_never_mixed_and_the_oldest_goes_first() -> None:
     assert plan([20, 10, 20, 10], [1.0, 1.001, 1.002, 1.003], 1.5, LIMITS).take == (0, 2)
 
 
-def test_a_full_batch_does_not_wait_for_older_windows_that_still_may_have_company() -> None:
+def test_a_full_batch_does_not_wait_for_older_windows_that_still_may_have_batch_mates() -> None:
     assert plan([20, 10, 10, 10, 10], [1.0] * 5, 1.01, LIMITS).take == (1, 2, 3, 4)
 
 
@@ -80,7 +80,7 @@ def test_a_plan_takes_one_length_oldest_first_and_is_never_late(
         assert list(decision.take) == [i for i, n in enumerate(lengths) if n == length][: len(decision.take)]
         assert len(decision.take) <= max_batch
         full = len(decision.take) == max_batch
-        assert full or len(decision.take) == lengths.count(length), "company is not left behind"
+        assert full or len(decision.take) == lengths.count(length), "batch mates are not left behind"
         overdue = now - arrivals[0] >= limits.max_wait_s - 1e-9
         assert full or overdue
         assert not overdue or decision.take[0] == 0
@@ -89,10 +89,10 @@ def test_a_plan_takes_one_length_oldest_first_and_is_never_late(
         assert abs(now + decision.wait_s - (arrivals[0] + limits.max_wait_s)) < 1e-9
         assert all(lengths.count(n) < max_batch for n in lengths)
     else:
-        assert decision == Plan()
+        assert decision == BatchPlan()
 
 
-def test_a_background_window_waits_for_no_company() -> None:
+def test_a_background_window_waits_for_no_batch_mates() -> None:
     assert plan([-10, -10], [1.0, 1.0], 1.0, LIMITS).take == (0,)
     assert plan([-10, -10, -20, -10], [1.0] * 4, 1.0, replace(LIMITS, max_background=2)).take == (0, 1)
 
@@ -107,20 +107,20 @@ def test_live_windows_that_are_due_go_first() -> None:
     assert plan([-10] + [10] * 5, [1.0] + [2.0] * 5, 2.0, LIMITS).take == (1, 2, 3, 4)
 
 
-def test_while_live_windows_wait_for_company_a_background_window_may_run() -> None:
+def test_while_live_windows_wait_for_batch_mates_a_background_window_may_run() -> None:
     assert plan([10, -10], [2.0, 1.0], 2.0, LIMITS).take == (1,)
 
 
 def test_where_none_may_run_a_background_window_is_not_waited_for() -> None:
     nothing = replace(LIMITS, max_background=0)
-    assert plan([-10], [1.0], 9.0, nothing) == Plan()
+    assert plan([-10], [1.0], 9.0, nothing) == BatchPlan()
     decision = plan([-10, 10], [1.0, 2.0], 2.0, nothing)
     assert decision.take == () and decision.wait_s == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("max_background", [1, 4])
 def test_a_due_live_window_waits_for_one_background_run_at_most(max_background: int) -> None:
-    """Files all the time, each run longer than live windows may wait for company."""
+    """Files all the time, each run longer than live windows may wait for batch mates."""
     limits, run_s = replace(LIMITS, max_background=max_background), 0.05
     rng = np.random.default_rng(0)
     coming = sorted(rng.uniform(0, 5, 60).tolist())

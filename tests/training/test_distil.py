@@ -131,7 +131,7 @@ def test_a_lesson_has_a_number_and_is_always_the_same(versions: list[Version]) -
 
 def test_pupil_and_teacher_mean_the_same_frames(versions: list[Version]) -> None:
     """A pupil that echoes the mels' mean per half chunk would be told so: no step is off by one."""
-    lessons = Lessons(versions, range(40), DistilConfig(batch=6, longest=100, colour=0.0))
+    lessons = Lessons(versions, range(40), DistilConfig(batch=6, longest=100, color=0.0))
     mels, targets, there = lessons.batch(3, 64)
     echo = mels.view(6, -1, FRAMES, 64).mean(2)
     solved = torch.linalg.lstsq(echo[there > 0], targets[there > 0]).solution

@@ -30,7 +30,7 @@ from training.evaluate import (
     predict,
     unknown_recall,
 )
-from training.fit import FitConfig, fit, standardise, standardise_statistics, statistics_at
+from training.fit import FitConfig, fit, standardize, standardize_statistics, statistics_at
 from training.prepare import UNKNOWN, Version
 
 
@@ -57,7 +57,7 @@ def test_noise_is_as_far_below_the_voice_as_asked() -> None:
     rng = np.random.default_rng(0)
     x = np.zeros(2 * SAMPLE_RATE, np.float32)
     x[:SAMPLE_RATE] = 0.1 * rng.standard_normal(SAMPLE_RATE)  # silence afterwards does not count
-    noise = augment.add_noise(x, augment.coloured(4 * SAMPLE_RATE, 1, rng), 10, rng) - x
+    noise = augment.add_noise(x, augment.colored(4 * SAMPLE_RATE, 1, rng), 10, rng) - x
     ratio = augment.active_level(x) / augment.active_level(noise)
     assert 20 * np.log10(ratio) == pytest.approx(10, abs=1)
 
@@ -66,9 +66,9 @@ def test_an_augmented_clip_is_a_clip() -> None:
     rng = np.random.default_rng(1)
     voices = [np.asarray(3000 * rng.standard_normal(SAMPLE_RATE), np.int16) for _ in range(4)]
     room = np.exp(-np.arange(4000) / 500).astype(np.float32)
-    around = augment.Surroundings([room], [augment.coloured(SAMPLE_RATE, 1, rng)], voices)
+    around = augment.Surroundings([room], [augment.colored(SAMPLE_RATE, 1, rng)], voices)
     bare = augment.Surroundings([], [], [])
-    for x in (np.zeros(SAMPLE_RATE, np.float32), 0.1 * augment.coloured(SAMPLE_RATE, 0.5, rng)):
+    for x in (np.zeros(SAMPLE_RATE, np.float32), 0.1 * augment.colored(SAMPLE_RATE, 0.5, rng)):
         for surroundings in (around, bare):
             for _ in range(10):
                 heard = augment.augment(x, surroundings, rng)
@@ -132,7 +132,7 @@ def versions() -> list[EncodedClips]:
 def network(versions: list[EncodedClips]) -> CompactNet:
     torch.manual_seed(0)
     net = untrained(SMALL)
-    standardise(net, versions[0], 0)
+    standardize(net, versions[0], 0)
     return net
 
 
@@ -145,7 +145,7 @@ def test_a_batch_has_a_number_and_is_always_the_same(versions: list[EncodedClips
     assert one.encoded.shape != other.encoded.shape or not torch.equal(one.encoded, other.encoded)
     assert torch.isfinite(one.encoded).all() and (one.lengths > 0).all()
     noise = one.labels == UNKNOWN
-    assert one.possible[:, UNKNOWN].all(), "speech may be taken for no speech, or it is never learnt"
+    assert one.possible[:, UNKNOWN].all(), "speech may be taken for no speech, or it is never learned"
     assert (one.possible.gather(1, one.labels[:, None])).all()
     if noise.any():
         assert (one.possible[noise].sum(1) == 5).all(), "every label heard in training, and no other"
@@ -166,12 +166,12 @@ def test_a_fit_learns_and_goes_on_where_it_was(versions: list[EncodedClips], tmp
     def fitted(kept: Path) -> CompactNet:
         net = network(versions)
         sampler = Sampler(versions, range(len(versions[0].clips)), net, 1)
-        standardise_statistics(net, sampler.batch(24, 0))
+        standardize_statistics(net, sampler.batch(24, 0))
         return fit(net, between_corpora(net, versions[0]), sampler, config, kept, torch.device("cpu"))
 
     net = fitted(tmp_path / "one.pt")
     found = predict(net, versions[0])
-    assert mean_uar(found.whole, found.clips) > 0.9, "what five numbers tell plainly is learnt"
+    assert mean_uar(found.whole, found.clips) > 0.9, "what five numbers tell plainly is learned"
     assert unknown_recall(found.whole, found.clips)[0] > 0.9
     again = fitted(tmp_path / "one.pt")  # done already: nothing is fitted twice
     same = fitted(tmp_path / "two.pt")
@@ -188,7 +188,7 @@ def test_heads_do_not_hear_which_corpus_it_is(versions: list[EncodedClips]) -> N
     for i in rows:
         steps[slice(*versions[0].bounds[i])] += np.float16(1.5)
     moved = EncodedClips(versions[0].clips, steps, versions[0].bounds)
-    standardise_statistics(net, Sampler([moved], range(len(moved.clips)), net, 1).batch(24, 0))
+    standardize_statistics(net, Sampler([moved], range(len(moved.clips)), net, 1).batch(24, 0))
     axes = between_corpora(net, moved)
     assert torch.allclose(axes @ axes.T, torch.eye(1), atol=1e-5)
     x = torch.randn(4, 3, net.config.n_stats)

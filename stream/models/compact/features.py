@@ -25,7 +25,7 @@ class Features(Packable):
     """samples float32 (B, N >= 400) at 16 kHz -> (B, T, n_mels + n_lags): log mel power, then autocorrelation.
 
     The mels are librosa's `melspectrogram(center=False)` of the same window and filters. The autocorrelation is
-    that of the magnitude spectrum (compression flattens the formants), normalised to its value at lag 0.
+    that of the magnitude spectrum (compression flattens the formants), normalized to its value at lag 0.
     """
 
     window: Tensor

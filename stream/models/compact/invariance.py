@@ -45,10 +45,8 @@ def pack_weights(net: CompactNet, precision: str) -> str:
             module.pack(way, dtype)
         if is_invariant(net):
             return str(dtype).removeprefix("torch.")
-        log.warning("%s on this processor depends on batch composition; trying a slower way", name)
-    log.error(
-        "no way of computing on this processor is independent of batch composition: scores may differ by 1e-4"
-    )
+        log.warning("%s results depend on batch composition on this CPU; trying a slower product", name)
+    log.error("all products depend on batch composition on this CPU: scores may differ by 1e-4")
     return "float32"
 
 
@@ -81,7 +79,7 @@ def is_invariant(net: CompactNet) -> bool:
     span = loud[:2] * torch.randn(2, samples_for(SPAN_GROUPS * GROUP), generator=generator)
     device = net.encoded_mean.device
     before, after, span, groups, lengths = (t.to(device) for t in (before, after, span, groups, lengths))
-    begun = net.forward_samples(before, net.initial_state(WINDOWS), groups)[-1]
+    begun = net.forward_samples(before, net.initial_state(WINDOWS), groups).state
     return _batch_mates_do_not_matter(net, after, begun, lengths) and _cuts_do_not_matter(
         net, span, begun[:2]
     )
@@ -104,7 +102,7 @@ def _traced(net: CompactNet, samples: Tensor, state: Tensor, lengths: Tensor) ->
     seen: list[Tensor] = []
     hooks = [module.register_forward_hook(lambda module, x, y: seen.append(y)) for module in packable(net)]
     try:
-        after = net.forward_samples(samples, state, lengths)[-1]
+        after = net.forward_samples(samples, state, lengths).state
     finally:
         for hook in hooks:
             hook.remove()
@@ -113,10 +111,10 @@ def _traced(net: CompactNet, samples: Tensor, state: Tensor, lengths: Tensor) ->
 
 def _cuts_do_not_matter(net: CompactNet, span: Tensor, state: Tensor) -> bool:
     lengths = torch.full((len(span),), GROUP, device=span.device)
-    at_once = net.forward_samples(span, state, SPAN_GROUPS * lengths)[-1]
+    at_once = net.forward_samples(span, state, SPAN_GROUPS * lengths).state
     for group in range(SPAN_GROUPS):
         at = group * GROUP * HOP
-        state = net.forward_samples(span[:, at : at + samples_for(GROUP)].contiguous(), state, lengths)[-1]
+        state = net.forward_samples(span[:, at : at + samples_for(GROUP)].contiguous(), state, lengths).state
     return _same_bits(at_once, state)
 
 

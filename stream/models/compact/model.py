@@ -1,23 +1,20 @@
-"""The embedded model: a small causal network on the CPU or a GPU, its weights in `weights/compact/`.
+"""Compact, the `EmotionModel`: windows in, frame scores out; and its weights, in `weights/compact/`.
 
-Here is the doorway: windows in, frame scores out, and the loader. The network is in `network`, which
-imports torch and is therefore imported only by `load`. How the weights were made: `training/`.
+The network is in `network`. How the weights were made: `training/`.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
+from stream.models.compact.invariance import pack_weights
+from stream.models.compact.network import CompactNet, NetConfig
 from stream.types import IMPOSSIBLE, LABELS, Floats, FrameScores, JsonDict, ModelSpec, Window
-
-if TYPE_CHECKING:
-    import torch
-
-    from stream.models.compact.network import CompactNet
 
 # Weights are kept under the names that their first version had: any version reads those of any other. These are
 # parts of the network, and what they are called in weights.npz; in config.json `supported_labels` is `can_say`.
@@ -41,11 +38,6 @@ class Compact:
         precision: str = "auto",
     ) -> None:
         """`supported_labels` had training data; `temperature` divides the logits; `gain`: see FrameScores."""
-        import torch
-
-        from stream.models.compact.invariance import pack_weights
-
-        self._torch = torch
         self._net = net.to(device).eval()
         self._device = device
         self._slow_size = net.config.slow_size
@@ -69,7 +61,6 @@ class Compact:
         (n_frames,), state, embedding."""
         if not windows:
             return []
-        torch = self._torch
         with torch.inference_mode():
             arrays = (self._samples(windows), self._states(windows), [window.n_frames for window in windows])
             samples, before, lengths = (torch.as_tensor(array, device=self._device) for array in arrays)
@@ -122,10 +113,6 @@ def load(device: str = "auto", folder: Path = FOLDER, precision: str = "auto") -
 
 def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
     """The network alone, and its `config.json`: sizes, labels, temperature, gain."""
-    import torch
-
-    from stream.models.compact.network import CompactNet, NetConfig
-
     card: JsonDict = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     net = CompactNet(NetConfig.of(card["net"]))
     with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
@@ -163,8 +150,6 @@ def _in_file(name: str) -> str:
 
 
 def _device(name: str) -> torch.device:
-    import torch
-
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,15 @@ class NetConfig:
     @property
     def state_size(self) -> int:
         return self.slow_size + sum(self.cache_sizes)
+
+
+class Output(NamedTuple):
+    """What the network makes of B windows of up to T frames."""
+
+    logits: Tensor  # (B, T, N_LABELS)
+    weights: Tensor  # (B, T), > 0
+    embedding: Tensor  # (B, embedding_size)
+    state: Tensor  # (B, state_size), after the last frame of each
 
 
 class Heads(nn.Module):
@@ -216,15 +225,14 @@ class CompactNet(nn.Module):
         logits, weights, _, after = self._score(raw, state, lengths)
         return logits, weights, after
 
-    def forward_samples(
-        self, samples: Tensor, state: Tensor, lengths: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """samples (B, N), state, frames of each row (B,) -> logits, weights, embedding (B, embedding_size), the
-        new state. What stands behind the frames of a shorter row changes nothing."""
+    def forward_samples(self, samples: Tensor, state: Tensor, lengths: Tensor) -> Output:
+        """samples (B, N), state (B, state_size), frames of each row (B,): what stands behind the frames of a
+        shorter row changes nothing."""
         logits, weights, stats, after = self._score(self.features(samples), state, lengths)
         shares = F.pad(weights, (0, -weights.shape[1] % GROUP)).view(weights.shape[0], -1, GROUP).sum(-1)
         step_embeddings = stats[..., : self.config.embedding_size]
-        return logits, weights, (shares[:, None] @ step_embeddings)[:, 0] / shares.sum(1, keepdim=True), after
+        embedding = (shares[:, None] @ step_embeddings)[:, 0] / shares.sum(1, keepdim=True)
+        return Output(logits, weights, embedding, after)
 
     def _score(self, raw: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A row's last frame is repeated to fill its last group, and what those repeats give is dropped: they may

@@ -1,7 +1,7 @@
 """emotion2vec+ (https://arxiv.org/abs/2312.15185) as a model of this server.
 
 `load` takes a published name or a folder that holds config.yaml, model.pt and tokens.txt. Weights never ship
-with the code; docs/emotion2vec.md says how to get them and under which licence. In here:
+with the code; docs/emotion2vec.md says how to get them and under which license. In here:
 
     hub         a name or path → a folder on disk, by the hub that was chosen; the license
     labels      tokens.txt → this server's nine labels
@@ -9,7 +9,7 @@ with the code; docs/emotion2vec.md says how to get them and under which licence.
     checkpoint  a folder → funasr's class with its weights, without running code from either file
     dense       products with packed weights
     int8        products of 8-bit integers, for CPUs
-    layers      normalisation, convolution, transformer block
+    layers      normalization, convolution, transformer block
     encoder     the forward pass: samples → features → logits
     windows     pure numbers: the rule for live windows, crossfades at their edges
     memory      out of memory: half the batch, then the CPU

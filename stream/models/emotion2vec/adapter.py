@@ -75,7 +75,7 @@ class Emotion2Vec:
         self, name: str, encoder: Encoder, tokens: TokenMap, options: Options, terms: str = ""
     ) -> None:
         self._encoder, self._rule = encoder, options.rule
-        self.tokens, self.licence = tokens, terms
+        self.tokens, self.license = tokens, terms
         device = encoder.target.device
         self._possible = np.array([row is not None for row in tokens.rows])
         self._rows = np.array([row or 0 for row in tokens.rows])

@@ -3,7 +3,7 @@
 The numbers are those of funasr's class (`funasr.models.emotion2vec.model.Emotion2vec`, a data2vec 2.0 audio
 encoder, https://arxiv.org/abs/2312.15185), from whose loaded module this is built; sizes come from that
 module. What differs is the order of memory: time before channels throughout, so that every convolution of the
-stack is a plain product over contiguous rows and every normalisation runs along memory; weights packed once
+stack is a plain product over contiguous rows and every normalization runs along memory; weights packed once
 (`dense`); attention fused.
 
 Frames. The stack steps 320 samples and sees 400: the frames with even numbers on the 10 ms grid. Its last
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stream.models.emotion2vec.dense import ComputeTarget, Dense, GroupedConv
-from stream.models.emotion2vec.layers import Block, Conv, Norm
+from stream.models.emotion2vec.layers import Conv, Norm, TransformerBlock
 from stream.types import FRAME, HOP, ceil_div
 
 MICRO_BATCH = 4  # windows at a time on a CPU: more do not fill it better, and fall out of its cache
@@ -65,7 +65,7 @@ class Encoder:
         self._extra = None if audio.extra_tokens is None else audio.extra_tokens.detach().to(device)
         self._n_extra = 0 if self._extra is None else int(self._extra.shape[1])
         self._first_norm = Norm(audio.context_encoder.norm, device, torch.float32)
-        self._blocks = [Block(b, target) for b in [*audio.context_encoder.blocks, *module.blocks]]
+        self._blocks = [TransformerBlock(b, target) for b in [*audio.context_encoder.blocks, *module.blocks]]
         self._slopes = _slopes(audio, len(self._blocks))
         self._biases: OrderedDict[int, list[Tensor | None]] = OrderedDict()
         head = ComputeTarget(device, torch.float32)

@@ -18,8 +18,8 @@ NAMES = ("emotion2vec_plus_large", "emotion2vec_plus_base", "emotion2vec_plus_se
 OWNERS: dict[Hub, str] = {"modelscope": "iic", "huggingface": "emotion2vec"}
 NEEDED = ("config.yaml", "model.pt", "tokens.txt")
 WANTED = [*NEEDED, "README.md", "example/*"]
-LICENCE = (
-    "FunASR model licence (https://github.com/modelscope/FunASR, MODEL_LICENSE), as the hubs' pages of it"
+LICENSE = (
+    "FunASR model license (https://github.com/modelscope/FunASR, MODEL_LICENSE), as the hubs' pages of it"
     " say; this folder itself says nothing"
 )
 COMMANDS: dict[Hub, str] = {
@@ -57,7 +57,7 @@ def resolve(name: str, hub: Hub = "modelscope") -> Path:
         return _complete(fetch(repo, True))
     except Exception as absent:  # each hub's client has its own way to say that nothing is there
         log.debug("%s is not in %s's cache: %s", repo, hub, absent)
-    log.warning("fetching %s from %s; %s", repo, hub, "its licence: " + LICENCE)
+    log.warning("fetching %s from %s; %s", repo, hub, "its license: " + LICENSE)
     try:
         return _complete(fetch(repo, False))
     except Exception as broken:
@@ -78,15 +78,15 @@ def explain(name: str, hub: Hub, broken: Exception) -> str:
     return "\n".join(lines)
 
 
-def licence(folder: Path) -> str:
-    """What the folder's own README says of its licence; else what the hubs' pages say."""
+def license(folder: Path) -> str:
+    """What the folder's own README says of its license; else what the hubs' pages say."""
     try:
         text = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return LICENCE
+        return LICENSE
     head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
     fields = re.findall(r"^license(?:_name|_link)?:[ \t]*(.+)$", head.group(1) if head else "", re.MULTILINE)
-    return ", ".join(str(field).strip() for field in fields) or LICENCE
+    return ", ".join(str(field).strip() for field in fields) or LICENSE
 
 
 def _complete(folder: str) -> Path:

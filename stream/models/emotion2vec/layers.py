@@ -1,4 +1,4 @@
-"""The parts of the forward pass: normalisation, a convolution of the stack, a transformer block.
+"""The parts of the forward pass: normalization, a convolution of the stack, a transformer block.
 
 Each is built from its counterpart in funasr's module and computes the same. Time comes before channels.
 """
@@ -19,7 +19,7 @@ SHORT = 160  # steps of 20 ms
 
 
 class Norm:
-    """Layer normalisation over the last axis; computed in float32, returned in the type that came in."""
+    """Layer normalization over the last axis; computed in float32, returned in the type that came in."""
 
     def __init__(self, norm: torch.nn.LayerNorm, device: torch.device, dtype: torch.dtype) -> None:
         self._size, self._eps = list(norm.normalized_shape), float(norm.eps)
@@ -31,7 +31,7 @@ class Norm:
 
 
 class Conv:
-    """One layer of the convolution stack: product over `width` rows of input, normalise, GELU."""
+    """One layer of the convolution stack: product over `width` rows of input, normalize, GELU."""
 
     def __init__(self, layer: Any, target: ComputeTarget) -> None:
         conv, norm = layer[0], layer[2][1]
@@ -50,8 +50,8 @@ class Conv:
         return functional.gelu(self._norm(self._product(rows).to(self._dtype)))
 
 
-class Block:
-    """A transformer block, normalised after each half."""
+class TransformerBlock:
+    """A transformer block, normalized after each half."""
 
     def __init__(self, block: Any, target: ComputeTarget) -> None:
         attention = block.attn

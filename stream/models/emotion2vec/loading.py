@@ -11,7 +11,7 @@ from stream.models.emotion2vec import checkpoint, int8
 from stream.models.emotion2vec.adapter import Emotion2Vec, Options, Precision
 from stream.models.emotion2vec.dense import ComputeTarget
 from stream.models.emotion2vec.encoder import Encoder, UnsupportedModel
-from stream.models.emotion2vec.hub import licence, resolve
+from stream.models.emotion2vec.hub import license, resolve
 from stream.models.packed import bf16_is_faster, unpackable
 from stream.types import SAMPLE_RATE
 
@@ -22,8 +22,8 @@ def load(name: str, device: str, options: Options) -> Emotion2Vec:
     """See `stream.models.emotion2vec.load`."""
     target = _target(device, options.precision)
     folder = resolve(name, options.hub)
-    terms = licence(folder)
-    log.info("%s: %s; licence of the weights: %s", name, folder, terms)
+    terms = license(folder)
+    log.info("%s: %s; license of the weights: %s", name, folder, terms)
     module, tokens = checkpoint.load_module(folder, options.allow_pickle)
     if tokens.note:
         log.warning("%s", tokens.note)

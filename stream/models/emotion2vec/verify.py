@@ -52,7 +52,7 @@ class Comparison:
 class Report:
     model: str
     clip: str
-    licence: str
+    license: str
     scores: Floats
     comparisons: list[Comparison]
     notes: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Report:
             *rows,
             *verdicts,
             *self.notes,
-            f"licence of the weights: {self.licence}",
+            f"license of the weights: {self.license}",
         ]
 
 
@@ -136,7 +136,7 @@ def verify(name: str, clip: Path | None = None, device: str = "auto", hub: str =
         notes.append(f"no published scores are known for {folder.name} on this clip")
     if model.tokens.note:
         notes.append(model.tokens.note)
-    return Report(folder.name, str(clip), model.licence, ours, comparisons, notes)
+    return Report(folder.name, str(clip), model.license, ours, comparisons, notes)
 
 
 def blocks_of(path: Path) -> Iterator[Floats]:

@@ -1,6 +1,6 @@
 """Numbers about windows, without a model: the rule for live windows, and their seams.
 
-The rule. A frame's scores depend on the window it is scored in, since the waveform is normalised over the
+The rule. A frame's scores depend on the window it is scored in, since the waveform is normalized over the
 window and attention looks both ways. So windows are the same however fast audio arrives: `hop` new frames,
 `left` frames before them and `right` after (fewer where the session or the span has no more), never grown
 under load.

@@ -267,8 +267,8 @@ def test_a_device_that_is_not_there(device: str) -> None:
         load(device)
 
 
-def test_the_module_alone_does_not_import_torch() -> None:
-    code = "import sys; import stream.models.compact.model; sys.exit('torch' in sys.modules)"
+def test_the_package_alone_does_not_import_torch() -> None:
+    code = "import sys; import stream.models.compact; sys.exit('torch' in sys.modules)"
     folder = Path(compact.__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=folder, check=False).returncode == 0
 

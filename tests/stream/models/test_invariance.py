@@ -133,7 +133,7 @@ def test_rows_in_blocks_are_invariant_whatever_the_processor_does_with_rows(
         model = load("cpu", precision="float32")
     assert model.spec.dtype == "float32"
     assert [record.message for record in caplog.records] == [
-        f"{name} on this processor depends on batch composition; trying a slower way"
+        f"{name} results depend on batch composition on this CPU; trying a slower product"
         for name in ("float32 with packed weights", "float32")
     ] or packed.unpackable(torch.float32)
     windows = [window(voice(seed), 0, 10, None, True) for seed in range(9)]
@@ -156,7 +156,7 @@ def test_bfloat16_that_depends_on_its_batch_is_not_taken(
     monkeypatch.setattr(packed, "packed_product", careless)
     with caplog.at_level(logging.WARNING, "model"):
         assert load("cpu", precision="bfloat16").spec.dtype == "float32"
-    assert "bfloat16 on this processor depends on batch composition" in caplog.text
+    assert "bfloat16 results depend on batch composition on this CPU" in caplog.text
 
 
 def test_a_processor_without_bfloat16_is_told_so_and_computes_in_float32(

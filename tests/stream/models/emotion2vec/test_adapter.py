@@ -1,4 +1,4 @@
-"""Live windows: each frame scored with its context, nobody's scores depend on company, seams without steps."""
+"""Live windows: each frame scored with its context, no scores depend on batch mates, seams without steps."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_it_says_of_itself(ours: Any, folder: Path) -> None:
     assert (spec.hop_frames, spec.left_frames, spec.right_frames) == (50, 200, 20)
     assert spec.lookahead_frames == 69
     assert spec.supported_labels == LABELS
-    assert "FunASR" in ours.licence
+    assert "FunASR" in ours.license
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stream.models.emotion2vec import hub as hubs
-from stream.models.emotion2vec.hub import LICENCE, NAMES, HubUnreachable, NotAModel, explain, licence, resolve
+from stream.models.emotion2vec.hub import LICENSE, NAMES, HubUnreachable, NotAModel, explain, license, resolve
 
 
 def test_a_folder_is_found_as_it_is(folder: Path) -> None:
@@ -76,11 +76,11 @@ def test_the_text_names_each_hub() -> None:
 
 
 def test_the_licence_is_read_from_the_folder(tmp_path: Path) -> None:
-    assert licence(tmp_path) == LICENCE
+    assert license(tmp_path) == LICENSE
     readme = tmp_path / "README.md"
     readme.write_text(
         "---\nlicense: other\nlicense_name: model-license\nlicense_link: https://example.org/l\n---\n# x\n"
     )
-    assert licence(tmp_path) == "other, model-license, https://example.org/l"
+    assert license(tmp_path) == "other, model-license, https://example.org/l"
     readme.write_text("# nothing\nlicense: said elsewhere\n")
-    assert licence(tmp_path) == LICENCE
+    assert license(tmp_path) == LICENSE

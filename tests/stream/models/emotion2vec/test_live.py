@@ -1,4 +1,4 @@
-"""The live path's promises with this model: chunks, company, file and stream, a killed model process."""
+"""The live path's promises with this model: chunks, batch mates, file and stream, a killed model process."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def check(windows: list[Window], desk: Desk, model: EmotionModel) -> None:
         np.testing.assert_allclose(answer.logits, alone.logits, atol=1e-4)
 
 
-def test_company_does_not_matter(ours: Any) -> None:
+def test_batch_mates_do_not_matter(ours: Any) -> None:
     """Windows of other lengths wait for others; a broken one spoils nobody's."""
     engine = InProcessEngine(ours, EngineSettings(batching=BatchLimits(8, 0.01)))
     desk, windows = Desk(), some_windows(18)

@@ -86,7 +86,7 @@ def test_frames_are_funasrs_and_their_mean_is_the_utterance(ours: Any, theirs: A
 
 @pytest.mark.parametrize("n_samples", [400, 560, 720, 8000, 8160, 32_077])
 def test_the_10_ms_grid_is_two_runs_160_samples_apart(ours: Any, theirs: Any, n_samples: int) -> None:
-    """The window is normalised once, for both phases: so are the two runs."""
+    """The window is normalized once, for both phases: so are the two runs."""
     import torch
 
     x = torch.from_numpy(sound(3, 4)[:n_samples])[None]

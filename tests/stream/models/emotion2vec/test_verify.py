@@ -58,7 +58,7 @@ def test_a_folder_is_compared_with_funasr(folder: Path, tmp_path: Path) -> None:
     assert report.comparisons[0].apart < 1e-4
     text = "\n".join(report.lines())
     assert "no published scores" in text
-    assert "licence of the weights" in text
+    assert "license of the weights" in text
 
 
 def test_without_a_clip(folder: Path) -> None:
