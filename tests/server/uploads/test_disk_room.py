@@ -44,7 +44,9 @@ def test_fresh_results_stay_and_one_address_takes_half(mode: str, tmp_path: Path
         assert int(refused.headers["Retry-After"]) >= 1 and "half" in refused.json()["error"]["message"]
         assert {path.name for path in tmp_path.iterdir()} == {first.json()["id"], mine.json()["id"]}
         assert code(post(server, SMALL, "127.0.0.4")) == "ok", "others are not shut out"
-        assert "full of recent results" in post(server, SMALL, "127.0.0.5").json()["error"]["message"], "now all is taken"
+        assert "full of recent results" in post(server, SMALL, "127.0.0.5").json()["error"]["message"], (
+            "now all is taken"
+        )
         assert taken(tmp_path) <= 4 * MB
         assert requests.delete(f"{server.url}/api/v1/results/{mine.json()['id']}", timeout=10).ok
         assert code(post(server, SMALL, STRANGER)) == "ok", "what is removed makes room at once"
