@@ -171,6 +171,7 @@ def _run(
                 progress.update(task, advance=1, pace=counts.pace)
         except KeyboardInterrupt:
             interrupted = True
+            journal.reread()
         finally:
             workers.stop()
     complete = [name for name, stamp in stamps.items() if journal.holds(name, stamp)]

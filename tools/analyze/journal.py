@@ -78,6 +78,11 @@ class Journal:
         self._file.flush()
         self._places[entry.file] = (at, entry.stamp)
 
+    def reread(self) -> None:
+        """After an interruption, which may have come between a line and the note of its place."""
+        self._file.flush()
+        self._places = index(self._path)
+
     def entries(self, files: list[str]) -> Iterator[Entry]:
         """The latest of each of these files, in their order; those never done are left out."""
         with self._path.open("rb") as lines:
