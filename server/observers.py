@@ -69,7 +69,7 @@ class SessionSummary:
 
     session_id: str
     reason: str  # why it ended
-    audio_ms: int  # received; the time of one channel
+    audio_s: float  # received; the time of one channel
     counters: Mapping[str | None, Counters]  # by channel
     utterances: tuple[JsonDict, ...]  # the last ones, as their owner was told of them
     leftover_bytes: int = 0  # of a sample that never became whole

@@ -34,6 +34,10 @@ class Latency:
     total_s: float
 
 
+def to_ms(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
 def ms(n_frames: int) -> int:
     """How long so many steps are, or when a frame starts."""
     return n_frames * STEP_MS
@@ -166,7 +170,7 @@ def summary(of: SessionSummary) -> JsonDict:
     return {
         "session_id": of.session_id,
         "reason": of.reason,
-        "audio_ms": of.audio_ms,
+        "audio_ms": to_ms(of.audio_s),
         **counters(of.total),
         **({"channels": named} if named else {}),
         "utterances": list(of.utterances),

@@ -119,7 +119,7 @@ class Decoder:
         self._pick = pick
         self._position = self._beginning()
         self._resamplers = [Resampler() for _ in pick or (0,)]
-        self.received_ms = 0.0  # audio received, counted before resampling
+        self.received_s = 0.0  # audio received, counted before resampling
 
     def decode(self, data: bytes, sample_rate: int | None = None) -> Floats:
         """`parse` and `decode_each` in one: the first channel's samples (n,) at 16 kHz, n may be 0."""
@@ -132,7 +132,7 @@ class Decoder:
         """
         decoded = [(_samples(format, raw, self._pick), format.sample_rate) for format, raw in chunk._parts]
         self._position = chunk._after
-        self.received_ms += sum(1000 * len(channels[0]) / rate for channels, rate in decoded)
+        self.received_s += sum(len(channels[0]) / rate for channels, rate in decoded)
         return [
             _joined([resampler.push(channels[i], rate) for channels, rate in decoded if len(channels[i])])
             for i, resampler in enumerate(self._resamplers)

@@ -137,7 +137,7 @@ class Sessions:
         fields = {
             "session": session.session_id,
             "reason": reason,
-            "audio_s": summary.audio_ms / 1000,
+            "audio_s": round(summary.audio_s, 3),
             "speech_s": seconds(summary.total.speech),
             "lost_s": seconds(summary.total.lost),
             "complete": complete,  # all was scored in time

@@ -172,7 +172,7 @@ class LiveSession:
             return SessionSummary(
                 self.session_id,
                 reason,
-                self._received_ms,
+                self._decoder.received_s,
                 {channel.name: channel.counters for channel in self._channels},
                 self._publisher.utterances,
                 self._decoder.leftover_bytes,
@@ -191,7 +191,7 @@ class LiveSession:
 
     @property
     def _received_ms(self) -> int:
-        return round(self._decoder.received_ms)
+        return wire.to_ms(self._decoder.received_s)
 
     @property
     def _all_settled(self) -> bool:

@@ -77,5 +77,5 @@ def test_a_wav_of_one_channel_does_not_say_whose_it_is_and_leaves_no_trace() -> 
 def test_audio_is_counted_once_for_both() -> None:
     decoder = Decoder(Format(channels=2), (0, 1))
     decoder.decode_each(decoder.parse(bytes(4 * 16_000)))
-    assert decoder.received_ms == 1000
+    assert decoder.received_s == 1
     assert decoder.parse(bytes(4 * 8_000)).seconds == 0.5
