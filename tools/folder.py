@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from server.files.result import clean_name
 from stream.types import LABELS, N_LABELS, Floats, JsonDict
 from tools import embedding
 from tools.analyze.journal import EACH, latest, shown
@@ -153,6 +154,13 @@ def session(folder: Path, name: str) -> Record:
     )
 
 
+def _titled(name: str, file_name: object) -> str:
+    """With the recording's own name before that of its folder, where the folder's does not tell."""
+    if not isinstance(file_name, str) or not (own := clean_name(file_name)) or name.endswith(own):
+        return name
+    return f"{own} ({name})"
+
+
 def of_fields(fields: Any, name: str, folder: Path, beside: Path | None) -> Record:
     """A record from the fields of result.json. Raises BadResult."""
     if not isinstance(fields, dict):
@@ -160,7 +168,7 @@ def of_fields(fields: Any, name: str, folder: Path, beside: Path | None) -> Reco
     utterances = fields.get("utterances")
     taught = fields.get("taught")
     return Record(
-        name=name,
+        name=_titled(name, fields.get("file_name")),
         folder=folder,
         model=_text(fields, "model"),
         duration_s=_number(fields, "duration_s"),

@@ -145,7 +145,7 @@ class FilesSection(_Section):
     """Recordings that are sent as files, and their results."""
 
     outputs: str = Field("outputs", min_length=1)  # folder of the results; seen from the project's folder
-    keep_days: float = Field(1, gt=0)  # results of uploads older than this are removed
+    keep_days: float = Field(7, gt=0)  # results of uploads older than this are removed
     keep_gb: float = Field(10, gt=0)  # of uploads and their results; the oldest make room for others
     fresh_s: float = Field(600, ge=0, le=86_400)  # younger results do not: who finds no room is told NO_ROOM
     max_upload_mb: float = Field(500, gt=0, le=100_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from server.config import Config
@@ -9,7 +10,7 @@ from server.engine import Engine
 from server.errors import ClientError
 from server.files.decode import SUFFIXES
 from server.files.recognize import RecognizeOptions, recognize
-from server.files.result import OnProgress, Recording
+from server.files.result import OnProgress, Recording, clean_name
 
 __all__ = ["SUFFIXES", "UnreadableFile", "find", "recognize_file"]
 
@@ -46,4 +47,5 @@ def recognize_file(
     except OSError as broken:
         raise ClientError("BAD_AUDIO", f"cannot be opened: {broken.strerror}") from None
     with file:
-        return recognize(file, engine, config, options, on_progress)
+        named = replace(options, file_name=options.file_name or clean_name(path.name))
+        return recognize(file, engine, config, named, on_progress)

@@ -61,6 +61,7 @@ class RecognizeOptions:
     create: Create | None = None  # how to write the result's files
     custom_labels: CustomLabels | None = None
     max_s: float = float("inf")  # a longer recording is refused
+    file_name: str = ""  # the recording's own, cleaned (`clean_name`): result.json keeps it
 
 
 def recognize(
@@ -77,7 +78,7 @@ def recognize(
     spec = engine.spec
     if spec is None:
         raise ClientError("NOT_READY", engine.health().error or "the model is loading")
-    found = Recording(spec, options.granularity, options.embed)
+    found = Recording(spec, options.granularity, options.embed, file_name=options.file_name)
     limits = decode.DecodeLimits(options.max_s, config.files.max_channels)
     with decode.opened(file, limits) as audio:
         labels = options.custom_labels

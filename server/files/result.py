@@ -22,11 +22,22 @@ GRANULARITIES = ("utterance", "frame")
 RESULT, CSV, EMBEDDING, AUDIO = "result.json", "result.csv", "embedding.npy", "processed_audio.wav"
 _ROWS = 4096  # frames written at a time
 
+NAME_LENGTH = 120  # of a recording's own name as it is kept
 Create = Callable[[str], BinaryIO]  # opens a file of the result for writing, by its name
 Progress = (
     JsonDict  # `{"step": …}` when one is done, `{"progress": …}` in between, as docs/api.md describes them
 )
 OnProgress = Callable[[Progress], None]
+
+
+def clean_name(name: str) -> str:
+    """A file's own name as it may be kept and shown: no folders, nothing that cannot be seen, 120 characters.
+
+    What is left out of a long one is its middle: beginnings tell recordings apart, endings say what they are.
+    """
+    bare = name.replace("\\", "/").rpartition("/")[2]
+    bare = "".join(c for c in bare if c.isprintable()).strip().lstrip(".")
+    return bare if len(bare) <= NAME_LENGTH else f"{bare[: NAME_LENGTH - 21]}…{bare[-20:]}"
 
 
 def into(folder: Path) -> Create:
@@ -47,6 +58,7 @@ class Recording:
     first_frames: list[int] = field(default_factory=list)
     probs: list[Floats] = field(default_factory=list)  # kept at frame granularity only
     custom_label: JsonDict | None = None  # what the custom labels say of all of it
+    file_name: str = ""  # the recording's own, cleaned; "": not known
     head: JsonDict = field(default_factory=dict)  # granularity, timestamps, model, duration: once it is over
 
     def add(self, event: FramesScored) -> None:
@@ -61,7 +73,8 @@ class Recording:
         self.utterances.append(found if custom_label is None else {**found, "taught": custom_label})
 
     def finish(self, duration_s: float) -> None:
-        self.head = wire.provenance(self.granularity, self.spec.name, duration_s)
+        named = {"file_name": self.file_name} if self.file_name else {}
+        self.head = {**wire.provenance(self.granularity, self.spec.name, duration_s), **named}
 
     @property
     def whole(self) -> Utterance:

@@ -12,7 +12,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from server.errors import ClientError
-from server.files.result import GRANULARITIES
+from server.files.result import GRANULARITIES, clean_name
 
 PIECE = 1 << 16
 HEAD_ROOM = 1 << 20  # what a form may take beside its file, and what of it may wait in memory
@@ -28,6 +28,7 @@ class Form:
     granularity: str
     embed: bool
     size: int  # bytes of the file
+    file_name: str = ""  # as its sender calls it, cleaned
 
 
 def receive(
@@ -88,6 +89,7 @@ class _Reader:
         self._name = ""  # of the part that is being read
         self._is_file = False
         self._size: int | None = None  # of the file, once there is one
+        self._file_name = ""
 
     def take(self, decoder: MultipartDecoder, write: Callable[[bytes], object]) -> None:
         while not isinstance(event := decoder.next_event(), NeedData):
@@ -110,7 +112,7 @@ class _Reader:
             raise ClientError("BAD_REQUEST", "the recording is missing: send it in the field 'audio_file'")
         granularity = self._value("granularity", GRANULARITIES)
         embed = self._value("extract_embedding", ("false", *_YES_NO))
-        return Form(granularity, _YES_NO[embed], self._size)
+        return Form(granularity, _YES_NO[embed], self._size, self._file_name)
 
     def _open(self, part: File | Field) -> None:
         name, self._is_file = part.name, isinstance(part, File)
@@ -122,8 +124,8 @@ class _Reader:
             wanted = "a file, with a filename" if name == "audio_file" else "text, not a file"
             raise ClientError("BAD_REQUEST", f"{name!r} must be {wanted}")
         self._name = name
-        if self._is_file:
-            self._size = 0
+        if isinstance(part, File):
+            self._size, self._file_name = 0, clean_name(part.filename or "")
         else:
             self._values[name] = b""
 

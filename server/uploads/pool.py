@@ -166,7 +166,10 @@ class UploadWorkerPool:
         spec = self._engine.spec
         assert spec is not None, "admitted"
         try:
-            job = {"spec": asdict(spec), "granularity": form.granularity, "embed": form.embed}
+            job = {
+                "spec": asdict(spec),
+                **{k: getattr(form, k) for k in ("granularity", "embed", "file_name")},
+            }
             worker.begin(job, file, folder)
             while True:
                 message = worker.next_message(POLL_S)

@@ -100,6 +100,7 @@ def main(fd: int, hand_fd: int) -> None:
             options = RecognizeOptions(
                 granularity=job["granularity"],
                 embed=job["embed"],
+                file_name=job["file_name"],
                 create=dict(zip(HANDED, others, strict=True)).__getitem__,
                 custom_labels=labels,
                 max_s=settings.files.max_audio_s,

@@ -41,6 +41,14 @@ BAD = {
 }
 
 
+def test_a_recordings_own_name_stands_before_that_of_its_folder(make: Make):
+    top = make(3, file_name="call 17.mp3")
+    (top / "outputs_0001").rename(top / "call 17.mp3")  # as `analyze --each` names folders
+    assert [r.name for r in folder.read(top).records] == [
+        *("call 17.mp3", "call 17.mp3 (outputs_0000)", "call 17.mp3 (outputs_0002)")
+    ]
+
+
 @pytest.mark.parametrize("why", BAD)
 def test_a_broken_result_is_listed_and_the_others_stay(why: str, make: Make):
     top = make(2)

@@ -61,10 +61,10 @@ def test_a_folder_gives_one_json_line_per_recording_and_exit_1_for_a_broken_one(
             "timestamp",
             "timestamp_utc",
         ),
-        *("model", "duration_s", "utterances"),
+        *("model", "duration_s", "file_name", "utterances"),
     }
     assert list(good["scores"]) == list(LABELS)
-    assert good["duration_s"] == 6.0
+    assert good["duration_s"] == 6.0 and good["file_name"] == "a.wav"
     assert good["utterances"]
     assert lines["b.flac"]["scores"] == pytest.approx(good["scores"], abs=1e-5)
     assert "5/5" in done.stderr, "a progress bar on stderr"

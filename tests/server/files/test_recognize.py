@@ -25,7 +25,7 @@ from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
 from server.files.decode import DecodeLimits
 from server.files.recognize import RecognizeOptions, file_stream_config, recognize
-from server.files.result import Recording, into
+from server.files.result import NAME_LENGTH, Recording, clean_name, into
 from stream.full_recording import score_recording
 from stream.models.fake import FakeModel
 from stream.offline import run
@@ -338,3 +338,20 @@ def test_the_verdict_is_of_the_full_recording_where_the_model_scores_that(
     assert np.array_equal(found.result()["frame_scores"], frames["frame_scores"]), "frames are the session's"
     for nothing in (silent, short):
         assert nothing.verdict["emotion"] == "unknown" and nothing.embedding is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("call 17.mp3", "call 17.mp3"),
+        ("C:\\Users\\张三\\录音 3.m4a", "录音 3.m4a"),
+        ("/etc/../passwd", "passwd"),
+        ("../.hidden.wav", "hidden.wav"),
+        ("a\x00b\n\u202ec.wav", "abc.wav"),
+        ("", ""),
+        ("..", ""),
+        ("x" * 300 + ".flac", "x" * 99 + "…" + "x" * 15 + ".flac"),
+    ],
+)
+def test_a_name_is_kept_without_folders_and_without_what_cannot_be_seen(sent: str, kept: str) -> None:
+    assert clean_name(sent) == kept and len(kept) <= NAME_LENGTH

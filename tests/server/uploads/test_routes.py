@@ -92,6 +92,7 @@ def test_a_recording_becomes_an_answer_and_a_folder_that_agree(
     }
     kept = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     assert kept == {name: said[name] for name in kept}
+    assert kept["file_name"] == "Ä.wav", "the recording's own name, without folders"
     assert said["embedding_saved"] is True and said["embedding_path"] == said["result_dir"] + "/embedding.npy"
     assert said["processed_audio_path"] == said["result_dir"] + "/processed_audio.wav"
 
@@ -424,7 +425,7 @@ def test_rest_file_and_command_line_agree_to_the_last_digit(tmp_path: Path, demo
             json.loads(line, parse_float=str),
         )  # digits, not values
         kept = json.loads((folder / told["id"] / "result.json").read_text(), parse_float=str)
-        for name in kept.keys() - {"timestamp", "timestamp_utc"}:
+        for name in kept.keys() - {"timestamp", "timestamp_utc", "file_name"}:
             assert told[name] == kept[name] == said[name], name
         assert kept.keys() == said.keys() - {"file"}
 
