@@ -63,7 +63,8 @@ def test_rest_the_command_line_and_the_client_agree_to_the_last_digit(
     mine = client.recognize(demo_wav, granularity=granularity)
     saved = json.loads(client.download(mine, "result.json", tmp_path).read_text(encoding="utf-8"))
     rest, cli = over_rest(server, demo_wav, granularity), over_cli(demo_wav, granularity)
-    same = saved.keys() - WHEN
+    same = saved.keys() - {*WHEN, "file_name"}
+    assert saved["file_name"] == demo_wav.name
     assert same >= {"model", "duration_s", "granularity", "utterances"}
     assert same >= ({"frame_scores"} if granularity == "frame" else {"emotion", "confidence", "scores"})
     for other in (mine.raw, rest, cli):

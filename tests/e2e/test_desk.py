@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -116,8 +117,13 @@ class Calls:
 
 def people(n: int) -> list[dict[str, Any]]:
     queues, languages = ("Billing", "Sales"), ("de", "zh", "en")
+    # Ids of our own: the desk's search looks at how they begin, and the server's may begin like the number of a caller.
     return [
-        {"name": f"Caller {i:02}", "tags": {"queue": queues[i % 2], "language": languages[i % 3]}}
+        {
+            "session_id": f"call-{secrets.token_hex(4)}",
+            "name": f"Caller {i:02}",
+            "tags": {"queue": queues[i % 2], "language": languages[i % 3]},
+        }
         for i in range(n)
     ]
 
