@@ -117,7 +117,7 @@ class Calls:
 
 def people(n: int) -> list[dict[str, Any]]:
     queues, languages = ("Billing", "Sales"), ("de", "zh", "en")
-    # Ids of our own: the desk's search looks at how they begin, and the server's may begin like the number of a caller.
+    # Ids of our own: the desk's search looks at how they begin, and the server's may begin like a caller's number.
     return [
         {
             "session_id": f"call-{secrets.token_hex(4)}",
