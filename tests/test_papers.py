@@ -60,7 +60,7 @@ def test_every_decision_is_in_the_index_by_its_title() -> None:
 
 def test_the_readme_says_the_same_in_both_languages() -> None:
     """Commands, code but for its comments, links, pictures and headings."""
-    english, chinese = text("README.md"), text("README.zh.md")
+    english, chinese = text("README.md"), text("README.zh-CN.md")
 
     def code(page: str, language: str) -> list[str]:
         lines = [
@@ -71,7 +71,7 @@ def test_the_readme_says_the_same_in_both_languages() -> None:
     for language in ("sh", "text", "python"):
         assert code(english, language) == code(chinese, language) != []
     links = [re.findall(r"\]\(([^)]+)\)", page) for page in (english, chinese)]
-    links = [sorted(set(found) - {"README.md", "README.zh.md"}) for found in links]
+    links = [sorted(set(found) - {"README.md", "README.zh-CN.md"}) for found in links]
     assert links[0] == links[1]
     assert english.count("\n## ") == chinese.count("\n## ")
     rooms = [re.findall(r"^\| (`.+?) \|", page, re.M) for page in (english, chinese)]
@@ -80,11 +80,11 @@ def test_the_readme_says_the_same_in_both_languages() -> None:
         first, *others = re.findall(r"`(.+?)/`", row)
         beside = [str(Path(first).parent / other) for other in others]
         assert all((ROOT / room).is_dir() for room in (first, *beside)), row
-    assert "README.zh.md" in english.partition("\n")[0] and "README.md" in chinese.partition("\n")[0]
+    assert "README.zh-CN.md" in english.partition("\n")[0] and "README.md" in chinese.partition("\n")[0]
 
 
 def test_the_license_of_the_weights_is_on_the_first_screen() -> None:
-    for name, words in (("README.md", "non-commercial"), ("README.zh.md", "非商业")):
+    for name, words in (("README.md", "non-commercial"), ("README.zh-CN.md", "非商业")):
         screen = "\n".join(text(name).splitlines()[:12])
         assert words in screen and "Apache-2.0" in screen and "(NOTICE)" in screen and "(LICENSE)" in screen
     assert text("LICENSE") == text("client/python/LICENSE")
