@@ -1,6 +1,6 @@
 """Which waiting windows to run together, now or in a while: a pure rule, time passed in.
 
-Windows that are alike share a batch, so nobody's score depends on a neighbour's length. Lengths are mixed only for
+Windows that are alike share a batch, so nobody's score depends on a neighbor's length. Lengths are mixed only for
 a model that promises the same (`ModelSpec.mixed_frames`), so that a span's short last window need not run alone.
 Live windows go first: the kind whose oldest window has waited longest, when its batch is full or when that window
 has waited `max_wait_s` for batch mates. Background windows, those of files, run when no live window is due: the

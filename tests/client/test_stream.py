@@ -316,7 +316,7 @@ def test_cancellation_leaves_nothing_behind(
     server: Server, proxy: Proxy, speech: np.ndarray, when: str
 ) -> None:
     async def work(client: AsyncEmotionClient) -> None:
-        async with client.stream(buffer_s=1, connect_timeout_s=90, session_id=f"cancelled-{when}") as stream:
+        async with client.stream(buffer_s=1, connect_timeout_s=90, session_id=f"canceled-{when}") as stream:
             if when == "taking":
                 async for _ in stream:
                     pass
@@ -343,7 +343,7 @@ def test_cancellation_leaves_nothing_behind(
 
     asyncio.run(cancel())
     if when in ("sending", "taking"):
-        said = f"session=cancelled-{when} reason=stop"
+        said = f"session=canceled-{when} reason=stop"
         assert eventually(lambda: said in server.log(), "the server was told")
 
 

@@ -28,10 +28,10 @@ from stream.utterance import Utterance
 TIMES = (0.02, 0.5, 1.0, 2.0, 60.0)
 
 
-class Neighbours:
+class Neighbors:
     """Keeps no state, hears 13 frames before and 7 after those it scores, and wants windows of 20."""
 
-    spec = ModelSpec("neighbours", "cpu", "float32", 20, 7, 0, left_frames=13, right_frames=7, fixed_hop=True)
+    spec = ModelSpec("neighbors", "cpu", "float32", 20, 7, 0, left_frames=13, right_frames=7, fixed_hop=True)
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
         shapes = {(w.left_frames, w.n_frames, w.right_frames) for w in windows}
@@ -64,7 +64,7 @@ def config_for(model: EmotionModel) -> StreamConfig:
     )
 
 
-MODELS = {"fake": FakeModel, "neighbours": Neighbours, "compact": compact}
+MODELS = {"fake": FakeModel, "neighbors": Neighbors, "compact": compact}
 
 
 @pytest.fixture(scope="module", params=list(MODELS))

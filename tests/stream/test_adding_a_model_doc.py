@@ -54,7 +54,7 @@ def test_a_model_without_memory_breaks_them(page: dict[str, Any]) -> None:
         page["test_a_stream_scores_as_its_recording"]()
 
 
-def test_a_model_that_looks_at_its_neighbours_breaks_them(page: dict[str, Any]) -> None:
+def test_a_model_that_looks_at_its_neighbors_breaks_them(page: dict[str, Any]) -> None:
     class Curious(page["Louder"]):  # type: ignore[misc]
         def score(self, windows: list[Window]) -> list[FrameScores]:
             shift = np.float32(0.01 * len(windows))

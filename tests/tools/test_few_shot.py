@@ -21,7 +21,7 @@ def noise(n: int, size: int = 100, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, size))
 
 
-def test_what_differs_is_learnt_and_the_interval_stays_modest():
+def test_what_differs_is_learned_and_the_interval_stays_modest():
     examples = of(embeddings(40), [i % 4 for i in range(40)], ("a", "b", "c", "d"))
     figures = few_shot.cross_validate(examples)
     assert figures.uar == 1 and figures.accuracy == pytest.approx(1) and figures.better_than_chance
@@ -59,7 +59,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     assert held >= 10
 
 
-def test_voices_that_are_learnt_instead_of_labels_are_found_out():
+def test_voices_that_are_learned_instead_of_labels_are_found_out():
     """Each sub-folder has a label and a voice; only the voice can be heard."""
     voices = 5 * noise(8, 40, seed=2)
     rows = np.concatenate([voice + noise(4, 40, seed=i) for i, voice in enumerate(voices)])

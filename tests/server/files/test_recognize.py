@@ -1,4 +1,4 @@
-"""Recognising a recording: the scores of a live stream, the same digits whatever happens, files that agree."""
+"""Recognizing a recording: the scores of a live stream, the same digits whatever happens, files that agree."""
 
 from __future__ import annotations
 

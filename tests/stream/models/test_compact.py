@@ -214,7 +214,7 @@ def test_mels_are_librosas(model: Compact) -> None:
         "librosa", reason="librosa is the oracle for the features; training needs it"
     )
     x = voice(10)
-    # librosa centres the short window in n_fft: its frames start 56 samples late.
+    # librosa centers the short window in n_fft: its frames start 56 samples late.
     expected = librosa.feature.melspectrogram(
         y=np.pad(x, ((N_FFT - FRAME) // 2, N_FFT)), sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, win_length=FRAME,
         window="hann", center=False, n_mels=64, fmin=60, fmax=7600, power=2.0,

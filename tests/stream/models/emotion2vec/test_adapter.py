@@ -75,7 +75,7 @@ def test_a_frames_scores_are_those_of_its_window(ours: Any, n: int, left: int, r
     assert (answer.weights == 1).all()
     whole = torch.from_numpy(x[: samples_for(left + n + right)])[None]
     with torch.inference_mode():
-        wanted = ours._labelled(ours._forward(whole).numpy())[0]
+        wanted = ours._labeled(ours._forward(whole).numpy())[0]
     np.testing.assert_allclose(answer.logits, wanted[left : left + n], atol=1e-5)
 
 

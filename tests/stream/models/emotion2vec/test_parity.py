@@ -76,10 +76,10 @@ def test_frames_are_funasrs_and_their_mean_is_the_utterance(ours: Any, theirs: A
     _, frames = generate(theirs, x, "frame")
     with torch.inference_mode():
         features = ours._encoder.features(torch.from_numpy(x)[None], both_phases=False)
-        logits = ours._labelled(ours._encoder.logits(features).numpy())[0]
+        logits = ours._labeled(ours._encoder.logits(features).numpy())[0]
         utterance = theirs.model.proj(torch.from_numpy(frames).mean(0, keepdim=True)).numpy()
     np.testing.assert_allclose(features[0].numpy(), frames, atol=CLOSE)
-    np.testing.assert_allclose(logits.mean(0), ours._labelled(utterance)[0], atol=CLOSE)
+    np.testing.assert_allclose(logits.mean(0), ours._labeled(utterance)[0], atol=CLOSE)
     (window,) = windows_of([x], ours.spec)
     np.testing.assert_allclose(logits.mean(0), ours.score([window])[0].logits[0], atol=CLOSE)
 
@@ -102,14 +102,14 @@ def test_the_10_ms_grid_is_two_runs_160_samples_apart(ours: Any, theirs: Any, n_
 
 
 def test_odd_frames_are_what_generate_says_of_the_sound_160_samples_later(ours: Any, theirs: Any) -> None:
-    """Beside `generate` itself, which normalises what it is given: over 2 s that is nearly the same waveform."""
+    """Beside `generate` itself, which normalizes what it is given: over 2 s that is nearly the same waveform."""
     import torch
 
     x = sound(2.31, 6)
     with torch.inference_mode():
         features = ours._encoder.features(torch.from_numpy(x)[None], both_phases=True)[0]
         heads = ours._encoder.logits(torch.stack([features[0::2].mean(0), features[1::2].mean(0)]))
-        probs = torch.softmax(torch.from_numpy(ours._labelled(heads.numpy())), -1).numpy()
+        probs = torch.softmax(torch.from_numpy(ours._labeled(heads.numpy())), -1).numpy()
     for phase in (0, 1):
         np.testing.assert_allclose(probs[phase], generate(theirs, x[phase * HOP :])[0], atol=CLOSE)
 
