@@ -170,6 +170,24 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         visit(name, ())
 
 
+# Both sides of the wire, each in its package: the client's Lost is the server's, its Outbox the other end's.
+MIRRORS = {
+    *("Alert", "Connection", "CustomLabels", "Format", "Lost", "Outbox", "Utterance"),
+    *("_Handler", "_WebSocket"),  # the two hubs, of eventlet and of threads, take each other's place
+}
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    """Aliases such as `Message = Ready | Fatal` are not looked at; tests have fakes of the same name."""
+    modules: dict[str, list[str]] = {}
+    for name, tree in ours(*PACKAGES).items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                modules.setdefault(node.name, []).append(name)
+    twice = {name: where for name, where in modules.items() if len(where) > 1}
+    assert set(twice) == MIRRORS, twice
+
+
 def test_one_file_names_eventlet() -> None:
     users = {n for n, tree in ours().items() for i in imports(n, tree) if top(i.module) == "eventlet"}
     assert users == {"server.hub.green"}
