@@ -28,6 +28,7 @@ class Kind(NamedTuple):
 
     @classmethod
     def of(cls, window: Window, mixed_frames: int = 0) -> Kind:
+        """The kind of `window`; all live windows of at most `mixed_frames` frames are one."""
         n_frames, n_samples = window.n_frames, len(window.samples)
         if n_frames <= mixed_frames:
             n_frames, n_samples = mixed_frames, samples_for(mixed_frames)
@@ -37,6 +38,8 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchLimits:
+    """How many windows share a batch, and how long one waits for others."""
+
     max_batch: int = 32
     max_wait_s: float = 0.02
     # Background windows in a batch; 0: none runs. One by one a file's scores are the same to the last digit,
