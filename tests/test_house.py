@@ -295,7 +295,7 @@ def defaults(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None, int]]:
 
 
 def dangers(tree: ast.AST) -> Iterator[str]:
-    """Ways to run code that comes as data which ruff's S does not see; it sees pickle, eval, yaml.load and shells."""
+    """Ways to run code that comes as data, beside those that ruff sees: pickle, eval, yaml.load, shells."""
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

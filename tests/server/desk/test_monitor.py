@@ -48,7 +48,14 @@ def desk(connect: Connect, desked: Server) -> Callable[..., Client]:
         return client
 
     lister = one(subscribe=False)
-    eventually(lambda: not lister.call("list")["sessions"] or time.sleep(0.2), "the board is empty")
+
+    def is_empty() -> bool:
+        if lister.call("list")["sessions"]:
+            time.sleep(0.2)
+            return False
+        return True
+
+    eventually(is_empty, "the board is empty")
     lister.close()
     return one
 

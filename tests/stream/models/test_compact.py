@@ -90,6 +90,8 @@ def test_short_windows_among_full_ones(model: Compact) -> None:
         alone = model.score([each])[0]
         assert alone.logits.shape == together.logits.shape == (each.n_frames, len(LABELS))
         assert_same(alone, together)
+        assert alone.embedding is not None and together.embedding is not None
+        assert alone.state is not None and together.state is not None
         np.testing.assert_allclose(alone.embedding, together.embedding, atol=1e-4)
         np.testing.assert_allclose(alone.state, together.state, rtol=1e-4, atol=1e-3)
 

@@ -110,7 +110,9 @@ def test_seams_do_not_step(quick: Any) -> None:
     steps, bare = [], []
     for k in range(len(faded) - 1):
         first = (k + 1) * spec.hop_frames
-        ahead = faded[k].state[3 : 3 + 9]  # what the earlier window said of the later one's first frame
+        state = faded[k].state
+        assert state is not None
+        ahead = state[3 : 3 + 9]  # what the earlier window said of the later one's first frame
         meant = np.abs(ahead - faded[k].logits[-1]).max()
         apart = np.abs(plain[k + 1].logits[0] - ahead).max()
         step = np.abs(faded[k + 1].logits[0] - faded[k].logits[-1]).max()
