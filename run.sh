@@ -15,7 +15,7 @@ emotion-stream: the emotion of speech, while it is being spoken.
                           a folder → one table of all utterances; resumable (--table csv|parquet, --each, --embeddings)
   ./run.sh tools trend|similar|cluster|teach|report|rules …
                           questions about a folder of results, and labels of your own (docs/tools.md)
-  ./run.sh evaluate DATA  measure a model on labelled recordings, a manifest or a folder per label (docs/evaluate.md)
+  ./run.sh evaluate DATA  measure a model on labeled recordings, a manifest or a folder per label (docs/evaluate.md)
   ./run.sh models         list the models that can be chosen
   ./run.sh verify-model NAME|DIR
                           compare an emotion2vec model with funasr and with published scores

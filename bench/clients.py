@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from bench.links import LightLink, Link, RealLink
-from bench.speech import RATE, Speech
+from bench.speech import RATE, SpokenChunks
 from bench.tally import Tally, last_sample
 
 RAMP_S = 1.0  # the starts are spread over this long
@@ -55,7 +55,11 @@ class Steady:
 
 
 async def drive(
-    url: str, speech: Speech, plan: Plan, steady_begins: Callable[[], None], steady_ends: Callable[[], None]
+    url: str,
+    speech: SpokenChunks,
+    plan: Plan,
+    steady_begins: Callable[[], None],
+    steady_ends: Callable[[], None],
 ) -> tuple[list[Voice], Steady]:
     """Run all clients; the two callbacks mark the steady window."""
     voices = [Voice(i) for i in range(plan.clients)]
@@ -84,7 +88,9 @@ def _progress(voices: list[Voice]) -> tuple[int, int]:
     return sum(len(v.sent_at) for v in voices), sum(v.acked for v in voices)
 
 
-async def _enter(http: aiohttp.ClientSession, url: str, voice: Voice, speech: Speech, plan: Plan) -> Link:
+async def _enter(
+    http: aiohttp.ClientSession, url: str, voice: Voice, speech: SpokenChunks, plan: Plan
+) -> Link:
     def heard(name: str, payload: dict[str, Any], size: int) -> None:
         now = time.monotonic()
         if name != "emotion_result":
@@ -104,7 +110,7 @@ async def _enter(http: aiohttp.ClientSession, url: str, voice: Voice, speech: Sp
     return link
 
 
-async def _speak(link: Link, voice: Voice, speech: Speech, plan: Plan, zero: float) -> None:
+async def _speak(link: Link, voice: Voice, speech: SpokenChunks, plan: Plan, zero: float) -> None:
     try:
         await _stream(link, voice, speech, plan, zero)
         # At once: the end of a sentence that is cut short is scored when it is known to be the end.
@@ -115,7 +121,7 @@ async def _speak(link: Link, voice: Voice, speech: Speech, plan: Plan, zero: flo
         await link.close()
 
 
-async def _stream(link: Link, voice: Voice, speech: Speech, plan: Plan, zero: float) -> None:
+async def _stream(link: Link, voice: Voice, speech: SpokenChunks, plan: Plan, zero: float) -> None:
     def acked(answer: dict[str, Any]) -> None:
         voice.acked += 1
         if answer.get("ok") is False:

@@ -24,7 +24,7 @@ from bench import osproc, speech
 from bench.clients import Plan, drive
 
 
-class Desk:
+class DeskReader:
     """One desk: subscribed to everything, one session open; counts what it is told."""
 
     def __init__(self) -> None:
@@ -56,10 +56,10 @@ class Desk:
 
 
 async def one_round(
-    url: str, said: speech.Speech, plan: Plan, n_desks: int
-) -> tuple[list[float], list[Desk], int]:
+    url: str, said: speech.SpokenChunks, plan: Plan, n_desks: int
+) -> tuple[list[float], list[DeskReader], int]:
     """The latencies of all results in ms, the desks, and how many clients broke."""
-    desks = [Desk() for _ in range(n_desks)]
+    desks = [DeskReader() for _ in range(n_desks)]
     watching = [asyncio.create_task(desk.watch(url, place)) for place, desk in enumerate(desks)]
     voices, _ = await drive(url, said, plan, lambda: None, lambda: None)
     for task in watching:

@@ -35,7 +35,7 @@ GOLDEN = 0.618034
 
 
 @dataclass(frozen=True)
-class Result:
+class LiveRun:
     streams: int
     p50_ms: float
     p95_ms: float
@@ -81,7 +81,7 @@ class Ledger:
 
 def live(
     engine: InProcessEngine, windows: list[Window], streams: int, seconds: float, hop_s: float
-) -> Result:
+) -> LiveRun:
     """`streams` streams for `seconds`; the first fifth is not counted."""
     ledger, refused, sent = Ledger(), 0, 0
     engine.on_batch = ledger.batch
@@ -102,7 +102,7 @@ def live(
         times = 1000 * np.array(ledger.latencies_s[len(ledger.latencies_s) // 5 :])
         lost = refused + ledger.failed + sent - len(ledger.latencies_s)
         p50, p95 = np.percentile(times, [50, 95]) if len(times) else (np.inf, np.inf)
-        return Result(streams, float(p50), float(p95), lost, sent / max(1, ledger.batches))
+        return LiveRun(streams, float(p50), float(p95), lost, sent / max(1, ledger.batches))
 
 
 def raw_rate(model: Emotion2Vec, windows: list[Window], seconds: float) -> float:
@@ -134,9 +134,9 @@ def engine_rate(engine: InProcessEngine, windows: list[Window], seconds: float) 
 
 def search(
     engine: InProcessEngine, windows: list[Window], args: argparse.Namespace, hop_s: float
-) -> Result | None:
+) -> LiveRun | None:
     """The most streams that are sustained; None: not even one."""
-    best: Result | None = None
+    best: LiveRun | None = None
     low, high, n = 0, args.max_streams + 1, args.from_streams
     while low < n < high:
         result = live(engine, windows, n, args.seconds, hop_s)

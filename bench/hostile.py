@@ -98,7 +98,7 @@ def uploaded(port: int, timeout_s: float = 30) -> int:
     return 0
 
 
-def measure(name: str, tree: Path, mode: str, seconds: float, said: speech.Speech) -> Row:
+def measure(name: str, tree: Path, mode: str, seconds: float, said: speech.SpokenChunks) -> Row:
     """One attack on a server of its own."""
     row, port = Row(name), osproc.free_port()
     os.environ["EMOTION_SERVER__ASYNC_MODE"] = mode

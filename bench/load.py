@@ -83,7 +83,9 @@ def main(
         raise typer.Exit(1)
 
 
-def measure(name: str, server: osproc.Server, said: speech.Speech, plan: Plan, *, scores: bool) -> Figures:
+def measure(
+    name: str, server: osproc.Server, said: speech.SpokenChunks, plan: Plan, *, scores: bool
+) -> Figures:
     """One run of all clients against one server."""
     theirs, whole = osproc.CpuMeter(server.pid), osproc.CpuMeter(server.pid)
     mine = osproc.CpuMeter(psutil.Process().pid)
@@ -133,7 +135,7 @@ def _echo(like: Figures, encoding: str) -> Iterator[osproc.Server]:
         yield server
 
 
-def _notes(said: speech.Speech, plan: Plan, ours: list[Figures], stock: list[Figures]) -> list[str]:
+def _notes(said: speech.SpokenChunks, plan: Plan, ours: list[Figures], stock: list[Figures]) -> list[str]:
     kind = "python-socketio AsyncClient" if plan.real_client else "light Socket.IO client"
     notes = [
         f"speech: {said.source}; {kind}, {'binary' if plan.binary else 'base64'} {plan.encoding}, "

@@ -29,7 +29,7 @@ Samples = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
-class Speech:
+class SpokenChunks:
     """A ring of equal chunks, as the bytes to put on the wire: raw, or as base64 text."""
 
     chunks: tuple[bytes, ...]
@@ -45,13 +45,13 @@ def default_data() -> Path | None:
 
 def load(
     data: Path | None, *, seconds: float, chunk_ms: int, encoding: str, binary: bool, seed: int = 0
-) -> Speech:
+) -> SpokenChunks:
     """About `seconds` of speech with pauses of 0.3 to 1.2 s, the same for the same seed."""
     samples, source = _ring(data, seconds, np.random.default_rng(seed))
     size = RATE * chunk_ms // 1000
     encode = _ENCODERS[encoding]
     raw = [encode(samples[at : at + size]) for at in range(0, len(samples) - size + 1, size)]
-    return Speech(tuple(raw if binary else map(base64.b64encode, raw)), size, source)
+    return SpokenChunks(tuple(raw if binary else map(base64.b64encode, raw)), size, source)
 
 
 def _ring(data: Path | None, seconds: float, rng: np.random.Generator) -> tuple[Samples, str]:

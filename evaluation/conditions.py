@@ -5,7 +5,7 @@ Clean: as the product reads the file. Telephone: 300 to 3400 Hz at 8 kHz through
 the product's own decoder. For the line the speech is brought to its nominal level, -26 dBov, and back afterwards,
 so that a quiet recording is not punished for being quiet. Noise: half of the clips get pink noise, half get babble
 of other voices of the same data, at a given signal-to-noise ratio; nothing but the data's own clips and a random
-generator is needed. Clips labelled `unknown` get pink noise only: babble would put speech into them. What a clip
+generator is needed. Clips labeled `unknown` get pink noise only: babble would put speech into them. What a clip
 gets depends on its name and the seed (babble also on which clips it may be made of).
 """
 

@@ -1,4 +1,4 @@
-"""Labelled recordings: a CSV manifest, or a folder with one sub-folder per label, as typed clips. No audio here.
+"""Labeled recordings: a CSV manifest, or a folder with one sub-folder per label, as typed clips. No audio here.
 
 A manifest needs the columns `path` (relative to the manifest) and `emotion`; `corpus`, `language`, `speaker` and
 `split` are used where they are there. In a folder, `LABEL/clip.wav` has no speaker, `LABEL/SPEAKER/clip.wav` has
@@ -31,7 +31,7 @@ class BadDataset(Exception):
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled recording."""
+    """One labeled recording."""
 
     path: Path
     name: str  # the path as the dataset writes it

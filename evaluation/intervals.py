@@ -76,7 +76,7 @@ class Assessment:
     draws: tuple[Figures, ...]  # (DRAWS,) and (DRAWS, N_LABELS)
 
     def estimate(self, name: str) -> Estimate:
-        found = hull(self.figures[name], [draws[name] for draws in self.draws], centred=name in BIASED)
+        found = hull(self.figures[name], [draws[name] for draws in self.draws], centered=name in BIASED)
         clips = confusion(self.table).sum(axis=-1)
         if name == "recall":
             return doubt(found, clips)
@@ -144,12 +144,12 @@ def times_drawn(n: int, seed: int) -> Numbers:
     return np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1 / n), DRAWS).astype(np.float64)
 
 
-def hull(value: Numbers, draws: Sequence[Numbers], centred: bool = False) -> Estimate:
+def hull(value: Numbers, draws: Sequence[Numbers], centered: bool = False) -> Estimate:
     """The interval that holds the percentile intervals of all `draws` (DRAWS, …)."""
     ends = []
     for drawn in draws:
         known = np.where(np.isnan(drawn).all(axis=0), 0.0, drawn)
-        shift = np.nan_to_num(value) - np.nanmean(known, axis=0) if centred else 0.0
+        shift = np.nan_to_num(value) - np.nanmean(known, axis=0) if centered else 0.0
         ends.append(np.maximum(np.nanpercentile(known, LEVEL, axis=0) + shift, 0))
     low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
     unknown = np.isnan(value)

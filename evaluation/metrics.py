@@ -28,7 +28,7 @@ SIZE = _CONFUSION + 2 * _BINS + 1  # of a row; last: sum of squared errors
 
 
 def restrict(probs: Floats, allowed: tuple[int, ...]) -> Floats:
-    """probs (n, N_LABELS) renormalised over the labels `allowed`, the others 0.
+    """probs (n, N_LABELS) renormalized over the labels `allowed`, the others 0.
 
     NaN rows (no answer) stay NaN, and so do become rows that give none of those labels a chance.
     """

@@ -40,7 +40,7 @@ class Canvas:
         self._draw.text((x * SCALE, y * SCALE), text, font=font, fill=fill, anchor=anchor)
 
     def upright(self, x: float, y: float, text: str, size: float = 13) -> None:
-        """Read from below, centred at (x, y)."""
+        """Read from below, centered at (x, y)."""
         font = ImageFont.load_default(size * SCALE)
         left, top, right, bottom = (round(v) for v in font.getbbox(text))
         strip = Image.new("RGB", (right - left + 4, bottom - top + 4), PAPER)

@@ -172,7 +172,7 @@ def _unknown(results: Results, about: About) -> list[str]:
     head += ["clips of speech let through", f"called `unknown` (aim: under {100 * AIM_FALSE:.0f} %)"]
     head += ["those not let through counted, too"]
     rows = [[condition, *found(results.unknown[condition])] for condition in about.conditions]
-    text = "Whole utterances, nine-way. The clips labelled `unknown` are those without speech."
+    text = "Whole utterances, nine-way. The clips labeled `unknown` are those without speech."
     return ["## `unknown`", "", text, "", *table(head, rows)]
 
 

@@ -1,6 +1,6 @@
 """What was heard → what it is worth: figures per condition, time and corpus, and the check on `unknown`.
 
-Two ways to count. *Restricted*: the scores renormalised over the labels that the corpus has, the way figures of
+Two ways to count. *Restricted*: the scores renormalized over the labels that the corpus has, the way figures of
 the literature are made; a clip about which nothing was said is a wrong answer, so that a gate which drops hard
 clips cannot raise a figure. *Nine-way*: what the product says, `unknown` where nothing was said, as it says of a
 recording without speech. Means are over the corpora that have at least two labels.
@@ -53,7 +53,7 @@ class Panel:
 
 @dataclass(frozen=True, eq=False)
 class UnknownCheck:
-    """Clips labelled `unknown`, and speech called `unknown`, whole and nine-way, in one condition."""
+    """Clips labeled `unknown`, and speech called `unknown`, whole and nine-way, in one condition."""
 
     noise: int
     noise_heard: int  # those that the gate let through

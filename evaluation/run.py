@@ -1,4 +1,4 @@
-"""`./run.sh evaluate`: labelled recordings → what the product says of them → report, figures and pictures."""
+"""`./run.sh evaluate`: labeled recordings → what the product says of them → report, figures and pictures."""
 
 from __future__ import annotations
 

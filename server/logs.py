@@ -52,7 +52,7 @@ def configure(level: str, format: Format, spawn: Spawn = spawn) -> None:
 
     _writer = LineWriter(notice, spawn=spawn)
     atexit.register(flush)
-    handler = _Handler(_writer)
+    handler = _LogHandler(_writer)
     handler.setFormatter(formatter)
     handler.addFilter(_with_request)
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -79,7 +79,7 @@ def flush() -> None:
         _writer.flush()
 
 
-class _Handler(logging.Handler):
+class _LogHandler(logging.Handler):
     def __init__(self, writer: LineWriter) -> None:
         super().__init__()
         self._writer = writer

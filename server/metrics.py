@@ -72,7 +72,7 @@ class Metrics:
         for reason in CUTS:
             self._cuts.labels(reason)
         self.sessions = Gauge("emotion_sessions", "Open sessions", registry=r)
-        self.desks = Gauge("emotion_desks", "Call-centre desks that watch", registry=r)
+        self.desks = Gauge("emotion_desks", "Call-center desks that watch", registry=r)
         self.channels = Gauge("emotion_channels", "Channels of open sessions that are scored", registry=r)
         self.audio = Counter("emotion_audio_seconds", "Audio received", registry=r)
         self.speech = Counter("emotion_speech_seconds", "Audio inside detected speech", registry=r)

@@ -76,10 +76,13 @@ class SessionSummary:
 
     @property
     def total(self) -> Counters:
+        """The sums over all channels."""
         return reduce(add, self.counters.values())
 
 
 class Observer(Protocol):
+    """Told of all that happens in a session, in its order."""
+
     def on_open(self, info: SessionInfo) -> None:
         """A session has begun."""
         ...

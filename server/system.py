@@ -37,7 +37,7 @@ def replace_process(command: list[str], environment: dict[str, str]) -> None:
         import subprocess
 
         sys.exit(subprocess.call(command, env=environment))
-    os.execve(command[0], command, environment)
+    os.execve(command[0], command, environment)  # noqa: S606 - in this process's place, without a shell
 
 
 def lock(file: IO[bytes], wait: bool = False) -> None:

@@ -1,6 +1,6 @@
 """Which waiting windows to run together, now or in a while: a pure rule, time passed in.
 
-Windows that are alike share a batch, so nobody's score depends on a neighbour's length. Lengths are mixed only for
+Windows that are alike share a batch, so nobody's score depends on a neighbor's length. Lengths are mixed only for
 a model that promises the same (`ModelSpec.mixed_frames`), so that a span's short last window need not run alone.
 Live windows go first: the kind whose oldest window has waited longest, when its batch is full or when that window
 has waited `max_wait_s` for batch mates. Background windows, those of files, run when no live window is due: the
@@ -28,6 +28,7 @@ class Kind(NamedTuple):
 
     @classmethod
     def of(cls, window: Window, mixed_frames: int = 0) -> Kind:
+        """The kind of `window`; all live windows of at most `mixed_frames` frames are one."""
         n_frames, n_samples = window.n_frames, len(window.samples)
         if n_frames <= mixed_frames:
             n_frames, n_samples = mixed_frames, samples_for(mixed_frames)
@@ -37,6 +38,8 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchLimits:
+    """How many windows share a batch, and how long one waits for others."""
+
     max_batch: int = 32
     max_wait_s: float = 0.02
     # Background windows in a batch; 0: none runs. One by one a file's scores are the same to the last digit,

@@ -32,6 +32,8 @@ class UnsupportedEncoding(ValueError):
 
 @dataclass(frozen=True)
 class Format:
+    """How the bytes of a session spell its samples."""
+
     encoding: str = "pcm_s16le"
     sample_rate: int = SAMPLE_RATE
     channels: int = 1
@@ -143,6 +145,7 @@ class Decoder:
         return self.finish_each()[0]
 
     def finish_each(self) -> list[Floats]:
+        """The last samples of each channel: float32 (n,), which the resamplers held back."""
         return [resampler.finish() for resampler in self._resamplers]
 
     @property

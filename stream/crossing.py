@@ -73,6 +73,7 @@ class MoodTransition:
         self.recovered = False  # calm, after having been raised for long
 
     def step(self, state: MoodState, at: int) -> None:
+        """Take the mood at frame `at`; None leaves it as it was."""
         if state is None or state == self._before:
             return
         if state == "raised":

@@ -29,9 +29,11 @@ class Framer:
         self._begun = False  # whether the oldest span has been cut into
 
     def open(self, start: int) -> None:
+        """Speech begins at frame `start`."""
         self._spans.append(Span(start))
 
     def close(self, end: int) -> None:
+        """Speech ends before frame `end`."""
         self._spans[-1] = Span(self._spans[-1].start, end)
 
     @property

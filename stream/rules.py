@@ -132,6 +132,7 @@ class RuleEngine:
         return alerts
 
     def utterance(self, channel: str | None, event: UtteranceScored) -> list[Alert]:
+        """The alerts that the utterance of a channel brings, after those that time alone does."""
         alerts = self.advance(channel, event.end)
         for state in self._channels[channel].per_utterance:
             if event.n_scored >= state.rule.min_speech:

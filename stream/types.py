@@ -113,6 +113,7 @@ class RecordingWindow(Window):
 
     @property
     def n_rows(self) -> int:
+        """One: the recording's answer is a single row of logits."""
         return 1
 
 
@@ -184,7 +185,9 @@ class EmotionModel(Protocol):
     """What every model offers. `score` is called from one thread at a time."""
 
     @property
-    def spec(self) -> ModelSpec: ...
+    def spec(self) -> ModelSpec:
+        """What it is and what it needs; the same all its life."""
+        ...
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
         """Score windows that are alike (`stream.batching.Kind`); one answer per window, in order.
@@ -227,16 +230,22 @@ def softmax(logits: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class SpeechStarted:
+    """A span begins at `frame`."""
+
     frame: int
 
 
 @dataclass(frozen=True)
 class SpeechEnded:
+    """A span ends before `frame`."""
+
     frame: int
 
 
 @dataclass(frozen=True, eq=False)
 class FramesScored:
+    """The scores of consecutive frames."""
+
     first_frame: int
     scores: FrameScores
     probs: Floats  # (n_frames, N_LABELS), rows sum to 1
@@ -245,6 +254,8 @@ class FramesScored:
 
 @dataclass(frozen=True, eq=False)
 class UtteranceScored:
+    """The result of a span."""
+
     start: int  # frames [start, end)
     end: int
     n_scored: int  # how many of them were scored (the others are in Lost)

@@ -19,6 +19,7 @@ class Utterance:
         self.n_frames = 0
 
     def add(self, scores: FrameScores) -> None:
+        """Count in the scores of further frames."""
         self._sum += scores.gain * (scores.weights.astype(np.float64) @ scores.logits)
         weight = float(scores.weights.sum(dtype=np.float64))
         self._weight += weight

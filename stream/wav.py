@@ -28,6 +28,8 @@ class UnsupportedWav(BadWav):
 
 @dataclass(frozen=True)
 class WavHeader:
+    """What a RIFF header says of the audio after it."""
+
     encoding: str
     sample_rate: int
     channels: int
@@ -37,6 +39,7 @@ class WavHeader:
 
 
 def is_wav(data: Bytes) -> bool:
+    """Whether `data` begins as a WAV file; needs its first 12 bytes."""
     return data[:4] == b"RIFF" and data[8:12] == b"WAVE"
 
 

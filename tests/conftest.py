@@ -11,6 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -40,6 +41,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**os.environ, **{f"EMOTION_{k.upper()}": str(v) for k, v in settings.items()}}
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        weakref.finalize(self, self._log.close)  # not in `stop`: tests read it afterwards
         self._terminal, self._stderr = of_terminal, stderr
         self.process = self._launch()
 

@@ -129,10 +129,9 @@ def install() -> None:
         say(f"For all tests: {' '.join(command[:2])} {' '.join(command[4:])}")
         return
     say(f"Installing {' '.join(command[4:])} for the tests …")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for step in (["apt-get", "update", "-qq"], command):
-        if subprocess.run(step, env=environment, **quiet, check=False).returncode:
+        if subprocess.run(step, env=environment, capture_output=True, check=False).returncode:
             say(f"{' '.join(step[:2])} failed: the tests that need them will be skipped.")
             return
 

@@ -170,6 +170,24 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         visit(name, ())
 
 
+# Both sides of the wire, each in its package: the client's Lost is the server's, its Outbox the other end's.
+MIRRORS = {
+    *("Alert", "Connection", "CustomLabels", "Format", "Lost", "Outbox", "Utterance"),
+    *("_Handler", "_WebSocket"),  # the two hubs, of eventlet and of threads, take each other's place
+}
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    """Aliases such as `Message = Ready | Fatal` are not looked at; tests have fakes of the same name."""
+    modules: dict[str, list[str]] = {}
+    for name, tree in ours(*PACKAGES).items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                modules.setdefault(node.name, []).append(name)
+    twice = {name: where for name, where in modules.items() if len(where) > 1}
+    assert set(twice) == MIRRORS, twice
+
+
 def test_one_file_names_eventlet() -> None:
     users = {n for n, tree in ours().items() for i in imports(n, tree) if top(i.module) == "eventlet"}
     assert users == {"server.hub.green"}
@@ -258,9 +276,6 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, dict[str | None, ast.expr], int]
             yield ast.unparse(node.func), {k.arg: k.value for k in node.keywords}, node.lineno
 
 
-PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-
-
 def says(value: ast.expr | None, word: str) -> bool:
     """Whether the expression is the constant `word`, or hides it (`Field(True)`)."""
     return value is not None and word in {ast.unparse(node) for node in ast.walk(value)}
@@ -273,34 +288,29 @@ def defaults(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None, int]]:
             yield ast.unparse(node.target), node.value, node.lineno
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             last = [*node.args.posonlyargs, *node.args.args][::-1]
-            for arg, value in zip(last, node.args.defaults[::-1], strict=False):
-                yield arg.arg, value, node.lineno
-            for arg, value in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+            positional = zip(last, node.args.defaults[::-1], strict=False)
+            by_name = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+            for arg, value in (*positional, *by_name):
                 yield arg.arg, value, node.lineno
 
 
 def dangers(tree: ast.AST) -> Iterator[str]:
-    """Ways to run code that comes as data. Nothing is unpickled unless an operator has asked for it."""
+    """Ways to run code that comes as data, beside those that ruff sees: pickle, eval, yaml.load, shells."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and top(node.module or "") in PICKLERS:
-            yield f"{node.lineno}: from {node.module} import"
-        unpickled = isinstance(node, ast.Attribute) and ast.unparse(node.value) in PICKLERS
-        if unpickled and node.attr != "UnpicklingError":
-            yield f"{node.lineno}: {ast.unparse(node)}"
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if {top(name) for name in names} & {"joblib", "cloudpickle"}:
+            yield f"import of {names}"
     for name, value, line in defaults(tree):
         if name == "allow_pickle" and says(value, "True"):
             yield f"{line}: allow_pickle is on by default"
     for call, given, line in calls(tree):
-        if call in ("eval", "exec", "compile", "os.system", "yaml.unsafe_load", "yaml.full_load"):
+        if call in ("compile", "yaml.unsafe_load", "yaml.full_load"):
             yield f"{line}: {call}"
         if call in ("np.load", "numpy.load") and not says(given.get("allow_pickle"), "False"):
             yield f"{line}: {call} without allow_pickle=False"
         if call == "torch.load" and ("weights_only" not in given or says(given["weights_only"], "False")):
             yield f"{line}: {call} without weights_only"
-        if call == "yaml.load" and "Safe" not in ast.unparse(given.get("Loader", ast.Constant(None))):
-            yield f"{line}: {call} without a safe loader"
-        if says(given.get("shell"), "True"):
-            yield f"{line}: {call} through a shell"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -312,17 +322,14 @@ def test_nothing_runs_code_that_came_as_data(package: str) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        "import pickle\npickle.loads(b'')",
-        "from pickle import loads",
         "import joblib\njoblib.load('x')",
-        "eval('1')",
+        "from cloudpickle import loads",
+        "compile('1', 'x', 'eval')",
+        "yaml.unsafe_load(text)",
         "np.load('x')",
         "np.load('x', allow_pickle=True)",
         "torch.load('x')",
         "torch.load('x', weights_only=False)",
-        "yaml.load(text)",
-        "yaml.load(text, Loader=yaml.FullLoader)",
-        "subprocess.run('ls', shell=True)",
         "def read(path, allow_pickle=True): ...",
         "class Options:\n    allow_pickle: bool = True",
     ],
@@ -334,11 +341,9 @@ def test_this_test_can_fail(bad: str) -> None:
 @pytest.mark.parametrize(
     "good",
     [
-        "yaml.load(text, Loader=yaml.SafeLoader)",
         "yaml.safe_load(text)",
         "np.load('x', allow_pickle=False)",
         "torch.load('x', weights_only=not allow_pickle)",
-        "import pickle\ntry: ...\nexcept pickle.UnpicklingError: ...",
         "net.eval()",
         "def read(path, allow_pickle=False): ...",
         "class Options:\n    allow_pickle: bool = False",

@@ -40,14 +40,14 @@ def page(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=title or f"Emotions in {folder.path.resolve().name}",
-        theme=Markup(pictures.THEME.read_text(encoding="utf-8")),
+        theme=Markup(pictures.THEME.read_text(encoding="utf-8")),  # noqa: S704 - a file of ours
         made=f"{datetime.now().astimezone(zone):%Y-%m-%d %H:%M %Z}",
         models=folder.models,
         tiles=_tiles(records, spoken),
         shares=_shares(spoken),
         without=f"; {silent} without speech are not among them" if silent else "",
         taught=_taught(records),
-        trend=Markup(drawn),
+        trend=Markup(drawn),  # noqa: S704 - matplotlib's SVG, which escapes what it writes
         untimed=found.untimed,
         when=f"{when.capitalize()}, {found.zone}" if found.bins else when.capitalize(),
         rows=[_row(record, when, zone) for record in latest],

@@ -17,7 +17,7 @@ import numpy as np
 
 from server import wire
 from server.alerting.alerts import alert_event
-from server.config.alerts import Rule
+from server.config.alerts import RuleConfig
 from server.files.result import RESULT
 from server.records.session_record import RECORD
 from stream.rules import CROSSINGS, Alert, RuleEngine
@@ -60,7 +60,7 @@ class Verdict:
     notes: tuple[str, ...]
 
 
-def judge(facts: Facts, rules: Sequence[Rule]) -> Verdict:
+def judge(facts: Facts, rules: Sequence[RuleConfig]) -> Verdict:
     """The rules over one session."""
     named = {rule.name: rule for rule in rules}
     at_work = RuleEngine([rule.compiled() for rule in rules], facts.channels)
@@ -81,7 +81,7 @@ def judge(facts: Facts, rules: Sequence[Rule]) -> Verdict:
     return Verdict(events, at_work.peaks(), tuple([*facts.notes, *_unable(facts, rules)]))
 
 
-def _unable(facts: Facts, rules: Sequence[Rule]) -> Iterator[str]:
+def _unable(facts: Facts, rules: Sequence[RuleConfig]) -> Iterator[str]:
     if len(facts.channels) == 1 and (names := [r.name for r in rules if r.when.measure in CROSSINGS]):
         yield f"not tried, for there is one channel: {', '.join(names)}"
     if facts.channels == (None,) and (names := [r.name for r in rules if r.channel != "any"]):

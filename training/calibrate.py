@@ -19,7 +19,7 @@ import numpy as np
 
 from stream.types import Floats
 from training import evaluate
-from training.corpus import JUDGED, Clip
+from training.corpus import JUDGED, TrainingClip
 from training.evaluate import Predictions
 
 ERROR = 0.05  # expected calibration error
@@ -62,7 +62,7 @@ def calibrate(strangers: Sequence[Predictions]) -> Calibration:
     return Calibration(temperature, temperature / of_utterances, figures)
 
 
-def modest_temperature(logits: Floats, clips: Sequence[Clip]) -> float:
+def modest_temperature(logits: Floats, clips: Sequence[TrainingClip]) -> float:
     """The highest temperature at which the calibration error is ERROR at most; the best one, where none is."""
     tried = np.geomspace(0.25, 8, 141)
     errors = np.array([evaluate.calibration_error(np.asarray(logits / t, np.float32), clips) for t in tried])

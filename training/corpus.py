@@ -26,8 +26,8 @@ JUDGED = ("emodb", "ravdess", "nemo", "rakshak")  # corpora of emotional speech:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One labelled recording. `speaker` is unique across corpora; empty where the corpus does not say."""
+class TrainingClip:
+    """One labeled recording. `speaker` is unique across corpora; empty where the corpus does not say."""
 
     path: Path
     corpus: str
@@ -42,7 +42,7 @@ def data_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def read_clips(folder: Path) -> list[Clip]:
+def read_clips(folder: Path) -> list[TrainingClip]:
     """The clips of splits train, val and test, in the order of the manifest."""
     clips = []
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
@@ -52,12 +52,12 @@ def read_clips(folder: Path) -> list[Clip]:
                 # A speaker without a name cannot be told from another one.
                 speaker = f"{row['corpus']}/{name}" if name.lower() not in ("", "-", "–", "unknown") else ""
                 label = LABELS.index(row["emotion"])
-                clips.append(Clip(folder / row["path"], row["corpus"], speaker, label, row["split"]))
+                clips.append(TrainingClip(folder / row["path"], row["corpus"], speaker, label, row["split"]))
     check_speakers(clips)
     return clips
 
 
-def check_speakers(clips: Iterable[Clip]) -> None:
+def check_speakers(clips: Iterable[TrainingClip]) -> None:
     """Raise ValueError where one speaker is in two splits."""
     heard: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
@@ -68,7 +68,7 @@ def check_speakers(clips: Iterable[Clip]) -> None:
         raise ValueError(f"speakers in more than one split: {', '.join(shared[:5])}")
 
 
-def labels_of(clips: Iterable[Clip]) -> dict[str, tuple[int, ...]]:
+def labels_of(clips: Iterable[TrainingClip]) -> dict[str, tuple[int, ...]]:
     """The labels that each corpus has, as indices into LABELS."""
     found: dict[str, set[int]] = defaultdict(set)
     for clip in clips:
@@ -76,7 +76,7 @@ def labels_of(clips: Iterable[Clip]) -> dict[str, tuple[int, ...]]:
     return {corpus: tuple(sorted(labels)) for corpus, labels in found.items()}
 
 
-def folds(clips: list[Clip], seed: int = 0) -> list[set[int]]:
+def folds(clips: list[TrainingClip], seed: int = 0) -> list[set[int]]:
     """Two sets of indices of clips to hold out, by speaker, none in both: `val` and a few more; others of `train`.
 
     A corpus without speakers gives a tenth of its clips to each.

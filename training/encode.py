@@ -20,7 +20,7 @@ from stream.models.compact.encoder import GROUP
 from stream.models.compact.invariance import pack_weights
 from stream.models.compact.network import CompactNet, NetConfig
 from stream.types import ceil_div
-from training.corpus import Clip
+from training.corpus import TrainingClip
 from training.distil import transplant
 from training.prepare import Version, bounds_of, chosen, mel_filters, open_version
 from training.teacher import Teacher
@@ -32,7 +32,7 @@ BATCH = 64
 class EncodedClips:
     """Clips as steps (n_encoded each, not standardized); clip i is `steps[bounds[i, 0] : bounds[i, 1]]`."""
 
-    clips: list[Clip]
+    clips: list[TrainingClip]
     steps: npt.NDArray[np.float16]
     bounds: npt.NDArray[np.int64]  # (n_clips, 2)
 
@@ -76,7 +76,9 @@ def encode(net: CompactNet, version: Version) -> EncodedClips:
     return EncodedClips(version.clips, steps, bounds)
 
 
-def prepare_encoded(net: CompactNet, clips: list[Clip], wanted: list[tuple[str, int]], work: Path) -> None:
+def prepare_encoded(
+    net: CompactNet, clips: list[TrainingClip], wanted: list[tuple[str, int]], work: Path
+) -> None:
     """Write `heard-{name}-{version}.npz` from what `prepare` wrote. Files that exist are kept."""
     wanted = [at for at in wanted if not _file(*at, work).exists()]
     net = copy.deepcopy(net)
@@ -90,7 +92,7 @@ def prepare_encoded(net: CompactNet, clips: list[Clip], wanted: list[tuple[str, 
             partial.replace(_file(name, version, work))
 
 
-def open_encoded(clips: list[Clip], name: str, version: int, work: Path) -> EncodedClips:
+def open_encoded(clips: list[TrainingClip], name: str, version: int, work: Path) -> EncodedClips:
     """What `prepare_encoded` wrote."""
     with np.load(_file(name, version, work), allow_pickle=False) as kept:
         return EncodedClips(chosen(clips, name), kept["steps"], kept["bounds"])

@@ -17,7 +17,7 @@ from torch import Tensor
 from stream.models.compact.model import Compact
 from stream.models.compact.network import STEPS_PER_S, CompactNet, attention, moments, pool
 from stream.types import AMBIGUOUS, HOP, IMPOSSIBLE, N_LABELS, Floats, Window, samples_for, softmax
-from training.corpus import JUDGED, Clip, labels_of
+from training.corpus import JUDGED, TrainingClip, labels_of
 from training.encode import EncodedClips
 from training.prepare import UNKNOWN, Version, decode
 
@@ -26,11 +26,11 @@ from training.prepare import UNKNOWN, Version, decode
 class Predictions:
     """Utterance logits (n_clips, N_LABELS) in the order of `clips`; of frames (n, N_LABELS) of `frame_clips`."""
 
-    clips: list[Clip]
+    clips: list[TrainingClip]
     whole: Floats
     first_second: Floats
     frames: Floats  # every tenth of each clip
-    frame_clips: list[Clip]
+    frame_clips: list[TrainingClip]
 
 
 @torch.inference_mode()
@@ -48,7 +48,7 @@ def predict(
     whole = np.zeros((n_clips, N_LABELS), np.float32)
     early = np.zeros_like(whole)
     steps: list[Floats] = []
-    step_clips: list[Clip] = []
+    step_clips: list[TrainingClip] = []
     for at in range(0, n_clips, batch):
         some = order[at : at + batch]
         pieces = [torch.from_numpy(version.of(int(i))) for i in some]
@@ -83,7 +83,7 @@ def known_voices(net: CompactNet, version: EncodedClips, n_before: int = 5, seed
     return known
 
 
-def recalls(logits: Floats, clips: Sequence[Clip], corpus: str) -> dict[int, float]:
+def recalls(logits: Floats, clips: Sequence[TrainingClip], corpus: str) -> dict[int, float]:
     """Recall of each label of `corpus`, sought among the labels it has."""
     allowed = labels_of(clips)[corpus]
     rows = [i for i, clip in enumerate(clips) if clip.corpus == corpus]
@@ -94,17 +94,17 @@ def recalls(logits: Floats, clips: Sequence[Clip], corpus: str) -> dict[int, flo
     return {label: float(np.mean(said[truth == label] == label)) for label in allowed}
 
 
-def uar(logits: Floats, clips: Sequence[Clip], corpus: str) -> float:
+def uar(logits: Floats, clips: Sequence[TrainingClip], corpus: str) -> float:
     return float(np.mean(list(recalls(logits, clips, corpus).values())))
 
 
-def mean_uar(logits: Floats, clips: Sequence[Clip]) -> float:
+def mean_uar(logits: Floats, clips: Sequence[TrainingClip]) -> float:
     """Mean of the UARs of those corpora of emotional speech that `clips` have."""
     present = {clip.corpus for clip in clips}
     return float(np.mean([uar(logits, clips, corpus) for corpus in JUDGED if corpus in present]))
 
 
-def unknown_recall(logits: Floats, clips: Sequence[Clip]) -> tuple[float, float]:
+def unknown_recall(logits: Floats, clips: Sequence[TrainingClip]) -> tuple[float, float]:
     """Of all nine labels: share of esc10's recordings called `unknown`, and of speech called so; 0 of nothing."""
     noise = np.array([clip.corpus == "esc10" and bool(clip.path.name) for clip in clips])
     speech = np.array([clip.corpus in JUDGED for clip in clips])
@@ -112,7 +112,7 @@ def unknown_recall(logits: Floats, clips: Sequence[Clip]) -> tuple[float, float]
     return float(said[noise].sum() / max(1, noise.sum())), float(said[speech].sum() / max(1, speech.sum()))
 
 
-def calibration_error(logits: Floats, clips: Sequence[Clip], bins: int = 15) -> float:
+def calibration_error(logits: Floats, clips: Sequence[TrainingClip], bins: int = 15) -> float:
     """Expected calibration error over the emotional clips (or frames of such), all nine labels."""
     rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED]
     probs = softmax(np.maximum(logits[rows], IMPOSSIBLE))
@@ -123,7 +123,7 @@ def calibration_error(logits: Floats, clips: Sequence[Clip], bins: int = 15) -> 
     return float(sum(gaps))
 
 
-def ambiguous_answers(logits: Floats, clips: Sequence[Clip]) -> tuple[float, float, float]:
+def ambiguous_answers(logits: Floats, clips: Sequence[TrainingClip]) -> tuple[float, float, float]:
     """Over the emotional clips: share of answers marked ambiguous; share right of those; of the others."""
     rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED]
     probs = softmax(np.maximum(logits[rows], IMPOSSIBLE))

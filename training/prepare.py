@@ -26,12 +26,12 @@ from stream.models.compact.features import N_FFT
 from stream.models.compact.network import CompactNet
 from stream.types import FRAME, HOP, LABELS, SAMPLE_RATE, Floats
 from training.augment import Surroundings, add_noise, augment, paced
-from training.corpus import JUDGED, Clip
+from training.corpus import JUDGED, TrainingClip
 from training.sounds import synthetic
 from training.teacher import Teacher
 
 MEL_HZ = (60.0, 7600.0)
-POOL = "pool"  # the clips of train and val together, and N_SYNTHETIC sounds labelled `unknown`
+POOL = "pool"  # the clips of train and val together, and N_SYNTHETIC sounds labeled `unknown`
 N_SYNTHETIC = 500
 BY_PHONE = 6  # every sixth version comes by telephone altogether
 N_VOICES = 500  # clips that babble is made of
@@ -44,7 +44,7 @@ LONGEST = 600  # frames of a clip that are heard
 class Version:
     """Clips as features; clip i is `frames[bounds[i, 0] : bounds[i, 1]]`."""
 
-    clips: list[Clip]
+    clips: list[TrainingClip]
     frames: npt.NDArray[np.float16]  # (sum of T, n_raw)
     bounds: npt.NDArray[np.int64]  # (n_clips, 2)
     speech: npt.NDArray[np.int64]  # (n_clips, 2): first speech frame and the end, within the clip
@@ -91,7 +91,7 @@ def speech_frames(x: Floats) -> tuple[int, int]:
     return int(runs[0]), min(int(runs[-1]) + 6, n_frames)
 
 
-def surroundings(folder: Path, clips: list[Clip]) -> Surroundings:
+def surroundings(folder: Path, clips: list[TrainingClip]) -> Surroundings:
     """Rooms, noises and voices; nothing of split `test`."""
     rooms = []
     for path in sorted((folder / "rir").glob("*.flac")):
@@ -131,7 +131,7 @@ class Prepared:
 
 
 def prepare(
-    folder: Path, clips: list[Clip], net: CompactNet, versions: int, work: Path, threads: int
+    folder: Path, clips: list[TrainingClip], net: CompactNet, versions: int, work: Path, threads: int
 ) -> None:
     """Write the cache: `{name}-{version}.npz`, version 0 clean. Files that exist are kept."""
     work.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,9 @@ def prepare(
         for name, version in wanted:
 
             def make(
-                job: tuple[int, Clip], version: int = version, seeds: tuple[int, int] = (version, len(name))
+                job: tuple[int, TrainingClip],
+                version: int = version,
+                seeds: tuple[int, int] = (version, len(name)),
             ) -> Prepared:
                 return prepared(
                     job[1], version, around, net, teacher, np.random.default_rng((*seeds, job[0]))
@@ -174,7 +176,7 @@ def bounds_of(lengths: list[int]) -> npt.NDArray[np.int64]:
 
 
 def prepared(
-    clip: Clip,
+    clip: TrainingClip,
     version: int,
     around: Surroundings,
     net: CompactNet,
@@ -191,7 +193,7 @@ def prepared(
 
 
 def _heard(
-    clip: Clip, version: int, around: Surroundings, rng: np.random.Generator
+    clip: TrainingClip, version: int, around: Surroundings, rng: np.random.Generator
 ) -> tuple[Floats, Floats, tuple[int, int]]:
     """Samples of one version of a clip, before and after its journey, and where its speech is."""
     if not clip.path.name:
@@ -211,7 +213,7 @@ def _heard(
     return x, heard, (spoken[0] * len(x) // before, spoken[1] * len(x) // before)
 
 
-def open_version(clips: list[Clip], name: str, version: int, work: Path) -> Version:
+def open_version(clips: list[TrainingClip], name: str, version: int, work: Path) -> Version:
     """What `prepare` wrote."""
     with np.load(work / f"{name}-{version}.npz", allow_pickle=False) as kept:
         mine = chosen(clips, name)
@@ -221,9 +223,9 @@ def open_version(clips: list[Clip], name: str, version: int, work: Path) -> Vers
     return Version(clips=mine, **arrays)
 
 
-def chosen(clips: list[Clip], name: str) -> list[Clip]:
+def chosen(clips: list[TrainingClip], name: str) -> list[TrainingClip]:
     """The clips of a cache: a split, or POOL."""
     if name != POOL:
         return [clip for clip in clips if clip.split == name]
-    made = Clip(Path(), "esc10", "", UNKNOWN, "train")
+    made = TrainingClip(Path(), "esc10", "", UNKNOWN, "train")
     return [clip for clip in clips if clip.split in ("train", "val")] + [made] * N_SYNTHETIC

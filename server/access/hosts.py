@@ -27,7 +27,7 @@ from server.peer import Proxies, address_of, peer
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-EVERYWHERE = frozenset({"", "0.0.0.0", "::"})
+EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 # Probes and scrapes call a machine by whatever address it has at the moment; these pages tell nobody's secrets.
 PROBES = ("/healthz", "/readyz", "/metrics")
 _HOST = re.compile(r"(\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.-]+))(:\d*)?")

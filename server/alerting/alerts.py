@@ -8,7 +8,7 @@ from functools import partial
 
 from server import wire
 from server.alerting.webhooks import RESULTS, Receiver
-from server.config.alerts import Alerts, Rule
+from server.config.alerts import Alerts, RuleConfig
 from server.metrics import Metrics
 from server.observers import AlertEvent, Level, SessionEvent, SessionInfo, SessionSummary
 from stream.rules import Alert, RuleEngine
@@ -31,7 +31,7 @@ CHANNELS_ZH = {"agent": "坐席", "customer": "客户", None: "来电者"}
 class SessionAlerts:
     """The rules over one session. An alert comes with its channel; None: the only one, or both."""
 
-    def __init__(self, rules: Sequence[Rule], channels: Sequence[str | None]) -> None:
+    def __init__(self, rules: Sequence[RuleConfig], channels: Sequence[str | None]) -> None:
         self._rules = {rule.name: rule for rule in rules}
         self._judge = RuleEngine([rule.compiled() for rule in rules], channels)
 
@@ -51,7 +51,7 @@ class SessionAlerts:
         return [(alert.channel, alert_event(self._rules[alert.rule], alert)) for alert in alerts]
 
 
-def alert_event(rule: Rule, alert: Alert) -> AlertEvent:
+def alert_event(rule: RuleConfig, alert: Alert) -> AlertEvent:
     """An alert in the rule's words."""
     words = {
         "rule": rule.name,

@@ -214,7 +214,7 @@ def _check_wecom(said: bytes) -> None:
 def _pause_s(tries: int, wished_s: float) -> float:
     """Before the next try: twice as long each time, not all receivers at once."""
     pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (tries - 1))
-    jittered: float = pause_s * random.uniform(0.5, 1.0)
+    jittered: float = pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
     return max(wished_s, jittered)
 
 

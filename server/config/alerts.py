@@ -82,7 +82,7 @@ class When(_Written):
         return next(name for name in MEASURES if getattr(self, name) is not None)
 
 
-class Rule(_Written):
+class RuleConfig(_Written):
     """When to tell, whom it is about, and in which words."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
@@ -118,7 +118,7 @@ class Rule(_Written):
         return message
 
     @model_validator(mode="after")
-    def _measurable(self) -> Rule:
+    def _measurable(self) -> RuleConfig:
         measure = self.when.measure
         if measure == "share_of" and self.window_s is None:
             raise ValueError("share_of counts frames over a time: give window_s")
@@ -250,7 +250,7 @@ class Alerts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rules: tuple[Rule, ...] = Field(tuple(Rule(**rule) for rule in READY), max_length=100)
+    rules: tuple[RuleConfig, ...] = Field(tuple(RuleConfig(**rule) for rule in READY), max_length=100)
     webhooks: tuple[Webhook, ...] = Field((), max_length=20)
 
     @model_validator(mode="after")

@@ -170,7 +170,7 @@ class FilesSection(_Section):
 
 
 class MonitorSection(_Section):
-    """The call-centre desk: who may watch the sessions, and how many."""
+    """The call-center desk: who may watch the sessions, and how many."""
 
     token: str = Field("", pattern=r"^[!-~]*$")  # opens /desk; empty: open, unless server.token is set
     max_desks: int = Field(20, ge=0)

@@ -53,6 +53,8 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Health:
+    """How an engine is, for `/readyz` and the status."""
+
     up: bool
     waiting: int  # windows accepted and not answered yet
     restarts: int
@@ -63,6 +65,8 @@ class Health:
 
 
 class Engine(Protocol):
+    """What scores windows, wherever it runs."""
+
     @property
     def spec(self) -> ModelSpec | None:
         """The model behind it; None until it has loaded."""
@@ -75,7 +79,9 @@ class Engine(Protocol):
         """
         ...
 
-    def health(self) -> Health: ...
+    def health(self) -> Health:
+        """How it is now; any thread may ask."""
+        ...
 
     def close(self) -> None:
         """Answer what is still held and stop. Windows submitted later are answered with a failure."""

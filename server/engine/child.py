@@ -25,7 +25,8 @@ from server.engine.messages import Message, pack_window, unpack
 from stream.types import Window
 
 LONGEST_PATH = 100  # of a Unix socket; systems take 103 to 107 bytes
-SHORT_FOLDER = "/tmp"  # where to go when the folder for temporary files has a long name
+# Where to go when the folder for temporary files has a long name; a folder of our own is made in it.
+SHORT_FOLDER = "/tmp"  # noqa: S108
 
 
 class SocketPathError(Exception):

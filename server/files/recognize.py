@@ -83,7 +83,7 @@ def recognize(
     with decode.opened(file, limits) as audio:
         labels = options.custom_labels
         stream_config = file_stream_config(config, spec, embed=options.embed or labels is not None)
-        job = _Job(engine, stream_config, found, labels)
+        job = _RecordingJob(engine, stream_config, found, labels)
         with ExitStack() as stack:
             writer = _wav(stack.enter_context(options.create(AUDIO)), stack) if options.create else None
             next_report = time.monotonic() + PROGRESS_S
@@ -118,7 +118,7 @@ def judge(labels: CustomLabels | None, embedding: Floats | None) -> JsonDict | N
     return None if labels is None or embedding is None else labels.judge(embedding)
 
 
-class _Job:
+class _RecordingJob:
     """A session on its way through a file, and the time that each step took."""
 
     def __init__(

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from server import wire
 from server.alerting.alerts import SessionAlerts
-from server.config.alerts import Rule
+from server.config.alerts import RuleConfig
 from server.live.outbox import Outbox
 from server.metrics import Metrics
 from server.observers import Observer, SessionEvent, SessionInfo, SessionSummary
@@ -27,7 +27,7 @@ class Publisher:
         outbox: Outbox,
         observers: Sequence[Observer],
         metrics: Metrics,
-        rules: Sequence[Rule],
+        rules: Sequence[RuleConfig],
         channels: Sequence[str | None],
         labels: CustomLabels | None = None,
         frame_results: bool = False,

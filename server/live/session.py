@@ -15,7 +15,7 @@ from functools import partial
 
 from server import wire
 from server.config import LimitsSection
-from server.config.alerts import Rule
+from server.config.alerts import RuleConfig
 from server.engine import Busy, Engine, Timing
 from server.errors import RETRYABLE, ClientError
 from server.live.channel import Channel
@@ -41,7 +41,7 @@ class SessionContext:
     limits: LimitsSection
     stream: StreamConfig
     model: str
-    rules: tuple[Rule, ...]
+    rules: tuple[RuleConfig, ...]
     observers: tuple[Observer, ...]
     audio: AudioObserver | None
     labels: CustomLabels | None  # labels of the operator's own

@@ -33,12 +33,12 @@ def harden(
     `room`: bytes of a message; `messages_per_s`: those that are served; `excess_per_s`: what none of them is.
     `on_cut` is told why: `malformed`, `flood` or `too_long`.
     """
-    ConnectionLimits.room, ConnectionLimits.messages_per_s, ConnectionLimits.excess_per_s = (
+    TransportLimits.room, TransportLimits.messages_per_s, TransportLimits.excess_per_s = (
         room,
         messages_per_s,
         excess_per_s,
     )
-    ConnectionLimits.on_cut = staticmethod(on_cut)
+    TransportLimits.on_cut = staticmethod(on_cut)
 
     def handle(eio_sid: str, data: object) -> None:
         transport = server.eio.sockets.get(eio_sid)
@@ -68,7 +68,7 @@ def _has_joined(server: Any, eio_sid: str) -> bool:
     return any(eio_sid in rooms[name][None].inverse for name in list(rooms) if None in rooms[name])
 
 
-class ConnectionLimits:
+class TransportLimits:
     """What one Engine.IO connection may send, whichever way it comes."""
 
     room = messages_per_s = excess_per_s = 0.0  # the server's
@@ -109,10 +109,10 @@ class ConnectionLimits:
         transport.close(wait=False)
 
 
-def _limits(transport: Any) -> ConnectionLimits:
-    found: ConnectionLimits | None = getattr(transport, "limits", None)
+def _limits(transport: Any) -> TransportLimits:
+    found: TransportLimits | None = getattr(transport, "limits", None)
     if found is None:
-        found = transport.limits = ConnectionLimits(transport.server.create_event())
+        found = transport.limits = TransportLimits(transport.server.create_event())
     return found
 
 
@@ -121,7 +121,7 @@ def peer_of(transport: Any) -> str:
     return _limits(transport).peer
 
 
-def limits_of(server: Any, eio_sid: str) -> tuple[Any, ConnectionLimits] | None:
+def limits_of(server: Any, eio_sid: str) -> tuple[Any, TransportLimits] | None:
     """A connection of `server` (a socketio.Server) and its limits; None once it is gone."""
     transport = server.eio.sockets.get(eio_sid)
     return None if transport is None else (transport, _limits(transport))

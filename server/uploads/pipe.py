@@ -24,7 +24,7 @@ class PeerClosed(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Message:
+class PipeMessage:
     kind: str
     fields: dict[str, Any]
     frames: list[bytes]
@@ -48,7 +48,7 @@ class Pipe:
             except OSError as broken:
                 raise PeerClosed(str(broken)) from None
 
-    def receive(self) -> Message:
+    def receive(self) -> PipeMessage:
         """The next message. Raises PeerClosed, also where there is no other side any more."""
         try:
             line = self._reader.readline(MAX_HEAD)
@@ -58,7 +58,7 @@ class Pipe:
             if sum(head["sizes"]) > MAX_FRAMES:
                 raise PeerClosed("a message is too large")
             frames = [self._exactly(size) for size in head["sizes"]]
-            return Message(head["kind"], head["fields"], frames)
+            return PipeMessage(head["kind"], head["fields"], frames)
         except (OSError, ValueError, KeyError, TypeError) as wrong:
             raise PeerClosed(str(wrong)) from None
 

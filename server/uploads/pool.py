@@ -20,7 +20,7 @@ from server.engine import Engine
 from server.errors import ClientError, checked
 from server.files.result import OnProgress
 from server.uploads.form import Form
-from server.uploads.pipe import Message, PeerClosed
+from server.uploads.pipe import PeerClosed, PipeMessage
 from server.uploads.process import FileProcess
 from stream.types import JsonDict
 
@@ -161,7 +161,7 @@ class UploadWorkerPool:
         form: Form,
         gone: Callable[[], bool],
         on_progress: OnProgress,
-    ) -> Message:
+    ) -> PipeMessage:
         """Have the worker recognize a file; its last message about it."""
         spec = self._engine.spec
         assert spec is not None, "admitted"

@@ -23,7 +23,7 @@ from server.engine import Busy, Engine, Timing
 from server.engine.messages import Answers, pack, unpack_window
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
 from server.paths import HOME
-from server.uploads.pipe import Message, PeerClosed, Pipe
+from server.uploads.pipe import PeerClosed, Pipe, PipeMessage
 from stream.types import Answer, Failed, JsonDict, Window
 
 # Files that it may write, in the order in which they are handed over.
@@ -49,7 +49,7 @@ class FileProcess:
                 env=process_env.of_file_process(),
             )
         self._pipe = Pipe(ours)
-        self._inbox: queue.Queue[Message | None] = queue.Queue()
+        self._inbox: queue.Queue[PipeMessage | None] = queue.Queue()
         self.last_message = time.monotonic()
         self._waits_for = 0  # windows that it has asked scores for
         threading.Thread(target=self._listen, name="upload", daemon=True).start()
@@ -84,7 +84,7 @@ class FileProcess:
                 raise PeerClosed(str(gone)) from None
         self._pipe.send("job", job)
 
-    def next_message(self, timeout_s: float) -> Message | None:
+    def next_message(self, timeout_s: float) -> PipeMessage | None:
         """What it says next of its file; None when nothing came. Raises PeerClosed when it has ended."""
         try:
             message = self._inbox.get(timeout=timeout_s)
@@ -118,7 +118,7 @@ class FileProcess:
         except PeerClosed:
             self._inbox.put(None)
 
-    def _submit(self, message: Message) -> None:
+    def _submit(self, message: PipeMessage) -> None:
         ticket, window, _ = unpack_window(message.frames)
 
         def reply(window: Window, answer: Answer, timing: Timing) -> None:

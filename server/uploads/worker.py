@@ -26,7 +26,7 @@ from server.errors import ClientError
 from server.files.recognize import RecognizeOptions, recognize
 from server.files.result import Recording
 from server.uploads import sandbox
-from server.uploads.pipe import Message, PeerClosed, Pipe
+from server.uploads.pipe import PeerClosed, Pipe, PipeMessage
 from server.uploads.process import HANDED
 from stream.types import JsonDict, ModelSpec, Window
 
@@ -60,7 +60,7 @@ class RemoteEngine:
         self._waiting[ticket] = window, reply
         self._pipe.send("window", {}, pack_window(ticket, window, 0.0))
 
-    def answered(self, message: Message) -> None:
+    def answered(self, message: PipeMessage) -> None:
         answers = unpack(message.frames)
         assert isinstance(answers, Answers)
         for ticket, answer, timing in answers.items:
@@ -86,7 +86,7 @@ def main(fd: int, hand_fd: int) -> None:
     settings = FileSettings.model_validate(pipe.receive().fields)
     logs.configure(settings.log_level, settings.log_format)
     labels = custom_labels.load(settings)
-    engine, jobs = RemoteEngine(pipe), queue.SimpleQueue[Message]()
+    engine, jobs = RemoteEngine(pipe), queue.SimpleQueue[PipeMessage]()
     sandbox.limit(round(MOST_PER_S * settings.files.max_audio_s) + MOST_BESIDE)
     sandbox.enter()
     threading.Thread(target=_listen, args=(pipe, engine, jobs), daemon=True).start()
@@ -143,7 +143,7 @@ def _summary(found: Recording) -> JsonDict:
     return summary if found.no_embedding is None else {**summary, "embedding_note": found.no_embedding}
 
 
-def _listen(pipe: Pipe, engine: RemoteEngine, jobs: queue.SimpleQueue[Message]) -> None:
+def _listen(pipe: Pipe, engine: RemoteEngine, jobs: queue.SimpleQueue[PipeMessage]) -> None:
     """Read from the parent, until it is gone."""
     try:
         while True:

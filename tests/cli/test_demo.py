@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -19,7 +20,7 @@ def demo(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory, demo_samples) -> Path:
+def short(tmp_path_factory: pytest.TempPathFactory, demo_samples: np.ndarray) -> Path:
     path = tmp_path_factory.mktemp("demo") / "short.wav"
     soundfile.write(path, demo_samples[: 16_000 * 6], 16_000, subtype="PCM_16")
     return path
@@ -28,7 +29,7 @@ def short(tmp_path_factory: pytest.TempPathFactory, demo_samples) -> Path:
 @pytest.mark.slow
 def test_the_demo_plays_at_real_time_and_ends_with_a_line_per_utterance_and_a_summary(
     live_server: Server, short: Path
-):
+) -> None:
     began = time.monotonic()
     done = demo(short, "--url", live_server.url)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -38,7 +39,7 @@ def test_the_demo_plays_at_real_time_and_ends_with_a_line_per_utterance_and_a_su
     assert "of speech in 6.0 s; " in done.stdout
 
 
-def test_a_file_that_is_no_recording_is_refused_in_words():
+def test_a_file_that_is_no_recording_is_refused_in_words() -> None:
     done = demo(ROOT / "README.md", "--url", "http://127.0.0.1:9")
     assert done.returncode == 1
     assert "README.md" in done.stdout
@@ -46,7 +47,7 @@ def test_a_file_that_is_no_recording_is_refused_in_words():
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_is_said_so(short: Path):
+def test_a_server_that_is_not_there_is_said_so(short: Path) -> None:
     done = demo(short, "--url", "http://127.0.0.1:9")
     assert done.returncode == 1
     assert "The demo ended" in done.stdout

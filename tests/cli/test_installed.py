@@ -88,8 +88,11 @@ def test_it_serves_and_writes_where_it_was_started(libraries: Path, tmp_path: Pa
     arguments, environment = command(libraries, "serve", "--port", "0", "--model", "fake")
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(arguments, env=environment, cwd=tmp_path, stderr=log, stdout=log)
+
+    def text() -> str:
+        return (tmp_path / "log").read_text(encoding="utf-8")
+
     try:
-        text = lambda: (tmp_path / "log").read_text(encoding="utf-8")  # noqa: E731
         eventually(lambda: "is ready:" in text(), "it is ready", 60)
         url = text().partition("is ready:")[2].split()[0]
         assert "emotion-stream models" in text(), "the hint names the command that there is"

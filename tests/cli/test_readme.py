@@ -28,14 +28,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("command", ENDING)
-def test_a_command_does_what_it_says(command: str):
+def test_a_command_does_what_it_says(command: str) -> None:
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout
 
 
 @pytest.mark.parametrize("command", SERVING)
-def test_a_command_that_serves_says_where_and_answers_there(command: str):
+def test_a_command_that_serves_says_where_and_answers_there(command: str) -> None:
     port = free_port()
     command = re.sub(r"--port \d+", f"--port {port}", command)
     server = subprocess.Popen(
@@ -61,7 +61,7 @@ def test_a_command_that_serves_says_where_and_answers_there(command: str):
         assert server.wait(20) == 0
 
 
-def test_the_python_example_runs_as_it_stands(live_server: Server, demo_pcm: bytes, tmp_path: Path):
+def test_the_python_example_runs_as_it_stands(live_server: Server, demo_pcm: bytes, tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
     (tmp_path / "speech.raw").write_bytes(demo_pcm[: 32_000 * 6])
     done = subprocess.run(

@@ -214,7 +214,7 @@ def test_with_asyncio_many_at_once(server: Server, demo_wav: Path) -> None:
     assert all(r.scores == found[0].scores for r in found)
 
 
-def test_a_cancelled_request_leaves_nothing_behind(server: Server, proxy: Proxy, demo_wav: Path) -> None:
+def test_a_canceled_request_leaves_nothing_behind(server: Server, proxy: Proxy, demo_wav: Path) -> None:
     async def work() -> None:
         async with AsyncEmotionClient(proxy.url) as client:
             proxy.frozen = True

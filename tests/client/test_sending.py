@@ -7,12 +7,13 @@ import array
 import numpy as np
 import pytest
 from emotion_stream_client.audio import Format
-from emotion_stream_client.recognition import AnswerReader, EmotionError
+from emotion_stream_client.errors import EmotionError
+from emotion_stream_client.recognition import AnswerReader
 from emotion_stream_client.sending import BACKOFF_S, MAX_IN_FLIGHT, Message, Outbox, Sender
 from hypothesis import given
 from hypothesis import strategies as st
 
-OK = {"ok": True}
+OK: dict[str, object] = {"ok": True}
 
 
 class Receiver:

@@ -20,6 +20,7 @@ from emotion_stream_client import (
     Result,
     Skipped,
     Speech,
+    State,
     Summary,
     Utterance,
     Waiting,
@@ -127,7 +128,7 @@ def test_nothing_is_lost_and_nothing_comes_twice_when_the_network_breaks(
     opens = [event for event in events if isinstance(event, Opened)]
     assert len(opens) >= 3 and [o.resumed for o in opens] == [False] + [True] * (len(opens) - 1)
     assert not any(o.replaced for o in opens)
-    states = [event.raw or event.state for event in events if event.kind == "state"]
+    states = [event.state for event in events if isinstance(event, State)]
     assert states[0] == "online" and "offline" in states
 
 
@@ -278,7 +279,7 @@ def test_an_exception_in_the_block_ends_the_session_at_once(server: Server, clie
 @pytest.mark.slow
 def test_with_asyncio(server: Server, speech: np.ndarray, plain: Ledger) -> None:
     async def listen() -> list[Event]:
-        events = []
+        events: list[Event] = []
 
         async def take() -> None:
             async for event in stream:
@@ -316,7 +317,7 @@ def test_cancellation_leaves_nothing_behind(
     server: Server, proxy: Proxy, speech: np.ndarray, when: str
 ) -> None:
     async def work(client: AsyncEmotionClient) -> None:
-        async with client.stream(buffer_s=1, connect_timeout_s=90, session_id=f"cancelled-{when}") as stream:
+        async with client.stream(buffer_s=1, connect_timeout_s=90, session_id=f"canceled-{when}") as stream:
             if when == "taking":
                 async for _ in stream:
                     pass
@@ -343,7 +344,7 @@ def test_cancellation_leaves_nothing_behind(
 
     asyncio.run(cancel())
     if when in ("sending", "taking"):
-        said = f"session=cancelled-{when} reason=stop"
+        said = f"session=canceled-{when} reason=stop"
         assert eventually(lambda: said in server.log(), "the server was told")
 
 

@@ -178,6 +178,7 @@ def test_one_address_has_a_hundred_connections_and_others_theirs(front: Front) -
         held.append(from_("127.0.0.7"))
     finally:
         for one in held:
+            assert one.sock is not None
             one.sock.close()
 
 

@@ -32,7 +32,7 @@ from tests.server.conftest import no_traceback, running
 
 CHUNK = 9_600  # bytes: 300 ms
 
-# The voices of the demo recording are acted mildly: a rule that the first angry ones of them fulfil.
+# The voices of the demo recording are acted mildly: a rule that the first angry ones of them fulfill.
 EAGER = json.dumps(
     [
         {

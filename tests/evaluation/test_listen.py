@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -28,10 +30,10 @@ from stream.utterance import Utterance
 TIMES = (0.02, 0.5, 1.0, 2.0, 60.0)
 
 
-class Neighbours:
+class Neighbors:
     """Keeps no state, hears 13 frames before and 7 after those it scores, and wants windows of 20."""
 
-    spec = ModelSpec("neighbours", "cpu", "float32", 20, 7, 0, left_frames=13, right_frames=7, fixed_hop=True)
+    spec = ModelSpec("neighbors", "cpu", "float32", 20, 7, 0, left_frames=13, right_frames=7, fixed_hop=True)
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
         shapes = {(w.left_frames, w.n_frames, w.right_frames) for w in windows}
@@ -64,13 +66,16 @@ def config_for(model: EmotionModel) -> StreamConfig:
     )
 
 
-MODELS = {"fake": FakeModel, "neighbours": Neighbours, "compact": compact}
+MODELS: dict[str, Callable[[], EmotionModel]] = {
+    "fake": FakeModel,
+    "neighbors": Neighbors,
+    "compact": compact,
+}
 
 
 @pytest.fixture(scope="module", params=list(MODELS))
 def model(request: pytest.FixtureRequest) -> EmotionModel:
-    made: EmotionModel = MODELS[request.param]()
-    return made
+    return MODELS[request.param]()
 
 
 def tasks(clips: list[Floats]) -> list[Task]:
@@ -151,6 +156,7 @@ def test_readings_wait_for_the_frames_to_end(pieces: list[Floats]) -> None:
     assert found.live[1] is not None
     assert found.live[2] is not None
     assert (found.live[1] == found.live[2]).all()
+    assert found.live[3] is not None
     assert (found.live[3] != found.live[2]).any()
 
 
@@ -208,7 +214,10 @@ def test_more_clips_than_sessions_and_any_order(pieces: list[Floats]) -> None:
     for i, one in many.items():
         other = alone[i % len(pieces)]
         assert one.speech_frames == other.speech_frames
-        assert one.whole is other.whole is None or np.array_equal(one.whole, other.whole)
+        if one.whole is None or other.whole is None:
+            assert one.whole is other.whole
+        else:
+            assert np.array_equal(one.whole, other.whole)
 
 
 def test_nothing_in_nothing_out() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -170,6 +171,12 @@ class Raw:
         if greet:
             self.send("40")
             assert self.until("40")
+
+    @property
+    def sock(self) -> socket.socket:
+        """The connection under the WebSocket."""
+        assert self.ws.sock is not None
+        return self.ws.sock
 
     def send(self, *frames: str | bytes) -> None:
         for frame in frames:

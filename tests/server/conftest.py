@@ -104,7 +104,7 @@ def _watched(server: Server) -> Iterator[Server]:
 class running:
     """`with running(limits__max_sessions=1) as server:` stops it afterwards, whatever happened."""
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, **settings: Any) -> None:
         self._settings = settings
 
     def __enter__(self) -> Server:

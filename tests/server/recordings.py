@@ -156,8 +156,8 @@ def hostile(samples: np.ndarray) -> Iterator[Hostile]:
     for rate in (0, 1, 1999, 10**6, 2**31, 2**32 - 1):
         yield Hostile(f"WAV of {rate} Hz", wav(pcm, rate=rate), REFUSED)
         yield Hostile(f"AU of {rate} Hz", au(1, rate), REFUSED)
-    for rate in (0.0, -1.0, 1e300, float("nan"), float("inf")):
-        yield Hostile(f"CAF of {rate} Hz", caf(1, rate), REFUSED)
+    for exact in (0.0, -1.0, 1e300, float("nan"), float("inf")):
+        yield Hostile(f"CAF of {exact} Hz", caf(1, exact), REFUSED)
     for bits in (0, 65_535):
         yield Hostile(f"WAV of {bits} bits", wav(pcm, bits=bits), REFUSED)
     for size in (len(pcm) * 2, 10**8, 2**31 - 10**7):
@@ -173,10 +173,10 @@ def hostile(samples: np.ndarray) -> Iterator[Hostile]:
     for name in FORMATS:
         yield Hostile(f"the first bytes of {name}", made(name, speech)[:24], REFUSED)
     for name in ("a.flac", "a.m4a", "a.webm", "a.mp3", "a.opus"):
-        whole = bytearray(made(name, speech))
-        for _ in range(len(whole) // 3):
-            whole[chance.randrange(len(whole))] = chance.randrange(256)
-        yield Hostile(f"{name} with a third of its bytes changed", bytes(whole), REFUSED)
+        changed = bytearray(made(name, speech))
+        for _ in range(len(changed) // 3):
+            changed[chance.randrange(len(changed))] = chance.randrange(256)
+        yield Hostile(f"{name} with a third of its bytes changed", bytes(changed), REFUSED)
     for number in range(60):
         noise = bytes(chance.randrange(256) for _ in range(chance.choice((10, 1000, 20_000))))
         start = chance.choice(

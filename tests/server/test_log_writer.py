@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import requests
@@ -105,8 +106,8 @@ def test_ten_who_speak_do_not_notice_that_nobody_reads_the_log(
 ) -> None:
     """After 655 requests nothing answered any more, /healthz included."""
     reads, writes = small_pipe()
-    settings = {"server__async_mode": mode, "server__log_level": "DEBUG", "server__log_format": "json"}
-    server = Server(model__name="fake", stderr=writes, **settings)
+    settings: dict[str, Any] = {"server__log_level": "DEBUG", "server__log_format": "json"}
+    server = Server(model__name="fake", server__async_mode=mode, stderr=writes, **settings)
     os.close(writes)
     try:
         clients = [connect(server) for _ in range(10)]

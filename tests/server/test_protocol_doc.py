@@ -22,17 +22,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 
 
-def test_the_labels_are_the_contracts_in_its_order():
+def test_the_labels_are_the_contracts_in_its_order() -> None:
     assert f"`{', '.join(LABELS)}`" in PAGE
     assert " ".join(LABELS_ZH) in PAGE
 
 
-def test_every_error_code_is_explained_and_no_other():
+def test_every_error_code_is_explained_and_no_other() -> None:
     table = PAGE[PAGE.index("### Error codes") : PAGE.index("## HTTP")]
     assert set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.M)) == set(CODES)
 
 
-def test_every_field_a_client_may_send_is_documented():
+def test_every_field_a_client_may_send_is_documented() -> None:
     for event, fields in (("start", START_FIELDS), ("audio_stream", AUDIO_FIELDS)):
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{event}`"))
         for name in fields:
@@ -41,7 +41,7 @@ def test_every_field_a_client_may_send_is_documented():
         assert f"`{encoding}`" in PAGE
 
 
-def test_every_metric_is_documented_and_every_documented_metric_exists():
+def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
     metrics = Metrics()
     metrics.watch_engine(lambda: Health(True, 0, 0), lambda: None)
     served = set(re.findall(r"^# TYPE (emotion_\w+) ", metrics.render().decode(), re.M))
@@ -49,7 +49,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists():
     assert served | set(FIGURES) == told
 
 
-def test_every_documented_route_exists():
+def test_every_documented_route_exists() -> None:
     table = PAGE[PAGE.index("## HTTP") : PAGE.index("## result.json")]
     config = Config()
     engine = ProcessEngine(config.engine_settings, "INFO", "text")
@@ -61,6 +61,6 @@ def test_every_documented_route_exists():
         assert (method, re.sub("<[^>]*>", "<>", path)) in served, path
 
 
-def test_config_yaml_holds_every_setting_with_its_default():
+def test_config_yaml_holds_every_setting_with_its_default() -> None:
     written = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     assert written == Config().model_dump(mode="json")

@@ -63,7 +63,7 @@ def test_five_who_are_speaking_get_everything_and_their_summaries(
         own = [name for name, payload in client.heard if payload.get("session_id") == session_id]
         assert own[-1] == "session_summary", "it is the last word"
         assert {e["code"] for e in client.of("error")} <= {"NOT_READY", "NOT_YOUR_SESSION"}
-        eventually(lambda c=client: not c.connected, "the connection is closed")
+        eventually(lambda c=client: not c.connected, "the connection is closed")  # type: ignore[misc]
     no_traceback(server.log())
 
 

@@ -66,6 +66,6 @@ def test_what_meets_in_frames_meets_in_milliseconds() -> None:
 
 
 def test_json_is_compact_utf8_and_knows_arrays() -> None:
-    text = wire.Json.dumps({"a": np.float32([0.1, 0.5]), "名": "开心"}, separators=(",", ":"))
+    text = wire.Json.dumps({"a": np.array([0.1, 0.5], np.float32), "名": "开心"}, separators=(",", ":"))
     assert text == '{"a":[0.1,0.5],"名":"开心"}'
     assert wire.Json.loads(text)["名"] == "开心"

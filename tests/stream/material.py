@@ -96,7 +96,7 @@ class ToldVad:
 
 
 def told(voiced: Iterable[bool]) -> np.ndarray:
-    """Audio for `ToldVad`, a hop of 160 samples for each; every sample differs from its neighbours."""
+    """Audio for `ToldVad`, a hop of 160 samples for each; every sample differs from its neighbors."""
     flags = np.repeat(np.fromiter(voiced, bool), 160)
     level = 0.1 + 0.8 * np.random.default_rng(len(flags)).random(len(flags))
     return np.where(flags, level, -level).astype(np.float32)

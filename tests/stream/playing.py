@@ -17,6 +17,7 @@ from stream.types import (
     Answer,
     EmotionModel,
     Failed,
+    FailureCode,
     FramesScored,
     Lost,
     SpeechEnded,
@@ -35,7 +36,7 @@ class Player:
 
     session: StreamSession
     delays: Iterable[int] = field(default_factory=lambda: itertools.repeat(0))
-    failures: Iterable[str | None] = field(default_factory=lambda: itertools.repeat(None))
+    failures: Iterable[FailureCode | None] = field(default_factory=lambda: itertools.repeat(None))
     model: EmotionModel = field(default_factory=FakeModel)
     events: list[StreamEvent] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
@@ -52,7 +53,7 @@ class Player:
     def flush(self) -> None:
         self._take(self.session.flush())
 
-    def give_up(self, code: str) -> Window | None:
+    def give_up(self, code: FailureCode) -> Window | None:
         """Wait no longer. The window that was out, if any."""
         late, self._out = self._out, None
         self._take(self.session.give_up(code))

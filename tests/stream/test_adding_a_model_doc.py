@@ -42,7 +42,9 @@ def test_the_model_of_the_page_keeps_the_promises_of_the_page(page: dict[str, An
 
 
 def test_a_model_without_memory_breaks_them(page: dict[str, Any]) -> None:
-    class Forgetful(page["Louder"]):  # type: ignore[misc]
+    louder: Any = page["Louder"]
+
+    class Forgetful(louder):
         def _one(self, window: Window) -> FrameScores:
             found = super()._one(window)
             return FrameScores(found.logits, found.weights, None)
@@ -54,8 +56,10 @@ def test_a_model_without_memory_breaks_them(page: dict[str, Any]) -> None:
         page["test_a_stream_scores_as_its_recording"]()
 
 
-def test_a_model_that_looks_at_its_neighbours_breaks_them(page: dict[str, Any]) -> None:
-    class Curious(page["Louder"]):  # type: ignore[misc]
+def test_a_model_that_looks_at_its_neighbors_breaks_them(page: dict[str, Any]) -> None:
+    louder: Any = page["Louder"]
+
+    class Curious(louder):
         def score(self, windows: list[Window]) -> list[FrameScores]:
             shift = np.float32(0.01 * len(windows))
             plain = super().score(windows)

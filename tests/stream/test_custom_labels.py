@@ -38,7 +38,7 @@ def one(size: int = 2, **changes: object) -> CustomLabels:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def test_what_was_saved_judges_the_same(tmp_path: Path):
+def test_what_was_saved_judges_the_same(tmp_path: Path) -> None:
     one().save(tmp_path)
     again = custom_labels.load(tmp_path)
     for _ in range(20):
@@ -52,7 +52,7 @@ def test_what_was_saved_judges_the_same(tmp_path: Path):
     assert again.labels == ("calm", "鼓舞")
 
 
-def test_folders_of_the_first_version_are_read(tmp_path: Path):
+def test_folders_of_the_first_version_are_read(tmp_path: Path) -> None:
     """Written here as version 0.1 wrote them: the fingerprint is called `probe`."""
     card = {"format": 1, "name": "moods", "labels": ["a", "b"], "model": "fake", "embedding_size": 2}
     (tmp_path / "card.json").write_text(json.dumps({**card, "figures": {}}))
@@ -68,7 +68,7 @@ def test_folders_of_the_first_version_are_read(tmp_path: Path):
     assert custom_labels.load(tmp_path).refusal(SPEC, fingerprint_of_fake()) is None
 
 
-def test_another_model_other_sizes_and_other_weights_are_refused():
+def test_another_model_other_sizes_and_other_weights_are_refused() -> None:
     made = one()
     assert made.refusal(SPEC, fingerprint_of_fake()) is None
     assert "not to other" in str(made.refusal(replace(SPEC, name="other"), fingerprint_of_fake()))
@@ -77,7 +77,7 @@ def test_another_model_other_sizes_and_other_weights_are_refused():
     assert "other weights" in str(made.refusal(SPEC, None))
 
 
-def test_a_folder_without_labels_says_so(tmp_path: Path):
+def test_a_folder_without_labels_says_so(tmp_path: Path) -> None:
     with pytest.raises(BadCustomLabels, match="no custom labels there"):
         custom_labels.load(tmp_path / "nowhere")
 
@@ -95,7 +95,7 @@ def test_a_folder_without_labels_says_so(tmp_path: Path):
         {"figures": 1},
     ],
 )
-def test_a_card_that_does_not_fit_is_refused(change: dict[str, object], tmp_path: Path):
+def test_a_card_that_does_not_fit_is_refused(change: dict[str, object], tmp_path: Path) -> None:
     one().save(tmp_path)
     card = json.loads((tmp_path / "card.json").read_text())
     (tmp_path / "card.json").write_text(json.dumps({**card, **change}))
@@ -113,7 +113,7 @@ def test_a_card_that_does_not_fit_is_refused(change: dict[str, object], tmp_path
         np.ones(10**6, np.float32),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(array: np.ndarray, tmp_path: Path):
+def test_arrays_that_do_not_fit_are_refused(array: np.ndarray, tmp_path: Path) -> None:
     made = one()
     made.save(tmp_path)
     arrays = {name: getattr(made, name) for name in ("mean", "weights", "bias")}
@@ -122,7 +122,7 @@ def test_arrays_that_do_not_fit_are_refused(array: np.ndarray, tmp_path: Path):
         custom_labels.load(tmp_path)
 
 
-def test_every_damaged_archive_is_refused_or_read(tmp_path: Path):
+def test_every_damaged_archive_is_refused_or_read(tmp_path: Path) -> None:
     one().save(tmp_path)
     data = (tmp_path / "weights.npz").read_bytes()
     for at in range(0, len(data), 37):

@@ -96,7 +96,8 @@ def test_every_frame_is_cut_or_given_up_exactly_once(
 ) -> None:
     max_hop = hop * 2**doublings + extra
     framer = Framer(hop, max_hop)
-    ready, open_since, last_end = 0, None, 0
+    ready, last_end = 0, 0
+    open_since: int | None = None
     spans: list[tuple[int, int]] = []
     finished: list[Span] = []
     told: list[Cut | Lost] = []
@@ -119,7 +120,7 @@ def test_every_frame_is_cut_or_given_up_exactly_once(
         if turns and open_since is None:
             open_since = max(last_end, ready - back)
             framer.open(open_since)
-        elif turns:
+        elif turns and open_since is not None:
             last_end = max(open_since, cut_up_to, ready - back)
             framer.close(last_end)
             spans.append((open_since, last_end))

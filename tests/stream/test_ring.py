@@ -14,7 +14,8 @@ from stream.ring import RingBuffer
 class RingAndList(RuleBasedStateMachine):
     @initialize(capacity=st.integers(1, 40))
     def begin(self, capacity: int) -> None:
-        self.capacity, self.all = capacity, []
+        self.capacity = capacity
+        self.all: list[float] = []
         self.ring = RingBuffer(capacity)
 
     @rule(n=st.integers(0, 60))

@@ -21,7 +21,7 @@ from tests.stream.playing import Player, check_books, facts, spans
 GATE = GateConfig(onset=2, pre_roll=3, hangover=6, max_span=150)
 
 
-class Centred(FakeModel):
+class Centered(FakeModel):
     """Scores the frames between the contexts; what it hears around them goes into `sad`."""
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
@@ -67,7 +67,7 @@ def test_the_promise_holds_with_context_and_every_window_carries_it(
 ) -> None:
     samples = told([flag for flag, n in story for _ in range(n)])
     config = StreamConfig(gate=GATE, max_hop=max_hop, left=left, right=right)
-    player = Player(StreamSession("s", config), itertools.cycle(delays), model=Centred())
+    player = Player(StreamSession("s", config), itertools.cycle(delays), model=Centered())
     at, size = 0, itertools.cycle(sizes)
     while at < len(samples):
         player.push(samples[at : at + (n := next(size))])
@@ -89,7 +89,7 @@ def test_context_does_not_depend_on_how_audio_is_cut(demo_samples: np.ndarray) -
     runs = []
     rng = np.random.default_rng(2)
     for largest in (1, 500, 1600, 9000):
-        player = Player(StreamSession("s", config), model=Centred())
+        player = Player(StreamSession("s", config), model=Centered())
         at = 0
         while at < len(samples):
             n = SAMPLE_RATE if largest == 1 else int(rng.integers(1, largest))
@@ -104,7 +104,7 @@ def test_context_that_the_ring_has_dropped_is_left_out() -> None:
     config = StreamConfig(gate=GATE, left=200, ring=SAMPLE_RATE)
     samples = told([True] * 400)
     player = Player(
-        StreamSession("s", config), itertools.chain([0, 0, 30], itertools.repeat(0)), model=Centred()
+        StreamSession("s", config), itertools.chain([0, 0, 30], itertools.repeat(0)), model=Centered()
     )
     for at in range(0, len(samples), 1600):
         player.push(samples[at : at + 1600])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stream.gate import GateConfig
 from stream.models.fake import FakeModel
 from stream.session import StreamConfig, StreamSession
-from stream.types import HOP, SAMPLE_RATE, FramesScored, Lost, SpeechEnded
+from stream.types import HOP, SAMPLE_RATE, FailureCode, FramesScored, Lost, SpeechEnded
 from tests.stream.material import few, many, told
 from tests.stream.playing import Player, check_books, facts, frames_of, spans
 
@@ -36,7 +36,7 @@ def play(
     config: StreamConfig,
     sizes: list[int],
     delays: list[int] = [0],  # noqa: B006
-    failures: list[str | None] = [None],  # noqa: B006
+    failures: list[FailureCode | None] = [None],  # noqa: B006
     flushes: frozenset[int] = frozenset(),
 ) -> Player:
     """`sizes`, `delays` and `failures` are repeated; `flushes`: after which pushes."""

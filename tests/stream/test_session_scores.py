@@ -84,7 +84,10 @@ def test_the_smoothed_state_fades_with_time_in_pauses_and_losses_too() -> None:
     for flags in ([True] * 40, [False] * 45, [True] * 30, [False] * 90, [True] * 60):
         player.push(told(flags))
     player.finish()
-    frames, rows, weights, checked = [], [], [], 0
+    frames: list[int] = []
+    rows: list[np.ndarray] = []
+    weights: list[float] = []
+    checked = 0
     for e in player.events:
         if isinstance(e, FramesScored):
             frames += range(e.first_frame, e.first_frame + len(e.probs))

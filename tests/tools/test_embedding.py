@@ -17,7 +17,7 @@ from tools.embedding import BadEmbedding, load
 
 def npy(array: np.ndarray, **options: bool) -> bytes:
     out = io.BytesIO()
-    np.save(out, array, **options)  # type: ignore[arg-type]
+    np.save(out, array, **options)
     return out.getvalue()
 
 
@@ -29,7 +29,7 @@ def header(text: str, version: bytes = b"\x01\x00") -> bytes:
 GOOD = np.linspace(-1, 1, 518, dtype=np.float32)
 
 
-def test_what_was_saved_comes_back(tmp_path: Path):
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     np.save(tmp_path / "e.npy", GOOD)
     assert np.array_equal(load(tmp_path / "e.npy"), GOOD)
 
@@ -68,7 +68,7 @@ class Trap:
 )
 def test_what_is_no_embedding_says_why(
     data: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "e.npy").write_bytes(data)
     with pytest.raises(BadEmbedding, match=said):
@@ -76,7 +76,7 @@ def test_what_is_no_embedding_says_why(
     assert not (tmp_path / "trapped").exists()
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path):
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "e.npy")
     with pytest.raises(BadEmbedding, match="not a file"):
         load(tmp_path / "e.npy")
@@ -86,7 +86,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path):
 @given(at=st.integers(0, 140), byte=st.integers(0, 255), cut=st.integers(0, 2200))
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, at: int, byte: int, cut: int
-):
+) -> None:
     data = bytearray(npy(GOOD))
     data[at] = byte
     path = tmp_path_factory.getbasetemp() / "damaged.npy"

@@ -15,7 +15,7 @@ from tools import folder
 from tools.analyze.journal import Entry, Journal, Stamp
 
 
-def test_all_results_at_any_depth_and_hidden_ones_not(make: Make):
+def test_all_results_at_any_depth_and_hidden_ones_not(make: Make) -> None:
     top = make(3)
     (top / "outputs_0001").rename(top / "deep")
     (top / ".outputs_9").mkdir()
@@ -50,7 +50,7 @@ def test_a_recordings_own_name_stands_before_that_of_its_folder(make: Make):
 
 
 @pytest.mark.parametrize("why", BAD)
-def test_a_broken_result_is_listed_and_the_others_stay(why: str, make: Make):
+def test_a_broken_result_is_listed_and_the_others_stay(why: str, make: Make) -> None:
     top = make(2)
     (top / "outputs_0000" / "result.json").write_text(BAD[why])
     read = folder.read(top)
@@ -59,7 +59,7 @@ def test_a_broken_result_is_listed_and_the_others_stay(why: str, make: Make):
     assert name == "outputs_0000" and why in said
 
 
-def test_a_result_per_frame_gives_the_mean_of_its_logits(tmp_path: Path):
+def test_a_result_per_frame_gives_the_mean_of_its_logits(tmp_path: Path) -> None:
     told = result(0, granularity="frame")
     for name in ("emotion", "confidence", "scores"):
         del told[name]
@@ -71,7 +71,7 @@ def test_a_result_per_frame_gives_the_mean_of_its_logits(tmp_path: Path):
     np.testing.assert_allclose(record.scores, np.exp(logits) / np.exp(logits).sum(), atol=1e-6)
 
 
-def test_names_that_no_terminal_should_see_are_escaped(tmp_path: Path):
+def test_names_that_no_terminal_should_see_are_escaped(tmp_path: Path) -> None:
     home = tmp_path / os.fsdecode(b"a\nb\xff\x1b[2J")
     home.mkdir()
     (home / "result.json").write_text(json.dumps(result(0)))
@@ -79,7 +79,7 @@ def test_names_that_no_terminal_should_see_are_escaped(tmp_path: Path):
     assert record.name == "a\\nb\\xff\\x1b[2J"
 
 
-def test_the_journal_of_analyze_is_read_and_half_a_line_is_not(tmp_path: Path):
+def test_the_journal_of_analyze_is_read_and_half_a_line_is_not(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         for name in ("a.wav", "b.wav", "a.wav"):
             journal.add(Entry(name, Stamp(1, 2, "x"), result(3, recorded_utc="2026-01-01T00:00:00+00:00")))
@@ -94,7 +94,7 @@ def test_the_journal_of_analyze_is_read_and_half_a_line_is_not(tmp_path: Path):
     assert folder.vectors(read).without == 1
 
 
-def test_a_recorded_session_has_the_scores_of_its_utterances_by_their_length(tmp_path: Path):
+def test_a_recorded_session_has_the_scores_of_its_utterances_by_their_length(tmp_path: Path) -> None:
     said = [
         {"start_ms": 0, "end_ms": 3000, "scores": dict(zip(LABELS, scores(6), strict=True))},
         {"start_ms": 4000, "end_ms": 5000, "scores": dict(zip(LABELS, scores(0), strict=True))},
@@ -111,7 +111,7 @@ def test_a_recorded_session_has_the_scores_of_its_utterances_by_their_length(tmp
     assert record.scores[6] == pytest.approx(0.75 * 0.6 + 0.25 * 0.05)
 
 
-def test_embeddings_of_two_models_are_never_mixed(make: Make):
+def test_embeddings_of_two_models_are_never_mixed(make: Make) -> None:
     top = make(3)
     make(2, "results/more", model="other")
     read = folder.read(top)

@@ -11,7 +11,7 @@ from tests.tools.conftest import Make, result
 from tools import folder, report
 
 
-def test_the_page_needs_nothing_from_anywhere_and_runs_nothing(make: Make):
+def test_the_page_needs_nothing_from_anywhere_and_runs_nothing(make: Make) -> None:
     page = report.page(folder.read(make(60)), zone=UTC)
     assert not re.search(r"(src|href|xlink:href)=\"(?!#)", page)
     assert "<script" not in page and "url(" not in re.sub(r"url\(#", "", page)
@@ -29,7 +29,7 @@ class Tags(HTMLParser):
         self.found.append(tag)
 
 
-def test_names_and_reasons_are_text_and_never_markup(make: Make):
+def test_names_and_reasons_are_text_and_never_markup(make: Make) -> None:
     top = make(2)
     (top / "outputs_0000").rename(top / "<img src=x onerror=alert(1)>")
     broken = top / "<b>bold<"

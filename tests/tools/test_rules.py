@@ -58,7 +58,7 @@ def call(demo_samples: np.ndarray) -> np.ndarray:
     n = 20 * 16_000
     louder = np.linspace(0.2, 4, n)[:, None]
     both = np.stack([demo_samples[:n], np.roll(demo_samples[:n], 5 * 16_000)], axis=1)
-    return np.rint(np.clip(louder * both, -1, 1) * 32767).astype("<i2")
+    return np.asarray(np.rint(np.clip(louder * both, -1, 1) * 32767), "<i2")
 
 
 def lived(settings: Config, pcm: np.ndarray) -> tuple[list[dict[str, Any]], Path]:

@@ -11,7 +11,7 @@ from tests.tools.conftest import Make, embeddings
 from tools import cluster, folder, pictures, similar
 
 
-def test_the_nearest_are_of_its_kind_and_the_common_part_can_be_taken_away(make: Make):
+def test_the_nearest_are_of_its_kind_and_the_common_part_can_be_taken_away(make: Make) -> None:
     held = folder.vectors(folder.read(make(40)))
     query = embeddings(1, seed=5)[0]  # of the first kind
     plain, centered = (similar.nearest(query, held, 40, center) for center in (False, True))
@@ -22,7 +22,7 @@ def test_the_nearest_are_of_its_kind_and_the_common_part_can_be_taken_away(make:
     assert similar.as_csv(plain[:1]).splitlines()[1].startswith("1,outputs_")
 
 
-def test_what_cannot_be_compared_is_refused(make: Make):
+def test_what_cannot_be_compared_is_refused(make: Make) -> None:
     held = folder.vectors(folder.read(make(2)))
     with pytest.raises(ValueError, match="different models"):
         similar.nearest(np.ones(5, np.float32), held, 1)
@@ -34,7 +34,7 @@ METHODS = ["pca", pytest.param("umap", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_groups_are_found_and_found_again(method: str, make: Make):
+def test_groups_are_found_and_found_again(method: str, make: Make) -> None:
     if method == "umap" and find_spec("umap") is None:
         pytest.skip("umap-learn is not installed")
     held = folder.vectors(folder.read(make(60)))
@@ -47,12 +47,12 @@ def test_groups_are_found_and_found_again(method: str, make: Make):
     assert len(cluster.csv(made, held).splitlines()) == 61
 
 
-def test_a_crowd_without_groups_is_called_loose():
+def test_a_crowd_without_groups_is_called_loose() -> None:
     rows = np.random.default_rng(3).normal(size=(80, 60)).astype(np.float32)
     assert cluster.cluster(rows, "pca").loose
 
 
-def test_odd_folders_do_not_break_it():
+def test_odd_folders_do_not_break_it() -> None:
     same = np.tile(embeddings(1), (6, 1))
     assert cluster.cluster(same, "pca").n == 1
     with pytest.raises(ValueError, match="only 1 different"):

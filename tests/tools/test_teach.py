@@ -60,7 +60,7 @@ def made(examples_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out
 
 
-def test_the_card_tells_what_it_is(made: Path):
+def test_the_card_tells_what_it_is(made: Path) -> None:
     card = json.loads((made / "card.json").read_text(encoding="utf-8"))
     assert (card["name"], card["labels"], card["model"]) == ("line", ["direct", "重"], "compact")
     assert card["figures"]["clips"] == {"direct": 6, "重": 6}
@@ -69,12 +69,12 @@ def test_the_card_tells_what_it_is(made: Path):
     assert not [p.name for p in made.parent.iterdir() if p.name.startswith(".")]
 
 
-def test_nothing_is_overwritten_unasked(made: Path, examples_folder: Path):
+def test_nothing_is_overwritten_unasked(made: Path, examples_folder: Path) -> None:
     done = shell("tools", "teach", examples_folder, "--name", "line", "--out", made)
     assert done.returncode == 2 and "is there already" in done.stderr
 
 
-def test_the_command_line_judges_by_them_and_other_models_refuse_them(made: Path):
+def test_the_command_line_judges_by_them_and_other_models_refuse_them(made: Path) -> None:
     (said,) = map(json.loads, shell("analyze", "demo", "--json", "--custom-labels", made).stdout.splitlines())
     assert said["taught"]["name"] == "line" and set(said["taught"]["scores"]) == {"direct", "重"}
     assert all("taught" in one for one in said["utterances"])
@@ -84,7 +84,7 @@ def test_the_command_line_judges_by_them_and_other_models_refuse_them(made: Path
 
 def test_the_server_judges_live_and_over_rest_as_the_command_line_does(
     made: Path, demo_pcm: bytes, tmp_path: Path
-):
+) -> None:
     import requests
 
     (said,) = map(json.loads, shell("analyze", "demo", "--json", "--custom-labels", made).stdout.splitlines())
@@ -117,7 +117,7 @@ def test_the_server_judges_live_and_over_rest_as_the_command_line_does(
 )
 def test_a_server_with_labels_that_cannot_be_used_says_so_and_ends(
     settings: dict[str, str], said: str, made: Path
-):
+) -> None:
     wanted = {"MODEL__CUSTOM_LABELS": str(made), **settings}
     done = subprocess.run(
         [sys.executable, "-m", "cli", "serve", "--port", "0"],
@@ -130,7 +130,7 @@ def test_a_server_with_labels_that_cannot_be_used_says_so_and_ends(
     assert done.returncode == 1 and said in done.stderr
 
 
-def test_a_clip_under_two_labels_and_a_bad_name_are_refused(examples_folder: Path, tmp_path: Path):
+def test_a_clip_under_two_labels_and_a_bad_name_are_refused(examples_folder: Path, tmp_path: Path) -> None:
     engine = local_engine(Config())
     top = tmp_path / "both"
     shutil.copytree(examples_folder, top)
@@ -155,7 +155,7 @@ PAIRS: dict[str, tuple[Chosen, Chosen]] = {
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_ten_clips_of_each_label_do_on_unseen_clips_what_they_promised(pair: str, tmp_path: Path):
+def test_ten_clips_of_each_label_do_on_unseen_clips_what_they_promised(pair: str, tmp_path: Path) -> None:
     data = corpora()
     rows = list(csv.DictReader((data / "manifest.csv").open(encoding="utf-8")))
     config, rng = Config(), random.Random(3)

@@ -20,7 +20,7 @@ COMMANDS = [
 
 
 @pytest.mark.slow
-def test_every_command_does_what_it_says(tmp_path: Path):
+def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     assert len(COMMANDS) >= 5
     for command in COMMANDS:
         command = command.replace("outputs/", f"{tmp_path}/")
@@ -31,7 +31,7 @@ def test_every_command_does_what_it_says(tmp_path: Path):
     assert {"results.csv", "embedding.npy", "trend.png", "trend.csv", "report.html"} <= made
 
 
-def test_every_tool_is_on_the_page():
+def test_every_tool_is_on_the_page() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"**{command.callback.__name__}**" in PAGE or f"tools {command.callback.__name__}" in PAGE

@@ -24,7 +24,7 @@ def records(tmp_path: Path, *when: datetime, **fields: object) -> tuple[folder.R
     return folder.read(tmp_path).records
 
 
-def test_days_are_those_of_the_zone(tmp_path: Path):
+def test_days_are_those_of_the_zone(tmp_path: Path) -> None:
     late = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
     found = records(tmp_path, late, late + timedelta(hours=1))
     assert [b.recordings for b in trend.trend(found, "day", UTC).bins] == [1, 1]
@@ -37,7 +37,7 @@ def test_days_are_those_of_the_zone(tmp_path: Path):
     assert only.confidence == pytest.approx(0.6)
 
 
-def test_the_hour_that_comes_twice_is_two(tmp_path: Path):
+def test_the_hour_that_comes_twice_is_two(tmp_path: Path) -> None:
     autumn = datetime(2026, 10, 25, 0, 10, tzinfo=UTC)
     found = records(tmp_path, autumn, autumn + timedelta(hours=1))
     made = trend.trend(found, "hour", ZoneInfo("Europe/Berlin"))
@@ -47,7 +47,7 @@ def test_the_hour_that_comes_twice_is_two(tmp_path: Path):
     ]
 
 
-def test_recordings_without_speech_are_counted_apart(tmp_path: Path):
+def test_recordings_without_speech_are_counted_apart(tmp_path: Path) -> None:
     found = records(tmp_path, datetime(2026, 3, 2, tzinfo=UTC), utterances=[])
     made = trend.trend(found, "day", UTC)
     (row,) = csv.DictReader(io.StringIO(trend.csv(made)))
@@ -56,13 +56,13 @@ def test_recordings_without_speech_are_counted_apart(tmp_path: Path):
     assert pictures.png(trend.draw(made))[:4] == b"\x89PNG"
 
 
-def test_what_does_not_say_when_it_was_recorded_is_left_out(tmp_path: Path):
+def test_what_does_not_say_when_it_was_recorded_is_left_out(tmp_path: Path) -> None:
     found = records(tmp_path, datetime(2026, 3, 2, tzinfo=UTC))
     made = trend.trend(found, "day", UTC, "recorded")
     assert (made.bins, made.untimed) == ((), 1)
 
 
-def test_the_picture_has_the_colors_of_its_emotions(make: Make):
+def test_the_picture_has_the_colors_of_its_emotions(make: Make) -> None:
     made = trend.trend(folder.read(make(40)).records, "hour", UTC)
     image = Image.open(io.BytesIO(pictures.png(trend.draw(made)))).convert("RGB")
     held = {color for _, color in image.getcolors(1 << 20) or []}

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from stream.models.compact.encoder import GROUP, CausalEncoder, CausalEncoderConfig
 from stream.models.compact.network import CompactNet, NetConfig
 from stream.types import SAMPLE_RATE, Floats
-from training.corpus import Clip
+from training.corpus import TrainingClip
 from training.distil import DistilConfig, Lessons, Measure, distil, halves, mels_from, transplant
 from training.prepare import Version
 from training.teacher import FRAMES, WIDTH, Teacher
@@ -101,7 +101,7 @@ def test_the_pupil_begins_with_what_the_teacher_knows(teacher: Teacher) -> None:
 def versions() -> list[Version]:
     """Clips whose teacher is a linear map of the mels: learnable at once."""
     rng = np.random.default_rng(0)
-    clips = [Clip(Path(str(i)), "emodb", f"emodb/{i % 5}", 0, "train") for i in range(40)]
+    clips = [TrainingClip(Path(str(i)), "emodb", f"emodb/{i % 5}", 0, "train") for i in range(40)]
     lengths = rng.integers(60, 140, len(clips))
     ends = np.cumsum(lengths)
     frames = rng.normal(-4, 1, (int(ends[-1]), SMALL.n_raw)).astype(np.float16)

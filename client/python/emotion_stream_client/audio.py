@@ -36,6 +36,7 @@ class Format:
         return self.encoding != "wav"
 
     def split(self, data: bytes) -> Iterator[bytes]:
+        """`data` in pieces that one message may hold; whole where its pieces could not be joined again."""
         step = self._max_chunk if self.can_join else max(1, len(data))
         return (data[at : at + step] for at in range(0, len(data), step))
 

@@ -29,19 +29,23 @@ class Address:
     token: str = field(default="", repr=False)
 
     def at(self, path: str) -> str:
+        """The URL of a page of the server."""
         return f"{self.url.rstrip('/')}/{path}"
 
     @property
     def headers(self) -> dict[str, str]:
+        """What each request carries: the token, where there is one."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     @property
     def origin(self) -> str:
+        """Scheme, host and port, without the path the server may be mounted at."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
     @property
     def socket_path(self) -> str:
+        """Where Socket.IO is found, without a leading slash."""
         return f"{urlsplit(self.url).path.strip('/')}/socket.io".lstrip("/")
 
 
@@ -85,6 +89,7 @@ class Connection:
         self._on_lost()
 
     async def emit(self, event: str, payload: Json, answered: Callable[[Json], None]) -> None:
+        """Send without waiting; `answered` gets the server's answer, and nothing when the connection is lost."""
         with contextlib.suppress(socketio.exceptions.SocketIOError):  # it is being lost: `lost` says so
             await self._io.emit(event, payload, callback=lambda answer=None, *_: answered(answer or {}))
 

@@ -21,6 +21,7 @@ class Inbox:
         self._failure: BaseException | None = None
 
     def put(self, event: Event) -> None:
+        """Add an event, from any thread; past the limit the oldest result of frames is skipped, and counted."""
         with self._news:
             self._waiting.append(event)
             if len(self._waiting) > self._limit:
@@ -62,4 +63,5 @@ class Inbox:
 
     @property
     def over(self) -> bool:
+        """Whether nothing more will come, and all has been taken."""
         return self._over and not (self._waiting or self._skipped)

@@ -88,6 +88,7 @@ class AnswerReader:
         self._last: Json = {}
 
     def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body. Raises EmotionError when a line is no JSON object of the protocol."""
         self._rest += data
         if b"\n" not in data:
             return
@@ -117,6 +118,7 @@ class AnswerReader:
 
 
 def parsed(text: bytes, status: int) -> Json:
+    """The JSON object in `text`. Raises EmotionError (PROTOCOL) for anything else."""
     with contextlib.suppress(ValueError):
         value = json.loads(text)
         if isinstance(value, dict):
@@ -204,6 +206,7 @@ def _is_file(source: BinaryIO) -> bool:
 
 
 def upload_form(file: io.BufferedIOBase, name: str, fields: dict[str, str]) -> aiohttp.FormData:
+    """The multipart form, the file last."""
     data = aiohttp.FormData()
     for field_name, value in fields.items():  # before the file: the server can read them while that arrives
         data.add_field(field_name, value)

@@ -24,6 +24,8 @@ SESSION_LOST = "NOT_YOUR_SESSION"  # the server no longer knows the session
 
 @dataclass
 class Message:
+    """Audio under a number: `ms` of it, kept until the server has acknowledged it."""
+
     seq: int
     data: bytes
     ms: float
@@ -41,23 +43,28 @@ class Outbox:
 
     @property
     def ms(self) -> float:
+        """How much audio is held, in ms."""
         return sum(ms for _, ms in self._unsent) + sum(m.ms for m in self._numbered.values())
 
     def __bool__(self) -> bool:
         return bool(self._unsent or self._numbered)
 
     def has_room(self, ms: float) -> bool:
+        """Whether `ms` more fit; an empty outbox takes a piece of any length."""
         return not self or self.ms + ms <= self._limit_ms
 
     def push(self, data: bytes, ms: float) -> None:
+        """Hold `data`, which is `ms` of audio, to be sent after all before it."""
         self._unsent.append((data, ms))
 
     @property
     def in_flight(self) -> int:
+        """How many messages are sent and not acknowledged."""
         return sum(m.in_flight for m in self._numbered.values())
 
     @property
     def has_next(self) -> bool:
+        """Whether a message waits to be sent, for the first time or again."""
         return bool(self._unsent) or self.in_flight < len(self._numbered)
 
     def next(self) -> Message:
@@ -95,6 +102,7 @@ class Outbox:
         self._next_seq = 0
 
     def clear(self) -> None:
+        """Forget all audio."""
         self._unsent.clear()
         self._numbered.clear()
 
@@ -126,6 +134,7 @@ class Sender:
         return self.outbox.in_flight > 0 and now - self._last_ack > ACK_TIMEOUT_S
 
     def take(self, now: float) -> Message:
+        """The next message, in flight from `now` on (s, monotonic)."""
         if not self.outbox.in_flight:
             self._last_ack = now
         message = self.outbox.next()

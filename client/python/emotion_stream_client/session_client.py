@@ -58,9 +58,11 @@ class SessionClient:
 
     @property
     def started(self) -> bool:
+        """Whether `start` has been called."""
         return self._task is not None
 
     def start(self) -> None:
+        """Begin to connect, in a task of its own."""
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._on_task_done)
 

@@ -148,7 +148,7 @@ class Emotion2Vec:
         with torch.inference_mode():
             samples = self._upload(batch)
             if self._graphs and not job.recording and not job.embed:
-                return (self._labelled(self._graphs(samples, job.since).cpu().numpy()),)
+                return (self._labeled(self._graphs(samples, job.since).cpu().numpy()),)
             return self._score(self._encoder, samples, job)
 
     def _run_on_cpu(self, batch: Floats, job: _Job) -> tuple[Floats, ...]:
@@ -163,13 +163,13 @@ class Emotion2Vec:
         if job.recording or job.embed:
             mean = features[:, : job.take].mean(1, dtype=torch.float64).float()
         # The head is linear: what it says of the mean of the frames is the mean of what it says of them.
-        logits = self._labelled(encoder.logits(mean[:, None] if job.recording else features).cpu().numpy())
+        logits = self._labeled(encoder.logits(mean[:, None] if job.recording else features).cpu().numpy())
         return (logits, mean.cpu().numpy()) if job.embed else (logits,)
 
     def _forward(self, samples: torch.Tensor, since: int = 0) -> torch.Tensor:
         return self._encoder.logits(self._encoder.features(samples, True, since))
 
-    def _labelled(self, heads: Floats) -> Floats:
+    def _labeled(self, heads: Floats) -> Floats:
         """The head's scores (…, tokens) in the order of LABELS (…, 9)."""
         ordered: Floats = np.where(self._possible, heads[..., self._rows], np.float32(IMPOSSIBLE))
         return ordered

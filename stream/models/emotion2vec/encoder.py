@@ -33,7 +33,7 @@ YieldPoint = Callable[[], None]
 
 
 def no_op() -> None:
-    pass
+    """Where nobody wants to be let in between two layers."""
 
 
 class UnsupportedModel(ValueError):

@@ -50,6 +50,8 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class Report:
+    """What `verify-model` has found of one model and one clip."""
+
     model: str
     clip: str
     license: str

@@ -57,7 +57,7 @@ def alerting(request: pytest.FixtureRequest, hooks: dict[str, Receiver]) -> Iter
 def loud(demo_samples: np.ndarray) -> bytes:
     """Eight seconds that the fake model takes for anger, since they are loud."""
     louder = np.clip(4 * demo_samples[: 8 * 16_000], -1, 1)
-    return np.rint(louder * 32767).astype("<i2").tobytes()
+    return bytes(np.rint(louder * 32767).astype("<i2").tobytes())
 
 
 def test_everybody_hears_of_an_alert(
@@ -113,7 +113,7 @@ def test_receivers_that_do_not_work_are_counted_and_nobody_waits_for_them(
         return metrics(alerting)[f'emotion_webhooks_total{{result="{result}",target="{target}"}}']
 
     for target in ("slow", "broken", "dead", "nowhere"):
-        eventually(lambda t=target: counted(t, "retried") >= 1, f"{target} is tried again")
+        eventually(lambda t=target: counted(t, "retried") >= 1, f"{target} is tried again")  # type: ignore[misc]
         assert counted(target, "sent") == 0
     assert counted("up", "sent") >= 2
     assert alerting.get("/readyz")[0] == 200

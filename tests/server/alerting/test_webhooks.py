@@ -263,7 +263,7 @@ def test_neither_url_nor_secret_is_ever_logged(http: Http_, caplog: pytest.LogCa
     for url in (server.url + "/hidden-key", f"http://127.0.0.1:{free_port()}/hidden-key"):
         sending = Sending(url, secret="s3cret", attempts=2)
         sending.offer()
-        eventually(lambda s=sending: s.results["refused"] + s.results["gave_up"], "it is over")
+        eventually(lambda s=sending: s.results["refused"] + s.results["gave_up"], "it is over")  # type: ignore[misc]
     eventually(lambda: "was not delivered" in caplog.text, "the operator is told")
     assert "hidden-key" not in caplog.text and "s3cret" not in caplog.text
     assert "s3cret" not in repr(Webhook(name="a", url="http://x", secret="s3cret"))

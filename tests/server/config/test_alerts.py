@@ -10,7 +10,7 @@ import pytest
 from server import config
 from server.alerting.alerts import alert_event
 from server.config import Config, ConfigError
-from server.config.alerts import Alerts, Rule, Webhook
+from server.config.alerts import Alerts, RuleConfig, Webhook
 from server.config.yaml_lines import line_of
 from stream import rules
 from stream.rules import Alert
@@ -24,8 +24,8 @@ def load(folder: Path, text: str) -> Config:
     return config.load(path)
 
 
-def rule(**changed: Any) -> Rule:
-    return Rule(**{"name": "r", "when": {"any_of": "sad", "above": 0.5}, **changed})
+def rule(**changed: Any) -> RuleConfig:
+    return RuleConfig(**{"name": "r", "when": {"any_of": "sad", "above": 0.5}, **changed})
 
 
 def test_three_rules_of_the_seeds_ship_ready() -> None:

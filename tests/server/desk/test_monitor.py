@@ -38,7 +38,7 @@ def desked(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture
-def desk(connect: Connect, desked: Server) -> Iterator[Callable[..., Client]]:
+def desk(connect: Connect, desked: Server) -> Callable[..., Client]:
     """Desks of the server, subscribed unless told otherwise. The board is empty when it begins."""
 
     def one(subscribe: bool = True, **options: Any) -> Client:
@@ -48,9 +48,16 @@ def desk(connect: Connect, desked: Server) -> Iterator[Callable[..., Client]]:
         return client
 
     lister = one(subscribe=False)
-    eventually(lambda: not lister.call("list")["sessions"] or time.sleep(0.2), "the board is empty")
+
+    def is_empty() -> bool:
+        if lister.call("list")["sessions"]:
+            time.sleep(0.2)
+            return False
+        return True
+
+    eventually(is_empty, "the board is empty")
     lister.close()
-    yield one
+    return one
 
 
 def refusal(server: Server, auth: Any = None) -> Any:

@@ -40,7 +40,7 @@ def window(
 def poison(number: int) -> Window:
     """A window that ends the process which unpacks it: its state is no array of float32."""
     good = window(number)
-    return Window("s", number, 10, True, good.samples, np.zeros(3, np.uint8))  # type: ignore[arg-type]
+    return Window("s", number, 10, True, good.samples, np.zeros(3, np.uint8))
 
 
 class Desk:

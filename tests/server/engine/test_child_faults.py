@@ -91,7 +91,7 @@ def test_windows_that_are_submitted_while_the_child_dies_are_scored() -> None:
     for restarts in (1, 2):
         until(lambda: len(desk.answers) > 20 and engine.health().waiting < 10)  # nothing is quarantined
         kill(engine)
-        until(lambda restarts=restarts: engine.health().restarts == restarts and engine.health().up)
+        until(lambda restarts=restarts: engine.health().restarts == restarts and engine.health().up)  # type: ignore[misc]
     stop.set()
     thread.join()
     n = next(count)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from tests.conftest import Server
@@ -32,7 +33,7 @@ def test_what_a_dead_model_held_is_scored_by_the_next(
     engine.kill()
     client.speak(demo_pcm[5 * 32_000 : 8 * 32_000], cut=9_600)
     assert client.stop()["lost_ms"] == 0
-    samples = ledger.np.frombuffer(demo_pcm[: 8 * 32_000], "<i2").astype("float32") / 32768
+    samples = np.frombuffer(demo_pcm[: 8 * 32_000], "<i2").astype("float32") / 32768
     ledger.same(ledger.of_client(client.heard, session_id), from_file(samples, FakeModel()))
     assert engine_of(server).pid != engine.pid
 
@@ -127,7 +128,8 @@ def scored_again_after(server: Server, connect: Connect, audio: bytes, streams: 
         engine_of(server).kill()
         for client in clients:
             eventually(
-                lambda c=client: any(n == "emotion_result" for n, _ in since(c, killed + 0.3)), "results flow"
+                lambda c=client: any(n == "emotion_result" for n, _ in since(c, killed + 0.3)),  # type: ignore[misc]
+                "results flow",
             )
         for done in speaking:
             done.result()

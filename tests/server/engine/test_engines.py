@@ -141,7 +141,7 @@ def test_a_full_engine_is_busy_and_what_it_accepted_is_answered() -> None:
         go()
         desk.wait(5)
         desk.check_once(5)
-        until(lambda engine=engine: engine.health().waiting == 0)
+        until(lambda engine=engine: engine.health().waiting == 0)  # type: ignore[misc]
         engine.submit(window(5), desk.reply)
         desk.wait(6)
         engine.close()

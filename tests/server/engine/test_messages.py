@@ -89,6 +89,7 @@ def test_answers_come_through(items: list) -> None:
         if isinstance(answer, Failed):
             assert got == answer
         else:
+            assert isinstance(got, FrameScores)
             assert same(got.logits, answer.logits) and same(got.weights, answer.weights)
             assert same(got.state, answer.state) and same(got.embedding, answer.embedding)
             assert got.gain == answer.gain
@@ -130,15 +131,18 @@ def test_a_state_does_not_keep_its_whole_batch_in_memory() -> None:
     answer = FrameScores(np.zeros((80, 9), np.float32), np.ones(80, np.float32), np.ones(2, np.float32))
     message = unpack(piped(pack(Answers([(i, answer, Timing()) for i in range(32)]))))
     assert isinstance(message, Answers)
-    state = message.items[0][1].state
+    got = message.items[0][1]
+    assert isinstance(got, FrameScores)
+    state = got.state
     assert state is not None and state.base is None
 
 
 def test_a_model_in_the_wrong_precision_is_narrowed_and_not_misread() -> None:
-    answer = FrameScores(np.full((2, 9), 0.5), np.ones(2), np.array([7.0]))
+    answer = FrameScores(np.full((2, 9), 0.5), np.ones(2), np.array([7.0]))  # type: ignore[arg-type]
     message = unpack(piped(pack(Answers([(1, answer, Timing())]))))
     assert isinstance(message, Answers)
     got = message.items[0][1]
+    assert isinstance(got, FrameScores) and got.state is not None
     assert got.logits.tolist() == answer.logits.tolist() and got.state.tolist() == [7]
 
 

@@ -67,10 +67,10 @@ def test_streams_that_lose_their_model_process_score_as_those_that_do_not() -> N
         if number == 0:
             for stream in streams:
                 stream.go_on()
-        until(lambda n=number: sum(len(s.answers) for s in streams) >= (n + 1) * 2 * STREAMS, 60)
+        until(lambda n=number: sum(len(s.answers) for s in streams) >= (n + 1) * 2 * STREAMS, 60)  # type: ignore[misc]
         assert engine.pid is not None
         os.kill(engine.pid, signal.SIGKILL)
-        until(lambda n=number: engine.health().restarts == n + 1, 60)
+        until(lambda n=number: engine.health().restarts == n + 1, 60)  # type: ignore[misc]
     for stream in streams:
         assert stream.done.wait(120)
         assert stream.failed is None, stream.failed
@@ -81,4 +81,4 @@ def test_streams_that_lose_their_model_process_score_as_those_that_do_not() -> N
         alone = play(model, stream.sound, stream.cuts)
         logits = np.concatenate([a.logits for a in stream.answers])
         weights = np.concatenate([a.weights for a in stream.answers])
-        assert_same(alone, FrameScores(logits, weights, stream.answers[-1].state, alone.gain))
+        assert_same(alone, FrameScores(logits, weights, stream.answers[-1].state, gain=alone.gain))

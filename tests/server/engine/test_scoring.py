@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from stream.types import Failed, FrameScores, Window
 from tests.server.engine.material import Marked, window
 
 
-def spoil(field: str, value: float):
+def spoil(field: str, value: float) -> Callable[[FrameScores], FrameScores]:
     def fault(answer: FrameScores) -> FrameScores:
         spoilt = getattr(answer, field).copy()
         spoilt.flat[-1] = value
@@ -23,7 +24,7 @@ def spoil(field: str, value: float):
     return fault
 
 
-FAULTS = {
+FAULTS: dict[str, Callable[[FrameScores], FrameScores] | Exception] = {
     "raises": RuntimeError("CUDA error"),
     "nan logits": spoil("logits", np.nan),
     "inf logits": spoil("logits", np.inf),

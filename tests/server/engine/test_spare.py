@@ -114,8 +114,9 @@ engine.close()
         [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdin and server.stdout and server.stdout.readline() == "up\n"
-        model = psutil.Process(server.pid).children()
-        for process in (server, *model):
+        family = psutil.Process(server.pid)
+        model = family.children()
+        for process in (family, *model):
             process.send_signal(signal.SIGSTOP)
         time.sleep(3.5)
         server.send_signal(signal.SIGCONT)

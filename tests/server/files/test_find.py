@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, demo_samples: np.ndarray) -
     return top
 
 
-def test_a_folder_gives_one_json_line_per_recording_and_exit_1_for_a_broken_one(folder: Path):
+def test_a_folder_gives_one_json_line_per_recording_and_exit_1_for_a_broken_one(folder: Path) -> None:
     done = analyze(folder, "--json", "--model", "fake")
     lines = {Path(line["file"]).name: line for line in map(json.loads, done.stdout.splitlines())}
     assert set(lines) == {"a.wav", "b.flac", "c.ogg", "quiet.wav", "broken.wav"}
@@ -77,12 +77,12 @@ def engine() -> Iterator[InProcessEngine]:
     engine.close()
 
 
-def test_a_recording_without_speech_is_unknown(folder: Path, engine: InProcessEngine):
+def test_a_recording_without_speech_is_unknown(folder: Path, engine: InProcessEngine) -> None:
     result = find.recognize_file(folder / "quiet.wav", engine, Config(), RecognizeOptions()).result()
     assert (result["emotion"], result["confidence"], result["utterances"]) == ("unknown", 1.0, [])
 
 
-def test_frames_come_with_the_times_at_which_they_start(folder: Path):
+def test_frames_come_with_the_times_at_which_they_start(folder: Path) -> None:
     done = analyze(folder / "a.wav", "--granularity", "frame", "--model", "fake")
     result = json.loads(done.stdout)
     n = len(result["frame_scores"])
@@ -100,7 +100,7 @@ def test_frames_come_with_the_times_at_which_they_start(folder: Path):
 
 def test_the_rate_of_a_file_does_not_change_what_is_found(
     folder: Path, demo_samples: np.ndarray, tmp_path: Path, engine: InProcessEngine
-):
+) -> None:
     import soxr
 
     path = tmp_path / "44k.wav"
@@ -121,7 +121,7 @@ def test_the_rate_of_a_file_does_not_change_what_is_found(
         (["static"], "No recordings there"),
     ],
 )
-def test_what_cannot_start_says_why_and_exits_2(arguments: list[str], said: str):
+def test_what_cannot_start_says_why_and_exits_2(arguments: list[str], said: str) -> None:
     done = analyze(*arguments)
     assert done.returncode == 2
     assert said in done.stderr

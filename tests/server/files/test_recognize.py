@@ -1,4 +1,4 @@
-"""Recognising a recording: the scores of a live stream, the same digits whatever happens, files that agree."""
+"""Recognizing a recording: the scores of a live stream, the same digits whatever happens, files that agree."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from stream.types import (
     LABELS,
     EmotionModel,
     Failed,
+    FailureCode,
     Floats,
     FrameScores,
     FramesScored,
@@ -65,7 +66,10 @@ def test_a_file_is_heard_as_a_live_stream_is(
     engine = InProcessEngine(model, EngineSettings())
     found = heard(wav(demo_pcm), engine, RecognizeOptions("frame", embed=True))
     engine.close()
-    whole, utterances, first, rows = Utterance(), [], [], []
+    whole = Utterance()
+    utterances: list[UtteranceScored] = []
+    first: list[int] = []
+    rows: list[Floats] = []
     for event in run([demo_samples], model, replace(Config().stream_config(model.spec), embed=True)):
         if isinstance(event, FramesScored):
             whole.add(event.scores)
@@ -83,6 +87,7 @@ def test_a_file_is_heard_as_a_live_stream_is(
         np.testing.assert_allclose(list(ours["scores"].values()), theirs.probs, atol=TOLERANCE)
     np.testing.assert_allclose(list(found.verdict["scores"].values()), whole.probs(), atol=TOLERANCE)
     assert found.embedding is not None and found.embedding.shape == (model.spec.embedding_size,)
+    assert whole.embedding is not None
     np.testing.assert_allclose(found.embedding, whole.embedding, atol=1e-3)
 
 
@@ -99,7 +104,8 @@ class Fickle:
         if fate < 0.1:
             raise Busy
         if fate < 0.2:
-            code = self._chance.choice(("INFERENCE_TIMEOUT", "OVERLOADED", "NOT_READY"))
+            codes: tuple[FailureCode, ...] = ("INFERENCE_TIMEOUT", "OVERLOADED", "NOT_READY")
+            code = self._chance.choice(codes)
             threading.Timer(0.001, reply, (window, Failed(code, "later"), Timing())).start()
             return
         self.windows.append(window)
@@ -330,7 +336,8 @@ def test_the_verdict_is_of_the_full_recording_where_the_model_scores_that(
     short = heard(wav(demo_pcm[:600]), engine, RecognizeOptions(embed=True))
     engine.close()
     wanted = score_recording([demo_samples], model, embed=True)
-    assert np.array_equal(np.float32(list(found.verdict["scores"].values())), np.round(wanted.probs(), 6))
+    scores = np.array(list(found.verdict["scores"].values()), np.float32)
+    assert np.array_equal(scores, np.round(wanted.probs(), 6))
     assert np.array_equal(found.embedding, wanted.embedding)  # type: ignore[arg-type]
     plain = InProcessEngine(FakeModel(), EngineSettings())
     frames = heard(wav(demo_pcm), plain, RecognizeOptions("frame")).result()

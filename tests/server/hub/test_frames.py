@@ -67,7 +67,12 @@ def test_who_never_pauses_does_not_keep_others_waiting(patient: Server, flood: b
     over = threading.Event()
     with Wire(patient.port) as wire:
         wire.upgrade()
-        pouring = threading.Thread(target=lambda: (wire.pour(flood, 6), over.set()))
+
+        def pour() -> None:
+            wire.pour(flood, 6)
+            over.set()
+
+        pouring = threading.Thread(target=pour)
         pouring.start()
         for _ in range(3):
             assert patient.get("/healthz")[0] == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def call(demo_samples: np.ndarray) -> np.ndarray:
     """Seven seconds (n, 2) in which both speak, at different times and loudness: 16-bit samples."""
     n = 7 * 16_000
     left, right = demo_samples[:n], 0.4 * demo_samples[5 * 16_000 : 5 * 16_000 + n]
-    return np.rint(np.stack([left, right], axis=1) * 32767).astype("<i2")
+    return np.asarray(np.rint(np.stack([left, right], axis=1) * 32767), "<i2")
 
 
 def books(client: Client, session_id: str) -> dict[str, Ledger]:
@@ -102,7 +103,7 @@ def test_a_stereo_wav_and_stereo_mulaw(server: Server, connect: Connect, call: n
             ledger.same(book, line)
 
 
-def test_a_wav_of_one_channel_is_refused_with_words(server: Server, connect: Connect, demo_wav) -> None:
+def test_a_wav_of_one_channel_is_refused_with_words(server: Server, connect: Connect, demo_wav: Path) -> None:
     client = connect(server)
     client.start(channels=2)
     answer = client.call("audio_stream", {"chunk": demo_wav.read_bytes()[:20_000]})

@@ -35,8 +35,8 @@ def test_broken_websocket_frames_end_their_connection(server: Server, raw: Open,
     before = metrics(server)["emotion_connections"]
     client = raw(server)
     with contextlib.suppress(OSError):  # it has been closed already
-        client.ws.sock.sendall(frame)
-        client.ws.sock.shutdown(socket.SHUT_WR)
+        client.sock.sendall(frame)
+        client.sock.shutdown(socket.SHUT_WR)
     eventually(lambda: metrics(server)["emotion_connections"] <= before, "the connection is given up")
 
 

@@ -57,9 +57,15 @@ def test_fields_of_the_wrong_type_are_bad_requests(client: Client) -> None:
         assert refused(client, event, payload) == "BAD_REQUEST", (event, payload)
 
 
+NO_OBJECTS: tuple[Any, ...] = (
+    *([], [1, 2], "text", "", 0, 5, 1.5, True, False),
+    *(b"bytes", ({}, {}), ("a", "b", "c")),
+)
+
+
 def test_payloads_that_are_no_object_are_bad_requests(client: Client) -> None:
     for event in ("start", "audio_stream", "flush", "stop"):
-        for payload in ([], [1, 2], "text", "", 0, 5, 1.5, True, False, b"bytes", ({}, {}), ("a", "b", "c")):
+        for payload in NO_OBJECTS:
             if event == "start" and payload == []:
                 continue  # python-socketio sends it as no arguments at all
             assert refused(client, event, payload) == "BAD_REQUEST", (event, payload)

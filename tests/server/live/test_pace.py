@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,8 @@ def test_audio_faster_than_real_time_is_refused_until_it_slows_and_nothing_is_lo
 
 
 def test_too_many_messages_a_second_are_refused(strict: Server, connect: Connect) -> None:
-    client, answers = connect(strict), []
+    client = connect(strict)
+    answers: list[Any] = []
     client.start()
     for _ in range(150):
         client.send("audio_stream", {"chunk": b"\0\0"}, on_ack=answers.append)
@@ -119,9 +121,9 @@ def test_a_client_that_vanishes_inside_a_message_leaves_nothing_behind(
         client = raw(strict)
         client.send('420["start",{}]')
         assert client.ack(0)["ok"]
-        client.ws.sock.sendall(whole[:length])
-        client.ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        client.ws.sock.close()  # with a reset
+        client.sock.sendall(whole[:length])
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.sock.close()  # with a reset
     eventually(lambda: metrics(strict)["emotion_connections"] == 0, "connections are back to none")
     eventually(lambda: metrics(strict)["emotion_sessions"] == 0, "sessions are back to none")
 

@@ -98,24 +98,24 @@ def test_events_that_cannot_be_served_are_refused(server: Server, raw: Open, pac
 def test_a_malformed_packet_ends_its_own_connection_at_worst(
     server: Server, raw: Open, frames: Frames
 ) -> None:
-    client, neighbour = raw(server), raw(server)
+    client, neighbor = raw(server), raw(server)
     with contextlib.suppress(websocket.WebSocketConnectionClosedException, ConnectionError):
         client.send(*frames)
         client.alive()  # it answers, or is closed; what it must not do is go deaf
     client.close()
-    assert neighbour.alive()
+    assert neighbor.alive()
 
 
 @pytest.mark.parametrize("first", [["41"], ["1"], ['421["start"]'], [ONE, SILENCE]])
 def test_packets_outside_of_a_connection_are_for_nobody(server: Server, raw: Open, first: Frames) -> None:
-    client, neighbour = raw(server, greet=first[0] in ("41", "1")), raw(server)
+    client, neighbor = raw(server, greet=first[0] in ("41", "1")), raw(server)
     client.send(*first)
     client.ws.settimeout(0.2)
     with pytest.raises((websocket.WebSocketException, OSError)):
         client.send('421["start"]')
         while not client.read().startswith("431"):
             pass
-    assert neighbour.alive()
+    assert neighbor.alive()
 
 
 def test_a_client_may_leave_and_join_on_the_same_websocket(server: Server, raw: Open) -> None:

@@ -81,7 +81,7 @@ def voices(demo_samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """An agent, loud, all the time; a customer who is silent for five seconds and then speaks."""
     agent = np.clip(4 * demo_samples[: 10 * 16_000], -1, 1)
     customer = np.concatenate([np.zeros(5 * 16_000, np.float32), 0.4 * demo_samples[: 5 * 16_000]])
-    return tuple(np.rint(x * 32767).astype("<i2") for x in (agent, customer))  # type: ignore[return-value]
+    return np.rint(agent * 32767).astype("<i2"), np.rint(customer * 32767).astype("<i2")
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -15,7 +15,7 @@ import soundfile
 
 from server import config
 from stream import offline
-from stream.types import EmotionModel
+from stream.types import EmotionModel, UtteranceScored
 from tests.conftest import ROOT, Server
 from tests.server import ledger
 from tests.server.clients import Client, cuttings
@@ -59,7 +59,8 @@ def test_utterances_equal_the_files(
     client = connect(compact)
     streamed(client, demo_pcm)
     settings = config.load(ROOT / "config.yaml").stream_config(model.spec)
-    said = [e for e in offline.run([demo_samples], model, settings) if type(e).__name__ == "UtteranceScored"]
+    events = offline.run([demo_samples], model, settings)
+    said = [e for e in events if isinstance(e, UtteranceScored)]
     heard = client.of("utterance_result")
     assert [(u["start_ms"], u["end_ms"]) for u in heard] == [(10 * e.start, 10 * e.end) for e in said]
     for one, other in zip(heard, said, strict=True):

@@ -47,7 +47,7 @@ def misbehave(server: Server, audio: bytes, dice: random.Random) -> None:
         if dice.random() < 0.5:
             client.close()
         else:
-            client.ws.sock.close()
+            client.sock.close()
 
 
 def rounds(server: Server, audio: bytes, visits: int, seed: int) -> None:

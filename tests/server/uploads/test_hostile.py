@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +63,7 @@ def post(server: Server, body: bytes, stream: bool) -> tuple[int, str]:
     answer = requests.post(server.url + PATH, data=body, headers=headers, timeout=30)
     last: Any = answer.json() if "json" in answer.headers["Content-Type"][:17] else {}
     if answer.headers["Content-Type"].startswith("application/x-ndjson"):
-        last = requests.models.complexjson.loads(answer.text.splitlines()[-1])
+        last = json.loads(answer.text.splitlines()[-1])
     wrong = last.get("error", {"code": f"none: {answer.text[:200]}", "message": ""})
     return wrong.get("status", answer.status_code), wrong["code"]
 

@@ -182,6 +182,6 @@ def test_a_file_that_takes_too_much_computing_is_told_so_and_leaves_nothing(tmp_
 
 
 def test_its_settings_hold_no_secret_and_hear_as_the_server_does() -> None:
-    config = Config(server={"token": "a-secret"}, monitor={"token": "a-secret"})  # type: ignore[arg-type]
+    config = Config(server={"token": "a-secret"}, monitor={"token": "a-secret"})
     told = config.for_files.model_dump_json()
     assert "secret" not in told and "token" not in told and "webhooks" not in told

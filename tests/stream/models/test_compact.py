@@ -90,6 +90,8 @@ def test_short_windows_among_full_ones(model: Compact) -> None:
         alone = model.score([each])[0]
         assert alone.logits.shape == together.logits.shape == (each.n_frames, len(LABELS))
         assert_same(alone, together)
+        assert alone.embedding is not None and together.embedding is not None
+        assert alone.state is not None and together.state is not None
         np.testing.assert_allclose(alone.embedding, together.embedding, atol=1e-4)
         np.testing.assert_allclose(alone.state, together.state, rtol=1e-4, atol=1e-3)
 
@@ -214,7 +216,7 @@ def test_mels_are_librosas(model: Compact) -> None:
         "librosa", reason="librosa is the oracle for the features; training needs it"
     )
     x = voice(10)
-    # librosa centres the short window in n_fft: its frames start 56 samples late.
+    # librosa centers the short window in n_fft: its frames start 56 samples late.
     expected = librosa.feature.melspectrogram(
         y=np.pad(x, ((N_FFT - FRAME) // 2, N_FFT)), sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, win_length=FRAME,
         window="hann", center=False, n_mels=64, fmin=60, fmax=7600, power=2.0,

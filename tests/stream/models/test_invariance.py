@@ -174,12 +174,12 @@ def test_a_dependence_of_the_last_digit_is_found() -> None:
     """What is_invariant is there for: one product of all, one unit in the last place, in larger batches alone."""
     net, _ = read_weights()
     invariance.pack_weights(net.eval(), "float32")
-    layer = net.encoder.layers[0].qkv
+    layer: Any = net.encoder.layers[0].qkv
     exact = layer._product
     assert exact is not None
 
     def off(x: torch.Tensor) -> torch.Tensor:
-        y = exact(x)
+        y: torch.Tensor = exact(x)
         if x.numel() > 100 * x.shape[-1]:
             y[..., 500] = torch.nextafter(y[..., 500], torch.tensor(9e9))
         return y
@@ -198,4 +198,5 @@ def test_embeddings_of_short_windows_among_full_ones(voices: list[Floats]) -> No
     for each, together in zip(windows, model.score(windows), strict=True):
         (alone,) = model.score([each])
         assert len(each.samples) == samples_for(each.n_frames)
+        assert alone.embedding is not None and together.embedding is not None
         np.testing.assert_allclose(alone.embedding, together.embedding, atol=1e-5)

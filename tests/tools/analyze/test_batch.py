@@ -54,7 +54,7 @@ def calls(tmp_path: Path, demo_samples: np.ndarray) -> Path:
     return top
 
 
-def test_one_table_of_all_and_errors_at_the_end(calls: Path):
+def test_one_table_of_all_and_errors_at_the_end(calls: Path) -> None:
     done = analyze(calls, "--out", calls / "out", "--embeddings")
     assert done.returncode == 1
     rows = table(calls / "out")
@@ -84,7 +84,7 @@ def test_one_table_of_all_and_errors_at_the_end(calls: Path):
 
 
 @pytest.mark.slow
-def test_other_options_are_done_again_and_lost_outputs_made_again(calls: Path, tmp_path: Path):
+def test_other_options_are_done_again_and_lost_outputs_made_again(calls: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "done before" not in analyze(calls, "--out", out).stdout
     assert "done before" not in analyze(calls, "--out", out, "--each").stdout
@@ -94,7 +94,7 @@ def test_other_options_are_done_again_and_lost_outputs_made_again(calls: Path, t
     assert (out / "files" / "a.wav" / "result.json").is_file()
 
 
-def test_parquet_holds_the_same(calls: Path, tmp_path: Path):
+def test_parquet_holds_the_same(calls: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     for kind in ("csv", "parquet"):
         analyze(calls, "--out", tmp_path / "out", "--table", kind)
@@ -107,7 +107,7 @@ def test_parquet_holds_the_same(calls: Path, tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_what_is_interrupted_goes_on(number: int, tmp_path: Path, demo_samples: np.ndarray):
+def test_what_is_interrupted_goes_on(number: int, tmp_path: Path, demo_samples: np.ndarray) -> None:
     top, out = tmp_path / "many", tmp_path / "out"
     top.mkdir()
     n = 60
@@ -138,7 +138,7 @@ def test_what_is_interrupted_goes_on(number: int, tmp_path: Path, demo_samples: 
 
 
 @pytest.mark.slow
-def test_ten_thousand_files_are_looked_at(tmp_path: Path):
+def test_ten_thousand_files_are_looked_at(tmp_path: Path) -> None:
     for i in range(100):
         (tmp_path / f"{i:02}").mkdir()
         for j in range(100):
@@ -157,7 +157,7 @@ def test_ten_thousand_files_are_looked_at(tmp_path: Path):
         (["demo", "--custom-labels", "nowhere"], "no custom labels there"),
     ],
 )
-def test_what_cannot_be_asked_for_is_said(arguments: list[str], said: str):
+def test_what_cannot_be_asked_for_is_said(arguments: list[str], said: str) -> None:
     done = analyze(*arguments)
     assert done.returncode == 2
     assert said in " ".join(done.stderr.replace("│", " ").split())

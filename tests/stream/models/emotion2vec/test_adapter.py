@@ -75,7 +75,7 @@ def test_a_frames_scores_are_those_of_its_window(ours: Any, n: int, left: int, r
     assert (answer.weights == 1).all()
     whole = torch.from_numpy(x[: samples_for(left + n + right)])[None]
     with torch.inference_mode():
-        wanted = ours._labelled(ours._forward(whole).numpy())[0]
+        wanted = ours._labeled(ours._forward(whole).numpy())[0]
     np.testing.assert_allclose(answer.logits, wanted[left : left + n], atol=1e-5)
 
 
@@ -110,7 +110,9 @@ def test_seams_do_not_step(quick: Any) -> None:
     steps, bare = [], []
     for k in range(len(faded) - 1):
         first = (k + 1) * spec.hop_frames
-        ahead = faded[k].state[3 : 3 + 9]  # what the earlier window said of the later one's first frame
+        state = faded[k].state
+        assert state is not None
+        ahead = state[3 : 3 + 9]  # what the earlier window said of the later one's first frame
         meant = np.abs(ahead - faded[k].logits[-1]).max()
         apart = np.abs(plain[k + 1].logits[0] - ahead).max()
         step = np.abs(faded[k + 1].logits[0] - faded[k].logits[-1]).max()

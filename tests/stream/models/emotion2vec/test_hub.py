@@ -75,7 +75,7 @@ def test_the_text_names_each_hub() -> None:
     assert text.count("emotion2vec_plus_seed") >= 4
 
 
-def test_the_licence_is_read_from_the_folder(tmp_path: Path) -> None:
+def test_the_license_is_read_from_the_folder(tmp_path: Path) -> None:
     assert license(tmp_path) == LICENSE
     readme = tmp_path / "README.md"
     readme.write_text(

@@ -52,7 +52,7 @@ def test_a_product_is_as_near_as_its_steps_allow(layer: Any) -> None:
     assert ((y - exact).norm(dim=-1) < 0.02 * exact.norm(dim=-1)).all()  # and not all one way
 
 
-def test_a_row_does_not_hear_its_neighbours(layer: Any) -> None:
+def test_a_row_does_not_hear_its_neighbors(layer: Any) -> None:
     """To the last bit, be they silent or as loud as can be; an outlier coarsens its own row alone."""
     import torch
 

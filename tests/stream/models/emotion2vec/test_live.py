@@ -127,11 +127,11 @@ def test_a_lost_window_is_not_blended_over(ours: Any, speech: Floats) -> None:
     """After a failure the next window's scores are its own: what it was told of earlier frames does not fit."""
     session, failed, frames = StreamSession("s", listening(ours.spec)), 0, 0
     turn = session.push(speech[: 6 * 16_000])
-    while turn.window is not None:
-        (answer,) = ours.score([turn.window])
+    while (window := turn.window) is not None:
+        (answer,) = ours.score([window])
         if failed == 0 and frames:
-            failed = turn.window.first_frame
-            turn = session.absorb(turn.window, Failed("INFERENCE_TIMEOUT", "told to"))
+            failed = window.first_frame
+            turn = session.absorb(window, Failed("INFERENCE_TIMEOUT", "told to"))
             if turn.window is not None and not turn.window.starts_span:
                 bare = Window("s", turn.window.first_frame, turn.window.n_frames, False, turn.window.samples, None,
                               turn.window.left_frames, turn.window.right_frames)  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_lost_window_is_not_blended_over(ours: Any, speech: Floats) -> None:
                 np.testing.assert_allclose(mine.logits, own.logits, atol=CLOSE)
             continue
         frames += len(answer.logits)
-        turn = session.absorb(turn.window, answer)
+        turn = session.absorb(window, answer)
     assert failed and frames
 
 

@@ -60,7 +60,7 @@ def test_utterance_scores_and_embedding_are_funasrs(ours: Any, theirs: Any, seco
 
 def test_a_file_scores_as_funasr_scores_it(ours: Any, theirs: Any, tmp_path: Any) -> None:
     soundfile.write(tmp_path / "a.wav", sound(3.3, 5), 16_000, subtype="PCM_16")
-    scores, embedding = generate(theirs, str(tmp_path / "a.wav"))
+    scores, embedding = generate(theirs, str(tmp_path / "a.wav"))  # type: ignore[arg-type]  # funasr reads files, too
     from stream.models.emotion2vec.verify import blocks_of
 
     heard = score_recording(blocks_of(tmp_path / "a.wav"), ours, embed=True)
@@ -76,10 +76,10 @@ def test_frames_are_funasrs_and_their_mean_is_the_utterance(ours: Any, theirs: A
     _, frames = generate(theirs, x, "frame")
     with torch.inference_mode():
         features = ours._encoder.features(torch.from_numpy(x)[None], both_phases=False)
-        logits = ours._labelled(ours._encoder.logits(features).numpy())[0]
+        logits = ours._labeled(ours._encoder.logits(features).numpy())[0]
         utterance = theirs.model.proj(torch.from_numpy(frames).mean(0, keepdim=True)).numpy()
     np.testing.assert_allclose(features[0].numpy(), frames, atol=CLOSE)
-    np.testing.assert_allclose(logits.mean(0), ours._labelled(utterance)[0], atol=CLOSE)
+    np.testing.assert_allclose(logits.mean(0), ours._labeled(utterance)[0], atol=CLOSE)
     (window,) = windows_of([x], ours.spec)
     np.testing.assert_allclose(logits.mean(0), ours.score([window])[0].logits[0], atol=CLOSE)
 
@@ -102,14 +102,14 @@ def test_the_10_ms_grid_is_two_runs_160_samples_apart(ours: Any, theirs: Any, n_
 
 
 def test_odd_frames_are_what_generate_says_of_the_sound_160_samples_later(ours: Any, theirs: Any) -> None:
-    """Beside `generate` itself, which normalises what it is given: over 2 s that is nearly the same waveform."""
+    """Beside `generate` itself, which normalizes what it is given: over 2 s that is nearly the same waveform."""
     import torch
 
     x = sound(2.31, 6)
     with torch.inference_mode():
         features = ours._encoder.features(torch.from_numpy(x)[None], both_phases=True)[0]
         heads = ours._encoder.logits(torch.stack([features[0::2].mean(0), features[1::2].mean(0)]))
-        probs = torch.softmax(torch.from_numpy(ours._labelled(heads.numpy())), -1).numpy()
+        probs = torch.softmax(torch.from_numpy(ours._labeled(heads.numpy())), -1).numpy()
     for phase in (0, 1):
         np.testing.assert_allclose(probs[phase], generate(theirs, x[phase * HOP :])[0], atol=CLOSE)
 
@@ -137,7 +137,7 @@ def test_bfloat16_that_depends_on_its_batch_is_not_taken(
     from stream.models.emotion2vec import dense
 
     loaded_in("bfloat16", folder)  # skips where this processor has none
-    exact = dense.packed_product
+    from stream.models.packed import packed_product as exact
 
     def careless(x: torch.Tensor, *args: Any) -> torch.Tensor:
         y = exact(x, *args)

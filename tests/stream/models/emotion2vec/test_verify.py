@@ -26,7 +26,7 @@ def test_the_published_scores_are_scores() -> None:
     assert LABELS[published().argmax()] == "sad"
 
 
-def test_the_model_itself_is_recognised() -> None:
+def test_the_model_itself_is_recognized() -> None:
     found = compare(published() + np.float32(0.001), LARGE, CLIP_OF_LARGE)
     assert found is not None
     assert found.holds
