@@ -41,7 +41,7 @@ BAD = {
 }
 
 
-def test_a_recordings_own_name_stands_before_that_of_its_folder(make: Make):
+def test_a_recordings_own_name_stands_before_that_of_its_folder(make: Make) -> None:
     top = make(3, file_name="call 17.mp3")
     (top / "outputs_0001").rename(top / "call 17.mp3")  # as `analyze --each` names folders
     assert [r.name for r in folder.read(top).records] == [
