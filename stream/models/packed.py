@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -156,6 +157,7 @@ def bf16_is_faster(device: torch.device) -> bool:
 def cpu_flags() -> set[str]:
     """What Linux says that the processor can do; empty where it doesn't say."""
     try:
-        return {word for line in open("/proc/cpuinfo") if line.startswith("flags") for word in line.split()}  # noqa: PTH123
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return {word for line in lines if line.startswith("flags") for word in line.split()}
     except OSError:
         return set()
