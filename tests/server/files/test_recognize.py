@@ -163,7 +163,7 @@ def test_what_is_kept_agrees_with_what_is_said(
         assert audio.readframes(audio.getnframes()) == demo_pcm, "what was 16 kHz PCM16 is kept bit for bit"
     embedding = np.load(tmp_path / "embedding.npy", allow_pickle=False)
     assert embedding.dtype == np.float32 and np.array_equal(embedding, found.embedding)  # type: ignore[arg-type]
-    table = list(csv.DictReader((tmp_path / "result.csv").open(encoding="utf-8")))
+    table = list(csv.DictReader((tmp_path / "result.csv").read_text(encoding="utf-8").splitlines()))
     assert [(int(row["start_ms"]), row["emotion"]) for row in table] == [
         (u["start_ms"], u["emotion"]) for u in result["utterances"]
     ]
@@ -185,7 +185,7 @@ def test_frames_are_kept_as_they_are_said(
             else result[name],
             said[name],
         ), name
-    table = list(csv.DictReader((tmp_path / "result.csv").open(encoding="utf-8")))
+    table = list(csv.DictReader((tmp_path / "result.csv").read_text(encoding="utf-8").splitlines()))
     assert [int(row["start_ms"]) for row in table] == result["frame_start_ms"]
     assert [float(row["angry"]) for row in table] == [row[0] for row in result["frame_scores"]]
     assert not (tmp_path / "embedding.npy").exists()

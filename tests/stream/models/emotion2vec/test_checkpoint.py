@@ -56,6 +56,7 @@ class Payload:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # torch looks closer before it refuses
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_pickled_payload_is_refused_and_does_not_run(copy: Path, tmp_path: Path, plain: bool) -> None:
     trap = tmp_path / "ran"
