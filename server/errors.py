@@ -26,6 +26,7 @@ Code = (
         "BUSY",
         "NO_ROOM",
         "NOT_FOUND",
+        "METHOD_NOT_ALLOWED",
         "INTERNAL",
     ]
 )
@@ -54,6 +55,7 @@ CODES: dict[Code, int] = {
     "BUSY": 429,
     "NO_ROOM": 507,
     "NOT_FOUND": 404,
+    "METHOD_NOT_ALLOWED": 405,
     "INTERNAL": 500,
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from server.errors import ClientError
 from server.observers import AlertEvent, Counters, SessionEvent, SessionSummary
 from stream.types import (
     AMBIGUOUS,
@@ -79,13 +80,21 @@ def emotion_result(session_id: str, event: FramesScored) -> JsonDict:
     }
 
 
-def frame_results(session_id: str, channel: str | None, event: FramesScored) -> list[JsonDict]:
-    """One per frame, for clients that asked for them."""
-    where = _where(channel)
-    return [
-        {"session_id": session_id, "timestamp": ms(event.first_frame + i), **scores(row), **where}
-        for i, row in enumerate(event.probs)
-    ]
+def frame_list(event: FramesScored) -> list[JsonDict]:
+    """One object per frame: `timestamp` and its scores."""
+    return [{"timestamp": ms(event.first_frame + i), **scores(row)} for i, row in enumerate(event.probs)]
+
+
+def frame_result(session_id: str, channel: str | None, frame: JsonDict) -> JsonDict:
+    """One of `frame_list` as an event of its own."""
+    return {"session_id": session_id, **frame, **_where(channel)}
+
+
+def lost_error(session_id: str, channel: str | None, event: Lost) -> JsonDict:
+    """A `lost` stretch as the `error` that clients without a `start` listen for."""
+    between = f"from {ms(event.first_frame)} to {ms(event.first_frame + event.n_frames)} ms"
+    wrong = ClientError(event.code, f"the speech {between} got no scores in time")
+    return {"session_id": session_id, **wrong.to_wire(), **_where(channel)}
 
 
 def utterance(session_id: str, event: UtteranceScored, model: str) -> JsonDict:
@@ -164,11 +173,11 @@ def _where(channel: str | None) -> JsonDict:
     return {} if channel is None else {"channel": channel}
 
 
-def summary(of: SessionSummary) -> JsonDict:
-    """The payload of `session_summary`."""
+def summary(of: SessionSummary, label: str | None = None) -> JsonDict:
+    """The payload of `session_summary`. `label`: what its owner calls the session, where that is not its id."""
     named = {name: counters(each) for name, each in of.counters.items() if name is not None}
     return {
-        "session_id": of.session_id,
+        "session_id": label or of.session_id,
         "reason": of.reason,
         "audio_ms": to_ms(of.audio_s),
         **counters(of.total),

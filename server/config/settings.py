@@ -112,6 +112,14 @@ class StreamSection(_Section):
     max_hop_ms: GridMs = Field(800, ge=10, le=10_000)  # under load windows grow up to this
     smoothing_ms: float = Field(500, ge=0)  # time constant of the current state
     ring_s: float = Field(14, ge=2, le=600)  # audio held per session while it waits for scores
+    # frame_result, `results` and timeouts as `error`, too; auto: for clients that never sent a start.
+    legacy_events: Literal["off", "on", "auto"] = "auto"
+
+    @field_validator("legacy_events", mode="before")
+    @classmethod
+    def _of_yaml(cls, legacy_events: object) -> object:
+        """YAML reads a bare on and off as true and false."""
+        return {True: "on", False: "off"}[legacy_events] if isinstance(legacy_events, bool) else legacy_events
 
 
 class LimitsSection(_Section):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import time
 from collections.abc import Callable
 
 from flask import Flask, Response, jsonify, request, send_from_directory
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from server import __version__
 from server.access import auth
@@ -30,6 +31,10 @@ SAFETY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+
+
+RECOGNIZE = "/api/v1/emotion/recognize"
+NOT_HERE = ("NOT_FOUND", "METHOD_NOT_ALLOWED")
 
 
 def add_routes(
@@ -119,9 +124,30 @@ def add_routes(
     @app.errorhandler(HTTPException)
     def http_error(wrong: HTTPException) -> Response:
         status = wrong.code or 500
-        code: Code = "NOT_FOUND" if status == 404 else "BAD_REQUEST" if status < 500 else "INTERNAL"
-        response = jsonify(success=False, error=ClientError(code, wrong.description or "").to_wire())
+        code: Code = "BAD_REQUEST" if status < 500 else "INTERNAL"
+        message = wrong.description or ""
+        if isinstance(wrong, NotFound):
+            code, message = (
+                "NOT_FOUND",
+                f"there is no {request.path[:100]!r} here{_nearest(app, request.path)}",
+            )
+        elif isinstance(wrong, MethodNotAllowed):
+            taken = " or ".join(sorted(set(wrong.valid_methods or ()) - {"HEAD", "OPTIONS"}))
+            code, message = (
+                "METHOD_NOT_ALLOWED",
+                f"{request.path[:100]!r} takes {taken}, not {request.method}",
+            )
+        if code in NOT_HERE and request.method == "POST":
+            message += f"; send recordings to POST {RECOGNIZE}"
+        response = jsonify(success=False, error=ClientError(code, message).to_wire())
         response.status_code = status
         # What belongs to the status: the methods that are allowed, the range that would be.
         response.headers.extend(x for x in wrong.get_headers() if x[0] != "Content-Type")
         return response
+
+
+def _nearest(app: Flask, path: str) -> str:
+    """The address that may have been meant."""
+    fixed = [rule.rule for rule in app.url_map.iter_rules() if not rule.arguments]
+    near = difflib.get_close_matches(path[:100], fixed, n=1)
+    return f"; did you mean {near[0]!r}?" if near else "; /openapi.json lists what there is"

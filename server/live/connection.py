@@ -19,6 +19,7 @@ class Connection:
         self._server, self.sid, self._namespace = server, sid, namespace
         self._eio_sid = server.manager.eio_sid_from_sid(sid, namespace)
         self.messages_per_s = messages_per_s
+        self.sent_start = False  # what never sends one was not written to docs/protocol.md
         self.bucket = TokenBucket(messages_per_s, 2 * messages_per_s, time.monotonic())
 
     def send(self, event: str, payload: JsonDict) -> None:

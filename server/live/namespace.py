@@ -120,6 +120,7 @@ class LiveNamespace(StrictNamespace[Connection]):
         return answer if wrong.next_seq is None else {**answer, "next_seq": wrong.next_seq}
 
     def on_start(self, me: Connection, payload: object) -> JsonDict:
+        me.sent_start = True  # before it is read: one that is refused may have declared another encoding
         session, resumed, spec = self._sessions.start(me.sid, me, parse_start(payload))
         return {
             "ok": True,
@@ -147,20 +148,15 @@ class LiveNamespace(StrictNamespace[Connection]):
         message = parse_audio(payload)
         session = self._sessions.find(me.sid, message.session_id)
         if session is None:  # no start: a session with the defaults
-            session = self._sessions.start_unasked(me.sid, me)
+            session = self._sessions.start_unasked(me.sid, me, message.session_id, not me.sent_start)
         return session.feed(message)
 
     def on_flush(self, me: Connection, payload: object) -> JsonDict:
-        session = self._require(me, payload)
+        session = self._sessions.require(me.sid, parse_session_id(payload))
         if not session.flush():
             raise ClientError("INFERENCE_TIMEOUT", "not everything was scored in time; results still come")
-        return {"ok": True, "session_id": session.session_id}
+        return {"ok": True, "session_id": session.label}
 
     def on_stop(self, me: Connection, payload: object) -> JsonDict:
-        return {"ok": True, **wire.summary(self._sessions.stop(self._require(me, payload), "stop"))}
-
-    def _require(self, me: Connection, payload: object) -> LiveSession:
-        session = self._sessions.find(me.sid, parse_session_id(payload))
-        if session is None:
-            raise ClientError("BAD_REQUEST", "there is no session; send start or audio_stream first")
-        return session
+        session = self._sessions.require(me.sid, parse_session_id(payload))
+        return {"ok": True, **wire.summary(self._sessions.stop(session, "stop"), session.label)}

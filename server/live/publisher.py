@@ -29,12 +29,19 @@ class Publisher:
         metrics: Metrics,
         rules: Sequence[RuleConfig],
         channels: Sequence[str | None],
+        label: str,
         labels: CustomLabels | None = None,
         frame_results: bool = False,
+        legacy_events: bool = False,
     ) -> None:
-        """`labels`: the operator's own. `frame_results`: the owner wants an event per frame too."""
+        """`label`: what the owner calls the session. `labels`: the operator's own.
+
+        `frame_results`: the owner wants an event per frame too. `legacy_events`: these, `results` in each
+        `emotion_result`, and a missed deadline as an `error` beside its `lost`.
+        """
         self._info, self._outbox, self._observers, self._metrics = info, outbox, observers, metrics
-        self._labels, self._frame_results = labels, frame_results
+        self._label, self._labels, self._legacy = label, labels, legacy_events
+        self._frame_results = frame_results or legacy_events
         self._alerts = SessionAlerts(rules, channels)
         self._utterances: deque[JsonDict] = deque(maxlen=MAX_UTTERANCES)
         for observer in observers:
@@ -47,18 +54,23 @@ class Publisher:
 
     def publish(self, channel: str | None, event: StreamEvent, latency: wire.Latency | None = None) -> None:
         """Tell the owner and the observers. `latency`: of scores that a window brought."""
+        frames: list[JsonDict] | None = None
         if isinstance(event, FramesScored) and latency is not None:
             self._metrics.scored(latency, event.probs)
             if self._frame_results:
-                for row in wire.frame_results(self._info.session_id, channel, event):
-                    self._outbox.put("frame_result", row)
+                frames = wire.frame_list(event)
+                for frame in frames:
+                    self._outbox.put("frame_result", wire.frame_result(self._label, channel, frame))
         elif isinstance(event, UtteranceScored) and self._labels and event.embedding is not None:
             event = replace(event, custom=self._labels.judge(event.embedding))
         elif isinstance(event, Lost):
             self._metrics.lost(event.code, event.n_frames * HOP / SAMPLE_RATE)
-        payload = self._send(channel, event, latency)
+        payload = self._send(channel, event, latency, frames if self._legacy else None)
         if isinstance(event, UtteranceScored):
             self._utterances.append(payload)
+        elif self._legacy and isinstance(event, Lost) and event.code == "INFERENCE_TIMEOUT":
+            self._metrics.error(event.code)
+            self._outbox.put("error", wire.lost_error(self._label, channel, event))
         for where, alert in self._alerts.on_event(channel, event):
             self._send(where, alert)
 
@@ -68,16 +80,21 @@ class Publisher:
             self._send(where, alert)
 
     def close(self, summary: SessionSummary) -> None:
-        self._outbox.put("session_summary", wire.summary(summary))
+        self._outbox.put("session_summary", wire.summary(summary, self._label))
         for observer in self._observers:
             observer.on_close(summary)
 
     def _send(
-        self, channel: str | None, event: SessionEvent, latency: wire.Latency | None = None
+        self,
+        channel: str | None,
+        event: SessionEvent,
+        latency: wire.Latency | None = None,
+        frames: list[JsonDict] | None = None,
     ) -> JsonDict:
-        session_id = self._info.session_id
-        name, payload = wire.to_wire(session_id, channel, event, self._info.model, latency)
+        name, payload = wire.to_wire(self._label, channel, event, self._info.model, latency)
+        if frames is not None:
+            payload["results"] = frames
         self._outbox.put(name, payload)
         for observer in self._observers:
-            observer.on_event(session_id, channel, event)
+            observer.on_event(self._info.session_id, channel, event)
         return payload

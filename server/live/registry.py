@@ -7,13 +7,14 @@ import logging
 import secrets
 import threading
 import time
+from dataclasses import replace
 
 from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError
 from server.live.outbox import POLL_S, Client
 from server.live.policy import select_channels
-from server.live.requests import StartRequest, parse_start
+from server.live.requests import MAX_ID, StartRequest, parse_start
 from server.live.session import LiveSession, SessionContext
 from server.metrics import Metrics
 from server.observers import AudioObserver, Observer, SessionSummary
@@ -21,6 +22,11 @@ from stream.custom_labels import CustomLabels
 from stream.types import HOP, SAMPLE_RATE, ModelSpec
 
 log = logging.getLogger("sessions")
+
+
+def not_yours() -> ClientError:
+    """One answer for a stranger's session and for none at all: nobody can probe for ids."""
+    return ClientError("NOT_YOUR_SESSION", "no session of this id belongs to this connection; send start")
 
 
 def seconds(n_frames: int) -> float:
@@ -44,6 +50,7 @@ class Sessions:
         self._lock = threading.RLock()
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
+        self._names: dict[tuple[str, str], str] = {}  # sid, and what it calls a session of its own → its id
         self._current: dict[str, str] = {}  # sid → the session meant when none is named
         self._deprived: set[str] = set()  # sids whose session ended, or went to another, without their doing
         self._reaped: set[str] = set()  # sessions that are being closed by `reap`
@@ -63,63 +70,57 @@ class Sessions:
         with self._lock:
             if request.resume_token is not None and (session := self._resumable(request)):
                 old = self._owner[session.session_id]
-                if old is not None and old != sid and self._current.get(old) == session.session_id:
-                    del self._current[old]
-                    self._deprived.add(old)
+                if old is not None and old != sid:
+                    self._disown(old, session, deprived=True)
                 self._own(sid, session, client, request.received)
                 self._metrics.resumes.inc()
                 log.info("session resumed", extra={"session": session.session_id, "connection": sid})
                 return session, True, spec
-            if request.session_id in self._open:
+            taken = request.session_id in self._open
+            if taken or (request.session_id and (sid, request.session_id) in self._names):
                 raise ClientError(
                     "NOT_YOUR_SESSION",
                     "a session of this id is open; choose another id, or give its resume_token",
                 )
-            config = self._config
-            selection = select_channels(config.policy, config.channels, request.format.channels)
-            self._admit(sid, len(selection.names))
-            session_id = request.session_id or secrets.token_hex(8)
-            context = SessionContext(
-                engine=self._engine,
-                metrics=self._metrics,
-                limits=config.limits,
-                stream=config.stream_config(spec),
-                model=spec.name,
-                rules=config.alerts.rules,
-                observers=self._observers,
-                audio=self._audio,
-                labels=self._labels,
-                flush_timeout_s=config.engine.deadline_ms / 1000 + 1,
-            )
-            session = self._open[session_id] = LiveSession(session_id, request, selection, context)
-            self._own(sid, session, client)
-        log.info("session opened", extra={"session": session_id, "connection": sid})
+            session = self._opened(sid, client, request, request.session_id or secrets.token_hex(8), spec)
         return session, False, spec
 
-    def start_unasked(self, sid: str, client: Client) -> LiveSession:
-        """Open a session with the defaults for a connection that speaks without a start.
+    def start_unasked(self, sid: str, client: Client, name: str | None, never_started: bool) -> LiveSession:
+        """Open a session with the defaults for audio of a connection that has no session of this name.
 
-        Not where it had one that is gone: it may have declared another encoding. Raises NOT_YOUR_SESSION then.
+        A client that `never_started` one calls it what it likes: the name is its own label, and where it is taken
+        the session has another id. Raises NOT_YOUR_SESSION for others that name one, or had one that is gone: it
+        may have declared another encoding.
         """
-        if sid in self._deprived:
+        if not never_started and name is not None:
+            raise not_yours()
+        if not never_started and sid in self._deprived:
             raise ClientError(
                 "NOT_YOUR_SESSION",
                 "this connection's session has ended or was taken up by another; send start to open one",
             )
-        return self.start(sid, client, parse_start(None))[0]
-
-    def find(self, sid: str, session_id: str | None) -> LiveSession | None:
-        """The session that `sid` means; None when it names none and has none. Raises NOT_YOUR_SESSION."""
+        spec = self._ready()
+        request = replace(parse_start(None), session_id=name, name=name or "")
         with self._lock:
-            session_id = session_id or self._current.get(sid)
-            if session_id is None:
-                return None
-            if self._owner.get(session_id) != sid:
-                # One answer for a stranger's session and for none at all: nobody can probe for ids.
-                raise ClientError(
-                    "NOT_YOUR_SESSION", "no session of this id belongs to this connection; send start"
-                )
-            return self._open[session_id]
+            session_id = name or secrets.token_hex(8)
+            if session_id in self._open:
+                session_id = f"{session_id[: MAX_ID - 9]}-{secrets.token_hex(4)}"
+            return self._opened(sid, client, request, session_id, spec, never_started)
+
+    def find(self, sid: str, name: str | None) -> LiveSession | None:
+        """The session that `sid` calls so, or its latest where it names none; None when it has no such."""
+        with self._lock:
+            session_id = self._current.get(sid) if name is None else self._names.get((sid, name))
+            return None if session_id is None else self._open[session_id]
+
+    def require(self, sid: str, name: str | None) -> LiveSession:
+        """As `find`. Raises ClientError BAD_REQUEST, or NOT_YOUR_SESSION where it names another's or none."""
+        session = self.find(sid, name)
+        if session is None and name is None:
+            raise ClientError("BAD_REQUEST", "there is no session; send start or audio_stream first")
+        if session is None:
+            raise not_yours()
+        return session
 
     def stop(self, session: LiveSession, reason: str, timeout_s: float | None = None) -> SessionSummary:
         """Score what is left, tell the summary, forget the session."""
@@ -129,10 +130,8 @@ class Sessions:
             if self._open.pop(session.session_id, None) is None:
                 return session.summary(reason)
             owner = self._owner.pop(session.session_id)
-            if owner is not None and self._current.get(owner) == session.session_id:
-                del self._current[owner]
-                if reason != "stop":
-                    self._deprived.add(owner)
+            if owner is not None:
+                self._disown(owner, session, deprived=reason != "stop")
         summary = session.close(reason)
         fields = {
             "session": session.session_id,
@@ -148,10 +147,10 @@ class Sessions:
     def disconnected(self, sid: str) -> None:
         """Keep what `sid` owned for a while: connections break, and people come back."""
         with self._lock:
-            self._current.pop(sid, None)
             self._deprived.discard(sid)
             for session_id in [s for s, owner in self._owner.items() if owner == sid]:
                 self._owner[session_id] = None
+                self._disown(sid, self._open[session_id], deprived=False)
                 self._open[session_id].detach()
                 log.info("session disconnected", extra={"session": session_id, "connection": sid})
 
@@ -195,6 +194,37 @@ class Sessions:
             raise ClientError("NOT_READY", "the model is still loading; try again in a few seconds")
         return spec
 
+    def _opened(
+        self,
+        sid: str,
+        client: Client,
+        request: StartRequest,
+        session_id: str,
+        spec: ModelSpec,
+        never_started: bool = False,
+    ) -> LiveSession:
+        """A new session of `sid`, with the lock held. Raises ClientError."""
+        config = self._config
+        selection = select_channels(config.policy, config.channels, request.format.channels)
+        self._admit(sid, len(selection.names))
+        legacy = {"on": True, "off": False}.get(config.stream.legacy_events, never_started)
+        context = SessionContext(
+            engine=self._engine,
+            metrics=self._metrics,
+            limits=config.limits,
+            stream=config.stream_config(spec),
+            model=spec.name,
+            rules=config.alerts.rules,
+            observers=self._observers,
+            audio=self._audio,
+            labels=self._labels,
+            flush_timeout_s=config.engine.deadline_ms / 1000 + 1,
+        )
+        session = self._open[session_id] = LiveSession(session_id, request, selection, context, legacy)
+        self._own(sid, session, client)
+        log.info("session opened", extra={"session": session_id, "connection": sid})
+        return session
+
     def _resumable(self, request: StartRequest) -> LiveSession | None:
         token = (request.resume_token or "").encode()
         for session in self._open.values():
@@ -222,6 +252,14 @@ class Sessions:
 
     def _own(self, sid: str, session: LiveSession, client: Client, last_received: int | None = None) -> None:
         self._owner[session.session_id] = sid
-        self._current[sid] = session.session_id
+        self._names[sid, session.label] = self._current[sid] = session.session_id
         self._deprived.discard(sid)
         session.attach(client, last_received)
+
+    def _disown(self, sid: str, session: LiveSession, deprived: bool) -> None:
+        """The session is no longer that of `sid`; `deprived`: without its doing."""
+        self._names.pop((sid, session.label), None)
+        if self._current.get(sid) == session.session_id:
+            del self._current[sid]
+            if deprived:
+                self._deprived.add(sid)

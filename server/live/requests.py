@@ -38,7 +38,7 @@ _NAMES = {
     dict: "an object of short texts",
     (str, bytes, bytearray): "base64 text or bytes",
 }
-_MAX_ID = 64
+MAX_ID = 64
 _MAX_NAME, _MAX_TAGS, _MAX_TAG = 80, 8, 64
 _TAG_KEY = re.compile(r"[a-z0-9_-]{1,24}")
 
@@ -155,8 +155,8 @@ def _text(what: str, value: object, longest: int) -> str:
 
 def _check_id(session_id: str) -> None:
     plain = session_id.replace("-", "").replace("_", "").replace(".", "")
-    if not (0 < len(session_id) <= _MAX_ID and plain.isascii() and plain.isalnum()):
+    if not (0 < len(session_id) <= MAX_ID and plain.isascii() and plain.isalnum()):
         raise ClientError(
             "BAD_REQUEST",
-            f"'session_id' must be 1 to {_MAX_ID} letters, digits, '-', '_' or '.'; or leave it out",
+            f"'session_id' must be 1 to {MAX_ID} letters, digits, '-', '_' or '.'; or leave it out",
         )

@@ -52,10 +52,17 @@ class LiveSession:
     """Every method may be called from any thread."""
 
     def __init__(
-        self, session_id: str, request: StartRequest, selection: ChannelSelection, context: SessionContext
+        self,
+        session_id: str,
+        request: StartRequest,
+        selection: ChannelSelection,
+        context: SessionContext,
+        legacy_events: bool = False,
     ) -> None:
+        """`legacy_events`: told as clients expect that send no `start`."""
         now = time.monotonic()
         self.session_id = session_id
+        self.label = request.session_id or session_id  # what its owner calls it
         self.resume_token = secrets.token_urlsafe(24)
         self.next_seq = 0
         self.last_activity_s = now
@@ -88,8 +95,10 @@ class LiveSession:
             context.metrics,
             context.rules,
             selection.names,
+            self.label,
             context.labels,
             request.frame_results,
+            legacy_events,
         )
 
     @property

@@ -17,7 +17,8 @@ from server.files.result import GRANULARITIES, clean_name
 PIECE = 1 << 16
 HEAD_ROOM = 1 << 20  # what a form may take beside its file, and what of it may wait in memory
 VALUE_ROOM = 100  # bytes of a field's value
-FIELDS = ("audio_file", "granularity", "extract_embedding")
+FILE_FIELDS = ("audio_file", "file")  # the second: as code has it that was written for other servers
+FIELDS = (*FILE_FIELDS, "granularity", "extract_embedding")
 _YES_NO = {"true": True, "false": False}
 
 
@@ -117,11 +118,13 @@ class _Reader:
     def _open(self, part: File | Field) -> None:
         name, self._is_file = part.name, isinstance(part, File)
         if name not in FIELDS:
-            raise ClientError("BAD_REQUEST", f"unknown field {str(name)[:40]!r}; known: {', '.join(FIELDS)}")
-        if name in self._values or (name == "audio_file" and self._size is not None):
+            hint = "; the recording goes into 'audio_file'" if self._is_file else ""
+            known = ", ".join(FIELDS)
+            raise ClientError("BAD_REQUEST", f"unknown field {str(name)[:40]!r}{hint}; known: {known}")
+        if name in self._values or (name in FILE_FIELDS and self._size is not None):
             raise ClientError("BAD_REQUEST", f"{name!r} was sent twice; send one recording at a time")
-        if self._is_file != (name == "audio_file"):
-            wanted = "a file, with a filename" if name == "audio_file" else "text, not a file"
+        if self._is_file != (name in FILE_FIELDS):
+            wanted = "a file, with a filename" if name in FILE_FIELDS else "text, not a file"
             raise ClientError("BAD_REQUEST", f"{name!r} must be {wanted}")
         self._name = name
         if isinstance(part, File):

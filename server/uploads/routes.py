@@ -21,6 +21,7 @@ from server.config import Config
 from server.errors import CODES, ClientError, internal_error
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
 from server.http import openapi
+from server.http.pages import RECOGNIZE
 from server.metrics import Metrics
 from server.peer import peer
 from server.uploads.pool import ClientDisconnected
@@ -45,7 +46,9 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
     def allowed() -> None:
         auth.check(config.server.token, auth.bearer(request.headers.get("Authorization")))
 
-    @app.post("/api/v1/emotion/recognize")
+    @app.post(RECOGNIZE)
+    @app.post("/upload")  # this and the next: as code has it that was written for other servers
+    @app.post("/api/predict/", strict_slashes=False)
     def recognize() -> Response:
         allowed()
         environ = request.environ

@@ -55,6 +55,12 @@ def test_the_command_line_wins_over_variables_over_the_file_over_defaults(
     assert loaded.server.async_mode == "eventlet"
 
 
+@pytest.mark.parametrize("written", ["off", "on", "auto", '"on"'])
+def test_on_and_off_are_words_however_yaml_reads_them(tmp_path: Path, written: str) -> None:
+    path = file_with(tmp_path, f"stream: {{legacy_events: {written}}}\n")
+    assert config.load(path).stream.legacy_events == written.strip('"')
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "speech:\n", "speech: {}\n", "---\n"])
 def test_what_is_left_out_has_its_default(tmp_path: Path, text: str) -> None:
     assert config.load(file_with(tmp_path, text)).model_dump() == Config().model_dump()

@@ -66,6 +66,7 @@ def test_naming_a_strangers_session_is_refused(
 ) -> None:
     owner, thief = connect(server), connect(server)
     session_id = owner.start()["session_id"]
+    thief.start()
     owner.speak(demo_pcm[:64_000])
     heard = len(thief.heard)
     claim = {"session_id": session_id, **({"chunk": demo_pcm[:3200]} if event == "audio_stream" else {})}

@@ -1,0 +1,1 @@
+"""What people have already written against servers of this kind, as they would type it, against this one."""
