@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 from server.config import Config
 from server.engine import Engine
@@ -11,7 +12,7 @@ from server.files.decode import SUFFIXES
 from server.files.recognize import RecognizeOptions, recognize
 from server.files.result import OnProgress, Recording
 
-__all__ = ["SUFFIXES", "UnreadableFile", "find", "recognize_file"]
+__all__ = ["SUFFIXES", "UnreadableFile", "find", "open_recording", "recognize_file"]
 
 BLOCK_S = 1
 
@@ -33,6 +34,14 @@ def find(paths: list[Path]) -> list[Path]:
     return found
 
 
+def open_recording(path: Path) -> BinaryIO:
+    """Raises ClientError."""
+    try:
+        return path.open("rb")
+    except OSError as broken:
+        raise ClientError("BAD_AUDIO", f"cannot be opened: {broken.strerror}") from None
+
+
 def recognize_file(
     path: Path,
     engine: Engine,
@@ -41,9 +50,5 @@ def recognize_file(
     on_progress: OnProgress = lambda report: None,
 ) -> Recording:
     """`recognize` for a file by its name. Raises ClientError, and OSError when the result cannot be written."""
-    try:
-        file = path.open("rb")
-    except OSError as broken:
-        raise ClientError("BAD_AUDIO", f"cannot be opened: {broken.strerror}") from None
-    with file:
+    with open_recording(path) as file:
         return recognize(file, engine, config, options, on_progress)
