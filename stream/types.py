@@ -221,7 +221,7 @@ class ClassifiesEmbeddings(Protocol):
 
     def classify(self, embedding: Floats) -> Floats:
         """Logits (N_LABELS,) of what has this embedding (spec.embedding_size,), gain included: a recording's, or
-        an utterance's. Called from one thread at a time, beside `score`."""
+        an utterance's. Any thread may call it, while another is in `score`."""
         ...
 
 

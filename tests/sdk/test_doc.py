@@ -28,3 +28,21 @@ def test_the_page(tmp_path: Path, speech: np.ndarray) -> None:
     assert not done.stderr
     assert "utterance: " in done.stdout and "(774,)" in done.stdout
     assert "UNSUPPORTED_MEDIA result.json: unsupported file format; send WAV, MP3" in done.stdout
+
+
+def test_the_chinese_page_has_the_same_code() -> None:
+    pages = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("sdk.md", "sdk.zh.md")]
+    code = [
+        [
+            line.split("  #")[0]
+            for block in re.findall(r"```python\n(.*?)```", page, re.S)
+            for line in block.splitlines()
+        ]
+        for page in pages
+    ]
+    assert code[0] == code[1] != []
+    assert pages[0].count("\n## ") == pages[1].count("\n## ")
+    links = [sorted(set(re.findall(r"\]\(([^)]+)\)", page))) for page in pages]
+    assert [link.replace(".zh.md", ".md") for link in links[0]] == [
+        link.replace(".zh.md", ".md") for link in links[1]
+    ]
