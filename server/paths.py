@@ -1,6 +1,6 @@
 """Where the program's own files lie, and where what it writes belongs.
 
-A checkout holds both. An installed program (`cli/installed.py`) lies among libraries and is started anywhere.
+A checkout holds both. An installed program (`emotion_stream`) lies among libraries and is started anywhere.
 """
 
 from __future__ import annotations

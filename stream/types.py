@@ -218,6 +218,16 @@ class CountsFallbacks(Protocol):
         ...
 
 
+@runtime_checkable
+class ClassifiesEmbeddings(Protocol):
+    """What a model may offer besides, if its embeddings hold enough to be scored without the sound."""
+
+    def classify(self, embedding: Floats) -> Floats:
+        """Logits (N_LABELS,) of what has this embedding (spec.embedding_size,), gain included: a recording's, or
+        an utterance's. Any thread may call it, while another is in `score`."""
+        ...
+
+
 def softmax(logits: Floats) -> Floats:
     """Softmax over the last axis, float32; rows sum to 1."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))

@@ -39,9 +39,20 @@ FLOORS = (
     *("server.app", "server.run"),
     *("tools", "evaluation"),
     "cli",
+    "emotion_stream",
     *("training", "bench"),
 )
-PACKAGES = ("stream", "server", "tools", "evaluation", "cli", "training", "bench", "client/python")
+PACKAGES = (
+    "stream",
+    "server",
+    "tools",
+    "evaluation",
+    "cli",
+    "emotion_stream",
+    "training",
+    "bench",
+    "client/python",
+)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class InProcessEngine:
     """Scores on one thread, in batches. `spec` is there from the start: the model is handed in, loaded."""
 
     def __init__(self, model: EmotionModel, settings: EngineSettings) -> None:
-        self._model = model
+        self.model = model
         self.on_batch: OnBatch = lambda n_windows, infer_s: None
         self._admission = Admission(settings)
         self._queue: BatchQueue[Reply] = BatchQueue(limits_for(model.spec, settings.batching))
@@ -32,7 +32,7 @@ class InProcessEngine:
 
     @property
     def spec(self) -> ModelSpec | None:
-        return self._model.spec
+        return self.model.spec
 
     def submit(self, window: Window, reply: Reply) -> None:
         with self._wake:
@@ -57,7 +57,7 @@ class InProcessEngine:
         while batch := self._next_batch():
             batch = self._in_time(batch)
             windows = [queued.window for queued in batch]
-            answers = score_timed(self._model, windows, [queued.arrival_s for queued in batch])
+            answers = score_timed(self.model, windows, [queued.arrival_s for queued in batch])
             if answers:
                 self.on_batch(len(answers), answers[0][1].infer_s)
             for queued, (answer, timing) in zip(batch, answers, strict=True):

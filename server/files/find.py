@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from server.config import Config
 from server.engine import Engine
@@ -12,7 +13,7 @@ from server.files.decode import SUFFIXES
 from server.files.recognize import RecognizeOptions, recognize
 from server.files.result import OnProgress, Recording, clean_name
 
-__all__ = ["SUFFIXES", "UnreadableFile", "find", "recognize_file"]
+__all__ = ["SUFFIXES", "UnreadableFile", "find", "open_recording", "recognize_file"]
 
 BLOCK_S = 1
 
@@ -34,6 +35,14 @@ def find(paths: list[Path]) -> list[Path]:
     return found
 
 
+def open_recording(path: Path) -> BinaryIO:
+    """Raises ClientError."""
+    try:
+        return path.open("rb")
+    except OSError as broken:
+        raise ClientError("BAD_AUDIO", f"cannot be opened: {broken.strerror}") from None
+
+
 def recognize_file(
     path: Path,
     engine: Engine,
@@ -42,10 +51,6 @@ def recognize_file(
     on_progress: OnProgress = lambda report: None,
 ) -> Recording:
     """`recognize` for a file by its name. Raises ClientError, and OSError when the result cannot be written."""
-    try:
-        file = path.open("rb")
-    except OSError as broken:
-        raise ClientError("BAD_AUDIO", f"cannot be opened: {broken.strerror}") from None
-    with file:
-        named = replace(options, file_name=options.file_name or clean_name(path.name))
+    named = replace(options, file_name=options.file_name or clean_name(path.name))
+    with open_recording(path) as file:
         return recognize(file, engine, config, named, on_progress)

@@ -110,3 +110,31 @@ def test_it_serves_and_writes_where_it_was_started(libraries: Path, tmp_path: Pa
     finally:
         process.terminate()
         assert process.wait(30) == 0, text()
+
+
+def test_other_programs_import_it(libraries: Path, tmp_path: Path, demo_wav: Path) -> None:
+    program = """
+import sys
+import emotion_stream
+from emotion_stream import EmotionModel
+assert emotion_stream.__file__.startswith(sys.argv[1]), emotion_stream.__file__
+model = EmotionModel("fake")
+waveform, sample_rate = model.load_audio(sys.argv[2])
+print(model.inference(waveform, sample_rate).model, len(model.stream().push(waveform)) > 10)
+import server
+assert server.__file__.startswith(sys.argv[1]), server.__file__
+"""
+    _, environment = command(libraries)
+    arguments = [sys.executable, "-c", program, str(libraries), str(demo_wav)]
+    done = subprocess.run(arguments, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "fake True\n", "")
+
+
+def test_a_checkout_is_installed_as_it_stands(tmp_path: Path) -> None:
+    build = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
+    (file,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(file) as archive:
+        (path,) = (name for name in archive.namelist() if name.endswith(".pth"))
+        assert archive.read(path).decode().split() == [str(ROOT), str(ROOT / "client" / "python")]
+        assert not [name for name in archive.namelist() if name.endswith(".py")]

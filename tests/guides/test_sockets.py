@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import socketio
 
-from stream.types import LABELS
+from stream.types import LABELS, JsonDict
 from tests.conftest import Server
 from tests.server.clients import eventually
 from tests.server.conftest import held, metrics, no_traceback, running
@@ -209,7 +209,12 @@ def test_a_window_over_its_deadline_of_a_second_is_told_as_lost_and_as_an_error(
         if started:
             me.sio.call("start", {"session_id": "caller-1"}, timeout=60)
         gone = threading.Event()
-        me.sio.on("lost", lambda said: (me.lost.append(said), gone.set()))
+
+        def lost(said: JsonDict) -> None:
+            me.lost.append(said)
+            gone.set()
+
+        me.sio.on("lost", lost)
         with held(server):
             me.say(demo_pcm[: 2 * 32_000])
             assert gone.wait(30), "nothing was lost"

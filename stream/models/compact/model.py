@@ -79,6 +79,14 @@ class Compact:
             for window, logits, weights, state, embedding in zip(windows, *scored, strict=True)
         ]
 
+    def classify(self, embedding: Floats) -> Floats:
+        """Logits (9,) of an embedding (embedding_size,), gain included: see `CompactNet.classify`."""
+        with torch.inference_mode():
+            logits = self._net.classify(torch.as_tensor(embedding[None], device=self._device))[0]
+            logits = torch.where(self._possible, logits / self._temperature * self._gain, IMPOSSIBLE)
+        scored: Floats = logits.cpu().numpy()
+        return scored
+
     def _samples(self, windows: list[Window]) -> Floats:
         """One row per window (B, N), silence behind the shorter ones."""
         samples = np.zeros((len(windows), max(len(window.samples) for window in windows)), np.float32)

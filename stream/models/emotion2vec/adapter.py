@@ -130,6 +130,13 @@ class Emotion2Vec:
         embeddings = rest[0] if rest else [None] * len(windows)
         return [self._answer(*each, job) for each in zip(windows, logits, embeddings, strict=True)]
 
+    def classify(self, embedding: Floats) -> Floats:
+        """Logits (9,) of an embedding (embedding_size,). The head is linear, and an embedding the mean of the
+        frames: these are the logits of the recording or the utterance itself."""
+        with torch.inference_mode():
+            features = torch.from_numpy(np.array(embedding, np.float32)).to(self._encoder.target.device)
+            return self._labeled(self._encoder.logits(features).cpu().numpy())
+
     def _answer(self, window: Window, logits: Floats, embedding: Floats | None, job: _Job) -> FrameScores:
         """A live window's logits are those of its frames, which fade in, and of those ahead, which are kept in the
         state for the next window."""

@@ -1,0 +1,131 @@
+"""What a recording said, as typed values; `to_dict` gives the fields of result.json, to the last digit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from server import wire
+from server.files.result import Recording
+from stream.types import LABELS as LABELS
+from stream.types import LABELS_ZH as _CHINESE
+from stream.types import Floats, JsonDict
+
+LABELS_ZH = dict(zip(LABELS, _CHINESE, strict=True))  # the Chinese word of each label
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Verdict:
+    """`emotion`: one of LABELS, and the likeliest of `scores`, probabilities by label that add up to 1;
+    `confidence`: its own. `ambiguous`: it leads the second by little, both are worth showing."""
+
+    emotion: str
+    confidence: float
+    ambiguous: bool
+    scores: dict[str, float] = field(repr=False)
+    custom_labels: JsonDict | None = None  # {name, label, confidence, scores}: by labels of your own
+
+    @property
+    def emotion_zh(self) -> str:
+        """The emotion in Chinese."""
+        return LABELS_ZH[self.emotion]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Utterance(_Verdict):
+    """A stretch of speech, from `start_ms` to `end_ms` of the recording."""
+
+    start_ms: int
+    end_ms: int
+
+    def to_dict(self) -> JsonDict:
+        """As in the `utterances` of result.json."""
+        told = {name: getattr(self, name) for name in ("start_ms", "end_ms", *_SCORED)}
+        return {**told, **_taught(self.custom_labels)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frames:
+    """The frames of all detected speech, 25 ms long and 10 ms apart; silence has none.
+
+    `scores`: float32 (n, 9), probabilities in the order of LABELS; `emotions`: the likeliest label of each;
+    `confidences`: float32 (n,); `start_ms`: int64 (n,), where in the recording each begins.
+    """
+
+    scores: Floats = field(repr=False)
+    emotions: list[str] = field(repr=False)
+    confidences: Floats = field(repr=False)
+    start_ms: npt.NDArray[np.int64] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.emotions)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result(_Verdict):
+    """The emotion of a recording; `unknown` where nobody speaks.
+
+    `frames` at granularity "frame" only. `embedding`: float32 (embedding_size,), where one was asked for;
+    `no_embedding` says why there is none although it was. `timestamp`: of the scoring, local; `timestamp_utc`: ISO
+    8601 with its zone.
+    """
+
+    granularity: str
+    timestamp: str
+    timestamp_utc: str
+    model: str
+    duration_s: float
+    utterances: tuple[Utterance, ...] = field(repr=False)
+    frames: Frames | None = None
+    embedding: Floats | None = field(default=None, repr=False)
+    no_embedding: str | None = None
+
+    @classmethod
+    def of(cls, found: Recording) -> Result:
+        """What was found in a recording."""
+        told = found.result()
+        utterances = tuple(
+            Utterance(custom_labels=said.get("taught"), **{k: v for k, v in said.items() if k != "taught"})
+            for said in told["utterances"]
+        )
+        frames = None
+        if found.granularity == "frame":
+            starts = np.array(told["frame_start_ms"], np.int64)
+            named = (told[f"frame_{name}"] for name in ("scores", "emotions", "confidences"))
+            frames = Frames(
+                **dict(zip(("scores", "emotions", "confidences"), named, strict=True)), start_ms=starts
+            )
+        return cls(
+            **found.verdict,
+            **found.head,
+            custom_labels=found.custom_label,
+            utterances=utterances,
+            frames=frames,
+            embedding=found.embedding,
+            no_embedding=found.no_embedding,
+        )
+
+    def to_dict(self) -> JsonDict:
+        """The fields of result.json, ready for any JSON library; the embedding is not among them."""
+        head = {name: getattr(self, name) for name in _HEAD}
+        if self.frames is None:
+            told = {**{name: getattr(self, name) for name in _SCORED}, **head}
+        else:
+            frames = {
+                f"frame_{name}": getattr(self.frames, name) for name in ("scores", "emotions", "confidences")
+            }
+            told = {**head, **frames, "frame_start_ms": self.frames.start_ms}
+        told |= {**_taught(self.custom_labels), "utterances": [said.to_dict() for said in self.utterances]}
+        plain: dict[str, Any] = wire.Json.loads(wire.Json.dumps(told))  # arrays as lists, of as many digits
+        return plain
+
+
+_SCORED = ("emotion", "confidence", "ambiguous", "scores")
+_HEAD = ("granularity", "timestamp", "timestamp_utc", "model", "duration_s")
+
+
+def _taught(custom_labels: JsonDict | None) -> JsonDict:
+    return {} if custom_labels is None else {"taught": custom_labels}
