@@ -21,7 +21,7 @@ from server import custom_labels, wire
 from server.errors import ClientError
 from server.files.find import open_recording
 from server.files.recognize import RecognizeOptions, recognize
-from server.files.result import GRANULARITIES
+from server.files.result import GRANULARITIES, clean_name
 from server.local_engine import local_engine
 from stream.codec import Format
 from stream.session import StreamSession
@@ -74,7 +74,7 @@ class EmotionModel:
         Raises EmotionError, whose `code` is one of docs/protocol.md, and ValueError for another granularity.
         """
         with _told(path), open_recording(Path(path)) as file:
-            return self._recognized(file, granularity, return_embedding)
+            return self._recognized(file, granularity, return_embedding, clean_name(Path(path).name))
 
     def inference(
         self,
@@ -150,10 +150,10 @@ class EmotionModel:
     ) -> None:
         self.close()
 
-    def _recognized(self, file: BinaryIO, granularity: str, embed: bool) -> Result:
+    def _recognized(self, file: BinaryIO, granularity: str, embed: bool, file_name: str = "") -> Result:
         if granularity not in GRANULARITIES:
             raise ValueError(f"granularity {granularity!r}: give one of {', '.join(GRANULARITIES)}")
-        options = RecognizeOptions(granularity, embed, custom_labels=self._labels)
+        options = RecognizeOptions(granularity, embed, custom_labels=self._labels, file_name=file_name)
         return Result.of(recognize(file, self._engine, self._config, options))
 
 

@@ -78,6 +78,7 @@ class Result(_Verdict):
     timestamp_utc: str
     model: str
     duration_s: float
+    file_name: str = ""  # the recording's own; "" for an array
     utterances: tuple[Utterance, ...] = field(repr=False)
     frames: Frames | None = None
     embedding: Floats | None = field(default=None, repr=False)
@@ -110,7 +111,7 @@ class Result(_Verdict):
 
     def to_dict(self) -> JsonDict:
         """The fields of result.json, ready for any JSON library; the embedding is not among them."""
-        head = {name: getattr(self, name) for name in _HEAD}
+        head = {name: getattr(self, name) for name in _HEAD if name != "file_name" or self.file_name}
         if self.frames is None:
             told = {**{name: getattr(self, name) for name in _SCORED}, **head}
         else:
@@ -124,7 +125,7 @@ class Result(_Verdict):
 
 
 _SCORED = ("emotion", "confidence", "ambiguous", "scores")
-_HEAD = ("granularity", "timestamp", "timestamp_utc", "model", "duration_s")
+_HEAD = ("granularity", "timestamp", "timestamp_utc", "model", "duration_s", "file_name")
 
 
 def _taught(custom_labels: JsonDict | None) -> JsonDict:

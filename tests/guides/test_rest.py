@@ -106,7 +106,7 @@ def test_the_page_for_files_is_still_there(base: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "code", "words"),
     [
-        ("POST", "/api/v1/emotion/recognise", 404, "NOT_FOUND", f"did you mean '{HERE}'?"),
+        ("POST", "/api/v1/emotion/recognze", 404, "NOT_FOUND", f"did you mean '{HERE}'?"),
         ("POST", "/recognize", 404, "NOT_FOUND", f"send recordings to POST {HERE}"),
         ("POST", "/run/predict", 404, "NOT_FOUND", f"send recordings to POST {HERE}"),
         ("GET", "/api/v1/statsu", 404, "NOT_FOUND", "did you mean '/api/v1/status'?"),

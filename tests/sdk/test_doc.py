@@ -43,6 +43,6 @@ def test_the_chinese_page_has_the_same_code() -> None:
     assert code[0] == code[1] != []
     assert pages[0].count("\n## ") == pages[1].count("\n## ")
     links = [sorted(set(re.findall(r"\]\(([^)]+)\)", page))) for page in pages]
-    assert [link.replace(".zh.md", ".md") for link in links[0]] == [
-        link.replace(".zh.md", ".md") for link in links[1]
+    assert [link.replace(".zh-CN.md", ".md").replace(".zh.md", ".md") for link in links[0]] == [
+        link.replace(".zh-CN.md", ".md").replace(".zh.md", ".md") for link in links[1]
     ]

@@ -216,7 +216,7 @@ def test_a_web_service_around_it_answers(wrapper: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
 def test_the_example_of_the_page_runs(page: str, folder: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (INTEGRATION / page).read_text(encoding="utf-8"), re.S)
     done = run(example, folder, EMOTION2VEC_PLUS_MODEL="compact")
@@ -239,5 +239,5 @@ def test_it_has_the_products_version_and_license() -> None:
     minor = server.__version__.rpartition(".")[0]
     assert f"emotion-stream>={minor},<" in project["project"]["dependencies"][0]
     assert (INTEGRATION / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
-    pages = [(INTEGRATION / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md")]
+    pages = [(INTEGRATION / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")]
     assert pages[0].count("\n- **") == pages[1].count("\n- **") == 6
