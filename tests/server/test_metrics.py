@@ -93,6 +93,7 @@ CODES = {
     "BUSY",
     "NO_ROOM",
     "NOT_FOUND",
+    "METHOD_NOT_ALLOWED",
     "INTERNAL",
 }
 

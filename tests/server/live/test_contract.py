@@ -158,6 +158,7 @@ def test_frame_results_repeat_the_results_frame_by_frame(told: tuple[Client, Pay
 
 def test_frame_results_come_only_when_asked_for(server: Server, connect: Connect, demo_pcm: bytes) -> None:
     client = connect(server)
+    client.start()  # without one it is taken for a client of the guides, which expects them
     client.speak(demo_pcm[:96_000])
     client.stop()
     assert client.of("emotion_result") and not client.of("frame_result")
