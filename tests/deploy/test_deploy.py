@@ -89,6 +89,22 @@ def test_containers_fit_together() -> None:
     assert given | set(re.findall(r"\bEMOTION_\w+(?==)", dockerfile)) <= sections
 
 
+def test_an_image_for_emotion2vec_keeps_what_it_fetches() -> None:
+    """What is built with, where weights are fetched to, and the GPU on top."""
+    server = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]["server"]
+    dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert set(server["build"]["args"]) == set(re.findall(r"^ARG (\w+)", dockerfile, re.M))
+    assert 'pip install -r "requirements-$part.txt" -c constraints.txt' in dockerfile
+    assert (ROOT / "requirements-emotion2vec.txt").exists()
+    writable = [volume.split(":")[1] for volume in server["volumes"] if not volume.endswith(":ro")]
+    caches = re.findall(r"(?:MODELSCOPE_CACHE|HF_HOME)=(\S+)", dockerfile)
+    assert server["read_only"] and len(caches) == 2
+    assert all(any(cache.startswith(f"{folder}/") for folder in writable) for cache in caches)
+    overlay = yaml.safe_load((DEPLOY / "compose.gpu.yaml").read_text(encoding="utf-8"))["services"]
+    (device,) = overlay["server"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+
+
 def test_nothing_is_published_with_a_password_that_everybody_knows() -> None:
     """Grafana was, with admin/admin, to whoever reached EMOTION_BIND."""
     text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
