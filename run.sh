@@ -19,7 +19,9 @@ emotion-stream: the emotion of speech, while it is being spoken.
   ./run.sh models         list the models that can be chosen
   ./run.sh verify-model NAME|DIR
                           compare an emotion2vec model with funasr and with published scores
-  ./run.sh install [tools] [emotion2vec]
+  ./run.sh export NAME|DIR
+                          write an emotion2vec model as ONNX, with its head (docs/emotion2vec.md)
+  ./run.sh install [tools] [emotion2vec] [export]
                           install what has changed, and what some tools or an emotion2vec model need on top
   ./run.sh test [ARGS…]   install what the tests need and run them all; with ARGS, pytest with these
   ./run.sh check          lint, formatting and types

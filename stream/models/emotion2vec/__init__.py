@@ -17,6 +17,7 @@ with the code; docs/emotion2vec.md says how to get them and under which license.
     adapter     the `EmotionModel`: live windows and whole recordings, scores and embeddings
     loading     name, device, precision → a model ready to score
     verify      known scores of known clips
+    export      a checkpoint → an ONNX file
 
 torch and funasr are imported by `load`, not before.
 """

@@ -66,7 +66,7 @@ class Encoder:
         self._n_extra = 0 if self._extra is None else int(self._extra.shape[1])
         self._first_norm = Norm(audio.context_encoder.norm, device, torch.float32)
         self._blocks = [TransformerBlock(b, target) for b in [*audio.context_encoder.blocks, *module.blocks]]
-        self._slopes = _slopes(audio, len(self._blocks))
+        self._slopes = slopes(audio, len(self._blocks))
         self._biases: OrderedDict[int, list[Tensor | None]] = OrderedDict()
         head = ComputeTarget(device, torch.float32)
         self._head = Dense(module.proj.weight, module.proj.bias, head)
@@ -148,9 +148,9 @@ class Encoder:
             dtype = self.target.dtype if device.type == "cuda" else torch.float32
             pad = (self._n_extra, 0, self._n_extra, 0)
             made: list[Tensor] = []
-            for i, slopes in enumerate(self._slopes):
-                same = i > 0 and torch.equal(slopes, self._slopes[i - 1])
-                bias = made[-1] if same else functional.pad(-slopes[:, None, None] * distance, pad)[None]
+            for i, row in enumerate(self._slopes):
+                same = i > 0 and torch.equal(row, self._slopes[i - 1])
+                bias = made[-1] if same else functional.pad(-row[:, None, None] * distance, pad)[None]
                 made.append(bias if same else bias.to(device, dtype))
             self._biases[length] = list(made)
             if len(self._biases) > BIASES:
@@ -165,7 +165,7 @@ def _even_parts(n: int) -> list[int]:
     return [n // parts + (i < n % parts) for i in range(parts)]
 
 
-def _slopes(audio: Any, n_blocks: int) -> list[Tensor] | None:
+def slopes(audio: Any, n_blocks: int) -> list[Tensor] | None:
     """How much attention falls per 20 ms of distance: (heads,) for each block; heads without a bias have 0."""
     if audio.alibi_scale is None:
         return None
