@@ -75,7 +75,7 @@ class Ledger:
             self.latencies_s.append(time.perf_counter() - since)
             self.changed.notify_all()
 
-    def batch(self, n_windows: int, infer_s: float) -> None:
+    def batch(self, n_windows: int, infer_s: float, background: bool) -> None:
         self.batches += 1
 
 

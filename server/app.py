@@ -25,8 +25,10 @@ from server.http.cors import allow_origins
 from server.http.handshake import require_websocket_13
 from server.http.pages import add_routes
 from server.http.request_log import add_request_log
+from server.live.load import Load
 from server.live.namespace import LiveNamespace, socket_server
 from server.live.registry import Sessions
+from server.live.watch import LoadWatch
 from server.metrics import Metrics
 from server.paths import COMMAND, STATIC
 from server.peer import Proxies
@@ -54,6 +56,7 @@ class Application:
     uploads: Uploads
     recorder: Recorder
     announcer: Announcer
+    load: LoadWatch
     refusals: Refusals
     metrics: Metrics
 
@@ -63,12 +66,14 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
     limits = config.limits
-    metrics.allow(limits.max_sessions, limits.max_connections, config.engine.max_queue)
+    most = limits.max_connections if limits.max_sessions == "auto" else limits.max_sessions
+    metrics.allow(most, limits.max_connections, config.engine.max_queue)
     metrics.watch_engine(engine.health, lambda: engine.spec)
     board = Board(config.monitor.ended_ttl_s)
     announcer = announce(config.alerts, metrics)
     recorder = Recorder(config, metrics)
     keeps = config.recording
+    load = LoadWatch(limits.max_lag_ms / 1000, limits.max_sessions == "auto", metrics)
     sessions = Sessions(
         config,
         engine,
@@ -76,6 +81,7 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
         (board, announcer, *([recorder] if keeps.sessions else [])),
         recorder if keeps.audio else None,
         labels,
+        load,
     )
     origins, refusals = Origins(config.server.cors_origins), Refusals()
     sockets = socket_server(flask, config, origins, metrics).server
@@ -85,13 +91,13 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     add_request_log(flask)
     add_client_routes(flask)
     allow_origins(flask, origins)
-    add_routes(flask, config, engine, metrics, sessions, lambda: len(live.connections), refusals)
+    add_routes(flask, config, engine, metrics, sessions, lambda: len(live.connections), load.status, refusals)
     uploads = Uploads(config, UploadWorkerPool(config, engine), metrics)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
-    return Application(flask, sessions, live, monitor, uploads, recorder, announcer, refusals, metrics)
+    return Application(flask, sessions, live, monitor, uploads, recorder, announcer, load, refusals, metrics)
 
 
 def serve(config: Config) -> int:
@@ -110,7 +116,7 @@ def serve(config: Config) -> int:
         return 1
     engine = ProcessEngine(config.engine_settings, config.server.log_level, config.server.log_format)
     app = build(config, engine, labels)
-    engine.on_batch = app.metrics.batch
+    _keep_live(app, engine)
     where = config.server
     try:
         http, port, connections = hub.http_server(
@@ -129,6 +135,7 @@ def serve(config: Config) -> int:
         if signal.getsignal(number) != signal.SIG_IGN or number in STOPPING:  # nohup asks to stay
             signal.signal(number, on_signal)
     engine.start()
+    app.load.start()
     app.uploads.start()
     app.recorder.start()
     app.announcer.start()
@@ -147,6 +154,22 @@ def serve(config: Config) -> int:
     fatal = _run(config, engine, app, labels, stop, port)
     _end(config, app, engine, http)
     return 1 if fatal or broken else 0
+
+
+def _keep_live(app: Application, engine: ProcessEngine) -> None:
+    """What is measured, and what is done about it (`server.live.load`)."""
+
+    def on_batch(n_windows: int, infer_s: float, background: bool) -> None:
+        app.metrics.batch(n_windows, infer_s)
+        if not background:
+            app.load.batch(infer_s)
+
+    def on_level(load: Load) -> None:
+        engine.pause_files(load.files_paused)
+        app.sessions.slow_down(load.slowdown, load.level)
+
+    engine.on_batch = on_batch
+    app.load.lags, app.load.shed, app.load.on_level = app.sessions.lags, app.sessions.shed, on_level
 
 
 def _connection_limits(config: Config) -> hub.ConnectionLimits:
@@ -219,6 +242,7 @@ def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
 
 def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.HttpServer) -> None:
     log.info("shutting down: %d sessions to finish", len(app.sessions))
+    app.load.close()
     app.uploads.close()
     app.sessions.drain(config.server.drain_s)
     app.recorder.close()

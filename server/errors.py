@@ -70,9 +70,15 @@ RETRY_AFTER_S: dict[Code, int] = {"BUSY": 5, "NOT_READY": 5, "NO_ROOM": 60}
 class ClientError(Exception):
     """Something the client did, or must know: answered with its code, never logged as our fault."""
 
-    def __init__(self, code: Code, message: str, next_seq: int | None = None) -> None:
-        """`next_seq`: where a client that numbers its chunks should go on, told beside the error."""
+    def __init__(
+        self, code: Code, message: str, next_seq: int | None = None, retry_after_s: int | None = None
+    ) -> None:
+        """`next_seq`: where a client that numbers its chunks should go on, told beside the error.
+
+        `retry_after_s`: when to try again, where that differs from RETRY_AFTER_S.
+        """
         super().__init__(message)
+        self._retry_after_s = retry_after_s
         self.code: Code = code
         self.message = message
         self.next_seq = next_seq
@@ -80,11 +86,12 @@ class ClientError(Exception):
     @property
     def retry_after_s(self) -> int | None:
         """When to try again; None where nothing is known of that."""
-        return RETRY_AFTER_S.get(self.code)
+        return self._retry_after_s or RETRY_AFTER_S.get(self.code)
 
     def to_wire(self) -> dict[str, Any]:
-        """`code`, `message` and `retryable`."""
-        return {"code": self.code, "message": self.message, "retryable": self.code in RETRYABLE}
+        """`code`, `message` and `retryable`; `retry_after_s` where this error has one of its own."""
+        told = {"code": self.code, "message": self.message, "retryable": self.code in RETRYABLE}
+        return told if self._retry_after_s is None else {**told, "retry_after_s": self._retry_after_s}
 
 
 def checked(code: str) -> Code:

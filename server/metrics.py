@@ -137,6 +137,18 @@ class Metrics:
         for remedy in ("halved", "cpu"):
             self._fallbacks.labels(remedy)
         self._waiting = Gauge("emotion_queue_windows", "Windows accepted and not answered yet", registry=r)
+        self.load_level = Gauge(
+            "emotion_load_level",
+            "0 normal, 1 slower, 2 files paused, 3 refusing sessions, 4 shedding",
+            registry=r,
+        )
+        self.lag = Gauge("emotion_lag_seconds", "p95 of how late the channels' oldest speech is", registry=r)
+        self.engine_busy = Gauge(
+            "emotion_engine_busy_ratio", "Share of real time spent on scoring live windows", registry=r
+        )
+        self.server_busy = Gauge(
+            "emotion_server_busy_ratio", "Share of real time that the socket process is busy", registry=r
+        )
         self._limits = {
             "max_sessions": Gauge("emotion_sessions_limit", "Sessions that may be open", registry=r),
             "max_connections": Gauge("emotion_connections_limit", "Connections that may be open", registry=r),
@@ -168,7 +180,7 @@ class Metrics:
     def lost(self, code: str, seconds: float) -> None:
         self._lost.labels(code).inc(seconds)
 
-    def allow(self, max_sessions: int, max_connections: int, max_queue: int) -> None:
+    def allow(self, max_sessions: float, max_connections: int, max_queue: int) -> None:
         """What the settings allow, so that a dashboard can tell how near the server is to it."""
         allowed = {"max_sessions": max_sessions, "max_connections": max_connections, "max_queue": max_queue}
         for name, limit in allowed.items():

@@ -22,11 +22,18 @@ class Framer:
     def __init__(self, hop: int, max_hop: int, left: int = 0, right: int = 0) -> None:
         if not 0 < hop <= max_hop:
             raise ValueError(f"hop {hop} and max_hop {max_hop}: need 0 < hop <= max_hop")
-        self._hop, self._max_hop = hop, max_hop
+        self._least, self._hop, self._max_hop = hop, hop, max_hop
         self._left, self._right = left, right
         self._spans: deque[Span] = deque()
         self._cursor = 0  # the next frame to score
         self._begun = False  # whether the oldest span has been cut into
+
+    def slow_down(self, factor: int) -> int:
+        """Cut windows of `factor` hops at least, within `max_hop`, from now on; how many frames that is."""
+        self._hop = self._least
+        while self._hop < factor * self._least and 2 * self._hop <= self._max_hop:
+            self._hop *= 2
+        return self._hop
 
     def open(self, start: int) -> None:
         """Speech begins at frame `start`."""

@@ -70,6 +70,7 @@ class StreamSession:
         self._utterance = Utterance()
         self._model_state: Floats | None = None
         self._in_flight: Window | None = None
+        self._told_lost = False  # of the window that is out: its answer, if it comes, is too late
         self._speech_from: int | None = None
         self.frames_by_label = np.zeros(N_LABELS, np.int64)  # scored frames by their likeliest label
         self.speech_frames = 0
@@ -88,14 +89,24 @@ class StreamSession:
 
     @property
     def settled(self) -> bool:
-        """Nothing is out for scoring, and no detected speech waits for it."""
-        return self._in_flight is None and not self._framer.waiting
+        """Nothing is out for scoring that will be told, and no detected speech waits for it."""
+        return self._due is None and not self._framer.waiting
+
+    @property
+    def waits_since(self) -> int | None:
+        """The audio before this sample completed the oldest window that waits for the model; None: none does.
+
+        While no window is out, speech waits for nothing but more audio.
+        """
+        if self._in_flight is None or self._due is not None:
+            return None if self._in_flight is None else self._in_flight.end_sample
+        return self._framer.next_frame * HOP if self._framer.waiting else None
 
     @property
     def watermark_frame(self) -> int:
         """Results are final before this frame: scored, lost, or found to be silence. It only grows."""
-        if self._in_flight is not None:
-            return self._in_flight.first_frame
+        if self._due is not None:
+            return self._due.first_frame
         return self._framer.next_frame if self._framer.waiting else self._gate.quiet_to
 
     def push(self, samples: Floats) -> Step:
@@ -116,18 +127,39 @@ class StreamSession:
     def give_up(self, code: FailureCode) -> Step:
         """Name everything that waits for scores as lost; the answer to the window that is out comes too late."""
         events: list[StreamEvent] = []
-        window, self._in_flight = self._in_flight, None
-        if window is not None:
-            self._lose(Lost(window.first_frame, window.n_frames, code), events)
+        if self._due is not None:
+            self._lose(Lost(self._due.first_frame, self._due.n_frames, code), events)
+        self._in_flight, self._told_lost = None, False
         self._settle_spans(frames_in(self._ring.end), code, events)
+        return Step(tuple(events))
+
+    def slow_down(self, factor: int) -> int:
+        """Longer windows from now on: `factor` hops of audio at least, as far as `max_hop` goes; in frames."""
+        return self._framer.slow_down(factor)
+
+    def shed(self, before: int, code: FailureCode = "OVERLOADED") -> Step:
+        """Tell as lost what waits for scores and lies before frame `before`.
+
+        A window that is out is told as lost when all of it does. Its answer is awaited, so that no second one of
+        this session is out, and then passed over.
+        """
+        events: list[StreamEvent] = []
+        due = self._due
+        if due is not None and due.first_frame + due.n_frames <= before:
+            self._lose(Lost(due.first_frame, due.n_frames, code), events)
+            self._told_lost = True
+        if self._due is None:
+            self._settle_spans(min(before, frames_in(self._ring.end)), code, events)
         return Step(tuple(events))
 
     def absorb(self, window: Window, answer: Answer) -> Step:
         """Take the answer to the window that is out. Raises ValueError for any other window."""
         if window is not self._in_flight:
             raise ValueError(f"frame {window.first_frame} of {self.session_id} is not out for scoring")
-        self._in_flight = None
+        told_lost, self._in_flight, self._told_lost = self._told_lost, None, False
         events: list[StreamEvent] = []
+        if told_lost:
+            return self._next_step(events)
         if isinstance(answer, Failed):
             self._lose(Lost(window.first_frame, window.n_frames, answer.code), events)
         else:
@@ -166,6 +198,11 @@ class StreamSession:
             if done.n_frames and span.end is not None:
                 verdict = UtteranceScored(span.start, span.end, done.n_frames, done.probs(), done.embedding)
                 events.append(verdict)
+
+    @property
+    def _due(self) -> Window | None:
+        """The window that is out, unless it was told as lost."""
+        return None if self._told_lost else self._in_flight
 
     @property
     def _first_held(self) -> int:

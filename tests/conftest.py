@@ -33,12 +33,14 @@ def free_port() -> int:
 class Server:
     """`python -m cli serve` as an operator runs it. `settings`: EMOTION_ variables without the prefix.
 
+    Unless told otherwise it serves whoever comes, however late: other tests use the same processors.
     `of_terminal`: the descriptor of a terminal that it is started from; `stderr`: of what takes its log.
     """
 
     def __init__(self, of_terminal: int | None = None, stderr: int | None = None, **settings: object) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        settings = {"limits__max_sessions": 200, "limits__max_lag_ms": 60_000, **settings}
         self._env = {**os.environ, **{f"EMOTION_{k.upper()}": str(v) for k, v in settings.items()}}
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         weakref.finalize(self, self._log.close)  # not in `stop`: tests read it afterwards

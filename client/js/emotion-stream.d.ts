@@ -25,6 +25,8 @@ export interface ServerError {
   code: string;
   message: string;
   retryable?: boolean;
+  /** Seconds to wait before the same is asked again. */
+  retry_after_s?: number;
 }
 
 export interface EmotionErrorOptions {

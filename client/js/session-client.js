@@ -198,9 +198,12 @@ export class SessionClient {
       this.#opened(answer);
     } else if (startsAgain(answer.error, Boolean(token))) {
       this.#events.emit("waiting", answer.error);
-      this.#retry = setTimeout(() => {
-        if (this.#wanted === wanted && this.#link.online) this.#start();
-      }, RETRY_MS);
+      this.#retry = setTimeout(
+        () => {
+          if (this.#wanted === wanted && this.#link.online) this.#start();
+        },
+        1000 * (answer.error.retry_after_s ?? 0) || RETRY_MS,
+      );
     } else if (token) {
       this.#resumeToken = undefined; // it will not give the old session back: ask for a new one
       this.#start();

@@ -126,7 +126,8 @@ class LimitsSection(_Section):
     """What one client, and all together, may take."""
 
     max_connections: int = Field(1000, ge=1)
-    max_sessions: int = Field(200, ge=1)
+    max_sessions: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # auto: as many as are served live
+    max_lag_ms: float = Field(1000, ge=200, le=60_000)  # speech that waits longer for its scores is lost
     max_sessions_per_connection: int = Field(4, ge=1)
     max_chunk_bytes: int = Field(1_000_000, ge=1000, le=8_000_000)
     max_chunk_s: float = Field(5, gt=0)  # audio in one chunk

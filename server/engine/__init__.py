@@ -25,8 +25,8 @@ class Timing:
 Reply = Callable[[Window, Answer, Timing], None]
 
 # Called by an engine for every batch that it has scored, whoever its windows are of and however they fared, before
-# they are answered: with the number of windows, and how many seconds they took together.
-OnBatch = Callable[[int, float], None]
+# they are answered: with the number of windows, how many seconds they took together, whether they were of files.
+OnBatch = Callable[[int, float, bool], None]
 
 
 class Busy(Exception):

@@ -22,7 +22,7 @@ class InProcessEngine:
 
     def __init__(self, model: EmotionModel, settings: EngineSettings) -> None:
         self.model = model
-        self.on_batch: OnBatch = lambda n_windows, infer_s: None
+        self.on_batch: OnBatch = lambda n_windows, infer_s, background: None
         self._admission = Admission(settings)
         self._queue: BatchQueue[Reply] = BatchQueue(limits_for(model.spec, settings.batching))
         self._closing = False
@@ -59,7 +59,7 @@ class InProcessEngine:
             windows = [queued.window for queued in batch]
             answers = score_timed(self.model, windows, [queued.arrival_s for queued in batch])
             if answers:
-                self.on_batch(len(answers), answers[0][1].infer_s)
+                self.on_batch(len(answers), answers[0][1].infer_s, windows[0].background)
             for queued, (answer, timing) in zip(batch, answers, strict=True):
                 self._answer(queued, answer, timing)
 

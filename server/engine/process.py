@@ -51,7 +51,8 @@ class ProcessEngine:
         self._settings = settings
         self._logging = {"log_level": log_level, "log_format": log_format}
         self._lock = threading.RLock()
-        self.on_batch: OnBatch = lambda n_windows, infer_s: None
+        self.on_batch: OnBatch = lambda n_windows, infer_s, background: None
+        self._files_paused = False
         self._held: dict[int, _Held] = {}
         self._admission = Admission(settings)
         self._quarantined: dict[int, None] = {}  # tickets, in order, of what a dead child was working on
@@ -87,10 +88,20 @@ class ProcessEngine:
                 self._next_ticket += 1
                 held = _Held(window, reply, time.monotonic())
                 self._held[self._next_ticket] = held
-                if self._child and not self._quarantined:
+                if self._child and not self._quarantined and not self._pauses(window):
                     self._send(self._child, self._next_ticket, held)
                 return
         reply(window, self._not_ready(), Timing())
+
+    def pause_files(self, paused: bool) -> None:
+        """Give the child no more windows of files; those that come wait here, until it is called with False."""
+        with self._lock:
+            self._files_paused = paused
+            if not paused:
+                self._send_waiting()
+
+    def _pauses(self, window: Window) -> bool:
+        return self._files_paused and window.background
 
     def health(self) -> Health:
         with self._lock:
@@ -173,7 +184,9 @@ class ProcessEngine:
             listened_s = now
             if isinstance(message, Answers):
                 self._count_fallbacks(message.fallbacks)
-                self.on_batch(len(message.items), message.items[0][2].infer_s)
+                ticket, _, timing = message.items[0]
+                held = self._held.get(ticket)
+                self.on_batch(len(message.items), timing.infer_s, bool(held and held.window.background))
                 for ticket, answer, timing in message.items:
                     self._answer(ticket, answer, timing)
             elif isinstance(message, Ready):
@@ -218,7 +231,7 @@ class ProcessEngine:
         # Live ones first, as ever: min keeps the order among equals.
         alone = min(self._quarantined, key=lambda t: self._held[t].window.background, default=None)
         for ticket in list(self._held) if alone is None else [alone]:
-            if not self._held[ticket].sent:
+            if not self._held[ticket].sent and not self._pauses(self._held[ticket].window):
                 self._send(self._child, ticket, self._held[ticket])
 
     def _quarantine(self) -> None:

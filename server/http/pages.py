@@ -20,6 +20,7 @@ from server.live.registry import Sessions
 from server.metrics import Metrics
 from server.paths import STATIC
 from server.peer import peer
+from stream.types import JsonDict
 
 log = logging.getLogger("http")
 
@@ -44,9 +45,10 @@ def add_routes(
     metrics: Metrics,
     sessions: Sessions,
     connections: Callable[[], int],
+    load: Callable[[], JsonDict],
     refusals: Refusals,
 ) -> None:
-    """`connections` gives the number of open ones."""
+    """`connections` gives the number of open ones, `load` how busy the server is."""
     started = time.monotonic()
 
     def not_ready() -> str | None:
@@ -93,6 +95,7 @@ def add_routes(
             uptime_s=round(time.monotonic() - started, 1),
             version=__version__,
             keeps="audio" if config.recording.audio else "scores" if config.recording.sessions else "nothing",
+            load=load(),
             sessions=len(sessions),
             connections=connections(),
             limits={"upload_bytes": config.files.max_upload_bytes, "upload_s": config.files.max_audio_s},

@@ -6,13 +6,23 @@ It belongs to a LiveSession, which calls it with its lock held.
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from server.metrics import Metrics
 from server.observers import Counters
 from stream.session import StreamConfig, StreamSession
-from stream.types import HOP, SAMPLE_RATE, Floats, Step
+from stream.types import HOP, SAMPLE_RATE, Floats, Step, frames_in
 
 SAME_MOMENT_S = 0.001  # chunks closer than this count as one arrival
+FAST_CLOCK = 0.02  # by so much a client's clock may be fast before its audio counts as sent ahead
+
+
+class Arrival(NamedTuple):
+    """Audio up to sample `end` had come at `at_s`; it is `due_s` for scoring: later, where it was sent ahead."""
+
+    end: int
+    at_s: float
+    due_s: float
 
 
 class Channel:
@@ -22,26 +32,51 @@ class Channel:
         self.name = name
         self.stream = StreamSession(session_id if name is None else f"{session_id}/{name}", config)
         self._ring = config.ring
-        self._arrivals: deque[tuple[int, float]] = deque()  # (samples received by then, when)
+        self._arrivals: deque[Arrival] = deque()
+        self._began_s = -float("inf")  # when the audio's first sample was spoken, if it is not sent ahead
         self._counted = [0.0, 0.0, 0.0]  # seconds of audio, speech, silence that the metrics have
 
     def push(self, samples: Floats, now: float) -> Step:
         """Samples that have come at `now`, at least one."""
         end = self.stream.received + len(samples)
-        if self._arrivals and now - self._arrivals[-1][1] < SAME_MOMENT_S:
-            self._arrivals[-1] = (end, self._arrivals[-1][1])
+        last = self._arrivals[-1] if self._arrivals else None
+        drift = FAST_CLOCK * (now - last.at_s) if last else 0.0
+        self._began_s = max(now - end / SAMPLE_RATE, self._began_s - drift)
+        due_s = self._began_s + end / SAMPLE_RATE
+        if last and now - last.at_s < SAME_MOMENT_S:
+            self._arrivals[-1] = Arrival(end, last.at_s, due_s)
         else:
-            self._arrivals.append((end, now))
+            self._arrivals.append(Arrival(end, now, due_s))
         oldest = end - self._ring
-        while self._arrivals[0][0] < oldest:
+        while self._arrivals[0].end < oldest:
             self._arrivals.popleft()
         return self.stream.push(samples)
 
     def arrival_of(self, end_sample: int) -> float:
         """When the chunk came that brought the sample before `end_sample`. Windows ask in order."""
-        while self._arrivals[0][0] < end_sample:
+        while self._arrivals[0].end < end_sample:
             self._arrivals.popleft()
-        return self._arrivals[0][1]
+        return self._arrivals[0].at_s
+
+    def lag_s(self, now: float) -> float:
+        """For how long the oldest window that waits for the model has been due; 0 where none does.
+
+        Audio that was sent ahead of real time is due when it would have been spoken.
+        """
+        complete = self.stream.waits_since
+        if complete is None:
+            return 0.0
+        due_s = next((arrival.due_s for arrival in self._arrivals if arrival.end >= complete), now)
+        return max(0.0, now - due_s)
+
+    def shed(self, now: float, max_lag_s: float) -> Step:
+        """Tell as lost the speech that has been due for longer than `max_lag_s`."""
+        end = 0
+        for arrival in self._arrivals:
+            if arrival.due_s > now - max_lag_s:
+                break
+            end = arrival.end
+        return self.stream.shed(frames_in(end))
 
     def count(self, metrics: Metrics) -> None:
         """Bring the metrics up to date. A pre-roll turns silence into speech afterwards; counters only grow."""

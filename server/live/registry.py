@@ -16,6 +16,7 @@ from server.live.outbox import POLL_S, Client
 from server.live.policy import select_channels
 from server.live.requests import MAX_ID, StartRequest, parse_start
 from server.live.session import LiveSession, SessionContext
+from server.live.watch import LoadWatch
 from server.metrics import Metrics
 from server.observers import AudioObserver, Observer, SessionSummary
 from stream.custom_labels import CustomLabels
@@ -44,9 +45,12 @@ class Sessions:
         observers: tuple[Observer, ...] = (),
         audio: AudioObserver | None = None,
         labels: CustomLabels | None = None,
+        load: LoadWatch | None = None,
     ) -> None:
+        """`load`: what admits sessions by how busy the server is; None: nothing does."""
         self._config, self._engine, self._metrics = config, engine, metrics
         self._observers, self._audio, self._labels = observers, audio, labels
+        self._load = load
         self._lock = threading.RLock()
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
@@ -186,6 +190,20 @@ class Sessions:
         while any(s.outbox.pending for s in sessions) and time.monotonic() < end:
             time.sleep(POLL_S)
 
+    def lags(self, now: float) -> list[float]:
+        """For each channel, how long its oldest unscored speech has been due, in seconds."""
+        return [lag for session in list(self._open.values()) for lag in session.lags(now)]
+
+    def shed(self, now: float, max_lag_s: float) -> None:
+        """Tell as lost what has been due for longer."""
+        for session in list(self._open.values()):
+            session.shed(now, max_lag_s)
+
+    def slow_down(self, factor: int, level: str) -> None:
+        """Windows of at least `factor` hops, for all sessions that are open; tell those who want to know."""
+        for session in list(self._open.values()):
+            session.slow_down(factor, level)
+
     def _ready(self) -> ModelSpec:
         spec = self._engine.spec
         if self.draining:
@@ -221,6 +239,8 @@ class Sessions:
             flush_timeout_s=config.engine.deadline_ms / 1000 + 1,
         )
         session = self._open[session_id] = LiveSession(session_id, request, selection, context, legacy)
+        if self._load is not None and self._load.slowdown > 1:
+            session.slow_down(self._load.slowdown, self._load.level)
         self._own(sid, session, client)
         log.info("session opened", extra={"session": session_id, "connection": sid})
         return session
@@ -238,7 +258,7 @@ class Sessions:
         """A session takes as much room as it has channels to score."""
         limits = self._config.limits
         taken = {session_id: session.n_channels for session_id, session in self._open.items()}
-        if sum(taken.values()) + n_channels > limits.max_sessions:
+        if limits.max_sessions != "auto" and sum(taken.values()) + n_channels > limits.max_sessions:
             raise ClientError(
                 "TOO_MANY_SESSIONS", f"all {limits.max_sessions} sessions are taken; try again later"
             )
@@ -249,6 +269,8 @@ class Sessions:
                 f"one connection may hold {limits.max_sessions_per_connection} sessions (one of two channels"
                 " counts twice); stop one first",
             )
+        if self._load is not None:
+            self._load.admit(n_channels)
 
     def _own(self, sid: str, session: LiveSession, client: Client, last_received: int | None = None) -> None:
         self._owner[session.session_id] = sid

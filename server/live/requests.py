@@ -20,6 +20,7 @@ START_FIELDS: dict[str, type | tuple[type, ...]] = {
     "sample_rate": int,
     "channels": int,
     "frame_results": bool,
+    "load_events": bool,
     "resume_token": str,
     "received": int,
     "name": str,
@@ -51,6 +52,7 @@ class StartRequest:
     resume_token: str | None
     name: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    load_events: bool = False
     received: int | None = None  # events of the session that the client has, when it comes back
 
 
@@ -92,6 +94,7 @@ def parse_start(payload: object) -> StartRequest:
         fields.get("resume_token"),
         _text("name", fields.get("name", ""), _MAX_NAME),
         _tags(fields.get("tags", {})),
+        bool(fields.get("load_events")),
         fields.get("received"),
     )
 

@@ -73,6 +73,7 @@ class LiveSession:
         self._lock = threading.RLock()
         self._settled = threading.Event()
         self._ending = self._closed = False
+        self._tells_load = request.load_events
         self.outbox = Outbox(
             session_id,
             context.limits.outbox_events,
@@ -145,6 +146,29 @@ class LiveSession:
                 self.next_seq = seq + 1
             self._take(samples, now)
             return {"ok": True, "received_ms": self._received_ms}
+
+    def lags(self, now: float) -> list[float]:
+        """Of each channel, how long its oldest unscored speech has been due, in seconds."""
+        with self._lock:
+            return [channel.lag_s(now) for channel in self._channels]
+
+    def shed(self, now: float, max_lag_s: float) -> None:
+        """Tell as lost what has been due for longer."""
+        with self._lock:
+            for channel in self._channels:
+                if not self._closed and channel.lag_s(now) > max_lag_s:
+                    self._run(channel, channel.shed(now, max_lag_s))
+            if self._all_settled:
+                self._settled.set()
+
+    def slow_down(self, factor: int, level: str) -> None:
+        """Windows of at least `factor` hops from now on; the owner is told if it wants to know."""
+        with self._lock:
+            hops = [channel.stream.slow_down(factor) for channel in self._channels]
+            if self._tells_load and not self._closed:
+                self.outbox.put(
+                    "load", {"session_id": self.label, "level": level, "hop_ms": wire.ms(hops[0])}
+                )
 
     def finish(self, timeout_s: float | None = None) -> bool:
         """Take nothing more, and `flush`; `close` is to follow."""

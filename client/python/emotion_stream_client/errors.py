@@ -46,7 +46,12 @@ class EmotionError(Exception):
     def of(
         cls, error: Mapping[str, Any], status: int | None = None, retry_after: float | None = None
     ) -> EmotionError:
-        """The error that the server has told as `{code, message, retryable?}`. Raises KeyError without a code."""
+        """The error that the server has told as `{code, message, retryable?, retry_after_s?}`.
+
+        Raises KeyError without a code.
+        """
         retryable = error.get("retryable")
         known = retryable if isinstance(retryable, bool) else None
-        return cls(str(error["code"]), str(error.get("message", "")), status, retry_after, known)
+        told = error.get("retry_after_s")
+        wait = float(told) if retry_after is None and isinstance(told, int | float) else retry_after
+        return cls(str(error["code"]), str(error.get("message", "")), status, wait, known)

@@ -141,7 +141,7 @@ class SessionClient:
             refusal = EmotionError.of(answer["error"])
             if refusal.retryable and loop.time() < give_up:
                 self._refused(refusal)
-                await asyncio.sleep(RETRY_DELAY_S)
+                await asyncio.sleep(RETRY_DELAY_S if refusal.retry_after is None else refusal.retry_after)
             elif token and not refusal.retryable:
                 self._resume_token = None  # it will not give the old session back: ask for a new one
             else:

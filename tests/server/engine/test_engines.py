@@ -36,7 +36,7 @@ def test_hundreds_of_windows_from_several_threads_are_answered_once_each_and_rig
     engine: InProcessEngine | ProcessEngine,
 ) -> None:
     batches: list[int] = []
-    engine.on_batch = lambda n_windows, infer_s: batches.append(n_windows)
+    engine.on_batch = lambda n_windows, infer_s, background: batches.append(n_windows)
     desk, windows = Desk(), [window(i, 10 + 5 * (i % 3)) for i in range(400)]
 
     def submit(part: list[Window]) -> None:
@@ -84,7 +84,7 @@ def test_a_batch_whose_first_window_fails_is_in_the_histograms_like_any_other(wh
         if where == "in process"
         else started(batching=limits)
     )
-    engine.on_batch = metrics.batch
+    engine.on_batch = lambda n, infer_s, background: metrics.batch(n, infer_s)
     for i in range(4):
         engine.submit(window(i, samples=np.full(1840, np.nan, np.float32) if i == 0 else None), desk.reply)
     desk.wait(4)
@@ -213,7 +213,7 @@ def test_files_cannot_fill_the_engine_nor_be_kept_out_of_it() -> None:
 def test_live_windows_go_first_and_a_files_windows_one_by_one() -> None:
     held, desk = Held(), Desk()
     engine, batches = InProcessEngine(held, EngineSettings(batching=BatchLimits(8, 0.0))), []
-    engine.on_batch = lambda n_windows, infer_s: batches.append(n_windows)
+    engine.on_batch = lambda n_windows, infer_s, background: batches.append(n_windows)
     engine.submit(window(0), desk.reply)
     assert held.working.wait(5)
     for i in range(1, 7):
@@ -230,7 +230,7 @@ def test_live_windows_go_first_and_a_files_windows_one_by_one() -> None:
 
 def test_a_childs_background_windows_share_no_batch() -> None:
     child, desk, batches = started(batching=BatchLimits(8, 0.05)), Desk(), []
-    child.on_batch = lambda n_windows, infer_s: batches.append(n_windows)
+    child.on_batch = lambda n_windows, infer_s, background: batches.append(n_windows)
     pid = stop_child(child)
     for i in range(12):
         child.submit(window(i, background=True), desk.reply)
