@@ -154,6 +154,9 @@ class FilesSection(_Section):
     """Recordings that are sent as files, and their results."""
 
     outputs: str = Field("outputs", min_length=1)  # folder of the results; seen from the project's folder
+    # Of complete folders, in octal; their files' is the same without x. Nobody but the owner may write.
+    folder_mode: str = Field("750", pattern=r"^7[05][05]$")
+    absolute_paths: bool = True  # in answers to clients on this machine; others are told relative ones
     keep_days: float = Field(7, gt=0)  # results of uploads older than this are removed
     keep_gb: float = Field(10, gt=0)  # of uploads and their results; the oldest make room for others
     fresh_s: float = Field(600, ge=0, le=86_400)  # younger results do not: who finds no room is told NO_ROOM
@@ -171,6 +174,19 @@ class FilesSection(_Section):
     @property
     def max_upload_bytes(self) -> int:
         return round(self.max_upload_mb * 1e6)
+
+    @field_validator("folder_mode", mode="before")
+    @classmethod
+    def _of_yaml(cls, folder_mode: object) -> object:
+        """YAML reads 750 as a number, and 0750 as one in octal."""
+        if not isinstance(folder_mode, int) or isinstance(folder_mode, bool):
+            return str(folder_mode).removeprefix("0")
+        return f"{folder_mode:o}" if re.fullmatch("7[05][05]", f"{folder_mode:o}") else str(folder_mode)
+
+    @property
+    def mode(self) -> int:
+        """`folder_mode` as a number."""
+        return int(self.folder_mode, 8)
 
     @property
     def folder(self) -> Path:
