@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from server.config.alerts import Alerts
+from server.config.alerts import Alerts, RuleConfig
 from server.config.errors import ConfigError
 from server.engine import EngineSettings
 from server.paths import HOME
@@ -43,6 +43,8 @@ class ServerSection(_Section):
     # Names, with commas between, by which clients may call this server, beside loopback's and host; "*" for any.
     hosts: str = Field("", max_length=4000)
     trusted_proxies: str = Field("", max_length=4000)  # whose X-Forwarded-* is believed: addresses, networks
+    # Where people reach it, https://emotion.example.com, for links in messages; empty: host and port.
+    public_url: str = Field("", pattern=r"^(https?://[^\s/?#]+(/[^\s?#]*)?)?$", max_length=1000)
     cors_origins: str = ""  # other web origins that may connect, with commas between; "*" for any
     drain_s: float = Field(10, gt=0)  # at SIGTERM: how long sessions get to finish
     log_level: LogLevel = "INFO"
@@ -250,6 +252,7 @@ class FileSettings(_Section):
     speech: SpeechSection
     stream: StreamSection
     files: FilesSection
+    rules: tuple[RuleConfig, ...]
 
     def stream_config(self, spec: ModelSpec) -> StreamConfig:
         """As `Config.stream_config`."""
@@ -322,6 +325,11 @@ class Config(BaseSettings):
         )
 
     @property
+    def rules(self) -> tuple[RuleConfig, ...]:
+        """Those of the alerts."""
+        return self.alerts.rules
+
+    @property
     def for_files(self) -> FileSettings:
         """The part of it that the process that reads strangers' files needs."""
         return FileSettings(
@@ -331,6 +339,7 @@ class Config(BaseSettings):
             speech=self.speech,
             stream=self.stream,
             files=self.files,
+            rules=self.rules,
         )
 
     def stream_config(self, spec: ModelSpec) -> StreamConfig:

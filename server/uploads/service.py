@@ -9,17 +9,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
+
+import numpy as np
 
 from server import system, wire
 from server.config import Config
 from server.errors import ClientError
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
 from server.metrics import Metrics
+from server.observers import AlertEvent
 from server.storage import OutputStore, StoreError, id_of, size_of
 from server.uploads import sandbox
 from server.uploads.disk_room import DiskRoom, Hold
@@ -34,6 +37,10 @@ UPKEEP_S = 60.0
 LOOK_BYTES = 1 << 20  # after so many of an upload it is looked whether there is room for it
 
 log = logging.getLogger("upload")
+
+
+# The alerts of a recording, in order; its result, its own name, and how many seconds it lasts.
+OnAlerts = Callable[[Sequence[AlertEvent], str, str, float], None]
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,11 @@ class _Outcome:
 class Uploads:
     """All uploads of a server."""
 
-    def __init__(self, config: Config, workers: UploadWorkerPool, metrics: Metrics) -> None:
-        self._files = config.files
+    def __init__(
+        self, config: Config, workers: UploadWorkerPool, metrics: Metrics, on_alerts: OnAlerts
+    ) -> None:
+        """`on_alerts` is told of each recording of which a rule tells something."""
+        self._files, self._on_alerts = config.files, on_alerts
         self._workers, self._metrics = workers, metrics
         self.store = OutputStore(
             config.files.folder, config.files.keep_days, config.files.keep_gb, config.files.mode
@@ -113,6 +123,9 @@ class Uploads:
                 self._room.keep(id_of(draft), hold)
             self._metrics.file_seconds.inc(summary["duration_s"])
             outcome.code, outcome.fields = "ok", {"result": id_of(draft)}
+            if summary["alerts"]:
+                alerts = [_alert(each) for each in summary["alerts"]]
+                self._on_alerts(alerts, id_of(draft), form.file_name, summary["duration_s"])
             head = self._head(id_of(draft), form, steps, summary, incoming.local)
             return UploadAnswer(head, self.store.root / id_of(draft) / RESULT)
 
@@ -216,3 +229,9 @@ class Uploads:
             if self._stop.wait(UPKEEP_S):
                 return
             self._workers.reap_idle()
+
+
+def _alert(told: JsonDict) -> AlertEvent:
+    """As the worker packed it."""
+    probs = told["probs"]
+    return AlertEvent(**{**told, "probs": None if probs is None else np.array(probs, np.float32)})
