@@ -70,7 +70,7 @@ def test_its_paths_can_be_opened_from_any_folder(
         ["embedding.npy", "processed_audio.wav", "result.csv", "result.json"]
     )
     samples, rate = soundfile.read(result["processed_audio_path"])
-    assert rate == 16_000 and len(samples) == pytest.approx(result["duration_s"] * rate, abs=1)
+    assert rate == 16_000 and len(samples) == pytest.approx(result["duration_s"] * rate, abs=8)
 
 
 def test_four_threads_recognize_a_batch(base: str, demo_wav: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,16 +49,15 @@ def test_the_operator_may_keep_its_paths_and_say_who_reads(demo_wav: Path, tmp_p
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root may become somebody else")
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv (Debian: util-linux)")
-def test_the_group_may_read_and_strangers_may_not(demo_wav: Path, tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)  # pytest's own folders are its user's alone
-    with running(model__name="fake", files__outputs=tmp_path / "results") as server:
-        file = Path(sent(server, demo_wav)["result_dir"]) / "result.json"
+def test_the_group_may_read_and_strangers_may_not(demo_wav: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are its user's alone, and stay so
+        Path(folder).chmod(0o755)
+        with running(model__name="fake", files__outputs=Path(folder) / "results") as server:
+            file = Path(sent(server, demo_wav)["result_dir"]) / "result.json"
 
-    def read_by(group: str) -> int:
-        command = ["setpriv", "--reuid", "65534", "--regid", group, "--clear-groups", "cat", str(file)]
-        return subprocess.run(command, capture_output=True, check=False).returncode
+        def read_by(group: str) -> int:
+            command = ["setpriv", "--reuid", "65534", "--regid", group, "--clear-groups", "cat", str(file)]
+            return subprocess.run(command, capture_output=True, check=False).returncode
 
-    assert read_by(str(os.getgid())) == 0
-    assert read_by("65534") != 0
+        assert read_by(str(os.getgid())) == 0
+        assert read_by("65534") != 0
