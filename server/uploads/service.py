@@ -122,6 +122,7 @@ class Uploads:
                     hold.grow(size_of(draft))
                 self._room.keep(id_of(draft), hold)
             self._metrics.file_seconds.inc(summary["duration_s"])
+            self._metrics.file_results.labels(summary["verdict"]["emotion"]).inc()
             outcome.code, outcome.fields = "ok", {"result": id_of(draft)}
             if summary["alerts"]:
                 alerts = [_alert(each) for each in summary["alerts"]]
@@ -147,13 +148,15 @@ class Uploads:
             hold.grow(size_of(draft))
             return incoming.gone()
 
-        ms = round(1000 * (time.monotonic() - began), 1)
+        received = time.monotonic()
+        ms = round(1000 * (received - began), 1)
         with self._workers.admitted():
             report({"step": {"step": "receive", "ms": ms, "detail": f"{form.size} bytes"}})
             summary = self._workers.run(upload, draft, form, gone, report)
         upload.unlink()
         if not summary["embedding_saved"]:
             (draft / EMBEDDING).unlink()
+        self._metrics.file_recognition.observe(time.monotonic() - received)
         return form, steps, summary
 
     @contextmanager
