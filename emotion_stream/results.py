@@ -79,6 +79,8 @@ class Result(_Verdict):
     model: str
     duration_s: float
     file_name: str = ""  # the recording's own; "" for an array
+    verdict: str = "normal"  # the worst alert rule that was raised
+    alerts: list[JsonDict] = field(default_factory=list, repr=False)  # as in result.json
     utterances: tuple[Utterance, ...] = field(repr=False)
     frames: Frames | None = None
     embedding: Floats | None = field(default=None, repr=False)
@@ -125,7 +127,7 @@ class Result(_Verdict):
 
 
 _SCORED = ("emotion", "confidence", "ambiguous", "scores")
-_HEAD = ("granularity", "timestamp", "timestamp_utc", "model", "duration_s", "file_name")
+_HEAD = ("granularity", "timestamp", "timestamp_utc", "model", "duration_s", "file_name", "verdict", "alerts")
 
 
 def _taught(custom_labels: JsonDict | None) -> JsonDict:

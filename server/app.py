@@ -70,7 +70,7 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     metrics.allow(most, limits.max_connections, config.engine.max_queue)
     metrics.watch_engine(engine.health, lambda: engine.spec)
     board = Board(config.monitor.ended_ttl_s)
-    announcer = announce(config.alerts, metrics)
+    announcer = announce(config, metrics)
     recorder = Recorder(config, metrics)
     keeps = config.recording
     load = LoadWatch(limits.max_lag_ms / 1000, limits.max_sessions == "auto", metrics)
@@ -92,7 +92,7 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     add_client_routes(flask)
     allow_origins(flask, origins)
     add_routes(flask, config, engine, metrics, sessions, lambda: len(live.connections), load.status, refusals)
-    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics)
+    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)

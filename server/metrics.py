@@ -54,6 +54,7 @@ FILE_RESULTS = (
 )
 RECORD_RESULTS = ("saved", "incomplete", "failed")
 CUTS = ("flood", "too_long", "malformed", "slow", "crowded")  # why a connection was closed
+FILE_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -111,6 +112,17 @@ class Metrics:
         for result in FILE_RESULTS:
             self.files.labels(result)
         self.file_seconds = Counter("emotion_file_seconds", "Audio of recognized files", registry=r)
+        self.file_results = Counter(
+            "emotion_file_results", "Recognized files by the emotion of all of it", ["emotion"], registry=r
+        )
+        for label in LABELS:
+            self.file_results.labels(label)
+        self.file_recognition = Histogram(
+            "emotion_file_recognition_seconds",
+            "From the end of a file's upload to its answer",
+            buckets=FILE_BUCKETS,
+            registry=r,
+        )
         self.files_receiving = Gauge("emotion_files_receiving", "Files being received now", registry=r)
         self.files_running = Gauge("emotion_files_running", "Files being recognized now", registry=r)
         self.alerts = Counter("emotion_alerts", "Alerts raised", ["rule", "level"], registry=r)

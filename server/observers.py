@@ -46,6 +46,9 @@ class AlertEvent:
     frame: int
     message: str
     message_zh: str | None  # None: the rule has no Chinese text
+    probs: Floats | None = field(
+        default=None, compare=False
+    )  # (N_LABELS,): what it was measured in, if anything
 
 
 SessionEvent = StreamEvent | AlertEvent

@@ -11,12 +11,19 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 FORWARDED = ("FOR", "HOST", "PROTO", "PORT", "PREFIX", "SERVER")
+PROXIED = "emotion.proxied"  # in the environment: somebody has said that the request was passed on
 MOST_PROXIES = 20  # of a chain of them that is followed
 
 
 def peer(environ: Mapping[str, Any]) -> str:
     """The address that a request came from, behind trusted proxies the client's; "unknown" where there is none."""
     return str(environ.get("REMOTE_ADDR") or "unknown")
+
+
+def on_this_machine(environ: Mapping[str, Any]) -> bool:
+    """Whether the client is a program on this machine: over loopback, and by no proxy that told of itself."""
+    address = address_of(peer(environ))
+    return address is not None and address.is_loopback and not environ.get(PROXIED)
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:
@@ -60,7 +67,8 @@ class Proxies:
         """Put the client's address, scheme and host where WSGI has those of the connection."""
         at = str(environ.get("REMOTE_ADDR") or "")
         said = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in FORWARDED}
-        environ.pop("HTTP_FORWARDED", None)
+        standard = environ.pop("HTTP_FORWARDED", "")
+        environ[PROXIED] = any(said.values()) or bool(standard) or "HTTP_VIA" in environ
         if self.trust(at):
             at = self.client(at, said["FOR"])
             if host := said["HOST"].rpartition(",")[2].strip():

@@ -77,9 +77,12 @@ def replaced_folder(target: Path, drafts: Path) -> Iterator[Path]:
 class OutputStore:
     """The results below `root`, which is made when first needed."""
 
-    def __init__(self, root: Path, keep_days: float, keep_gb: float) -> None:
-        """Results older than `keep_days` are swept, and the oldest while all take more than `keep_gb`."""
-        self.root = root
+    def __init__(self, root: Path, keep_days: float, keep_gb: float, mode: int = 0o700) -> None:
+        """Results older than `keep_days` are swept, and the oldest while all take more than `keep_gb`.
+
+        `mode`: of a result's folder once it is complete; its files have the same without the right to enter.
+        """
+        self.root, self._mode = root, mode
         self._keep_s, self._keep_bytes = keep_days * 86_400, keep_gb * 1e9
         self.kept_bytes = 0  # of results, as the last sweep found it
         self._held: set[str] = set()  # hidden folders that this process is writing
@@ -99,9 +102,16 @@ class OutputStore:
         try:
             with whole_folder(draft, self.root / id_of(draft)):
                 yield draft
+                self.let_in(draft)
         finally:
             with self._lock:
                 self._held.discard(draft.name)
+
+    def let_in(self, draft: Path) -> None:
+        """Give a folder that is complete the mode of results, and its files: until then it is nobody else's."""
+        for path in draft.iterdir():
+            path.chmod(self._mode & 0o666)
+        draft.chmod(self._mode)
 
     def find(self, name: str) -> Path | None:
         """The result of that name; None when there is none, or `name` is not one."""

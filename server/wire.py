@@ -122,10 +122,10 @@ def provenance(granularity: str, model: str, duration_s: float) -> JsonDict:
     }
 
 
-def alert(session_id: str, event: AlertEvent) -> JsonDict:
+def alert(event: AlertEvent) -> JsonDict:
+    """Of a session or a recording."""
     chinese = {} if event.message_zh is None else {"message_zh": event.message_zh}
     return {
-        "session_id": session_id,
         "rule": event.rule,
         "level": event.level,
         "state": event.state,
@@ -155,7 +155,7 @@ def to_wire(
             between = {"start_ms": ms(first), "end_ms": ms(first + n)}
             name, payload = "lost", {"session_id": session_id, **between, "code": code}
         case AlertEvent():
-            name, payload = "alert", alert(session_id, event)
+            name, payload = "alert", {"session_id": session_id, **alert(event)}
         case _:
             state = "start" if isinstance(event, SpeechStarted) else "end"
             name, payload = "speech", {"session_id": session_id, "state": state, "at_ms": ms(event.frame)}

@@ -1,24 +1,24 @@
 """Alert rules: what scores must do for somebody to be told. Positions in frames come with the scores; no clock.
 
-A rule measures utterances, a sliding window, or how two people's moods cross. It is raised above one threshold and
-cleared below another, and once raised not again before its cool-down is over. Everything is judged on a grid of
-half seconds of the session's audio, so how the audio was cut never changes an alert.
+A rule measures utterances, a sliding window, or how two people's moods cross. It is raised above one threshold
+and cleared below another (or the other way round: `Rule.below`), and once raised not again before its cool-down is
+over. Everything is judged on a grid of half seconds of the session's audio: how it was cut never changes an alert.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from stream.crossing import Mood, MoodConfig, MoodState, MoodTransition
-from stream.types import N_LABELS, Floats, UtteranceScored
+from stream.types import AMBIGUOUS, N_LABELS, Floats, UtteranceScored
 from stream.windowed_sums import GRID, Sums, WindowedSums, split_on_grid
 
-Measure = Literal["any_of", "all_of", "sum_of", "share_of"]
+Measure = Literal["any_of", "all_of", "sum_of", "share_of", "confidence", "ambiguous"]
 Crossing = Literal["both_raised", "escalation", "recovery"]
 AlertStatus = Literal["raised", "cleared", "noted"]
 CROSSINGS: tuple[Crossing, ...] = ("both_raised", "escalation", "recovery")
@@ -42,6 +42,13 @@ class Rule:
     cool_down: int = 6000  # from one time it is raised to the next
     forget: int = 6000  # cleared when nothing could be judged for so long
     channel: str | None = None
+    below: bool = False  # raised below `above`, cleared above `clear_below`
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is judged only once its whole window has been heard: a share, or too little, of a minute is
+        nothing that its first seconds could tell."""
+        return self.below or self.measure == "share_of"
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class Alert:
     channel: str | None  # None: of a session with one channel, or of both
     label: int  # of the rule's, the one with most of the value
     value: float  # as measured; of a crossing, whether it holds
+    # (N_LABELS,): of the utterance, or the mean of the window; None of a crossing.
+    probs: Floats | None = field(default=None, compare=False)
 
 
 class AlertState:
@@ -65,13 +74,17 @@ class AlertState:
         self._since: int | None = None  # since when it has been above
         self._quiet_until = 0
         self._judged_at = 0
-        self.peak: float | None = None  # the highest value so far
+        self.peak: float | None = None  # the value that went furthest so far
+        self._probs: Floats | None = None  # what was judged last
 
-    def measured(self, frame: int, value: float, label: int) -> list[Alert]:
-        """`value` was measured up to `frame`; `label` has most of it."""
-        if self.peak is None or value > self.peak:
+    def measured(self, frame: int, value: float, label: int, probs: Floats | None = None) -> list[Alert]:
+        """`value` was measured up to `frame`; `label` has most of it. `probs`: what it was measured in."""
+        sign = -1 if self.rule.below else 1
+        if self.peak is None or sign * value > sign * self.peak:
             self.peak = value
-        return self.update(frame, value > self.rule.above, value < self.rule.clear_below, value, label)
+        self._probs = probs
+        beyond = sign * value > sign * self.rule.above
+        return self.update(frame, beyond, sign * value < sign * self.rule.clear_below, value, label)
 
     def update(self, frame: int, above: bool, below: bool, value: float, label: int) -> list[Alert]:
         """As `measured`, where comparing has been done already."""
@@ -93,6 +106,7 @@ class AlertState:
     def expire(self, frame: int) -> list[Alert]:
         """Nothing could be measured up to `frame`: cleared once that has gone on for `forget`."""
         if self.raised and frame - self._judged_at >= self.rule.forget:
+            self._probs = None
             return self._clear(frame, 0.0, self.rule.labels[0])
         return []
 
@@ -101,7 +115,7 @@ class AlertState:
         return [self._alert("cleared", frame, value, label)]
 
     def _alert(self, state: AlertStatus, frame: int, value: float, label: int) -> Alert:
-        return Alert(self.rule.name, state, frame, self.channel, label, value)
+        return Alert(self.rule.name, state, frame, self.channel, label, value, self._probs)
 
 
 class RuleEngine:
@@ -135,9 +149,8 @@ class RuleEngine:
         """The alerts that the utterance of a channel brings, after those that time alone does."""
         alerts = self.advance(channel, event.end)
         for state in self._channels[channel].per_utterance:
-            if event.n_scored >= state.rule.min_speech:
-                value, label = _measured(state.rule, event.probs)
-                alerts += state.measured(event.end, value, label)
+            if event.n_scored >= state.rule.min_speech and (found := _measured(state.rule, event.probs)):
+                alerts += state.measured(event.end, *found, event.probs)
         return alerts
 
     def advance(self, channel: str | None, watermark_frame: int) -> list[Alert]:
@@ -151,13 +164,20 @@ class RuleEngine:
                 alerts += crossing.step(channel, rules.sums)
         return alerts
 
+    def finish(self, length: int) -> list[Alert]:
+        """A recording of `length` frames is over: what waits for a window that is longer than it is judged now.
+
+        So much less speech is enough, as the recording is shorter than the window.
+        """
+        return [alert for rules in self._channels.values() for alert in rules.finish(length)]
+
     def peaks(self) -> dict[str, float | None]:
-        """The highest that each rule has measured: None where it had nothing to; crossings measure nothing."""
+        """The furthest that each rule has measured: None where it had nothing to; crossings measure nothing."""
         found: dict[str, float | None] = {}
         for state in [state for rules in self._channels.values() for state in rules.states]:
-            name = state.rule.name
+            name, furthest = state.rule.name, min if state.rule.below else max
             known = [peak for peak in (found.get(name), state.peak) if peak is not None]
-            found[name] = max(known, default=None)
+            found[name] = furthest(known, default=None)
         return found
 
 
@@ -175,17 +195,30 @@ class _ChannelRules:
         alerts: list[Alert] = []
         at = self.sums.at
         for state in self._sliding:
-            sums = self.sums.last(state.rule.window or 0)
-            n = float(sums[N_LABELS:].sum())
-            if n and n >= state.rule.min_speech:
-                value, label = _measured(state.rule, sums / n)
-                alerts += state.measured(at, value, label)
-            elif state.raised:
-                alerts += state.expire(at)
+            if not (state.rule.waits and at < (state.rule.window or 0)):
+                alerts += self._judged(state, at, state.rule.min_speech)
         for state in self.per_utterance:
             if state.raised:
                 alerts += state.expire(at)
         return alerts
+
+    def finish(self, length: int) -> list[Alert]:
+        """The recording is over."""
+        if self.sums.at < length:
+            self.sums.tick()  # the half second that the end has cut off
+        alerts: list[Alert] = []
+        for state in self._sliding:
+            window = state.rule.window or 0
+            if state.rule.waits and 0 < length < window:
+                alerts += self._judged(state, length, max(1, state.rule.min_speech * length // window))
+        return alerts
+
+    def _judged(self, state: AlertState, at: int, min_speech: int) -> list[Alert]:
+        sums = self.sums.last(state.rule.window or 0)
+        n = float(sums[N_LABELS:].sum())
+        if n and n >= min_speech and (found := _measured(state.rule, sums / n)):
+            return state.measured(at, *found, (sums[:N_LABELS] / n).astype(np.float32))
+        return state.expire(at) if state.raised else []
 
 
 class _CrossingRules:
@@ -249,8 +282,18 @@ def _by_mood(rules: Sequence[Rule]) -> list[tuple[MoodConfig, list[Rule]]]:
     return list(found.items())
 
 
-def _measured(rule: Rule, scores: Floats | Sums) -> tuple[float, int]:
-    """What `rule` measures in mean scores (N_LABELS,) or, of a window, sums over its frames (2 * N_LABELS,)."""
+def _measured(rule: Rule, scores: Floats | Sums) -> tuple[float, int] | None:
+    """What `rule` measures in mean scores (N_LABELS,) or, of a window, sums over its frames (2 * N_LABELS,).
+
+    None where it has nothing to: another label than the rule's is the likeliest.
+    """
+    if rule.measure in ("confidence", "ambiguous"):
+        second, first = np.argsort(scores[:N_LABELS])[-2:]
+        if first not in rule.labels:
+            return None
+        if rule.measure == "confidence":
+            return float(scores[first]), int(first)
+        return float(scores[first] - scores[second] < AMBIGUOUS), int(first)
     offset = N_LABELS if rule.measure == "share_of" else 0
     values = [float(scores[offset + label]) for label in rule.labels]
     label = rule.labels[int(np.argmax(values))]

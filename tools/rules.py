@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from server import wire
-from server.alerting.alerts import alert_event
+from server.alerting.judge import alert_event
 from server.config.alerts import RuleConfig
 from server.files.result import RESULT
 from server.records.session_record import RECORD

@@ -334,6 +334,9 @@ export interface Recognition extends Verdict {
   frame_ms?: number;
   step_ms?: number;
   taught?: CustomLabels;
+  /** The worst alert rule that was raised, or "normal". */
+  verdict?: string;
+  alerts?: Omit<Alert, "session_id">[];
 }
 
 /** The emotion of a recording. Throws EmotionError, or the signal's reason when it is aborted. */

@@ -1,4 +1,4 @@
-"""Alerts: a session's rules at work, in words; and who is told beside the session's owner."""
+"""Alerts on their way: who is told of them beside the session's owner."""
 
 from __future__ import annotations
 
@@ -7,76 +7,28 @@ from collections.abc import Sequence
 from functools import partial
 
 from server import wire
+from server.alerting.subject import Links, Subject
 from server.alerting.webhooks import RESULTS, Receiver
-from server.config.alerts import Alerts, RuleConfig
+from server.config import Config
 from server.metrics import Metrics
 from server.observers import AlertEvent, Level, SessionEvent, SessionInfo, SessionSummary
-from stream.rules import Alert, RuleEngine
-from stream.types import LABELS, LABELS_ZH, FramesScored, StreamEvent, UtteranceScored
 
 log = logging.getLogger("alerts")
 
 # Never ERROR: somebody's anger is no fault of the server.
 _GRAVITY: dict[Level, int] = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.WARNING}
 
-# The labels as nouns: "strong anger" reads better than "strong angry".
-FEELINGS = (
-    *("anger", "disgust", "fear", "happiness", "neutrality", "other emotion", "sadness", "surprise"),
-    "unknown emotion",
-)
-FEELINGS_ZH = ("愤怒", "厌恶", "恐惧", "喜悦", "平静", "其他情绪", "悲伤", "惊讶", "未知情绪")
-CHANNELS_ZH = {"agent": "坐席", "customer": "客户", None: "来电者"}
 
-
-class SessionAlerts:
-    """The rules over one session. An alert comes with its channel; None: the only one, or both."""
-
-    def __init__(self, rules: Sequence[RuleConfig], channels: Sequence[str | None]) -> None:
-        self._rules = {rule.name: rule for rule in rules}
-        self._judge = RuleEngine([rule.compiled() for rule in rules], channels)
-
-    def on_event(self, channel: str | None, event: StreamEvent) -> list[tuple[str | None, AlertEvent]]:
-        """The alerts that an event raises or clears."""
-        if isinstance(event, FramesScored):
-            return self._worded(self._judge.frames(channel, event.first_frame, event.probs))
-        if isinstance(event, UtteranceScored):
-            return self._worded(self._judge.utterance(channel, event))
-        return []
-
-    def advance(self, channel: str | None, watermark_frame: int) -> list[tuple[str | None, AlertEvent]]:
-        """Those that time raises or clears: frames before `watermark_frame` are final."""
-        return self._worded(self._judge.advance(channel, watermark_frame))
-
-    def _worded(self, alerts: list[Alert]) -> list[tuple[str | None, AlertEvent]]:
-        return [(alert.channel, alert_event(self._rules[alert.rule], alert)) for alert in alerts]
-
-
-def alert_event(rule: RuleConfig, alert: Alert) -> AlertEvent:
-    """An alert in the rule's words."""
-    words = {
-        "rule": rule.name,
-        "emotion": LABELS[alert.label],
-        "emotion_zh": LABELS_ZH[alert.label],
-        "feeling": FEELINGS[alert.label],
-        "feeling_zh": FEELINGS_ZH[alert.label],
-        "percent": round(100 * alert.value),
-        "channel": alert.channel or "caller",
-        "channel_zh": CHANNELS_ZH[alert.channel],
-    }
-    chinese = None if rule.message_zh is None else rule.message_zh.format(**words)
-    return AlertEvent(rule.name, rule.level, alert.state, alert.frame, rule.message.format(**words), chinese)
-
-
-def announce(config: Alerts, metrics: Metrics) -> Announcer:
+def announce(config: Config, metrics: Metrics) -> Announcer:
     """The announcer of these settings. Nothing is sent before there is an alert."""
     receivers = []
-    for hook in config.webhooks:
+    for hook in config.alerts.webhooks:
         for result in RESULTS:  # so that a rate is 0, not absent, before the first one
             metrics.webhooks.labels(hook.name, result)
         receivers.append(Receiver(hook, partial(_count, metrics, hook.name)))
     for rule in config.rules:
         metrics.alerts.labels(rule.name, rule.level)
-    return Announcer(metrics, receivers)
+    return Announcer(metrics, receivers, Links(config))
 
 
 def _count(metrics: Metrics, target: str, result: str) -> None:
@@ -84,10 +36,10 @@ def _count(metrics: Metrics, target: str, result: str) -> None:
 
 
 class Announcer:
-    """An observer that passes alerts on: a metric, a log line, the webhooks."""
+    """An observer that passes alerts on: a metric, a log line, the webhooks. Those of recordings, too."""
 
-    def __init__(self, metrics: Metrics, receivers: Sequence[Receiver]) -> None:
-        self._metrics, self._receivers = metrics, receivers
+    def __init__(self, metrics: Metrics, receivers: Sequence[Receiver], links: Links) -> None:
+        self._metrics, self._receivers, self._links = metrics, receivers, links
         self._sessions: dict[str, SessionInfo] = {}
 
     def start(self) -> None:
@@ -101,18 +53,27 @@ class Announcer:
     def on_event(self, session_id: str, channel: str | None, event: SessionEvent) -> None:
         if not isinstance(event, AlertEvent):
             return
-        if event.state != "cleared":
-            self._metrics.alerts.labels(event.rule, event.level).inc()
-        info = self._sessions[session_id]
-        _, payload = wire.to_wire(session_id, channel, event, info.model)
-        # Not the message: it may hold scores.
-        fields = {"session": session_id, **{k: payload[k] for k in ("rule", "state", "at_ms")}}
-        fields["severity"] = event.level
-        if channel is not None:
-            fields["channel"] = channel
-        log.log(_GRAVITY[event.level], "alert", extra=fields)
-        for receiver in self._receivers:
-            receiver.offer(payload, info)
+        self._pass_on(event, channel, self._links.of_session(self._sessions[session_id]), session=session_id)
 
     def on_close(self, summary: SessionSummary) -> None:
         self._sessions.pop(summary.session_id, None)
+
+    def on_file(self, alerts: Sequence[AlertEvent], result: str, file_name: str, duration_s: float) -> None:
+        """A recording has been recognized: the first alert of each rule is passed on."""
+        subject, seen = self._links.of_file(result, file_name, duration_s), set()
+        for alert in alerts:
+            if alert.state != "cleared" and alert.rule not in seen:
+                seen.add(alert.rule)
+                self._pass_on(alert, None, subject, result=result)
+
+    def _pass_on(self, alert: AlertEvent, channel: str | None, subject: Subject, **of: str) -> None:
+        if alert.state != "cleared":
+            self._metrics.alerts.labels(alert.rule, alert.level).inc()
+        # Not the message: it may hold scores.
+        fields = {**of, "rule": alert.rule, "state": alert.state, "at_ms": wire.ms(alert.frame)}
+        fields["severity"] = alert.level
+        if channel is not None:
+            fields["channel"] = channel
+        log.log(_GRAVITY[alert.level], "alert", extra=fields)
+        for receiver in self._receivers:
+            receiver.offer(alert, channel, subject)

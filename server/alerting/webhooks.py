@@ -25,23 +25,20 @@ from email.utils import parsedate_to_datetime
 import orjson
 import urllib3
 
-from server import __version__
+from server import __version__, wire
+from server.alerting import wecom
 from server.alerting.deadline import TimedHttp
+from server.alerting.subject import Subject
 from server.config.alerts import Webhook
-from server.observers import SessionInfo
-from stream.types import JsonDict
+from server.observers import LEVELS, AlertEvent
 
 log = logging.getLogger("webhooks")
 
-LEVELS = ("info", "warning", "critical")
 QUEUE = 1000  # alerts waiting for one receiver
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 ANSWER_BYTES = 16_384  # as much of an answer as is read
 RESULTS = ("sent", "retried", "refused", "gave_up", "dropped", "failed")
 RETRYABLE = (408, 425, 429)  # of the 4xx statuses; every 5xx is, too
-WECOM_BUSY = (-1, 45009, 45033)  # errcode: busy, or more messages than the robot may send
-_NO_MARKUP = str.maketrans("<>[]`*@", "＜＞［］ˋ＊＠")
-_COLORS = {"info": "info", "warning": "warning", "critical": "warning"}
 
 
 class _Failed(Exception):
@@ -78,21 +75,25 @@ class Receiver:
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"webhook-{self.name}", daemon=True).start()
 
-    def offer(self, alert: JsonDict, session: SessionInfo) -> None:
+    def offer(self, alert: AlertEvent, channel: str | None, subject: Subject) -> None:
         """Send an alert if this receiver wants it; returns at once."""
         hook = self._hook
-        if hook.rules and alert["rule"] not in hook.rules:
+        if hook.rules and alert.rule not in hook.rules:
             return
-        if LEVELS.index(alert["level"]) < LEVELS.index(hook.min_level):
+        if LEVELS.index(alert.level) < LEVELS.index(hook.min_level):
             return
-        if alert["state"] == "cleared" and not hook.cleared:
+        if alert.state == "cleared" and not hook.cleared:
             return
-        render = wecom_body if hook.kind == "wecom" else json_body
+        if hook.kind == "json":
+            body = json_body(alert, channel, subject)
+        else:
+            render = wecom.card if hook.format == "card" else wecom.markdown
+            body = render(alert, channel, subject, hook.language)
         with self._wake:
             if len(self._queue) >= QUEUE:
                 self._queue.popleft()
                 self._count("dropped")
-            self._queue.append(_Delivery(render(alert, session), time.monotonic()))
+            self._queue.append(_Delivery(body, time.monotonic()))
             self._wake.notify()
 
     def _run(self) -> None:
@@ -174,31 +175,12 @@ def signature(secret: str, body: bytes, now_s: int) -> dict[str, str]:
     return {"X-Emotion-Timestamp": stamp, "X-Emotion-Signature": f"sha256={digest}"}
 
 
-def json_body(alert: JsonDict, session: SessionInfo) -> bytes:
-    about = {"name": session.name, "tags": dict(session.tags), "started_utc": session.started_utc}
-    return orjson.dumps({"event": "alert", **alert, **about})
-
-
-def wecom_body(alert: JsonDict, session: SessionInfo) -> bytes:
-    """A WeChat Work robot's markdown message."""
-    at_s = alert["at_ms"] // 1000
-    over = " 已解除 · over" if alert["state"] == "cleared" else ""
-    facts = {
-        "会话 session": session.name or session.session_id,
-        **({"声道 channel": alert["channel"]} if "channel" in alert else {}),
-        **session.tags,
-        "时间 at": f"{at_s // 3600}:{at_s // 60 % 60:02}:{at_s % 60:02}",
-    }
-    said = alert.get("message_zh") or alert["message"]
-    lines = [f'**<font color="{_COLORS[alert["level"]]}">{_plain(said)}</font>**{over}']
-    lines += [f"> {_plain(name)}: {_plain(value)}" for name, value in facts.items()]
-    lines.append(f'> <font color="comment">{alert["rule"]} · {alert["level"]}</font>')
-    return orjson.dumps({"msgtype": "markdown", "markdown": {"content": "\n".join(lines)}})
-
-
-def _plain(text: str) -> str:
-    """A client's words: nothing in them is markup."""
-    return text.translate(_NO_MARKUP)
+def json_body(alert: AlertEvent, channel: str | None, subject: Subject) -> bytes:
+    """The alert's fields, whom it is about, and the scores that it was measured in."""
+    scores = {} if alert.probs is None else {"scores": wire.scores(alert.probs)["scores"]}
+    where = {} if channel is None else {"channel": channel}
+    about = {"source": subject.source, **subject.fields, "url": subject.url}
+    return orjson.dumps({"event": "alert", **wire.alert(alert), **where, **scores, **about})
 
 
 def _check_wecom(said: bytes) -> None:
@@ -208,7 +190,7 @@ def _check_wecom(said: bytes) -> None:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise _Failed("its answer is not a robot's", again=False) from None
     if code != 0:
-        raise _Failed(f"errcode {code}", again=code in WECOM_BUSY, after_s=20 if code == 45009 else 0)
+        raise _Failed(f"errcode {code}", again=code in wecom.BUSY, after_s=20 if code == 45009 else 0)
 
 
 def _pause_s(tries: int, wished_s: float) -> float:

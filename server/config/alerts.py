@@ -41,7 +41,7 @@ MESSAGE_FIELDS = (
     "channel",
     "channel_zh",
 )
-MEASURES = ("any_of", "all_of", "sum_of", "share_of", *rules.CROSSINGS)
+MEASURES = ("any_of", "all_of", "sum_of", "share_of", "confidence", "ambiguous", *rules.CROSSINGS)
 
 
 class _Written(BaseModel):
@@ -54,18 +54,33 @@ class _Written(BaseModel):
         return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
 
+LabelsOrAny = Annotated[
+    tuple[Label, ...],
+    BeforeValidator(
+        lambda given: LABELS if given == "any" else (given,) if isinstance(given, str) else given
+    ),
+    Field(min_length=1),
+]
+
+
 class When(_Written):
-    """One measure, of these labels, and its thresholds."""
+    """One measure, of these labels, and its thresholds: `above` or `below`, and where it is over again."""
 
     any_of: Labels | None = None  # the highest of these scores
     all_of: Labels | None = None  # the lowest: every one of them is above
     sum_of: Labels | None = None  # these scores together
     share_of: Labels | None = None  # the share of frames whose likeliest label is one of these
+    confidence: LabelsOrAny | None = (
+        None  # the highest of all scores, where it is one of these labels'; or any
+    )
+    ambiguous: LabelsOrAny | None = None  # 1 where the first label hardly leads the second, else 0; or any
     both_raised: Labels | None = None  # of two channels: both are, going by the sum of these scores
     escalation: Labels | None = None  # one rises from calm while the other is calm
     recovery: Labels | None = None  # one is calm again
-    above: float = Field(ge=0, lt=1)
+    above: float | None = Field(None, ge=0, lt=1)
     clear_below: float | None = Field(None, gt=0, lt=1)  # default: four fifths of `above`
+    below: float | None = Field(None, gt=0, le=1)
+    clear_above: float | None = Field(None, gt=0, lt=1)  # default: five fourths of `below`
 
     @model_validator(mode="after")
     def _one_measure(self) -> When:
@@ -73,9 +88,30 @@ class When(_Written):
         if len(given) != 1:
             said = f"it has {' and '.join(given)}" if given else "it has none"
             raise ValueError(f"a rule measures one of {', '.join(MEASURES)}; {said}")
-        if self.clear_below is not None and self.clear_below > self.above:
+        thresholds = (self.above, self.clear_below, self.below, self.clear_above)
+        if self.ambiguous is not None:
+            if any(threshold is not None for threshold in thresholds):
+                raise ValueError("ambiguous is so or not: leave above and below out")
+            return self
+        if (self.above is None) == (self.below is None):
+            raise ValueError("give one of above and below: from where on somebody is told")
+        if self.below is not None and self.measure in rules.CROSSINGS:
+            raise ValueError(f"{self.measure} is about raised moods: give above")
+        if self.clear_below is not None and (self.above is None or self.clear_below > self.above):
             raise ValueError("clear_below must not exceed above, or the alert is cleared as soon as raised")
+        if self.clear_above is not None and (self.below is None or self.clear_above < self.below):
+            raise ValueError("clear_above must not be under below, or the alert is cleared as soon as raised")
         return self
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """Where it is raised and where it is cleared, by `above` or by `below`."""
+        if self.ambiguous is not None:
+            return 0.5, 0.5
+        if self.below is not None:
+            return self.below, min(1.0, 1.25 * self.below) if self.clear_above is None else self.clear_above
+        above = self.above or 0.0
+        return above, 0.8 * above if self.clear_below is None else self.clear_below
 
     @property
     def measure(self) -> str:
@@ -122,6 +158,8 @@ class RuleConfig(_Written):
         measure = self.when.measure
         if measure == "share_of" and self.window_s is None:
             raise ValueError("share_of counts frames over a time: give window_s")
+        if measure == "ambiguous" and self.window_s is not None:
+            raise ValueError("ambiguous is said of utterances: leave window_s out")
         if self.hold_s and self.window_s is None and measure not in rules.CROSSINGS:
             raise ValueError("an utterance does not last: hold_s needs window_s")
         if measure == "both_raised" and self.channel != "any":
@@ -140,8 +178,9 @@ class RuleConfig(_Written):
             name=self.name,
             measure=measure,  # type: ignore[arg-type]  # one of MEASURES, which are those
             labels=tuple(LABELS.index(label) for label in getattr(when, measure)),
-            above=when.above,
-            clear_below=0.8 * when.above if when.clear_below is None else when.clear_below,
+            above=when.thresholds[0],
+            clear_below=when.thresholds[1],
+            below=when.below is not None,
             window=None if window_s is None else _on_grid(window_s),
             min_speech=round(min_speech_s * FRAMES_PER_S),
             hold=round(self.hold_s * FRAMES_PER_S),
@@ -174,6 +213,8 @@ class Webhook(_Written):
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")
     url: Secret  # http or https; secret, since a robot's holds its key
     kind: Literal["json", "wecom"] = "json"  # signed JSON, or a WeChat Work (企业微信) robot
+    format: Literal["card", "markdown"] = "card"  # of a robot's messages
+    language: Literal["zh", "en"] = "zh"  # of a robot's messages
     secret: Secret = SecretStr("")  # signs what is sent
     min_level: Level = "info"
     rules: tuple[str, ...] = ()  # only these; empty: all

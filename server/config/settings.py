@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from server.config.alerts import Alerts
+from server.config.alerts import Alerts, RuleConfig
 from server.config.errors import ConfigError
 from server.engine import EngineSettings
 from server.paths import HOME
@@ -43,6 +43,8 @@ class ServerSection(_Section):
     # Names, with commas between, by which clients may call this server, beside loopback's and host; "*" for any.
     hosts: str = Field("", max_length=4000)
     trusted_proxies: str = Field("", max_length=4000)  # whose X-Forwarded-* is believed: addresses, networks
+    # Where people reach it, https://emotion.example.com, for links in messages; empty: host and port.
+    public_url: str = Field("", pattern=r"^(https?://[^\s/?#]+(/[^\s?#]*)?)?$", max_length=1000)
     cors_origins: str = ""  # other web origins that may connect, with commas between; "*" for any
     drain_s: float = Field(10, gt=0)  # at SIGTERM: how long sessions get to finish
     log_level: LogLevel = "INFO"
@@ -154,6 +156,9 @@ class FilesSection(_Section):
     """Recordings that are sent as files, and their results."""
 
     outputs: str = Field("outputs", min_length=1)  # folder of the results; seen from the project's folder
+    # Of complete folders, in octal; their files' is the same without x. Nobody but the owner may write.
+    folder_mode: str = Field("750", pattern=r"^7[05][05]$")
+    absolute_paths: bool = True  # in answers to clients on this machine; others are told relative ones
     keep_days: float = Field(7, gt=0)  # results of uploads older than this are removed
     keep_gb: float = Field(10, gt=0)  # of uploads and their results; the oldest make room for others
     fresh_s: float = Field(600, ge=0, le=86_400)  # younger results do not: who finds no room is told NO_ROOM
@@ -171,6 +176,19 @@ class FilesSection(_Section):
     @property
     def max_upload_bytes(self) -> int:
         return round(self.max_upload_mb * 1e6)
+
+    @field_validator("folder_mode", mode="before")
+    @classmethod
+    def _of_yaml(cls, folder_mode: object) -> object:
+        """YAML reads 750 as a number, and 0750 as one in octal."""
+        if not isinstance(folder_mode, int) or isinstance(folder_mode, bool):
+            return str(folder_mode).removeprefix("0")
+        return f"{folder_mode:o}" if re.fullmatch("7[05][05]", f"{folder_mode:o}") else str(folder_mode)
+
+    @property
+    def mode(self) -> int:
+        """`folder_mode` as a number."""
+        return int(self.folder_mode, 8)
 
     @property
     def folder(self) -> Path:
@@ -234,6 +252,7 @@ class FileSettings(_Section):
     speech: SpeechSection
     stream: StreamSection
     files: FilesSection
+    rules: tuple[RuleConfig, ...]
 
     def stream_config(self, spec: ModelSpec) -> StreamConfig:
         """As `Config.stream_config`."""
@@ -306,6 +325,11 @@ class Config(BaseSettings):
         )
 
     @property
+    def rules(self) -> tuple[RuleConfig, ...]:
+        """Those of the alerts."""
+        return self.alerts.rules
+
+    @property
     def for_files(self) -> FileSettings:
         """The part of it that the process that reads strangers' files needs."""
         return FileSettings(
@@ -315,6 +339,7 @@ class Config(BaseSettings):
             speech=self.speech,
             stream=self.stream,
             files=self.files,
+            rules=self.rules,
         )
 
     def stream_config(self, spec: ModelSpec) -> StreamConfig:

@@ -17,7 +17,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from server.alerting.judge import SessionAlerts, Told, verdict
 from server.config import Config, FileSettings
+from server.config.alerts import RuleConfig
 from server.engine import Busy, Engine, Timing
 from server.errors import RETRYABLE, ClientError
 from server.files import decode
@@ -42,6 +44,7 @@ from stream.types import (
     StreamEvent,
     UtteranceScored,
     Window,
+    frames_in,
 )
 
 # Frames. One core scores these two seconds in about a tenth of one: so long may a live window wait behind them.
@@ -49,6 +52,7 @@ WINDOW = 200
 AHEAD = 4 * SAMPLE_RATE  # samples that may be decoded before the window that is out has been answered
 TIMEOUT_S = 120.0  # how long one window is offered again to an engine that is busy, restarting or too slow
 PAUSE_S = 0.05  # before it is
+MAX_ALERTS = 1000  # kept of one recording
 PROGRESS_S = 0.2  # between two reports of progress
 
 
@@ -83,7 +87,7 @@ def recognize(
     with decode.opened(file, limits) as audio:
         labels = options.custom_labels
         stream_config = file_stream_config(config, spec, embed=options.embed or labels is not None)
-        job = _RecordingJob(engine, stream_config, found, labels)
+        job = _RecordingJob(engine, stream_config, found, labels, config.rules)
         with ExitStack() as stack:
             writer = _wav(stack.enter_context(options.create(AUDIO)), stack) if options.create else None
             next_report = time.monotonic() + PROGRESS_S
@@ -95,6 +99,7 @@ def recognize(
                     next_report = time.monotonic() + PROGRESS_S
                     on_progress({"progress": {"done_s": round(audio.read_s, 2), "total_s": _total(audio)}})
             job.finish()
+        found.verdict_rule = verdict(config.rules, found.alerts)
         found.finish(audio.read_s)
     found.custom_label = judge(labels, found.whole.embedding)
     began = time.perf_counter()
@@ -122,9 +127,15 @@ class _RecordingJob:
     """A session on its way through a file, and the time that each step took."""
 
     def __init__(
-        self, engine: Engine, config: StreamConfig, found: Recording, labels: CustomLabels | None
+        self,
+        engine: Engine,
+        config: StreamConfig,
+        found: Recording,
+        labels: CustomLabels | None,
+        rules: Sequence[RuleConfig],
     ) -> None:
         self._engine, self._found, self._labels = engine, found, labels
+        self._alerts = SessionAlerts(rules, (None,))
         self._session = StreamSession(f"file-{uuid.uuid4().hex}", config)
         self._segmenter = Segmenter(found.spec, config.embed) if found.spec.recording_frames else None
         self._pending: _PendingWindow | None = None  # the session's window that is out
@@ -168,6 +179,7 @@ class _RecordingJob:
         self._follow(self._session.flush())
         while self._pending:
             self._absorb(self._pending)
+        self._tell(self._alerts.finish(frames_in(self._session.received)))
         if self._segmenter:
             self._score_segments(self._segmenter.finish())
 
@@ -191,7 +203,12 @@ class _RecordingJob:
     def _follow(self, turn: Step) -> None:
         for event in turn.events:
             self._enter(event)
+            self._tell(self._alerts.on_event(None, event))
+        self._tell(self._alerts.advance(None, self._session.watermark_frame))
         self._pending = self._request(turn.window) if turn.window else self._pending
+
+    def _tell(self, alerts: Told) -> None:
+        self._found.alerts += [alert for _, alert in alerts][: MAX_ALERTS - len(self._found.alerts)]
 
     def _enter(self, event: StreamEvent) -> None:
         if isinstance(event, FramesScored):

@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from server import wire
+from server.observers import AlertEvent
 from stream.types import LABELS, N_LABELS, Floats, FramesScored, JsonDict, ModelSpec, UtteranceScored
 from stream.utterance import Utterance
 
@@ -59,6 +60,8 @@ class Recording:
     probs: list[Floats] = field(default_factory=list)  # kept at frame granularity only
     custom_label: JsonDict | None = None  # what the custom labels say of all of it
     file_name: str = ""  # the recording's own, cleaned; "": not known
+    verdict_rule: str = ""  # the name of the rule that says most, or normal
+    alerts: list[AlertEvent] = field(default_factory=list)
     head: JsonDict = field(default_factory=dict)  # granularity, timestamps, model, duration: once it is over
 
     def add(self, event: FramesScored) -> None:
@@ -74,7 +77,8 @@ class Recording:
 
     def finish(self, duration_s: float) -> None:
         named = {"file_name": self.file_name} if self.file_name else {}
-        self.head = {**wire.provenance(self.granularity, self.spec.name, duration_s), **named}
+        told = {"verdict": self.verdict_rule, "alerts": [wire.alert(alert) for alert in self.alerts]}
+        self.head = {**wire.provenance(self.granularity, self.spec.name, duration_s), **named, **told}
 
     @property
     def whole(self) -> Utterance:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from server import wire
-from server.alerting.alerts import SessionAlerts
+from server.alerting.judge import SessionAlerts
 from server.config.alerts import RuleConfig
 from server.live.outbox import Outbox
 from server.metrics import Metrics

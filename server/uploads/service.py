@@ -9,17 +9,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
+
+import numpy as np
 
 from server import system, wire
 from server.config import Config
 from server.errors import ClientError
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
 from server.metrics import Metrics
+from server.observers import AlertEvent
 from server.storage import OutputStore, StoreError, id_of, size_of
 from server.uploads import sandbox
 from server.uploads.disk_room import DiskRoom, Hold
@@ -34,6 +37,10 @@ UPKEEP_S = 60.0
 LOOK_BYTES = 1 << 20  # after so many of an upload it is looked whether there is room for it
 
 log = logging.getLogger("upload")
+
+
+# The alerts of a recording, in order; its result, its own name, and how many seconds it lasts.
+OnAlerts = Callable[[Sequence[AlertEvent], str, str, float], None]
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Incoming:
     content_type: str
     length: int | None  # bytes of the body, where that is told beforehand
     peer: str  # whose it is, by address
+    local: bool  # from this machine itself: paths mean something there
     gone: Callable[[], bool]  # whether nobody waits for the answer any more
     break_off: Callable[[], None]  # ends the body
 
@@ -67,10 +75,15 @@ class _Outcome:
 class Uploads:
     """All uploads of a server."""
 
-    def __init__(self, config: Config, workers: UploadWorkerPool, metrics: Metrics) -> None:
-        self._files = config.files
+    def __init__(
+        self, config: Config, workers: UploadWorkerPool, metrics: Metrics, on_alerts: OnAlerts
+    ) -> None:
+        """`on_alerts` is told of each recording of which a rule tells something."""
+        self._files, self._on_alerts = config.files, on_alerts
         self._workers, self._metrics = workers, metrics
-        self.store = OutputStore(config.files.folder, config.files.keep_days, config.files.keep_gb)
+        self.store = OutputStore(
+            config.files.folder, config.files.keep_days, config.files.keep_gb, config.files.mode
+        )
         self._room = DiskRoom(self.store.root, config.files)
         self._reception = Reception(config.files)
         self._stop = threading.Event()
@@ -109,8 +122,12 @@ class Uploads:
                     hold.grow(size_of(draft))
                 self._room.keep(id_of(draft), hold)
             self._metrics.file_seconds.inc(summary["duration_s"])
+            self._metrics.file_results.labels(summary["verdict"]["emotion"]).inc()
             outcome.code, outcome.fields = "ok", {"result": id_of(draft)}
-            head = self._head(id_of(draft), form, steps, summary)
+            if summary["alerts"]:
+                alerts = [_alert(each) for each in summary["alerts"]]
+                self._on_alerts(alerts, id_of(draft), form.file_name, summary["duration_s"])
+            head = self._head(id_of(draft), form, steps, summary, incoming.local)
             return UploadAnswer(head, self.store.root / id_of(draft) / RESULT)
 
     def _fill(
@@ -131,13 +148,15 @@ class Uploads:
             hold.grow(size_of(draft))
             return incoming.gone()
 
-        ms = round(1000 * (time.monotonic() - began), 1)
+        received = time.monotonic()
+        ms = round(1000 * (received - began), 1)
         with self._workers.admitted():
             report({"step": {"step": "receive", "ms": ms, "detail": f"{form.size} bytes"}})
             summary = self._workers.run(upload, draft, form, gone, report)
         upload.unlink()
         if not summary["embedding_saved"]:
             (draft / EMBEDDING).unlink()
+        self._metrics.file_recognition.observe(time.monotonic() - received)
         return form, steps, summary
 
     @contextmanager
@@ -178,9 +197,10 @@ class Uploads:
             most = self._files.max_upload_bytes
             return receive(incoming.read, incoming.content_type, incoming.length, upload, most, count)
 
-    def _head(self, name: str, form: Form, steps: list[JsonDict], summary: JsonDict) -> JsonDict:
+    def _head(self, name: str, form: Form, steps: list[JsonDict], summary: JsonDict, local: bool) -> JsonDict:
         """The answer's fields that result.json does not have."""
-        folder, saved = f"{self.store.root.name}/{name}", summary["embedding_saved"]
+        root, saved = self.store.root, summary["embedding_saved"]
+        folder = f"{root if local and self._files.absolute_paths else root.name}/{name}"
         files = {"result": RESULT, "audio": AUDIO, "csv": CSV, **({"embedding": EMBEDDING} if saved else {})}
         head: JsonDict = {
             "success": True,
@@ -212,3 +232,9 @@ class Uploads:
             if self._stop.wait(UPKEEP_S):
                 return
             self._workers.reap_idle()
+
+
+def _alert(told: JsonDict) -> AlertEvent:
+    """As the worker packed it."""
+    probs = told["probs"]
+    return AlertEvent(**{**told, "probs": None if probs is None else np.array(probs, np.float32)})

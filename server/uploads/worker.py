@@ -25,6 +25,7 @@ from server.engine.messages import Answers, pack_window, unpack
 from server.errors import ClientError
 from server.files.recognize import RecognizeOptions, recognize
 from server.files.result import Recording
+from server.observers import AlertEvent
 from server.uploads import sandbox
 from server.uploads.pipe import PeerClosed, Pipe, PipeMessage
 from server.uploads.process import HANDED
@@ -139,8 +140,15 @@ def _summary(found: Recording) -> JsonDict:
         "verdict": found.verdict,
         "embedding_saved": found.embedding is not None,
         "duration_s": found.head["duration_s"],
+        "alerts": [packed(alert) for alert in found.alerts],
     }
     return summary if found.no_embedding is None else {**summary, "embedding_note": found.no_embedding}
+
+
+def packed(alert: AlertEvent) -> JsonDict:
+    """As JSON: `AlertEvent(**…)` is that alert again, but for its scores' type."""
+    probs = None if alert.probs is None else alert.probs.tolist()
+    return {**vars(alert), "probs": probs}
 
 
 def _listen(pipe: Pipe, engine: RemoteEngine, jobs: queue.SimpleQueue[PipeMessage]) -> None:

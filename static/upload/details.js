@@ -2,7 +2,7 @@
 
 import { LABELS, asRow } from "../shared/emotions.js";
 import { $, buildBars, make, showEmotion } from "../shared/parts.js";
-import { names, percent, say } from "../shared/text.js";
+import { messageOf, names, percent, say } from "../shared/text.js";
 import { Listening } from "./listen.js";
 import { isOpen } from "./queue.js";
 import { errorKey, stateText } from "./states.js";
@@ -93,6 +93,7 @@ export class Details {
     $("again").hidden = state !== "done";
     $("server-said").textContent = error?.message ?? "";
     $("also").textContent = "";
+    showAlerts([]);
     delete $("also").dataset.t;
     $("facts").hidden = $("saved").hidden = !result;
     $("custom").hidden = !result?.taught;
@@ -130,6 +131,7 @@ export class Details {
     if (result.ambiguous) {
       say($("also"), "ambiguous", { other: () => names(second(asRow(result.scores)))[0] });
     }
+    showAlerts(result.alerts ?? []);
     const speechMs = (result.utterances ?? []).reduce(
       (sum, { start_ms: start, end_ms: end }) => sum + end - start,
       0,
@@ -169,6 +171,24 @@ export class Details {
   retitle() {
     if (this.item) this.#showUtterances(this.item);
   }
+}
+
+/** What alert rules have told of the recording: the first alert of each.
+ *  @param {NonNullable<Recognition["alerts"]>} alerts */
+function showAlerts(alerts) {
+  /** @type {Map<string, NonNullable<Recognition["alerts"]>[number]>} */
+  const first = new Map();
+  for (const alert of alerts) {
+    if (alert.state !== "cleared" && !first.has(alert.rule)) first.set(alert.rule, alert);
+  }
+  $("told").hidden = first.size === 0;
+  $("told").replaceChildren(
+    ...[...first.values()].map((alert) => {
+      const row = make("li", { class: "chip", "data-state": alert.level === "info" ? "waiting" : "bad" });
+      say(row, "alert.message", messageOf(alert));
+      return row;
+    }),
+  );
 }
 
 /** The second likeliest label.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -189,12 +190,19 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
             until(lambda: prometheus.value("up") == 1, 30, "the first scrape")
             asyncio.run(speak(server.url, ROOT / "demo/conversation.wav"))
             server.get("/api/v1/status")
+            recognize(server.url, ROOT / "demo/conversation.wav")
             time.sleep(2.5)  # two more scrapes see the end of it
             yield prometheus
         finally:
             prometheus.stop()
     finally:
         server.stop()
+
+
+def recognize(url: str, recording: Path) -> None:
+    with recording.open("rb") as file:
+        answer = requests.post(f"{url}/api/v1/emotion/recognize", files={"audio_file": file}, timeout=60)
+    assert answer.status_code == 200, answer.text
 
 
 def asked(prometheus: Prometheus, query: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+import soundfile
 
 from stream.types import LABELS
 from tests.conftest import Server
@@ -53,6 +54,23 @@ def test_a_recording_is_recognized_and_its_embedding_can_be_read(
     assert sum(result["scores"].values()) == pytest.approx(1, abs=1e-4)
     vector = np.load(io.BytesIO(requests.get(base + result["files"]["embedding"], timeout=10).content))
     assert vector.ndim == 1 and np.linalg.norm(vector) > 0
+
+
+def test_its_paths_can_be_opened_from_any_folder(
+    base: str, demo_wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with demo_wav.open("rb") as f:
+        result = requests.post(
+            f"{base}{HERE}", files={"audio_file": f}, data={"extract_embedding": "true"}, timeout=60
+        ).json()
+    embedding = np.load(result["embedding_path"])
+    assert embedding.ndim == 1 and np.linalg.norm(embedding) > 0
+    assert sorted(path.name for path in Path(result["result_dir"]).iterdir()) == sorted(
+        ["embedding.npy", "processed_audio.wav", "result.csv", "result.json"]
+    )
+    samples, rate = soundfile.read(result["processed_audio_path"])
+    assert rate == 16_000 and len(samples) == pytest.approx(result["duration_s"] * rate, abs=8)
 
 
 def test_four_threads_recognize_a_batch(base: str, demo_wav: Path) -> None:

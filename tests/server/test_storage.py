@@ -46,6 +46,17 @@ def test_a_result_appears_whole_at_the_end_of_its_block(store: OutputStore) -> N
     assert found.stat().st_mode & 0o077 == 0, "it is nobody else's business"
 
 
+def test_a_complete_result_has_the_mode_of_results_and_a_draft_is_its_owners(tmp_path: Path) -> None:
+    store = OutputStore(tmp_path, keep_days=1, keep_gb=1, mode=0o750)
+    with store.folder("outputs") as draft:
+        (draft / "result.json").write_text("{}")
+        (draft / "result.json").chmod(0o666)
+        assert draft.stat().st_mode & 0o777 == 0o700
+    found = store.find(id_of(draft))
+    assert found is not None and found.stat().st_mode & 0o777 == 0o750
+    assert (found / "result.json").stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize("broken", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_what_breaks_leaves_nothing(store: OutputStore, broken: type[BaseException]) -> None:
     with pytest.raises(broken), store.folder("session", "abc") as draft:

@@ -17,7 +17,7 @@ from stream.types import LABELS, N_LABELS, Floats, FramesScored, StreamEvent, Ut
 from stream.windowed_sums import GRID, WindowedSums
 from tests.stream.playing import Player
 
-ANGRY, NEUTRAL, SAD = (LABELS.index(name) for name in ("angry", "neutral", "sad"))
+ANGRY, HAPPY, NEUTRAL, SAD = (LABELS.index(name) for name in ("angry", "happy", "neutral", "sad"))
 NEGATIVE = tuple(LABELS.index(name) for name in ("angry", "disgusted", "fearful", "sad"))
 S = 100  # frames
 
@@ -98,11 +98,53 @@ def test_a_share_counts_frames_of_the_window_that_were_scored() -> None:
     engine = RuleEngine([ENGAGED])
     lively = row(happy=0.9)
     flat = np.tile(np.array([0, 0, 0, 0, 0.4, 0.3, 0.3, 0, 0], np.float32), (S, 1))  # neutral likeliest
-    assert [a.frame for a in engine.frames(None, 0, flat)] == [S], "not before a second of speech"
-    assert engine.advance(None, 2 * S) == [], "silence counts for nothing"
-    # Four seconds from 2 s on: one flat of two, then of three.
-    told = engine.frames(None, 2 * S, np.tile(lively, (2 * S, 1)))
-    assert [(a.state, a.frame, a.value) for a in told] == [("cleared", 3 * S + GRID, pytest.approx(0.4))]
+    assert engine.frames(None, 0, flat) == [], "not before the window has been heard"
+    assert [a.frame for a in engine.advance(None, 4 * S)] == [4 * S], "silence counts for nothing"
+    # At 4.5 s half of the flat second is left in the window, and as much of the other: neither more nor less.
+    told = engine.frames(None, 4 * S, np.tile(lively, (2 * S, 1)))
+    assert [(a.state, a.frame, a.value) for a in told] == [("cleared", 5 * S, pytest.approx(0.0))]
+
+
+def test_a_recording_shorter_than_the_window_is_judged_at_its_end() -> None:
+    rule = replace(ENGAGED, window=60 * S, min_speech=15 * S)
+    flat, lively = np.tile(row(neutral=0.9), (S, 1)), np.tile(row(happy=0.9), (S, 1))
+    for heard, raised in (([flat, flat, flat, lively], True), ([flat, lively, lively, flat], False)):
+        engine = RuleEngine([rule])
+        assert not [a for i, part in enumerate(heard) for a in engine.frames(None, i * S, part)]
+        assert [(a.state, a.frame) for a in engine.finish(4 * S)] == [("raised", 400)] * raised
+    engine = RuleEngine([rule])
+    engine.frames(None, 0, flat[: S // 2])
+    assert engine.finish(4 * S) == [], "half a second of speech in four is too little, as 7 s in a minute are"
+
+
+def test_too_little_is_told_once_the_window_has_been_heard() -> None:
+    rule = Rule("glum", "any_of", (HAPPY,), 0.4, 0.5, window=2 * S, cool_down=0, below=True)
+    engine = RuleEngine([rule])
+    assert engine.frames(None, 0, np.tile(row(happy=0.3), (2 * S - 1, 1))) == []
+    (raised,) = engine.frames(None, 2 * S - 1, np.tile(row(happy=0.3), (1, 1)))
+    assert (raised.state, raised.frame, raised.value) == ("raised", 2 * S, pytest.approx(0.3))
+    assert raised.probs is not None and raised.probs.sum() == pytest.approx(1)
+    assert engine.frames(None, 2 * S, np.tile(row(happy=0.5), (S, 1))) == [], (
+        "0.4: not above where it is cleared"
+    )
+    assert [a.state for a in engine.frames(None, 3 * S, np.tile(row(happy=0.9), (S, 1)))] == ["cleared"]
+    assert engine.peaks()["glum"] == pytest.approx(0.3)
+
+
+def test_confidence_and_ambiguity_are_those_of_the_likeliest_label() -> None:
+    everything = tuple(range(N_LABELS))
+    unsure = Rule("unsure", "confidence", everything, 0.6, 0.7, cool_down=0, below=True)
+    torn = Rule("torn", "ambiguous", (ANGRY,), 0.5, 0.5, cool_down=0)
+    engine = RuleEngine([unsure, torn])
+    told = engine.utterance(None, said(0, S, row(angry=0.45, sad=0.4)))
+    assert [(a.rule, a.state, a.label) for a in told] == [
+        ("unsure", "raised", ANGRY),
+        ("torn", "raised", ANGRY),
+    ]
+    told = engine.utterance(None, said(S, 2 * S, row(sad=0.52, angry=0.45)))
+    assert told == [], "sad is not what torn is about, and both stay as they were"
+    told = engine.utterance(None, said(2 * S, 3 * S, row(angry=0.9)))
+    assert [(a.rule, a.state) for a in told] == [("unsure", "cleared"), ("torn", "cleared")]
 
 
 def test_a_window_forgets_what_has_left_it() -> None:

@@ -42,6 +42,10 @@ class Recognition(CustomLabels):
     files: dict[str, str] = field(repr=False)
     ambiguous: bool = False
     custom_labels: Json | None = None  # by labels of the operator's own
+    verdict: str | None = (
+        None  # the worst alert rule that was raised, or "normal"; None: of a server before 0.2
+    )
+    alerts: list[Json] = field(default_factory=list, repr=False)
     steps: list[Json] = field(default_factory=list, repr=False)
     frame_scores: Any = field(default=None, repr=False)
     frame_start_ms: Any = field(default=None, repr=False)

@@ -6,32 +6,31 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
 from server.alerting import webhooks
+from server.alerting.subject import Links, Subject
 from server.alerting.webhooks import Receiver
+from server.config import Config
 from server.config.alerts import Webhook
-from server.observers import SessionInfo
-from stream.types import JsonDict
+from server.observers import AlertEvent, SessionInfo
+from stream.types import LABELS
 from tests.conftest import ROOT, free_port
 from tests.server.clients import eventually
 from tests.server.receivers import Receiver as Http
 from tests.server.receivers import Trickle
 
-ALERT: JsonDict = {
-    "session_id": "s1",
-    "rule": "critical",
-    "level": "critical",
-    "state": "raised",
-    "at_ms": 61_000,
-    "message": "Strong anger (82%)",
-    "channel": "customer",
-}
+SCORES = np.array([0.82, 0, 0.1, 0, 0.05, 0, 0.03, 0, 0], np.float32)
+ALERT = AlertEvent("critical", "critical", "raised", 6100, "Strong anger (82%)", None, SCORES)
 SESSION = SessionInfo("s1", "2026-01-02T03:04:05.000+00:00", 0.0, "张三 <b>", {"queue": "a_[b](c)"})
+LINKS = Links(Config(server={"public_url": "https://emotion.example.com/"}))
+SUBJECT = LINKS.of_session(SESSION)
 Http_ = Callable[..., Http]
 
 
@@ -62,8 +61,8 @@ class Sending:
         self._receiver = Receiver(hook, lambda result: self.results.update([result]))
         self._receiver.start()
 
-    def offer(self, **changed: Any) -> None:
-        self._receiver.offer({**ALERT, **changed}, SESSION)
+    def offer(self, subject: Subject = SUBJECT, **changed: Any) -> None:
+        self._receiver.offer(replace(ALERT, **changed), "customer", subject)
 
     def ends(self, **results: int) -> None:
         eventually(lambda: self.results == Counter(results), f"{results}, not {self.results}")
@@ -75,8 +74,24 @@ def test_an_alert_arrives_as_it_is_with_who_it_is_about(http: Http_) -> None:
     sending.offer()
     (post,) = server.wait()
     assert post.path == "/in?k=1" and post.headers["Content-Type"].startswith("application/json")
-    about = {"name": "张三 <b>", "tags": {"queue": "a_[b](c)"}, "started_utc": SESSION.started_utc}
-    assert post.json == {"event": "alert", **ALERT, **about}
+    scores = dict(zip(LABELS, [0.82, 0, 0.1, 0, 0.05, 0, 0.03, 0, 0], strict=True))
+    said = post.json
+    assert said.pop("scores") == pytest.approx(scores)
+    assert said == {
+        "event": "alert",
+        "rule": "critical",
+        "level": "critical",
+        "state": "raised",
+        "at_ms": 61_000,
+        "message": "Strong anger (82%)",
+        "channel": "customer",
+        "source": "session",
+        "session_id": "s1",
+        "name": "张三 <b>",
+        "tags": {"queue": "a_[b](c)"},
+        "started_utc": SESSION.started_utc,
+        "url": "https://emotion.example.com/desk#session/s1",
+    }
     assert "X-Emotion-Signature" not in post.headers, "there is no secret"
     sending.ends(sent=1)
 
@@ -157,10 +172,10 @@ def test_too_many_waiting_are_dropped_oldest_first(monkeypatch: pytest.MonkeyPat
     sending.offer()
     server.wait(1)
     for number in range(12):
-        sending.offer(at_ms=number)
+        sending.offer(frame=number)
     server.wait(6)
     sending.ends(sent=6, dropped=7)
-    assert [post.json["at_ms"] for post in server.posts][1:] == [7, 8, 9, 10, 11]
+    assert [post.json["at_ms"] for post in server.posts][1:] == [70, 80, 90, 100, 110]
 
 
 @pytest.mark.parametrize("wish", ["\xb2", "-5", "1e9", "9" * 400, "nan", "Wed, 99 Foo", "soon", ""])
@@ -224,27 +239,115 @@ def test_receivers_choose_rules_levels_and_ends(http: Http_) -> None:
 OK = (200, b'{"errcode": 0, "errmsg": "ok"}')
 
 
-def test_a_wechat_work_robot_gets_a_card_in_which_nobodys_words_are_markup(http: Http_) -> None:
-    server = http(lambda n: OK)
+def robot_takes(body: bytes) -> bytes:
+    """What a group robot answers, by the limits of its documentation (群机器人配置说明)."""
+
+    def wrong(code: int, why: str) -> bytes:
+        return orjson.dumps({"errcode": code, "errmsg": why})
+
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return wrong(40058, "not JSON")
+    if said.get("msgtype") == "markdown":
+        text = said["markdown"]["content"].encode()
+        return OK[1] if 0 < len(text) <= 4096 else wrong(40058, "markdown.content exceed max length 4096")
+    if said.get("msgtype") != "template_card":
+        return wrong(40008, "invalid message type")
+    card = said["template_card"]
+    if card.get("card_type") != "text_notice":
+        return wrong(42045, "template_card.card_type invalid")
+    action, rows = card.get("card_action", {}), card.get("horizontal_content_list", [])
+    if action.get("type") != 1 or not re.match(r"https?://\S+$", action.get("url", "")):
+        return wrong(42045, "template_card.card_action missing")
+    title, emphasis = card.get("main_title", {}), card.get("emphasis_content", {})
+    lengths = [
+        (title.get("title", ""), 26),
+        (title.get("desc", ""), 30),
+        (emphasis.get("title", ""), 10),
+        (emphasis.get("desc", ""), 15),
+        (card.get("source", {}).get("desc", ""), 13),
+        *((row["keyname"], 5) for row in rows),
+        *((row["value"], 26) for row in rows),
+    ]
+    if not title.get("title") or len(rows) > 6 or any(len(text) > most for text, most in lengths):
+        return wrong(42045, "template_card: too long, or no title")
+    if any(not row["keyname"] or not row["value"] for row in rows):
+        return wrong(42045, "template_card.horizontal_content_list: empty")
+    known = {
+        "card_type",
+        "source",
+        "main_title",
+        "emphasis_content",
+        "horizontal_content_list",
+        "card_action",
+    }
+    return (
+        OK[1]
+        if card.keys() <= known and card["source"]["desc_color"] in range(4)
+        else wrong(42045, "unknown")
+    )
+
+
+def robot(http: Http_) -> Http:
+    made: list[Http] = []
+
+    def answer(number: int) -> tuple[int, bytes]:
+        return 200, robot_takes(made[0].posts[number].body)
+
+    made.append(http(answer))
+    return made[0]
+
+
+LONG = LINKS.of_session(
+    replace(SESSION, name="很长的名字\u202e🎧" * 30, tags={f"k{i}": "v" * 64 for i in range(8)})
+)
+
+
+def test_a_wechat_work_robot_gets_a_card(http: Http_) -> None:
+    server = robot(http)
     sending = Sending(server.url + "/cgi-bin/webhook/send?key=k", kind="wecom", secret="unused")
-    sending.offer(message="愤怒 82%")
+    sending.offer(message_zh="强烈的愤怒（82%）")
     (post,) = server.wait()
-    card = post.json
-    assert card["msgtype"] == "markdown"
-    text = card["markdown"]["content"]
-    assert '<font color="warning">愤怒 82%</font>' in text and "0:01:01" in text and "customer" in text
-    assert "<b>" not in text and "](" not in text
-    assert len(text.encode()) < 4096, "as much as a robot takes"
+    card = post.json["template_card"]
+    assert card["main_title"] == {"title": "强烈的愤怒（82%）", "desc": "会话: 张三 <b>"}
+    assert card["emphasis_content"] == {"title": "82%", "desc": "置信度"}
+    rows = [(row["keyname"], row["value"]) for row in card["horizontal_content_list"]]
+    assert rows[:3] == [("生气", "82%"), ("恐惧", "10%"), ("中立", "5%")]
+    assert rows[3:] == [("时间", "0:01:01"), ("声道", "客户"), ("queue", "a_[b](c)")]
+    assert card["card_action"] == {"type": 1, "url": "https://emotion.example.com/desk#session/s1"}
     assert "X-Emotion-Signature" not in post.headers
     sending.ends(sent=1)
 
 
-def test_a_robot_speaks_chinese_where_the_rule_does(http: Http_) -> None:
-    server = http(lambda n: OK)
-    sending = Sending(server.url, kind="wecom")
-    sending.offer(message="Strong anger (82%)", message_zh="强烈的愤怒（82%）")
+@pytest.mark.parametrize("format", ["card", "markdown"])
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_a_robot_takes_whatever_people_are_called_and_say(http: Http_, format: str, language: str) -> None:
+    """Nothing is refused for its length, an empty row, or what cannot be seen."""
+    server = robot(http)
+    sending = Sending(server.url, kind="wecom", format=format, language=language, cleared=True)
+    file = LINKS.of_file("outputs_20260101_000000_0123456789abcdef", "录音" * 60 + ".wav", 3.0)
+    sending.offer(LONG, message="Anger 😠" * 40, message_zh="愤怒😠" * 80)
+    sending.offer(LONG, state="cleared", probs=None)
+    sending.offer(file, level="info")
+    sending.offer(LINKS.of_session(replace(SESSION, name="", tags={"x": ""})))
+    sending.ends(sent=4)
+    bodies = [post.body.decode() for post in server.posts]
+    assert all("\u202e" not in body for body in bodies)
+    if format == "markdown":
+        assert "录音" in bodies[2] and ("中立 5%" if language == "zh" else "neutral 5%") in bodies[2]
+
+
+def test_in_markdown_nobodys_words_are_markup(http: Http_) -> None:
+    server = robot(http)
+    sending = Sending(server.url, kind="wecom", format="markdown")
+    sending.offer(message_zh="强烈的愤怒（82%）")
     (post,) = server.wait()
-    assert '<font color="warning">强烈的愤怒（82%）</font>' in post.json["markdown"]["content"]
+    text = post.json["markdown"]["content"]
+    assert (
+        '<font color="warning">强烈的愤怒（82%）</font>' in text and "0:01:01" in text and "customer" in text
+    )
+    assert "<b>" not in text and "[b]" not in text
     sending.ends(sent=1)
 
 
@@ -280,4 +383,9 @@ def test_a_configured_file_keeps_secrets_out_of_its_errors(tmp_path: Path) -> No
 
 
 def test_json_is_what_it_says() -> None:
-    assert orjson.loads(webhooks.json_body(ALERT, SESSION))["rule"] == "critical"
+    told = orjson.loads(
+        webhooks.json_body(replace(ALERT, probs=None), None, LINKS.of_file("outputs_1", "a.wav", 3.5))
+    )
+    assert told["rule"] == "critical" and "scores" not in told and "channel" not in told
+    assert (told["source"], told["result_id"], told["file_name"]) == ("file", "outputs_1", "a.wav")
+    assert told["url"] == "https://emotion.example.com/api/v1/results/outputs_1/result.json"

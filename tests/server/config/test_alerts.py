@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server import config
-from server.alerting.alerts import alert_event
+from server.alerting.judge import alert_event
 from server.config import Config, ConfigError
 from server.config.alerts import Alerts, RuleConfig, Webhook
 from server.config.yaml_lines import line_of

@@ -61,7 +61,7 @@ def test_a_folder_gives_one_json_line_per_recording_and_exit_1_for_a_broken_one(
             "timestamp",
             "timestamp_utc",
         ),
-        *("model", "duration_s", "file_name", "utterances"),
+        *("model", "duration_s", "file_name", "verdict", "alerts", "utterances"),
     }
     assert list(good["scores"]) == list(LABELS)
     assert good["duration_s"] == 6.0 and good["file_name"] == "a.wav"
