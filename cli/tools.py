@@ -22,6 +22,9 @@ app = typer.Typer(
 
 Results = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of results, at any depth.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write into. [default: outputs/…]")]
+Sample = Annotated[
+    int, typer.Option(min=0, help="Lay out so many, and place the others beside their nearest; 0: all.")
+]
 ModelFilter = Annotated[str | None, typer.Option("--of", help="Only results of this model.")]
 
 
@@ -98,21 +101,21 @@ def similar(
     config: ConfigFile = CONFIG,
 ) -> None:
     """Recordings that sound most like one, by the cosine of their embeddings."""
-    from tools import folder as folders
     from tools import similar as likeness
+    from tools.vectors import vectors
 
     if centre:
         typer.echo("--centre is now --center; the old name is accepted until version 0.3", err=True)
     with _plain_errors():
-        read = _read(folder, of)
         asked = likeness.read_query(query, lambda: settings(config, _chosen(model, device)))
-        among = folders.vectors(read, of or asked.model)
-        if asked.folder is not None:  # a recording is like itself, which nobody asks
-            among = among.excluding(asked.folder)
-        matches = likeness.nearest(asked.embedding, among, n, center or centre)
+        with _progress() as progress:
+            among = vectors(folder, of or asked.model, progress)
+        # A recording is like itself, which nobody asks.
+        itself = among.records.find(asked.folder) if asked.folder is not None else None
+        matches = likeness.nearest(asked.embedding, among, n, center or centre, itself)
         written = {"csv": likeness.as_csv, "json": likeness.as_json, "table": likeness.as_text}
         typer.echo(written[form.value](matches), nl=False)
-        _exit_if_broken((*read.broken, *among.broken))
+        _exit_if_broken(among.broken)
 
 
 @app.command()
@@ -123,18 +126,19 @@ def cluster(
     ] = (ClusterMethod.auto),
     k: Annotated[int | None, typer.Option("-k", help="So many. [default: as there seem to be]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    sample: Sample = 20_000,
     of: ModelFilter = None,
     out: Out = None,
 ) -> None:
-    """Groups of recordings that sound alike; clusters.csv and clusters.png."""
+    """Groups of recordings that sound alike; clusters.csv, clusters.json and clusters.png."""
     from tools import cluster as clusters
-    from tools import folder as folders
     from tools import output, pictures
+    from tools.vectors import vectors
 
     with _plain_errors():
-        read = _read(folder, of)
-        held = folders.vectors(read, of)
-        made = clusters.cluster(held.rows, method.value, k, seed)
+        with _progress() as progress:
+            held = vectors(folder, of, progress)
+            made = clusters.cluster(held.rows, method.value, k, seed, sample, progress)
         where = output.place(out, "clusters")
         output.write(where / "clusters.png", pictures.png(clusters.draw(made, held)))
         table = output.write(where / "clusters.csv", clusters.csv(made, held))
@@ -142,10 +146,12 @@ def cluster(
         typer.echo(f"{made.method}: {made.n} groups of {len(made.labels)} recordings, {alone} in none.")
         if made.loose:
             typer.echo("They run into each other: read them as a rough order, not as kinds.")
+        if made.laid_out < len(made.labels):
+            typer.echo(f"{made.laid_out:,} were laid out, the others placed beside their nearest (--sample).")
         if held.without:
             typer.echo(f"{held.without} results have no embedding, and are left out.")
         typer.echo(f"Written: {table} and {where / 'clusters.png'}")
-        _exit_if_broken((*read.broken, *held.broken))
+        _exit_if_broken(held.broken)
 
 
 @app.command()
@@ -233,6 +239,18 @@ def rules(
     from tools.try_rules import main as run
 
     raise typer.Exit(run(paths, settings(config, _chosen(model, device)), channels, as_json))
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A bar on a terminal, gone when it is over; what is under way is told by words that the tools give."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
 @contextmanager

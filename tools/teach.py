@@ -29,6 +29,7 @@ from tools.analyze.journal import shown
 from tools.embedding import BadEmbedding
 from tools.embedding import load as load_embedding
 from tools.few_shot import FEW, BadExamples, CrossValidation, Examples
+from tools.items import Broken
 
 NAME = re.compile(r"[\w][\w .-]{0,63}")
 
@@ -36,7 +37,7 @@ NAME = re.compile(r"[\w][\w .-]{0,63}")
 @dataclass(frozen=True, eq=False)
 class Gathered:
     examples: Examples
-    broken: tuple[folder.Broken, ...]
+    broken: tuple[Broken, ...]
     silent: int  # clips without speech
     doubles: int  # clips that are in the folder twice
 
@@ -59,7 +60,7 @@ def gather(
     labels = tuple(shown(name) for name in names)
     if len(labels) > MAX_LABELS:
         raise BadExamples(f"{len(labels)} labels; at most {MAX_LABELS} can be taught")
-    broken: list[folder.Broken] = []
+    broken: list[Broken] = []
     rows: list[Floats] = []
     which: list[int] = []
     beside: list[str] = []
@@ -132,13 +133,13 @@ def save(made: CustomLabels, out: Path, replace: bool = False) -> Path:
 
 
 def _clips(
-    top: Path, engine: Engine, config: Config, broken: list[folder.Broken]
+    top: Path, engine: Engine, config: Config, broken: list[Broken]
 ) -> Iterator[tuple[str, Floats | None]]:
     """Embeddings of one label's clips by name; None: nobody speaks there."""
     spec = engine.spec
     assert spec is not None
     kept = folder.read(top)
-    broken += [folder.Broken(f"{shown(top.name)}/{one.name}", one.why) for one in kept.broken]
+    broken += [Broken(f"{shown(top.name)}/{one.name}", one.why) for one in kept.broken]
     for record in kept.records:
         if record.embedding is None:
             continue
@@ -147,14 +148,14 @@ def _clips(
                 raise BadEmbedding(f"of {record.model}; the model that is set is {spec.name}")
             yield record.name, load_embedding(record.embedding)
         except (BadEmbedding, OSError) as wrong:
-            broken.append(folder.Broken(f"{shown(top.name)}/{record.name}", str(wrong)))
+            broken.append(Broken(f"{shown(top.name)}/{record.name}", str(wrong)))
     held = look(top, top / ".none")
-    broken += [folder.Broken(f"{shown(top.name)}/{shown(name)}", why) for name, why in held.errors.items()]
+    broken += [Broken(f"{shown(top.name)}/{shown(name)}", why) for name, why in held.errors.items()]
     for name in held.sizes:
         try:
             yield shown(name), embedding_of(top / name, engine, config)
         except ClientError as refused:
-            broken.append(folder.Broken(f"{shown(top.name)}/{shown(name)}", refused.message))
+            broken.append(Broken(f"{shown(top.name)}/{shown(name)}", refused.message))
 
 
 def embedding_of(path: Path, engine: Engine, config: Config) -> Floats | None:
