@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import psutil
 import typer
 from rich.console import Console
 from rich.progress import track
@@ -68,14 +71,18 @@ def write(folder: Path, n: int) -> None:
 
 
 def cost(*arguments: object) -> tuple[float, float]:
-    """Seconds and peak MB of a command. Raises RuntimeError when it fails."""
-    began = time.monotonic()
-    command = [sys.executable, "-m", "cli", "tools", *map(str, arguments)]
-    pid = os.posix_spawn(command[0], command, os.environ)
-    _, status, used = os.wait4(pid, 0)
-    if status:
-        raise RuntimeError(f"{command} ended with {status}")
-    return time.monotonic() - began, used.ru_maxrss / 1024
+    """Seconds and peak MB of a command, looked at fifty times a second. Raises RuntimeError when it fails."""
+    began, peak = time.monotonic(), 0
+    process = psutil.Popen(
+        [sys.executable, "-m", "cli", "tools", *map(str, arguments)], stdout=subprocess.DEVNULL
+    )
+    while process.poll() is None:
+        with suppress(psutil.Error):
+            peak = max(peak, process.memory_info().rss)
+        time.sleep(0.02)
+    if process.returncode:
+        raise RuntimeError(f"{arguments} ended with {process.returncode}")
+    return time.monotonic() - began, peak / 1e6
 
 
 def main(

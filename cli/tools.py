@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from cli.options import ConfigFile, Device, ModelName, found, given, settings
@@ -44,12 +45,20 @@ class ClusterMethod(StrEnum):
     pca = "pca"
 
 
+class SpokenLanguage(StrEnum):
+    en = "en"
+    zh = "zh"
+
+
 class OutputFormat(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
 
 
+LanguageOption = Annotated[
+    SpokenLanguage | None, typer.Option("--language", help="What it is written in. [default: the terminal's]")
+]
 TimeOption = Annotated[CountedTime, typer.Option(help="The time that counts: of scoring, or of recording.")]
 Zone = Annotated[str | None, typer.Option(help="As in Europe/Berlin or UTC. [default: this machine's]")]
 
@@ -60,6 +69,7 @@ def trend(
     by: Annotated[BinWidth, typer.Option(help="The width of a bin.")] = BinWidth.day,
     when: TimeOption = CountedTime.scored,
     zone: Zone = None,
+    language: LanguageOption = None,
     of: ModelFilter = None,
     out: Out = None,
 ) -> None:
@@ -69,11 +79,11 @@ def trend(
 
     with _plain_errors():
         read = _read(folder, of)
-        made = trends.trend(read.records, by.value, _zone(zone), when.value)
+        made = trends.trend(read.records, by.value, _zone(zone), when.value, _drawn_in(language))
         if not made.bins:
             raise ValueError(f"None of the {made.untimed} results says when it was {when.value}.")
         where = output.place(out, "trend")
-        output.write(where / "trend.png", pictures.png(trends.draw(made)))
+        output.write(where / "trend.png", pictures.png(trends.draw(made), made.language))
         table = output.write(where / "trend.csv", trends.csv(made))
         spoken = sum(one.recordings for one in made.bins)
         silent = sum(one.silent for one in made.bins)
@@ -127,6 +137,7 @@ def cluster(
     k: Annotated[int | None, typer.Option("-k", help="So many. [default: as there seem to be]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     sample: Sample = 20_000,
+    language: LanguageOption = None,
     of: ModelFilter = None,
     out: Out = None,
 ) -> None:
@@ -140,8 +151,10 @@ def cluster(
             held = vectors(folder, of, progress)
             made = clusters.cluster(held.rows, method.value, k, seed, sample, progress)
         where = output.place(out, "clusters")
-        output.write(where / "clusters.png", pictures.png(clusters.draw(made, held)))
-        table = output.write(where / "clusters.csv", clusters.csv(made, held))
+        spoken, found = _drawn_in(language), clusters.as_data(made, held)
+        output.write(where / "clusters.png", pictures.png(clusters.draw(made, held, spoken), spoken))
+        output.write(where / "clusters.json", orjson.dumps(found))
+        table = output.write(where / "clusters.csv", clusters.csv(found))
         alone = int((made.labels < 0).sum())
         typer.echo(f"{made.method}: {made.n} groups of {len(made.labels)} recordings, {alone} in none.")
         if made.loose:
@@ -206,6 +219,7 @@ def report(
     when: TimeOption = CountedTime.scored,
     zone: Zone = None,
     title: Annotated[str | None, typer.Option(help="A heading. [default: the folder's name]")] = None,
+    language: LanguageOption = None,
     of: ModelFilter = None,
 ) -> None:
     """One page of HTML about a folder, complete in itself, to keep or to send."""
@@ -214,7 +228,8 @@ def report(
 
     with _plain_errors():
         read = _read(folder, of)
-        page = reports.page(read, by.value if by else None, _zone(zone), when.value, title)
+        spoken = _spoken(language)
+        page = reports.page(read, by.value if by else None, _zone(zone), when.value, title, spoken)
         path = out or output.place(None, "report") / "report.html"
         path.parent.mkdir(parents=True, exist_ok=True)
         output.write(path, page)
@@ -277,6 +292,23 @@ def _read(path: Path, of: str | None) -> Any:
         _list(read.broken)
         raise ValueError(f"{path}: no results there (result.json, or what `analyze --out` has written)")
     return chosen
+
+
+def _spoken(language: SpokenLanguage | None) -> Any:
+    from tools.words import default_language
+
+    return language.value if language else default_language()
+
+
+def _drawn_in(language: SpokenLanguage | None) -> Any:
+    """The language of a picture: Chinese only where there is a font for it."""
+    from tools.pictures import chinese_font
+
+    spoken = _spoken(language)
+    if spoken == "zh" and chinese_font() is None:
+        typer.echo("No Chinese font is installed, so the picture is in English: fonts-noto-cjk", err=True)
+        return "en"
+    return spoken
 
 
 def _zone(name: str | None) -> Any:

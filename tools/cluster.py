@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stream.types import LABELS, Floats
+from stream.types import LABELS, Floats, JsonDict
 from tools import pictures
 from tools.matrix import Progress, quiet
 from tools.output import table
 from tools.projection import principal
+from tools.threads import one_thread
 from tools.vectors import Vectors, blocks
+from tools.words import Language, emotion_name, method_name, t
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +37,7 @@ ENOUGH_FOR_UMAP = 40  # its neighborhoods mean little in smaller crowds
 MOST_GROUPS = 12  # that are tried
 LOOSE = 0.15  # a silhouette below this: groups that run into each other
 LAID_OUT = 20_000  # recordings; of more, that many drawn at random
+TRIED = 5_000  # recordings by which the number of groups is chosen
 DIMENSIONS = 50  # principal components that UMAP sees
 NEAR = 15  # neighbors of each
 JOINED = 3  # neighbors whose mean place is taken by a recording that was not laid out
@@ -84,64 +87,93 @@ def cluster(
         raise ValueError(f"UMAP needs 15 recordings or more, and there are {len(rows)}: --method pca")
     if method == "auto":
         method = "umap" if umap_there and len(rows) >= ENOUGH_FOR_UMAP else "pca"
+    with one_thread():
+        return _cluster(rows, method, k, seed, sample, progress)
+
+
+def _cluster(
+    rows: Floats, method: Method, k: int | None, seed: int, sample: int, progress: Progress
+) -> Clusters:
     progress("projecting", 0, 1)
     space = principal(rows, min(DIMENSIONS if method == "umap" else 10, len(rows) - 1, rows.shape[1]))
+    lay_out = _by_umap if method == "umap" else _by_pca
     if not 0 < sample < len(space):
-        found = _by_umap(space, k, seed, progress) if method == "umap" else _by_pca(space, k, seed, progress)
-        return found
+        return lay_out(space, k, seed, progress)
     if sample < (ENOUGH_FOR_UMAP if method == "umap" else FEWEST) or (k is not None and sample <= k):
         raise ValueError(f"--sample {sample} is too few to find groups in")
     drawn = np.sort(np.random.default_rng(seed).permutation(len(space))[:sample])
     part = space[drawn]
-    found = _by_umap(part, k, seed, progress) if method == "umap" else _by_pca(part, k, seed, progress)
+    found = lay_out(part, k, seed, progress)
     at, _ = _neighbors(part, space, JOINED, progress)
     labels, places = found.labels[at[:, 0]], found.places[at].mean(axis=1)
     labels[drawn], places[drawn] = found.labels, found.places
     return replace(found, labels=_by_size(labels), places=places)
 
 
-def csv(found: Clusters, vectors: Vectors) -> str:
-    """A row per recording."""
-    rows = [
-        [
-            r.name,
-            label if label >= 0 else "none",
-            f"{x:.6g}",
-            f"{y:.6g}",
-            r.emotion,
-            f"{r.confidence:.6f}",
-            r.duration_s,
-        ]
-        for r, label, (x, y) in zip(
-            vectors.records, found.labels.tolist(), found.places.tolist(), strict=True
-        )
-    ]
-    return table(["name", "cluster", "x", "y", "emotion", "confidence", "duration_s"], rows)
+def as_data(found: Clusters, vectors: Vectors) -> JsonDict:
+    """A map of the recordings: what is told of each is a list, in the same order; group -1: in none."""
+    map_: JsonDict = {
+        "model": vectors.model,
+        "method": found.method,
+        "groups": found.n,
+        "loose": found.loose,
+        "laid_out": found.laid_out,
+        "x": [round(float(x), 4) for x in found.places[:, 0]],
+        "y": [round(float(y), 4) for y in found.places[:, 1]],
+        "group": found.labels.tolist(),
+    }
+    for name in ("id", "name", "emotion", "confidence", "duration_s", "scored"):
+        map_[name] = []
+    for record in vectors.records:
+        map_["id"].append(record.id)
+        map_["name"].append(record.name)
+        map_["emotion"].append(record.emotion)
+        map_["confidence"].append(round(record.confidence, 6))
+        map_["duration_s"].append(record.duration_s)
+        map_["scored"].append(record.scored.isoformat())
+    return map_
 
 
-def draw(found: Clusters, vectors: Vectors) -> Figure:
-    """The same points twice: by group, and by emotion."""
-    figure, (by_group, by_emotion) = pictures.sheet(12, 5.6, columns=2)
-    for label in range(-1, found.n):
-        held = found.labels == label
-        name = "in no group" if label < 0 else f"group {label}"
-        _points(by_group, found.places[held], pictures.group_color(label), f"{name} ({held.sum()})")
-    emotions = np.array([LABELS.index(record.emotion) for record in vectors.records])
-    for i in sorted(set(emotions.tolist())):
-        held = emotions == i
-        _points(by_emotion, found.places[held], pictures.of_emotions()[i], f"{LABELS[i]} ({held.sum()})")
-    for ax, text in ((by_group, f"Groups: {found.method}"), (by_emotion, "The same recordings by emotion")):
-        pictures.title(ax, text)
-        ax.set_xticks([])
-        ax.set_yticks([])
-        pictures.legend(ax, loc="upper left", bbox_to_anchor=(0, -0.02), ncols=3)
+def csv(map_: JsonDict) -> str:
+    """A row per recording of `as_data`."""
+    names = ("name", "group", "x", "y", "emotion", "confidence", "duration_s")
+    columns = dict(zip(names, (map_[name] for name in names), strict=True))
+    columns["group"] = ["none" if group < 0 else group for group in map_["group"]]
+    return table(
+        [*("cluster" if n == "group" else n for n in names), "id"],
+        zip(*columns.values(), map_["id"], strict=True),
+    )
+
+
+def draw(found: Clusters, vectors: Vectors, language: Language = "en") -> Figure:
+    """The same points twice: by group, and by emotion. Raises pictures.Missing."""
+    with pictures.fonts(language):
+        figure, (by_group, by_emotion) = pictures.sheet(12, 5.6, columns=2)
+        for label in range(-1, found.n):
+            held = found.labels == label
+            name = t(language, "none") if label < 0 else t(language, "group", n=label)
+            _points(by_group, found.places[held], pictures.group_color(label), f"{name} ({held.sum()})")
+        emotions = np.array([LABELS.index(record.emotion) for record in vectors.records])
+        for i in sorted(set(emotions.tolist())):
+            held = emotions == i
+            name = f"{emotion_name(language, LABELS[i])} ({held.sum()})"
+            _points(by_emotion, found.places[held], pictures.of_emotions()[i], name)
+        heads = t(language, "groups", method=method_name(language, found.method)), t(language, "by_emotion")
+        for ax, text in zip((by_group, by_emotion), heads, strict=True):
+            pictures.title(ax, text)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            pictures.legend(ax, loc="upper left", bbox_to_anchor=(0, -0.02), ncols=3)
     return figure
 
 
 def _points(ax: Axes, places: Floats, color: str, name: str) -> None:
     if len(places):
         edge = pictures.colors()["card"]
-        ax.scatter(places[:, 0], places[:, 1], s=34, color=color, edgecolors=edge, linewidths=0.6, label=name)
+        size, line = (34, 0.6) if len(places) < 1000 else (4, 0.0)
+        ax.scatter(
+            places[:, 0], places[:, 1], s=size, color=color, edgecolors=edge, linewidths=line, label=name
+        )
 
 
 def _by_pca(space: Floats, k: int | None, seed: int, progress: Progress) -> Clusters:
@@ -207,6 +239,9 @@ def _k_means(space: Floats, k: int | None, seed: int, progress: Progress) -> tup
         raise ValueError(f"-k: there are only {different} different embeddings")
     if different < 2:
         return np.zeros(len(space), np.int64), float("nan")
+    if k is None and len(space) > TRIED:
+        drawn = np.random.default_rng(seed).permutation(len(space))[:TRIED]
+        k = int(_k_means(space[drawn], None, seed, progress)[0].max()) + 1
     tried = [k] if k is not None else range(2, min(MOST_GROUPS, len(space) - 1) + 1)
     best: tuple[Integers, float] | None = None
     for n in tried:

@@ -90,8 +90,7 @@ def read(path: Path) -> Folder:
 
 def record(folder: Path, name: str) -> Record:
     """The record in one folder of outputs. Raises BadResult and OSError."""
-    beside = folder / EMBEDDING
-    return of_item(Item(name, folder, folder / RESULT, embedding=beside if beside.exists() else None))
+    return of_item(Item(name, str(folder), RESULT, (folder / EMBEDDING).exists()))
 
 
 def of_item(item: Item) -> Record:
@@ -101,7 +100,7 @@ def of_item(item: Item) -> Record:
         if entry is None:
             raise BadResult("its line in the journal has changed meanwhile")
         return of_fields(entry.result, item.id, item.folder, item.embedding)
-    if item.file.name == SESSION:
+    if item.told == SESSION:
         return session(item.folder, item.id)
     return of_fields(_json(item.file), item.id, item.folder, item.embedding)
 

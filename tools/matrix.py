@@ -46,7 +46,7 @@ def quiet(what: str, done: int, total: int) -> None:
     """Progress that nobody looks at."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """What the index says of one result."""
 
@@ -203,10 +203,10 @@ def _read(item: Item, stamp: str) -> tuple[JsonDict, Floats | None]:
     except (BadResult, OSError, TypeError) as wrong:
         return {**line, "broken": [[item.id, reason(wrong)]]}, None
     line["record"] = told
-    if item.embedding is None:
+    if (beside := item.embedding) is None:
         return line, None
     try:
-        return line, embedding.load(item.embedding)
+        return line, embedding.load(beside)
     except (embedding.BadEmbedding, OSError) as wrong:
         return {**line, "broken": [[f"{found.name}/{EMBEDDING}", reason(wrong)]]}, None
 

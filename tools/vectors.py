@@ -38,7 +38,7 @@ class Records(Sequence[Record]):
     def find(self, folder: Path) -> int | None:
         """Which of them lies in `folder`, a resolved path."""
         for at, (item, _) in enumerate(self._held):
-            if item.folder.name == folder.name and item.folder.resolve() == folder:
+            if item.home.endswith(folder.name) and item.folder.resolve() == folder:
                 return at
         return None
 
@@ -89,7 +89,7 @@ def vectors(top: Path, model: str | None = None, progress: Progress = quiet) -> 
         if line.size not in (0, size)
     ]
     kept = [pair for pair in pairs if pair[1].size == size]
-    without = sum(item.embedding is None for item, _ in pairs)
+    without = sum(not item.embedded for item, _ in pairs)
     return Vectors(Records(kept), found.rows[chosen, size], chosen, without, tuple(broken))
 
 

@@ -45,7 +45,7 @@ def test_groups_are_found_and_found_again(method: str, make: Make) -> None:
     assert all(len(kind) == 1 for kind in kinds) and len(set.union(*kinds)) == 4
     assert np.array_equal(made.labels, again.labels) and np.array_equal(made.places, again.places)
     assert pictures.png(cluster.draw(made, held))[:4] == b"\x89PNG"
-    assert len(cluster.csv(made, held).splitlines()) == 61
+    assert len(cluster.csv(cluster.as_data(made, held)).splitlines()) == 61
 
 
 def test_a_crowd_without_groups_is_called_loose() -> None:
