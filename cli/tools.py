@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -168,8 +168,56 @@ def cluster(
 
 
 @app.command()
+def board(
+    folder: Results,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0 takes a free one.")] = 0,
+    method: Annotated[
+        ClusterMethod, typer.Option(help="auto: UMAP where installed and there are enough.")
+    ] = (ClusterMethod.auto),
+    k: Annotated[
+        int | None, typer.Option("-k", help="So many groups. [default: as there seem to be]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    sample: Sample = 20_000,
+    taught: Annotated[
+        Path | None, typer.Option("--taught", help="Folder for labels that are taught. [default: taught]")
+    ] = None,
+    language: Annotated[
+        SpokenLanguage | None, typer.Option("--language", help="Of the page. [default: its reader's]")
+    ] = None,
+    of: ModelFilter = None,
+    model: ModelName = None,
+    device: Device = None,
+    config: ConfigFile = CONFIG,
+) -> None:
+    """A map of the recordings in the browser: to listen to, to label, and to teach from."""
+    from server.local_engine import local_engine
+    from tools import cluster as clusters
+    from tools import teach as teaching
+    from tools.board.serve import BoardServer
+    from tools.board.state import MapBoard
+    from tools.vectors import vectors
+
+    loaded = settings(config, _chosen(model, device))
+    with _plain_errors():
+        with _progress() as progress:
+            held = vectors(folder, of, progress)
+            made = clusters.cluster(held.rows, method.value, k, seed, sample, progress)
+        drawn = clusters.as_data(made, held)
+        where = taught or teaching.default_folder("x").parent
+        state = MapBoard(folder, held, drawn, lambda: local_engine(loaded), where)
+        server = BoardServer(state, port, language.value if language else None)
+        _list(held.broken)
+        typer.echo(f"{made.n} groups of {len(made.labels)} recordings. Open {server.url} (Ctrl-C ends it)")
+        with suppress(KeyboardInterrupt):
+            server.run()
+
+
+@app.command()
 def teach(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A sub-folder of recordings for each label.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A sub-folder per label; or results labeled on the board.")
+    ],
     name: Annotated[str, typer.Option(help="What to call these labels.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to make. [default: taught/NAME]")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace what is there.")] = False,
