@@ -12,6 +12,7 @@
 const REACH = 16; // pixels within which a press finds a point
 const STILL = 4; // pixels below which a press is no drag
 const CROWD = 4000; // points above which they are drawn as small squares
+const FADED = 0.12; // what is not selected among very many
 const STEP = 1.5; // of a zoom
 const PAD = 24;
 
@@ -112,18 +113,21 @@ export class Chart {
     context.setTransform(dense, 0, 0, dense, 0, 0);
     context.clearRect(0, 0, width, height);
     const crowd = points.n > CROWD;
+    const fades = crowd && this.#selected.size > 0; // rings around thousands would hide all of it
     for (const { color, members } of this.#kinds) {
       context.fillStyle = this.#resolved(color);
       for (const i of members) {
         const { x, y } = this.#place(i);
         if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
+        context.globalAlpha = fades && !this.#selected.has(i) ? FADED : 1;
         if (crowd) context.fillRect(x - 1.5, y - 1.5, 3, 3);
         else dot(context, x, y, 5);
       }
     }
     context.strokeStyle = this.#resolved("var(--ink)");
-    context.lineWidth = crowd ? 1 : 2;
-    for (const i of this.#selected) ring(context, this.#place(i), crowd ? 3 : 6);
+    context.globalAlpha = 1;
+    context.lineWidth = 2;
+    if (!crowd) for (const i of this.#selected) ring(context, this.#place(i), 6);
     if (this.#current >= 0) {
       context.strokeStyle = this.#resolved("var(--accent)");
       context.lineWidth = 2.5;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 import threading
 from collections import Counter
@@ -124,5 +125,5 @@ class MapBoard:
             "where": str(out),
             "few": bool(min(made.figures.clips) < few_shot.FEW),
             "doubles": gathered.doubles,
-            "command": f"{COMMAND} analyze … --custom-labels {out}",
+            "command": f"{COMMAND} analyze … --custom-labels {shlex.quote(str(out))}",
         }
