@@ -95,9 +95,7 @@ def matrices(top: Path, progress: Progress = quiet) -> Matrices:
 @contextmanager
 def _place(top: Path) -> Iterator[Path]:
     """Where they are kept, held for this process: in `top`, in this user's cache, or for a moment."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emotion-stream" / "embeddings"
-    own = cache / hashlib.sha256(os.fsencode(top.resolve())).hexdigest()[:16]
-    for home in (top / EMBEDDINGS, own):
+    for home in (top / EMBEDDINGS, _own(top)):
         try:
             file = _locked(home)
         except OSError:
@@ -110,7 +108,15 @@ def _place(top: Path) -> Iterator[Path]:
         yield Path(passing)
 
 
+def _own(top: Path) -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - there may be no home
+    name = hashlib.sha256(os.fsencode(top.resolve())).hexdigest()[:16]
+    return Path(cache, "emotion-stream", "embeddings", name)
+
+
 def _locked(home: Path) -> IO[bytes]:
+    if home.parts[:1] == ("~",):
+        raise FileNotFoundError(home)  # nobody's home
     home.mkdir(mode=0o700, parents=True, exist_ok=True)  # voices are nobody else's business
     file = (home / LOCK).open("ab")
     try:
