@@ -1,4 +1,4 @@
-"""What `tools similar` and `tools cluster` cost: time and peak memory of the commands, each a process of its own.
+"""What `tools similar` and `tools cluster` cost: time and peak memory of the commands, each in its own process.
 
     python -m bench.toolbox                      # 5,000 made-up results
     python -m bench.toolbox --results 100000     # as many as a year of a busy line; 0.8 GB on the disk
@@ -70,19 +70,23 @@ def write(folder: Path, n: int) -> None:
         np.save(home / "embedding.npy", rows[i], allow_pickle=False)
 
 
-def cost(*arguments: object) -> tuple[float, float]:
-    """Seconds and peak MB of a command, looked at fifty times a second. Raises RuntimeError when it fails."""
-    began, peak = time.monotonic(), 0
+def cost(*arguments: object) -> tuple[float, float, float]:
+    """Seconds, those of a processor, and peak MB of a command, looked at fifty times a second.
+
+    Raises RuntimeError when it fails.
+    """
+    began, peak, worked = time.monotonic(), 0, 0.0
     process = psutil.Popen(
         [sys.executable, "-m", "cli", "tools", *map(str, arguments)], stdout=subprocess.DEVNULL
     )
     while process.poll() is None:
         with suppress(psutil.Error):
             peak = max(peak, process.memory_info().rss)
+            worked = sum(process.cpu_times()[:2])
         time.sleep(0.02)
     if process.returncode:
         raise RuntimeError(f"{arguments} ended with {process.returncode}")
-    return time.monotonic() - began, peak / 1e6
+    return time.monotonic() - began, worked, peak / 1e6
 
 
 def main(
@@ -92,7 +96,7 @@ def main(
     """Prints a table."""
     os.chdir(ROOT)
     table = Table(title=f"{results:,} results")
-    for head in ("command", "seconds", "peak MB"):
+    for head in ("command", "seconds", "CPU s", "peak MB"):
         table.add_column(head, justify="left" if head == "command" else "right")
     with tempfile.TemporaryDirectory() as top:
         folder, out = Path(top) / "results", Path(top) / "out"
@@ -110,9 +114,13 @@ def main(
         if everything:
             steps.append(("cluster --method umap --sample 0", (*cluster, "umap", "--sample", 0)))
         for name, arguments in steps:
-            seconds, megabytes = cost(*arguments)
-            table.add_row(name, f"{seconds:.1f}", f"{megabytes:.0f}")
-            print(f"{name}: {seconds:.1f} s, {megabytes:.0f} MB", file=sys.stderr, flush=True)
+            seconds, worked, megabytes = cost(*arguments)
+            table.add_row(name, f"{seconds:.1f}", f"{worked:.1f}", f"{megabytes:.0f}")
+            print(
+                f"{name}: {seconds:.1f} s, {worked:.1f} of CPU, {megabytes:.0f} MB",
+                file=sys.stderr,
+                flush=True,
+            )
         kept = sum(one.stat().st_size for one in (folder / ".embeddings").rglob("*") if one.is_file())
         table.caption = f"the matrix and its index: {kept / 1e6:.0f} MB"
     Console().print(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -207,7 +207,7 @@ def board(
         where = taught or teaching.default_folder("x").parent
         state = MapBoard(folder, held, drawn, lambda: local_engine(loaded), where)
         server = BoardServer(state, port, language.value if language else None)
-        _list(held.broken)
+        _tell(held.broken)
         typer.echo(f"{made.n} groups of {len(made.labels)} recordings. Open {server.url} (Ctrl-C ends it)")
         with suppress(KeyboardInterrupt):
             server.run()
@@ -337,7 +337,7 @@ def _read(path: Path, of: str | None) -> Any:
     if not chosen.records:
         if read.records:
             raise ValueError(f"No results of {of} there; of: {', '.join(read.models)}")
-        _list(read.broken)
+        _tell(read.broken)
         raise ValueError(f"{path}: no results there (result.json, or what `analyze --out` has written)")
     return chosen
 
@@ -376,14 +376,16 @@ def _chosen(model: str | None, device: str | None) -> dict[str, Any]:
     return given(model={"name": found(model), "device": device})
 
 
-def _list(broken: Iterable[Any]) -> None:
+def _tell(broken: Sequence[Any]) -> None:
+    """What could not be read, and why."""
+    if broken:
+        print(f"{len(broken)} could not be read:", file=sys.stderr)
     for one in broken:
         print(f"  {one.name}: {one.why}", file=sys.stderr)
 
 
-def _exit_if_broken(broken: tuple[Any, ...]) -> None:
+def _exit_if_broken(broken: Sequence[Any]) -> None:
     """Exit status 1 when something could not be read."""
+    _tell(broken)
     if broken:
-        print(f"{len(broken)} could not be read:", file=sys.stderr)
-        _list(broken)
         raise typer.Exit(1)

@@ -16,6 +16,7 @@ from stream.custom_labels import MAX_LABELS
 from stream.types import JsonDict
 from tools import few_shot, labels, pictures, teach
 from tools.few_shot import BadExamples
+from tools.items import reason
 from tools.vectors import Vectors
 
 
@@ -39,18 +40,17 @@ class MapBoard:
         self._top, self._among, self._map = top, among, map_
         self._load_engine, self._taught = engine, taught
         self._engine: Engine | None = None
-        self._labels = labels.read(top)
+        labels.read(top)  # what is wrong with them is told now
         self._lock = threading.Lock()  # of labels
         self._teaching = threading.Lock()
 
     def to_json(self) -> JsonDict:
-        with self._lock:
-            given = [self._labels.get(id_) for id_ in self._map["id"]]
+        given = labels.read(self._top)
         told = {name: column for name, column in self._map.items() if name != "id"}
         return {
             **told,
             "folder": self._top.resolve().name,
-            "label": given,
+            "label": [given.get(id_) for id_ in self._map["id"]],
             "colors": pictures.GROUPS,
             "fewest": few_shot.FEWEST,
             "longest": labels.LONGEST,
@@ -69,20 +69,19 @@ class MapBoard:
     def label(self, numbers: list[int], name: str | None) -> None:
         """Give these recordings a label, or take theirs away. Raises Refusal."""
         try:
-            ids = [self._map["id"][number] for number in numbers if number >= 0]
+            ids = {self._map["id"][number] for number in numbers if number >= 0}
             wanted = None if name is None else labels.clean(name)
         except (ValueError, IndexError):
             raise Refusal("LABEL", n=labels.LONGEST) from None
         with self._lock:
-            changed = {id_: label for id_, label in self._labels.items() if id_ not in set(ids)}
-            changed |= {id_: wanted for id_ in ids if wanted is not None}
-            if len(set(changed.values())) > MAX_LABELS:
-                raise Refusal("LABELS", n=MAX_LABELS)
             try:
+                changed = {id_: label for id_, label in labels.read(self._top).items() if id_ not in ids}
+                changed |= {id_: wanted for id_ in ids if wanted is not None}
+                if len(set(changed.values())) > MAX_LABELS:
+                    raise Refusal("LABELS", n=MAX_LABELS)
                 labels.save(self._top, changed)
-            except OSError as wrong:
-                raise Refusal("UNWRITABLE", why=wrong.strerror or str(wrong)) from None
-            self._labels = changed
+            except (OSError, ValueError) as wrong:
+                raise Refusal("UNWRITABLE", why=reason(wrong)) from None
 
     def teach(self, name: str, replace: bool) -> JsonDict:
         """As `tools teach` does, from the recordings that have a label. Raises Refusal."""
@@ -91,8 +90,7 @@ class MapBoard:
         out = self._taught / teach.default_folder(name).name
         if out.exists() and not replace:
             raise Refusal("EXISTS", where=str(out))
-        with self._lock:
-            given = dict(self._labels)
+        given = labels.read(self._top)
         here = Counter(given[id_] for id_ in self._map["id"] if id_ in given)
         if len(here) < 2 or min(here.values()) < few_shot.FEWEST:
             raise Refusal("TOO_FEW", n=few_shot.FEWEST)
