@@ -13,8 +13,8 @@ emotion-stream: the emotion of speech, while it is being spoken.
   ./run.sh analyze PATH…  score recordings or folders (--granularity utterance|frame, --json)
   ./run.sh analyze DIR --out DIR
                           a folder → one table of all utterances; resumable (--table csv|parquet, --each, --embeddings)
-  ./run.sh tools trend|similar|cluster|teach|report|rules …
-                          questions about a folder of results, and labels of your own (docs/tools.md)
+  ./run.sh tools trend|similar|cluster|board|teach|report|rules …
+                          questions about a folder of results, a map of it, labels of your own (docs/tools.md)
   ./run.sh evaluate DATA  measure a model on labeled recordings, a manifest or a folder per label (docs/evaluate.md)
   ./run.sh models         list the models that can be chosen
   ./run.sh verify-model NAME|DIR

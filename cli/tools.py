@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from cli.options import ConfigFile, Device, ModelName, found, given, settings
@@ -22,6 +23,9 @@ app = typer.Typer(
 
 Results = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of results, at any depth.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write into. [default: outputs/…]")]
+Sample = Annotated[
+    int, typer.Option(min=0, help="Lay out so many, and place the others beside their nearest; 0: all.")
+]
 ModelFilter = Annotated[str | None, typer.Option("--of", help="Only results of this model.")]
 
 
@@ -41,12 +45,20 @@ class ClusterMethod(StrEnum):
     pca = "pca"
 
 
+class SpokenLanguage(StrEnum):
+    en = "en"
+    zh = "zh"
+
+
 class OutputFormat(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
 
 
+LanguageOption = Annotated[
+    SpokenLanguage | None, typer.Option("--language", help="What it is written in. [default: the terminal's]")
+]
 TimeOption = Annotated[CountedTime, typer.Option(help="The time that counts: of scoring, or of recording.")]
 Zone = Annotated[str | None, typer.Option(help="As in Europe/Berlin or UTC. [default: this machine's]")]
 
@@ -57,6 +69,7 @@ def trend(
     by: Annotated[BinWidth, typer.Option(help="The width of a bin.")] = BinWidth.day,
     when: TimeOption = CountedTime.scored,
     zone: Zone = None,
+    language: LanguageOption = None,
     of: ModelFilter = None,
     out: Out = None,
 ) -> None:
@@ -66,11 +79,11 @@ def trend(
 
     with _plain_errors():
         read = _read(folder, of)
-        made = trends.trend(read.records, by.value, _zone(zone), when.value)
+        made = trends.trend(read.records, by.value, _zone(zone), when.value, _drawn_in(language))
         if not made.bins:
             raise ValueError(f"None of the {made.untimed} results says when it was {when.value}.")
         where = output.place(out, "trend")
-        output.write(where / "trend.png", pictures.png(trends.draw(made)))
+        output.write(where / "trend.png", pictures.png(trends.draw(made), made.language))
         table = output.write(where / "trend.csv", trends.csv(made))
         spoken = sum(one.recordings for one in made.bins)
         silent = sum(one.silent for one in made.bins)
@@ -98,21 +111,21 @@ def similar(
     config: ConfigFile = CONFIG,
 ) -> None:
     """Recordings that sound most like one, by the cosine of their embeddings."""
-    from tools import folder as folders
     from tools import similar as likeness
+    from tools.vectors import vectors
 
     if centre:
         typer.echo("--centre is now --center; the old name is accepted until version 0.3", err=True)
     with _plain_errors():
-        read = _read(folder, of)
         asked = likeness.read_query(query, lambda: settings(config, _chosen(model, device)))
-        among = folders.vectors(read, of or asked.model)
-        if asked.folder is not None:  # a recording is like itself, which nobody asks
-            among = among.excluding(asked.folder)
-        matches = likeness.nearest(asked.embedding, among, n, center or centre)
+        with _progress() as progress:
+            among = vectors(folder, of or asked.model, progress)
+        # A recording is like itself, which nobody asks.
+        itself = among.records.find(asked.folder) if asked.folder is not None else None
+        matches = likeness.nearest(asked.embedding, among, n, center or centre, itself)
         written = {"csv": likeness.as_csv, "json": likeness.as_json, "table": likeness.as_text}
         typer.echo(written[form.value](matches), nl=False)
-        _exit_if_broken((*read.broken, *among.broken))
+        _exit_if_broken(among.broken)
 
 
 @app.command()
@@ -123,34 +136,88 @@ def cluster(
     ] = (ClusterMethod.auto),
     k: Annotated[int | None, typer.Option("-k", help="So many. [default: as there seem to be]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    sample: Sample = 20_000,
+    language: LanguageOption = None,
     of: ModelFilter = None,
     out: Out = None,
 ) -> None:
-    """Groups of recordings that sound alike; clusters.csv and clusters.png."""
+    """Groups of recordings that sound alike; clusters.csv, clusters.json and clusters.png."""
     from tools import cluster as clusters
-    from tools import folder as folders
     from tools import output, pictures
+    from tools.vectors import vectors
 
     with _plain_errors():
-        read = _read(folder, of)
-        held = folders.vectors(read, of)
-        made = clusters.cluster(held.rows, method.value, k, seed)
+        with _progress() as progress:
+            held = vectors(folder, of, progress)
+            made = clusters.cluster(held.rows, method.value, k, seed, sample, progress)
         where = output.place(out, "clusters")
-        output.write(where / "clusters.png", pictures.png(clusters.draw(made, held)))
-        table = output.write(where / "clusters.csv", clusters.csv(made, held))
+        spoken, found = _drawn_in(language), clusters.as_data(made, held)
+        output.write(where / "clusters.png", pictures.png(clusters.draw(made, held, spoken), spoken))
+        output.write(where / "clusters.json", orjson.dumps(found))
+        table = output.write(where / "clusters.csv", clusters.csv(found))
         alone = int((made.labels < 0).sum())
         typer.echo(f"{made.method}: {made.n} groups of {len(made.labels)} recordings, {alone} in none.")
         if made.loose:
             typer.echo("They run into each other: read them as a rough order, not as kinds.")
+        if made.laid_out < len(made.labels):
+            typer.echo(f"{made.laid_out:,} were laid out, the others placed beside their nearest (--sample).")
         if held.without:
             typer.echo(f"{held.without} results have no embedding, and are left out.")
         typer.echo(f"Written: {table} and {where / 'clusters.png'}")
-        _exit_if_broken((*read.broken, *held.broken))
+        _exit_if_broken(held.broken)
+
+
+@app.command()
+def board(
+    folder: Results,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0 takes a free one.")] = 0,
+    method: Annotated[
+        ClusterMethod, typer.Option(help="auto: UMAP where installed and there are enough.")
+    ] = (ClusterMethod.auto),
+    k: Annotated[
+        int | None, typer.Option("-k", help="So many groups. [default: as there seem to be]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    sample: Sample = 20_000,
+    taught: Annotated[
+        Path | None, typer.Option("--taught", help="Folder for labels that are taught. [default: taught]")
+    ] = None,
+    language: Annotated[
+        SpokenLanguage | None, typer.Option("--language", help="Of the page. [default: its reader's]")
+    ] = None,
+    of: ModelFilter = None,
+    model: ModelName = None,
+    device: Device = None,
+    config: ConfigFile = CONFIG,
+) -> None:
+    """A map of the recordings in the browser: to listen to, to label, and to teach from."""
+    from server.local_engine import local_engine
+    from tools import cluster as clusters
+    from tools import teach as teaching
+    from tools.board.serve import BoardServer
+    from tools.board.state import MapBoard
+    from tools.vectors import vectors
+
+    loaded = settings(config, _chosen(model, device))
+    with _plain_errors():
+        with _progress() as progress:
+            held = vectors(folder, of, progress)
+            made = clusters.cluster(held.rows, method.value, k, seed, sample, progress)
+        drawn = clusters.as_data(made, held)
+        where = taught or teaching.default_folder("x").parent
+        state = MapBoard(folder, held, drawn, lambda: local_engine(loaded), where)
+        server = BoardServer(state, port, language.value if language else None)
+        _tell(held.broken)
+        typer.echo(f"{made.n} groups of {len(made.labels)} recordings. Open {server.url} (Ctrl-C ends it)")
+        with suppress(KeyboardInterrupt):
+            server.run()
 
 
 @app.command()
 def teach(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A sub-folder of recordings for each label.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A sub-folder per label; or results labeled on the board.")
+    ],
     name: Annotated[str, typer.Option(help="What to call these labels.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to make. [default: taught/NAME]")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace what is there.")] = False,
@@ -200,6 +267,7 @@ def report(
     when: TimeOption = CountedTime.scored,
     zone: Zone = None,
     title: Annotated[str | None, typer.Option(help="A heading. [default: the folder's name]")] = None,
+    language: LanguageOption = None,
     of: ModelFilter = None,
 ) -> None:
     """One page of HTML about a folder, complete in itself, to keep or to send."""
@@ -208,7 +276,8 @@ def report(
 
     with _plain_errors():
         read = _read(folder, of)
-        page = reports.page(read, by.value if by else None, _zone(zone), when.value, title)
+        spoken = _spoken(language)
+        page = reports.page(read, by.value if by else None, _zone(zone), when.value, title, spoken)
         path = out or output.place(None, "report") / "report.html"
         path.parent.mkdir(parents=True, exist_ok=True)
         output.write(path, page)
@@ -236,6 +305,18 @@ def rules(
 
 
 @contextmanager
+def _progress() -> Iterator[Any]:
+    """A bar on a terminal, gone when it is over; what is under way is told by words that the tools give."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+@contextmanager
 def _plain_errors() -> Iterator[None]:
     """What a user can put right is one sentence and exit status 2."""
     from server.errors import ClientError
@@ -256,9 +337,26 @@ def _read(path: Path, of: str | None) -> Any:
     if not chosen.records:
         if read.records:
             raise ValueError(f"No results of {of} there; of: {', '.join(read.models)}")
-        _list(read.broken)
+        _tell(read.broken)
         raise ValueError(f"{path}: no results there (result.json, or what `analyze --out` has written)")
     return chosen
+
+
+def _spoken(language: SpokenLanguage | None) -> Any:
+    from tools.words import default_language
+
+    return language.value if language else default_language()
+
+
+def _drawn_in(language: SpokenLanguage | None) -> Any:
+    """The language of a picture: Chinese only where there is a font for it."""
+    from tools.pictures import chinese_font
+
+    spoken = _spoken(language)
+    if spoken == "zh" and chinese_font() is None:
+        typer.echo("No Chinese font is installed, so the picture is in English: fonts-noto-cjk", err=True)
+        return "en"
+    return spoken
 
 
 def _zone(name: str | None) -> Any:
@@ -278,14 +376,16 @@ def _chosen(model: str | None, device: str | None) -> dict[str, Any]:
     return given(model={"name": found(model), "device": device})
 
 
-def _list(broken: Iterable[Any]) -> None:
+def _tell(broken: Sequence[Any]) -> None:
+    """What could not be read, and why."""
+    if broken:
+        print(f"{len(broken)} could not be read:", file=sys.stderr)
     for one in broken:
         print(f"  {one.name}: {one.why}", file=sys.stderr)
 
 
-def _exit_if_broken(broken: tuple[Any, ...]) -> None:
+def _exit_if_broken(broken: Sequence[Any]) -> None:
     """Exit status 1 when something could not be read."""
+    _tell(broken)
     if broken:
-        print(f"{len(broken)} could not be read:", file=sys.stderr)
-        _list(broken)
         raise typer.Exit(1)

@@ -34,6 +34,7 @@ _ID = re.compile(r"(outputs|session)_[0-9]{8}_[0-9]{6}(_[A-Za-z0-9._-]{1,72})?")
 _DOOMED = ".removed_"  # renamed so before it is taken apart: nobody finds half of it
 LEFTOVER_S = 3600.0  # a hidden folder in which nothing was written for so long is a crash's
 DRAFT = ".draft."  # how the names of `replaced_folder`s begin
+EMBEDDINGS = ".embeddings"  # what tools made of all results' (tools/matrix.py): goes with the first that goes
 
 log = logging.getLogger("outputs")
 
@@ -209,6 +210,7 @@ class OutputStore:
                 log.warning("%s cannot be removed: %s", path, gone.strerror)
             return False
         shutil.rmtree(doomed, ignore_errors=True)
+        shutil.rmtree(self.root / EMBEDDINGS, ignore_errors=True)
         return True
 
 

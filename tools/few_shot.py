@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from stream.types import Floats, JsonDict
 from tools import pictures
+from tools.threads import one_thread
 
 Numbers = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -245,13 +246,9 @@ def _take(examples: Examples, which: Integers) -> Examples:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without scikit-learn's remarks on folds, on one thread: on matrices this small others only wait for each
-    other, tenfold where the machine is busy. Raises pictures.Missing.
-    """
+    """Without scikit-learn's remarks on folds, on one thread. Raises pictures.Missing."""
     if find_spec("sklearn") is None:
         raise pictures.missing("Teaching", "scikit-learn")
-    from threadpoolctl import threadpool_limits
-
-    with warnings.catch_warnings(), threadpool_limits(1):
+    with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore", UserWarning)
         yield

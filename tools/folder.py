@@ -1,16 +1,9 @@
-"""A folder of results → records. Every broken item is listed with its reason, and nothing else is lost by it.
-
-Read are, anywhere below the folder: outputs of the server and of `analyze --each` (`result.json`,
-`embedding.npy`), what `analyze --out` keeps in its journal, and recorded sessions. Links to folders are not
-followed.
-"""
+"""A folder of results → records. Every broken item is listed with its reason, and nothing else is lost by it."""
 
 from __future__ import annotations
 
 import math
-import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +15,9 @@ import orjson
 
 from server.files.result import clean_name
 from stream.types import LABELS, N_LABELS, Floats, JsonDict
-from tools import embedding
-from tools.analyze.journal import EACH, latest, shown
-from tools.analyze.journal import NAME as JOURNAL
+from tools.analyze.journal import entry_at
+from tools.items import EMBEDDING, RESULT, SESSION, Broken, Item, reason, walk
 
-RESULT, EMBEDDING = "result.json", "embedding.npy"
-SESSION = "record.json"
 LIVE = "a live session"  # where no model is named
 MAX_RESULT_BYTES = 256 << 20  # hours of frames
 
@@ -40,7 +30,8 @@ class BadResult(ValueError):
 class Record:
     """One recording and what was found in it."""
 
-    name: str  # unique in its folder, for people: names of files are made printable
+    id: str  # where it lies in that folder, made printable; unique there
+    name: str  # for people: the recording's own name, and where it lies
     folder: Path
     model: str
     duration_s: float
@@ -65,14 +56,6 @@ class Record:
         return self.utterances != 0
 
 
-@dataclass(frozen=True)
-class Broken:
-    """What could not be read, and why."""
-
-    name: str
-    why: str
-
-
 @dataclass(frozen=True, eq=False)
 class Folder:
     path: Path
@@ -90,44 +73,36 @@ class Folder:
         return replace(self, records=tuple(r for r in self.records if r.model == model))
 
 
-@dataclass(frozen=True, eq=False)
-class Vectors:
-    """The records that have an embedding, and these as rows."""
-
-    records: tuple[Record, ...]
-    rows: Floats  # (n, size)
-    model: str
-    without: int  # records that have none
-    broken: tuple[Broken, ...]
-
-    def excluding(self, folder: Path) -> Vectors:
-        """All but the record in `folder`. Raises ValueError when nothing is left."""
-        kept = [i for i, one in enumerate(self.records) if one.folder.resolve() != folder]
-        if not kept:
-            raise ValueError("There is nothing in that folder but the query itself.")
-        return replace(self, records=tuple(self.records[i] for i in kept), rows=self.rows[kept])
-
-
 def read(path: Path) -> Folder:
     """All records below `path`. Raises NotADirectoryError."""
     if not path.is_dir():
         raise NotADirectoryError(f"{path}: there is no such folder")
     records: list[Record] = []
     broken: list[Broken] = []
-    for name, found in _items(path, broken):
+    for item in walk(path, broken):
         try:
-            records.append(_of(found, name))
+            records.append(of_item(item))
         except (BadResult, OSError) as wrong:
-            broken.append(Broken(name, _reason(wrong)))
+            broken.append(Broken(item.id, reason(wrong)))
     records.sort(key=lambda one: one.name)
     return Folder(path, tuple(records), tuple(broken))
 
 
 def record(folder: Path, name: str) -> Record:
     """The record in one folder of outputs. Raises BadResult and OSError."""
-    fields = _json(folder / RESULT)
-    beside = folder / EMBEDDING
-    return of_fields(fields, name, folder, beside if beside.exists() else None)
+    return of_item(Item(name, str(folder), RESULT, (folder / EMBEDDING).exists()))
+
+
+def of_item(item: Item) -> Record:
+    """Raises BadResult and OSError."""
+    if item.at is not None:
+        entry = entry_at(item.file, item.at)
+        if entry is None:
+            raise BadResult("its line in the journal has changed meanwhile")
+        return of_fields(entry.result, item.id, item.folder, item.embedding)
+    if item.told == SESSION:
+        return session(item.folder, item.id)
+    return of_fields(_json(item.file), item.id, item.folder, item.embedding)
 
 
 def session(folder: Path, name: str) -> Record:
@@ -142,6 +117,7 @@ def session(folder: Path, name: str) -> Record:
     began = _time(fields, "started_utc")
     model = fields.get("model")
     return Record(
+        id=name,
         name=name,
         folder=folder,
         model=model if isinstance(model, str) else LIVE,
@@ -168,6 +144,7 @@ def of_fields(fields: Any, name: str, folder: Path, beside: Path | None) -> Reco
     utterances = fields.get("utterances")
     taught = fields.get("taught")
     return Record(
+        id=name,
         name=_titled(name, fields.get("file_name")),
         folder=folder,
         model=_text(fields, "model"),
@@ -179,80 +156,6 @@ def of_fields(fields: Any, name: str, folder: Path, beside: Path | None) -> Reco
         embedding=beside,
         taught=taught if isinstance(taught, dict) and isinstance(taught.get("label"), str) else None,
     )
-
-
-def vectors(folder: Folder, model: str | None = None) -> Vectors:
-    """The embeddings of one model's records. Raises ValueError when there are none, or of several models."""
-    chosen = folder.of(model)
-    with_one = [r for r in chosen.records if r.embedding is not None]
-    if not with_one:
-        raise ValueError(
-            "No embeddings there. `analyze DIR --out DIR --embeddings` saves them,"
-            " as does extract_embedding over REST."
-        )
-    models = sorted({r.model for r in with_one})
-    if len(models) > 1:
-        raise ValueError(
-            f"Embeddings of several models cannot be compared ({', '.join(models)}): choose with --of"
-        )
-    kept: list[Record] = []
-    rows: list[Floats] = []
-    broken: list[Broken] = []
-    for one in with_one:
-        assert one.embedding is not None
-        try:
-            row = embedding.load(one.embedding)
-            if rows and len(row) != len(rows[0]):
-                raise embedding.BadEmbedding(
-                    f"{len(row)} numbers, where others of {one.model} have {len(rows[0])}"
-                )
-        except (embedding.BadEmbedding, OSError) as wrong:
-            broken.append(Broken(f"{one.name}/{EMBEDDING}", _reason(wrong)))
-            continue
-        kept.append(one)
-        rows.append(row)
-    if not rows:
-        raise ValueError(f"None of the {len(broken)} embeddings could be read; the first: {broken[0].why}")
-    without = len(chosen.records) - len(with_one)
-    return Vectors(tuple(kept), np.stack(rows), models[0], without, tuple(broken))
-
-
-def _items(top: Path, broken: list[Broken]) -> Iterator[tuple[str, Path | Record]]:
-    """Folders with a result.json and entries of journals, by name. Hidden folders hold what is not finished."""
-
-    def unreadable(wrong: OSError) -> None:
-        broken.append(Broken(shown(os.path.relpath(wrong.filename, top)), _reason(wrong)))
-
-    for at, folders, files in os.walk(top, onerror=unreadable):
-        here = Path(at)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        name = shown(os.path.relpath(at, top))
-        if JOURNAL in files:
-            yield from _entries(here, "" if here == top else f"{name}/", broken)
-            folders[:] = [name for name in folders if name != EACH]
-        own = name if here != top else shown(top.resolve().name)
-        if RESULT in files or SESSION in files:
-            yield own, here
-
-
-def _entries(folder: Path, prefix: str, broken: list[Broken]) -> Iterator[tuple[str, Record]]:
-    try:
-        for entry in latest(folder):
-            name = prefix + shown(entry.file)
-            home = folder / EACH / entry.file
-            beside = home / EMBEDDING
-            try:
-                yield name, of_fields(entry.result, name, home, beside if beside.exists() else None)
-            except (BadResult, OSError) as wrong:
-                broken.append(Broken(name, _reason(wrong)))
-    except OSError as wrong:
-        broken.append(Broken(f"{prefix}{JOURNAL}", _reason(wrong)))
-
-
-def _of(found: Path | Record, name: str) -> Record:
-    if isinstance(found, Record):
-        return found
-    return record(found, name) if (found / RESULT).exists() else session(found, name)
 
 
 def _json(path: Path) -> Any:
@@ -271,10 +174,6 @@ def _nothing() -> Floats:
     """What is told where nobody speaks: `unknown`."""
     scores: Floats = np.eye(N_LABELS, dtype=np.float32)[LABELS.index("unknown")]
     return scores
-
-
-def _reason(wrong: Exception) -> str:
-    return (wrong.strerror or str(wrong)) if isinstance(wrong, OSError) else str(wrong)
 
 
 def _text(fields: JsonDict, name: str) -> str:

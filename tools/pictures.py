@@ -9,10 +9,14 @@ from __future__ import annotations
 import functools
 import io
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from server.paths import STATIC, install_command
 from stream.types import LABELS
+from tools.words import Language
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +24,11 @@ if TYPE_CHECKING:
 
 THEME = STATIC / "shared" / "theme.css"
 SHEET = ("card", "ink", "soft", "line", "track", "accent")
+# Chinese fonts by their names on Linux, macOS and Windows. Of a collection matplotlib knows the first only.
+CHINESE = (
+    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei"),
+    *("PingFang SC", "Hiragino Sans GB", "Heiti TC", "Arial Unicode MS", "Microsoft YaHei", "SimHei"),
+)
 # For groups, which have no colors of their own: apart under the common kinds of color blindness (Okabe and Ito).
 GROUPS = (
     "#0072b2",
@@ -61,6 +70,33 @@ def group_color(group: int) -> str:
     return colors()["unknown"] if group < 0 else GROUPS[group % len(GROUPS)]
 
 
+@functools.cache
+def chinese_font() -> str | None:
+    """One that is installed. Raises Missing."""
+    try:
+        from matplotlib import font_manager
+    except ImportError:
+        raise missing("Drawing", "matplotlib") from None
+    installed = set(font_manager.get_font_names())
+    return next((name for name in CHINESE if name in installed), None)
+
+
+@contextmanager
+def fonts(language: Language) -> Iterator[None]:
+    """Texts that are made or drawn meanwhile have a font for the language, where there is one. Raises Missing."""
+    name = chinese_font() if language == "zh" else None
+    if name is None:
+        with warnings.catch_warnings():
+            # Of a page: its reader has the font that is missing here.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            yield
+        return
+    from matplotlib import rc_context
+
+    with rc_context({"font.family": [name, "DejaVu Sans"]}):
+        yield
+
+
 def sheet(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure in inches and its axes, row by row. Raises Missing."""
     try:
@@ -94,18 +130,19 @@ def legend(ax: Axes, **where: object) -> None:
     ax.legend(frameon=False, fontsize=9, labelcolor=colors()["soft"], handlelength=1, handleheight=1, **where)
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, language: Language = "en") -> bytes:
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=150)
+    with fonts(language):
+        figure.savefig(out, format="png", dpi=150)
     return out.getvalue()
 
 
-def svg(figure: Figure, salt: str) -> str:
+def svg(figure: Figure, salt: str, language: Language = "en") -> str:
     """An <svg> element for a page that defines the theme's variables; `salt` keeps the ids of several apart."""
     from matplotlib import rc_context
 
     out = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}), fonts(language):
         figure.savefig(
             out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )

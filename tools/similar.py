@@ -14,8 +14,10 @@ from server.files.find import recognize_file
 from server.files.recognize import RecognizeOptions
 from stream.types import Floats
 from tools import embedding, folder
-from tools.folder import Record, Vectors
+from tools.folder import Record
+from tools.items import EMBEDDING, RESULT
 from tools.output import table
+from tools.vectors import Vectors, blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,27 +35,41 @@ class Query:
     folder: Path | None  # the result that it is from, so that it is not found again
 
 
-def nearest(query: Floats, among: Vectors, n: int, center: bool = False) -> list[Match]:
-    """The `n` records whose embeddings point most nearly where `query` (size,) does.
+def nearest(
+    query: Floats, among: Vectors, n: int, center: bool = False, leave_out: int | None = None
+) -> list[Match]:
+    """The `n` records whose embeddings point most nearly where `query` (size,) does; not that at `leave_out`.
 
-    All embeddings of a model share a large part, so that anything is 0.9 like anything. `center` takes away the
-    mean of `among` first, and compares what differs. Raises ValueError for embeddings that cannot be compared.
+    Embeddings of a model share a part: their mean. `center` takes that away first, and compares what differs.
+    Raises ValueError for embeddings that cannot be compared.
     """
-    if query.shape != among.rows.shape[1:]:
+    rows = among.rows
+    if query.shape != rows.shape[1:]:
         raise ValueError(
-            f"The query has {len(query)} numbers, the embeddings of {among.model} {among.rows.shape[1]}:"
+            f"The query has {len(query)} numbers, the embeddings of {among.model} {rows.shape[1]}:"
             " they come from different models"
         )
-    rows, wanted = among.rows.astype(np.float64), query.astype(np.float64)
+    others = np.ones(len(rows), bool)
+    if leave_out is not None:
+        others[leave_out] = False
+    if not others.any():
+        raise ValueError("There is nothing in that folder but the query itself.")
+    mean = np.zeros(len(query))
     if center:
-        if len(rows) < 3:
+        if others.sum() < 3:
             raise ValueError("--center needs three recordings or more: their mean is what is taken away")
-        mean = rows.mean(axis=0)
-        rows, wanted = rows - mean, wanted - mean
-    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(wanted)
-    cosines = np.divide(rows @ wanted, lengths, out=np.zeros(len(rows)), where=lengths > 0)
+        for start, block in blocks(rows):
+            mean += block[others[start : start + len(block)]].sum(axis=0, dtype=np.float64)
+        mean /= others.sum()
+    wanted = query.astype(np.float64) - mean
+    cosines = np.zeros(len(rows))
+    for start, block in blocks(rows):
+        spread = block - mean
+        lengths = np.linalg.norm(spread, axis=1) * np.linalg.norm(wanted)
+        here = cosines[start : start + len(block)]
+        np.divide(spread @ wanted, lengths, out=here, where=lengths > 0)
     order = np.lexsort((np.arange(len(rows)), -np.round(cosines, 9)))
-    return [Match(among.records[i], float(cosines[i])) for i in order[:n]]
+    return [Match(among.records[i], float(cosines[i])) for i in order[others[order]][:n].tolist()]
 
 
 def read_query(path: Path, config: Callable[[], Config]) -> Query:
@@ -62,13 +78,13 @@ def read_query(path: Path, config: Callable[[], Config]) -> Query:
     Raises ValueError, OSError, ImportError and ClientError.
     """
     if path.is_dir():
-        beside = path / folder.EMBEDDING
+        beside = path / EMBEDDING
         if not beside.exists():
-            raise ValueError(f"{path}: holds no {folder.EMBEDDING}")
-        its_model = folder.record(path, path.name).model if (path / folder.RESULT).exists() else None
+            raise ValueError(f"{path}: holds no {EMBEDDING}")
+        its_model = folder.record(path, path.name).model if (path / RESULT).exists() else None
         return Query(_load(beside), its_model, path.resolve())
     if path.suffix == ".npy":
-        return Query(_load(path), None, path.resolve().parent if path.name == folder.EMBEDDING else None)
+        return Query(_load(path), None, path.resolve().parent if path.name == EMBEDDING else None)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
     from server.local_engine import local_engine

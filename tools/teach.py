@@ -2,13 +2,14 @@
 
 In each label's folder: recordings, at any depth, which are heard by the model that is set; or outputs with an
 embedding, of the same model. The folder beside a recording counts as its speaker, call or day: see `few_shot`.
+Or a folder of results with a `labels.json`, which the board writes: then those that have a label are the clips.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +25,14 @@ from server.storage import replaced_folder
 from stream.custom_labels import MAX_LABELS, CustomLabels
 from stream.types import Floats
 from tools import few_shot, folder
+from tools import labels as labels_file
 from tools.analyze.batch import look
 from tools.analyze.journal import shown
 from tools.embedding import BadEmbedding
 from tools.embedding import load as load_embedding
 from tools.few_shot import FEW, BadExamples, CrossValidation, Examples
+from tools.items import Broken
+from tools.vectors import Vectors, vectors
 
 NAME = re.compile(r"[\w][\w .-]{0,63}")
 
@@ -36,7 +40,7 @@ NAME = re.compile(r"[\w][\w .-]{0,63}")
 @dataclass(frozen=True, eq=False)
 class Gathered:
     examples: Examples
-    broken: tuple[folder.Broken, ...]
+    broken: tuple[Broken, ...]
     silent: int  # clips without speech
     doubles: int  # clips that are in the folder twice
 
@@ -52,42 +56,72 @@ class FittedLabels:
 def gather(
     top: Path, engine: Engine, config: Config, progress: Callable[[str], None] = lambda name: None
 ) -> Gathered:
-    """Embeddings of all clips below `top`, a sub-folder per label. Raises BadExamples, NotADirectoryError."""
+    """Embeddings of all clips below `top`, a sub-folder per label, or those of its results that have a label.
+
+    Raises BadExamples, ValueError and OSError.
+    """
     if not top.is_dir():
         raise NotADirectoryError(f"{top}: there is no such folder")
+    if (top / labels_file.NAME).exists():
+        assert engine.spec is not None
+        return of_labels(vectors(top, engine.spec.name), labels_file.read(top))
     names = sorted(p.name for p in top.iterdir() if p.is_dir() and not p.name.startswith("."))
-    labels = tuple(shown(name) for name in names)
+    broken: list[Broken] = []
+    clips = (
+        (shown(name), clip, found)
+        for name in names
+        for clip, found in _clips(top / name, engine, config, broken)
+    )
+    return _gathered(tuple(shown(name) for name in names), clips, broken, progress)
+
+
+def of_labels(among: Vectors, labels: dict[str, str]) -> Gathered:
+    """Embeddings of the results that have a label, by id. Raises BadExamples."""
+    which = ((at, labels.get(record.id)) for at, record in enumerate(among.records))
+    chosen = [(at, label) for at, label in which if label is not None]
+    names = tuple(sorted({label for _, label in chosen}))
+    clips = ((label, among.records[at].id, np.array(among.rows[at])) for at, label in chosen)
+    return _gathered(names, clips, list(among.broken))
+
+
+def _gathered(
+    labels: tuple[str, ...],
+    clips: Iterable[tuple[str, str, Floats | None]],
+    broken: list[Broken],
+    progress: Callable[[str], None] = lambda name: None,
+) -> Gathered:
+    """`clips`: label, name and embedding of each; the latter None where nobody speaks. Raises BadExamples."""
     if len(labels) > MAX_LABELS:
         raise BadExamples(f"{len(labels)} labels; at most {MAX_LABELS} can be taught")
-    broken: list[folder.Broken] = []
     rows: list[Floats] = []
     which: list[int] = []
     beside: list[str] = []
     seen: dict[bytes, int] = {}
     silent = doubles = 0
-    for label, name in enumerate(names):
-        for clip, found in _clips(top / name, engine, config, broken):
-            progress(f"{labels[label]}/{clip}")
-            if found is None:
-                silent += 1
-                continue
-            before = seen.setdefault(found.tobytes(), label)
-            if before != label:
-                raise BadExamples(f"{labels[label]}/{clip} is also in {labels[before]}: a clip has one label")
-            if any(np.array_equal(found, row) for row in rows):
-                doubles += 1
-                continue
-            rows.append(found)
-            which.append(label)
-            beside.append(f"{name}/{Path(clip).parent}")
+    for name, clip, found in clips:
+        label = labels.index(name)
+        progress(f"{name}/{clip}")
+        if found is None:
+            silent += 1
+            continue
+        held = found.tobytes()
+        if (before := seen.setdefault(held, label)) != label:
+            raise BadExamples(f"{name}/{clip} is also in {labels[before]}: a clip has one label")
+        if any(np.array_equal(found, row) for row in rows):
+            doubles += 1
+            continue
+        rows.append(found)
+        which.append(label)
+        # The speaker's folder bears one name under every label (LABEL/SPEAKER/clip): then it is one group.
+        beside.append(str(Path(clip).parent))
     sizes = {len(row) for row in rows}
     if len(sizes) > 1:
         raise BadExamples(f"The embeddings have different sizes ({', '.join(map(str, sorted(sizes)))})")
     together = np.stack(rows) if rows else np.empty((0, 1), np.float32)
-    numbers = np.array(which, np.int64)
-    # The speaker's folder bears one name under every label (LABEL/SPEAKER/clip): then it is one group.
-    groups = few_shot.groups_of(which, [one.partition("/")[2] for one in beside])
-    gathered = Gathered(Examples(together, numbers, labels, groups), tuple(broken), silent, doubles)
+    groups = few_shot.groups_of(which, beside)
+    gathered = Gathered(
+        Examples(together, np.array(which, np.int64), labels, groups), tuple(broken), silent, doubles
+    )
     few_shot.check(gathered.examples)
     return gathered
 
@@ -132,13 +166,13 @@ def save(made: CustomLabels, out: Path, replace: bool = False) -> Path:
 
 
 def _clips(
-    top: Path, engine: Engine, config: Config, broken: list[folder.Broken]
+    top: Path, engine: Engine, config: Config, broken: list[Broken]
 ) -> Iterator[tuple[str, Floats | None]]:
     """Embeddings of one label's clips by name; None: nobody speaks there."""
     spec = engine.spec
     assert spec is not None
     kept = folder.read(top)
-    broken += [folder.Broken(f"{shown(top.name)}/{one.name}", one.why) for one in kept.broken]
+    broken += [Broken(f"{shown(top.name)}/{one.name}", one.why) for one in kept.broken]
     for record in kept.records:
         if record.embedding is None:
             continue
@@ -147,14 +181,14 @@ def _clips(
                 raise BadEmbedding(f"of {record.model}; the model that is set is {spec.name}")
             yield record.name, load_embedding(record.embedding)
         except (BadEmbedding, OSError) as wrong:
-            broken.append(folder.Broken(f"{shown(top.name)}/{record.name}", str(wrong)))
+            broken.append(Broken(f"{shown(top.name)}/{record.name}", str(wrong)))
     held = look(top, top / ".none")
-    broken += [folder.Broken(f"{shown(top.name)}/{shown(name)}", why) for name, why in held.errors.items()]
+    broken += [Broken(f"{shown(top.name)}/{shown(name)}", why) for name, why in held.errors.items()]
     for name in held.sizes:
         try:
             yield shown(name), embedding_of(top / name, engine, config)
         except ClientError as refused:
-            broken.append(folder.Broken(f"{shown(top.name)}/{shown(name)}", refused.message))
+            broken.append(Broken(f"{shown(top.name)}/{shown(name)}", refused.message))
 
 
 def embedding_of(path: Path, engine: Engine, config: Config) -> Floats | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from stream.types import LABELS, Floats
 from tools import pictures
 from tools.folder import Record
 from tools.output import table
+from tools.words import Language, emotion_name, t
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 
 By = Literal["hour", "day"]
 When = Literal["scored", "recorded"]
+# How matplotlib writes dates: years, months, days, hours, minutes, seconds; its own names are English.
+DATES: dict[Language, dict[str, list[str]]] = {
+    "en": {},
+    "zh": {
+        "formats": ["%Y年", "%m月", "%d日", "%H:%M", "%H:%M", "%S.%f"],
+        "zero_formats": ["", "%Y年", "%m月", "%m月%d日", "%H:%M", "%H:%M"],
+        "offset_formats": ["", "%Y年", "%Y年%m月", "%Y年%m月%d日", "%Y年%m月%d日", "%Y年%m月%d日 %H:%M"],
+    },
+}
 WIDTH = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
@@ -42,10 +53,17 @@ class Trend:
     zone: str  # in words
     bins: tuple[Bin, ...]  # in order; times without recordings have none
     untimed: int  # records that do not tell when
+    language: Language = "en"
 
 
-def trend(records: Sequence[Record], by: By, zone: tzinfo | None = None, when: When = "scored") -> Trend:
-    """`zone` None: that of this machine."""
+def trend(
+    records: Sequence[Record],
+    by: By,
+    zone: tzinfo | None = None,
+    when: When = "scored",
+    language: Language = "en",
+) -> Trend:
+    """`zone` None: that of this machine. `language`: of its words, and of the picture's."""
     held: dict[float, tuple[datetime, list[Record]]] = {}
     offsets: dict[str, None] = {}
     untimed = 0
@@ -61,7 +79,7 @@ def trend(records: Sequence[Record], by: By, zone: tzinfo | None = None, when: W
         # By its moment: in the night when clocks go back an hour comes twice, and is two.
         held.setdefault(start.timestamp(), (start, []))[1].append(record)
     bins = [_bin(*held[moment]) for moment in sorted(held)]
-    return Trend(by, when, _words(zone, list(offsets)), tuple(bins), untimed)
+    return Trend(by, when, _words(zone, list(offsets), language), tuple(bins), untimed, language)
 
 
 def csv(found: Trend) -> str:
@@ -78,7 +96,13 @@ def csv(found: Trend) -> str:
 
 
 def draw(found: Trend, width: float = 10.5) -> Figure:
-    """Shares as bars, scores as lines, and how many recordings are behind them."""
+    """Shares as bars, scores as lines, and how many recordings are behind them. Raises pictures.Missing."""
+    with pictures.fonts(found.language):
+        return _draw(found, width)
+
+
+def _draw(found: Trend, width: float) -> Figure:
+    say = partial(t, found.language)
     figure, (shares, scores, counts) = pictures.sheet(width, 8.4, rows=3)
     figure.get_layout_engine().set(hspace=0.06)
     at = [one.start.replace(tzinfo=None) for one in found.bins]
@@ -90,21 +114,28 @@ def draw(found: Trend, width: float = 10.5) -> Figure:
     below = np.zeros(len(at))
     ever = [i for i in range(len(LABELS)) if rows[:, i].any() or np.nanmax(means[:, i], initial=0) >= 0.02]
     for i in ever:
-        shares.bar(middle, rows[:, i], wide, below, color=pictures.of_emotions()[i], label=LABELS[i])
+        shares.bar(
+            middle,
+            rows[:, i],
+            wide,
+            below,
+            color=pictures.of_emotions()[i],
+            label=emotion_name(found.language, LABELS[i]),
+        )
         below += rows[:, i]
         _lines(scores, middle, means[:, i], found.by, pictures.of_emotions()[i])
     sure = np.array([one.confidence for one in found.bins])
     _lines(scores, middle, sure, found.by, pictures.colors()["ink"], style=":")
-    scores.plot([], [], ":", color=pictures.colors()["ink"], label="confidence")
+    scores.plot([], [], ":", color=pictures.colors()["ink"], label=say("confidence"))
     counts.bar(middle, [one.recordings for one in found.bins], wide, color=pictures.colors()["accent"])
     silent = [one.silent for one in found.bins]
     if any(silent):
         tops = [one.recordings for one in found.bins]
-        counts.bar(middle, silent, wide, tops, color=pictures.colors()["unknown"], label="without speech")
+        counts.bar(middle, silent, wide, tops, color=pictures.colors()["unknown"], label=say("silent"))
         pictures.legend(counts, loc="upper right")
-    pictures.title(shares, f"Share of recordings by emotion, per {found.by}, {found.zone}")
-    pictures.title(scores, "Mean score of each emotion, and mean confidence")
-    pictures.title(counts, "Recordings")
+    pictures.title(shares, say("trend.shares", by=say(f"by.{found.by}"), zone=found.zone))
+    pictures.title(scores, say("trend.scores"))
+    pictures.title(counts, say("recordings"))
     for ax in (shares, scores):
         ax.set_ylim(0, 1)
         ax.yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
@@ -112,12 +143,12 @@ def draw(found: Trend, width: float = 10.5) -> Figure:
     if ever:
         pictures.legend(shares, loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
     pictures.legend(scores, loc="upper left", bbox_to_anchor=(1, 1))
-    _dates((shares, scores, counts), at, found.by)
+    _dates((shares, scores, counts), at, found)
     if not spoken.any():
         shares.text(
             0.5,
             0.5,
-            "nobody spoke",
+            say("nobody"),
             transform=shares.transAxes,
             ha="center",
             color=pictures.colors()["soft"],
@@ -134,19 +165,19 @@ def _lines(ax: Axes, at: list[datetime], values: Floats, by: By, color: str, sty
             start = i
 
 
-def _dates(axes: Sequence[Axes], at: Sequence[datetime], by: By) -> None:
+def _dates(axes: Sequence[Axes], at: Sequence[datetime], found: Trend) -> None:
     from matplotlib import dates
 
     if not at:
         return
-    step = WIDTH[by]
+    step, by = WIDTH[found.by], found.by
     for ax in axes:
         ax.set_xlim(at[0] - step * 0.3, max(at[-1], at[0] + step * 5) + step * 1.3)
         locator = dates.AutoDateLocator(minticks=2, maxticks=9)
         if by == "day":
             locator.intervald[dates.HOURLY] = []
         ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+        ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, **DATES[found.language]))
 
 
 def _bin(start: datetime, records: Sequence[Record]) -> Bin:
@@ -164,10 +195,11 @@ def _bin(start: datetime, records: Sequence[Record]) -> Bin:
     )
 
 
-def _words(zone: tzinfo | None, offsets: list[str]) -> str:
+def _words(zone: tzinfo | None, offsets: list[str], language: Language) -> str:
     """What to call the zone: its name, and what it was called at the times drawn."""
     called = "/".join(offsets)
     if zone is None:
-        return f"this machine's time ({called})" if called else "this machine's time"
+        here = t(language, "here")
+        return f"{here} ({called})" if called else here
     name = str(zone)
     return name if not called or called == name else f"{name} ({called})"

@@ -14,14 +14,22 @@ export function buildHeader(current) {
   );
   const state = make("span", { id: "state", "data-t": "state.connecting" });
   const note = make("span", { id: "state-note", "aria-hidden": "true", hidden: "" });
+  buildFrame(
+    make("nav", { class: "pages", "data-t-label": "pages" }, ...links),
+    make("p", { class: "pill", id: "connection", "data-state": "connecting", role: "status" }, state, note),
+  );
+}
+
+/** The header of a page that stands alone: what it is, and the language; `parts` between the two.
+ *  @param {HTMLElement[]} parts */
+export function buildFrame(...parts) {
   const language = make("button", { class: "quiet", id: "language", type: "button" });
   say(language, "language.other");
   language.onclick = toggleLanguage;
   $("header").prepend(
     make("img", { class: "mark", src: "static/shared/icon.svg", alt: "", width: 32, height: 32 }),
     make("div", { class: "brand" }, make("h1", {}, "emotion-stream"), make("p", { "data-t": "tagline" })),
-    make("nav", { class: "pages", "data-t-label": "pages" }, ...links),
-    make("p", { class: "pill", id: "connection", "data-state": "connecting", role: "status" }, state, note),
+    ...parts,
   );
   $("header").append(language);
   speak(currentLanguage());

@@ -17,7 +17,7 @@ const values = new WeakMap(); // of each element's text
 /** @type {(() => void)[]} */
 const listeners = [];
 
-let language = stored() ?? (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
+let language = asked() ?? stored() ?? (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
 
 export function currentLanguage() {
   return language;
@@ -99,11 +99,21 @@ export function toggleLanguage() {
   }
 }
 
+/** What the address asks for: ?lang=zh
+ *  @returns {Language | undefined} */
+function asked() {
+  return oneOf(new URLSearchParams(location.search).get("lang"));
+}
+
+/** @param {string | null} name */
+function oneOf(name) {
+  return name === "en" || name === "zh" ? name : undefined;
+}
+
 /** @returns {Language | undefined} */
 function stored() {
   try {
-    const kept = localStorage.getItem(KEY);
-    return kept === "en" || kept === "zh" ? kept : undefined;
+    return oneOf(localStorage.getItem(KEY));
   } catch {
     return undefined;
   }

@@ -49,7 +49,7 @@ def test_it_holds_the_pages_the_weights_and_the_license_texts_inside_one_package
 ) -> None:
     names = set(wheel.namelist())
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"emotion_stream"}
-    for page in ("live", "desk", "upload"):
+    for page in ("live", "desk", "upload", "board"):
         assert any(name.startswith(f"emotion_stream/static/{page}/") for name in names)
     here = {
         *(

@@ -13,6 +13,7 @@ from stream.types import LABELS
 from tests.tools.conftest import Make, result, scores
 from tools import folder
 from tools.analyze.journal import Entry, Journal, Stamp
+from tools.vectors import vectors
 
 
 def test_all_results_at_any_depth_and_hidden_ones_not(make: Make) -> None:
@@ -91,7 +92,7 @@ def test_the_journal_of_analyze_is_read_and_half_a_line_is_not(tmp_path: Path) -
     read = folder.read(tmp_path)
     assert [(r.name, r.embedding is not None) for r in read.records] == [("a.wav", True), ("b.wav", False)]
     assert read.records[0].recorded is not None
-    assert folder.vectors(read).without == 1
+    assert vectors(tmp_path).without == 1
 
 
 def test_a_recorded_session_has_the_scores_of_its_utterances_by_their_length(tmp_path: Path) -> None:
@@ -114,10 +115,9 @@ def test_a_recorded_session_has_the_scores_of_its_utterances_by_their_length(tmp
 def test_embeddings_of_two_models_are_never_mixed(make: Make) -> None:
     top = make(3)
     make(2, "results/more", model="other")
-    read = folder.read(top)
     with pytest.raises(ValueError, match="compact, other"):
-        folder.vectors(read)
-    assert len(folder.vectors(read, "other").rows) == 2
+        vectors(top)
+    assert len(vectors(top, "other").rows) == 2
     np.save(top / "outputs_0001" / "embedding.npy", np.ones(3, np.float32))
-    held = folder.vectors(read, "compact")
+    held = vectors(top, "compact")
     assert len(held.rows) == 2 and "3 numbers" in held.broken[0].why

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from tests.tools.conftest import Make, embeddings
-from tools import cluster, folder, pictures, similar
+from tools import cluster, pictures, similar
+from tools.vectors import vectors
 
 
 def test_the_nearest_are_of_its_kind_and_the_common_part_can_be_taken_away(make: Make) -> None:
-    held = folder.vectors(folder.read(make(40)))
+    held = vectors(make(40))
     query = embeddings(1, seed=5)[0]  # of the first kind
     plain, centered = (similar.nearest(query, held, 40, center) for center in (False, True))
     assert {m.record.emotion for m in centered[:10]} == {"angry"}
@@ -23,7 +24,7 @@ def test_the_nearest_are_of_its_kind_and_the_common_part_can_be_taken_away(make:
 
 
 def test_what_cannot_be_compared_is_refused(make: Make) -> None:
-    held = folder.vectors(folder.read(make(2)))
+    held = vectors(make(2))
     with pytest.raises(ValueError, match="different models"):
         similar.nearest(np.ones(5, np.float32), held, 1)
     with pytest.raises(ValueError, match="three recordings"):
@@ -37,14 +38,14 @@ METHODS = ["pca", pytest.param("umap", marks=pytest.mark.slow)]
 def test_groups_are_found_and_found_again(method: str, make: Make) -> None:
     if method == "umap" and find_spec("umap") is None:
         pytest.skip("umap-learn is not installed")
-    held = folder.vectors(folder.read(make(60)))
+    held = vectors(make(60))
     made, again = (cluster.cluster(held.rows, method) for _ in range(2))  # type: ignore[arg-type]
     assert made.n == 4 and not made.loose
     kinds = [set(made.labels[i::4].tolist()) for i in range(4)]
     assert all(len(kind) == 1 for kind in kinds) and len(set.union(*kinds)) == 4
     assert np.array_equal(made.labels, again.labels) and np.array_equal(made.places, again.places)
     assert pictures.png(cluster.draw(made, held))[:4] == b"\x89PNG"
-    assert len(cluster.csv(made, held).splitlines()) == 61
+    assert len(cluster.csv(cluster.as_data(made, held)).splitlines()) == 61
 
 
 def test_a_crowd_without_groups_is_called_loose() -> None:

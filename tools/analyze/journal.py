@@ -107,15 +107,11 @@ def index(path: Path) -> dict[str, tuple[int, Stamp]]:
     return found
 
 
-def latest(folder: Path) -> Iterator[Entry]:
-    """The latest entry of each file, by name."""
-    places = index(folder / NAME)
-    with (folder / NAME).open("rb") as lines:
-        for file in sorted(places):
-            lines.seek(places[file][0])
-            entry = parse(lines.readline())
-            if entry is not None:
-                yield entry
+def entry_at(path: Path, at: int) -> Entry | None:
+    """The entry whose line begins there; None when none does."""
+    with path.open("rb") as lines:
+        lines.seek(at)
+        return parse(lines.readline())
 
 
 def parse(line: bytes) -> Entry | None:

@@ -1,0 +1,64 @@
+"""English and Chinese: the same texts in both, the terminal's by default, in pictures with a font for them."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from datetime import UTC
+
+import pytest
+
+from stream.types import LABELS
+from tests.e2e.browser import same_in_both
+from tests.tools.conftest import Make
+from tools import cluster, folder, pictures, report, trend, words
+from tools.vectors import vectors
+
+
+def test_both_languages_have_all_texts() -> None:
+    same_in_both({"en": words.EN, "zh": words.ZH})
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "de_DE.UTF-8"}, "en"),
+        ({"LC_ALL": "C", "LANG": "zh_CN.UTF-8"}, "en"),
+        ({"LC_ALL": "", "LANG": "zh_TW"}, "zh"),
+        ({}, "en"),
+    ],
+)
+def test_the_default_is_the_terminals(
+    environment: dict[str, str], language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert words.default_language() == language
+
+
+def test_a_chinese_report_is_chinese_to_its_last_heading(make: Make) -> None:
+    top = make(60)
+    page = report.page(folder.read(top), "day", UTC, language="zh")
+    assert '<html lang="zh-CN">' in page and "每天各情绪的录音占比" in page and "中立 neutral" in page
+    texts = re.sub(r"<style.*?</style>|<[^>]+>|&\w+;", " ", page, flags=re.S)
+    latin = {word.lower() for word in re.findall(r"[A-Za-z]{3,}", texts)}
+    assert latin <= {"results", "emotion", "stream", "compact", "outputs", "utc", *LABELS}, latin
+
+
+def test_chinese_pictures_have_no_empty_boxes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pictures.chinese_font() is None:
+        pytest.skip("no Chinese font: apt-get install fonts-noto-cjk")
+    top = make(60)
+    held = vectors(top)
+    found = trend.trend(folder.read(top).records, "day", UTC, language="zh")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of glyphs that a font has not
+        assert pictures.png(trend.draw(found), "zh")[:4] == b"\x89PNG"
+        assert (
+            pictures.png(cluster.draw(cluster.cluster(held.rows, "pca"), held, "zh"), "zh")[:4] == b"\x89PNG"
+        )
+    monkeypatch.setattr(pictures, "chinese_font", lambda: None)
+    assert "每天各情绪" in pictures.svg(trend.draw(found), "t", "zh"), "the reader's browser has a font"
