@@ -22,7 +22,9 @@ HEAD_GAIN = 3.0  # scores of random weights would be nearly the same for every s
 def need_funasr() -> None:
     """Skip without it. `pytest.importorskip` would import all of it: 6 s of CPU, where its one class takes 0.2."""
     if find_spec("funasr") is None:
-        pytest.skip("funasr is not installed: emotion2vec cannot be built without it", allow_module_level=True)
+        pytest.skip(
+            "funasr is not installed: emotion2vec cannot be built without it", allow_module_level=True
+        )
 
 
 @pytest.fixture(scope="session")
