@@ -43,12 +43,13 @@ def make_folder(folder: Path, size: str, seed: int = 0, head_gain: float = 1.0) 
     comparison of scores pass too easily.
     """
     import torch
-    from funasr.models.emotion2vec.model import Emotion2vec
+
+    from stream.models.emotion2vec.funasr_shim import import_class
 
     folder.mkdir(parents=True, exist_ok=True)
     config = config_of(SIZES[size])
     torch.manual_seed(seed)
-    module = Emotion2vec(model_conf=config["model_conf"], vocab_size=len(TOKENS))
+    module = import_class()(model_conf=config["model_conf"], vocab_size=len(TOKENS))
     with torch.no_grad():
         assert module.proj is not None
         module.proj.weight.mul_(head_gain)

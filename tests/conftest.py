@@ -16,6 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+# Several workers share the cores: threads of OpenMP that spin until the others come cost 15 times the CPU time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch look
+# Each worker, and some hundred processes that tests start, would compile everything anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 import numpy as np
 import pytest
 import soundfile

@@ -69,9 +69,15 @@ def name_of(path: Path) -> str:
 
 
 @cache
-def ours(*packages: str) -> dict[str, ast.Module]:
+def files(*packages: str) -> dict[str, Path]:
+    """Modules by name, of stream and server if not told otherwise."""
     paths = [path for package in packages or ("stream", "server") for path in (ROOT / package).rglob("*.py")]
-    return {name_of(path): ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in sorted(paths)}
+    return {name_of(path): path for path in sorted(paths)}
+
+
+@cache
+def ours(*packages: str) -> dict[str, ast.Module]:
+    return {n: ast.parse(path.read_text("utf-8"), str(path)) for n, path in files(*packages).items()}
 
 
 def for_type_checkers(node: ast.AST) -> bool:
@@ -91,7 +97,7 @@ def imports(name: str, node: ast.AST, inside: bool = False) -> Iterator[Import]:
                 base = ".".join([*kept, *([child.module] if child.module else [])])
             yield Import(base, inside)
             for alias in child.names:
-                if f"{base}.{alias.name}" in ours(*PACKAGES):
+                if f"{base}.{alias.name}" in files(*PACKAGES):
                     yield Import(f"{base}.{alias.name}", inside)
         elif isinstance(child, ast.Call) and ast.unparse(child.func).endswith(
             ("import_module", "__import__")
@@ -109,7 +115,7 @@ def under(module: str, *packages: str) -> bool:
     return any(module == package or module.startswith(package + ".") for package in packages)
 
 
-@pytest.mark.parametrize("name", [name for name in ours() if under(name, "stream")])
+@pytest.mark.parametrize("name", [name for name in files() if under(name, "stream")])
 def test_stream_knows_nothing_of_the_shell(name: str) -> None:
     theirs = {
         "server",
@@ -126,13 +132,13 @@ def test_stream_knows_nothing_of_the_shell(name: str) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("name", [n for n in ours() if under(n, "stream") and not under(n, "stream.models")])
+@pytest.mark.parametrize("name", [n for n in files() if under(n, "stream") and not under(n, "stream.models")])
 def test_the_science_has_no_threads_no_clocks_and_no_sockets(name: str) -> None:
     found = {top(i.module) for i in imports(name, ours()[name])}
     assert not found & {"threading", "time", "socket", "asyncio", "multiprocessing", "logging", "subprocess"}
 
 
-@pytest.mark.parametrize("name", [name for name in ours() if under(name, "server.engine")])
+@pytest.mark.parametrize("name", [name for name in files() if under(name, "server.engine")])
 def test_an_engine_knows_windows_batches_and_models_and_nothing_of_sessions(name: str) -> None:
     science = ("stream.types", "stream.batching", "stream.models", "stream.models.registry")
     allowed = ("server.engine", "server.logs", "server.system", "server.process_env", *science)
@@ -218,7 +224,7 @@ def test_the_client_needs_nothing_but_its_two_libraries() -> None:
     assert all(i.inside for i in others if top(i.module) == "numpy")
 
 
-@pytest.mark.parametrize("name", list(ours("tools")))
+@pytest.mark.parametrize("name", list(files("tools")))
 def test_the_toolbox_imports_heavy_libraries_only_when_they_are_needed(name: str) -> None:
     heavy = {"torch", "matplotlib", "sklearn", "umap", "scipy", "pyarrow"}
     assert not {
@@ -249,28 +255,26 @@ def test_torch_and_funasr_are_imported_by_loaders_only() -> None:
     assert "stream.models.compact.network" in heavy, "this test would see it"
 
 
-LIGHT = sorted(
-    name
-    for name in ours()
-    if name not in heavy_modules()
-    and name != "server.hub.green"
-    and not name.endswith("__main__")
-    and not under(name, "stream.models.emotion2vec")
-)
-
-
 def test_importing_any_other_module_brings_neither_torch_nor_eventlet() -> None:
     """In one fresh interpreter, for all modules at once; `server.run` among them."""
+    light = sorted(
+        name
+        for name in files()
+        if name not in heavy_modules()
+        and name != "server.hub.green"
+        and not name.endswith("__main__")
+        and not under(name, "stream.models.emotion2vec")
+    )
     code = f"""
 import importlib, sys
-for name in {LIGHT!r}:
+for name in {light!r}:
     importlib.import_module(name)
     found = {{"torch", "funasr", "transformers", "eventlet"}} & set(sys.modules)
     assert not found, f"{{name}} imports {{found}}"
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert {"server.app", "server.live.namespace", "server.engine.worker", "stream.offline"} <= set(LIGHT)
+    assert {"server.app", "server.live.namespace", "server.engine.worker", "stream.offline"} <= set(light)
 
 
 def test_the_model_process_of_the_fake_needs_neither_flask_nor_torch() -> None:

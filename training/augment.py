@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy  # whose parts are imported when they are used: `signal` takes a second
 import soxr
-from scipy import signal
 
 from stream.types import HOP, SAMPLE_RATE, Floats
 
@@ -40,7 +40,7 @@ def augment(x: Floats, around: Surroundings, rng: np.random.Generator, phone: fl
     """One random journey of the clip x (N,), a share `phone` of them by telephone; none changes the length."""
     if around.rooms and rng.random() < 0.35:
         room = around.rooms[rng.integers(len(around.rooms))]
-        wet = signal.oaconvolve(x, room)[: len(x)]
+        wet = scipy.signal.oaconvolve(x, room)[: len(x)]
         x = x + rng.uniform(0.2, 1.0) * (wet - x)
     if rng.random() < 0.6:
         x = add_noise(x, some_noise(len(x), around, rng), rng.uniform(0, 25), rng)
@@ -106,11 +106,11 @@ def telephone(x: Floats, rng: np.random.Generator) -> Floats:
     line = soxr.resample(x * gain, SAMPLE_RATE, LINE_RATE, quality="MQ")
     low = rng.uniform(80, 350) if rng.random() < 0.5 else rng.uniform(250, 350)
     order = int(rng.integers(4, 13))
-    band = signal.butter(order, low, "highpass", fs=LINE_RATE, output="sos")
-    line = signal.sosfilt(band, line)
+    band = scipy.signal.butter(order, low, "highpass", fs=LINE_RATE, output="sos")
+    line = scipy.signal.sosfilt(band, line)
     if rng.random() < 0.7:
-        high = signal.butter(8, rng.uniform(2800, 3700), "lowpass", fs=LINE_RATE, output="sos")
-        line = signal.sosfilt(high, line)
+        high = scipy.signal.butter(8, rng.uniform(2800, 3700), "lowpass", fs=LINE_RATE, output="sos")
+        line = scipy.signal.sosfilt(high, line)
     line = np.clip(line, -1, 1)
     codec = rng.random()
     if codec < 0.35:  # µ-law

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy import signal
+import scipy  # whose parts are imported when they are used: `signal` takes a second
 
 from stream.types import SAMPLE_RATE, Floats
 from training.augment import babble, colored
@@ -82,7 +82,9 @@ def siren(n: int, rng: Rng) -> Floats:
     """Gliding tones: sirens, whistling, birds, howls."""
     low, high = np.sort(np.exp(rng.uniform(np.log(150), np.log(4000), 2)))
     rate = np.exp(rng.uniform(np.log(0.3), np.log(15)))
-    glide = 0.5 + 0.5 * signal.sawtooth(2 * np.pi * rate * _time(n) * _wander(n, rng, 0.1), rng.uniform(0, 1))
+    glide = 0.5 + 0.5 * scipy.signal.sawtooth(
+        2 * np.pi * rate * _time(n) * _wander(n, rng, 0.1), rng.uniform(0, 1)
+    )
     x = _harmonics(low * (high / low) ** glide, rng, int(rng.integers(1, 8)))
     return np.asarray(x * _gaps(n, rng), np.float32) if rng.random() < 0.6 else x
 
@@ -112,14 +114,16 @@ def clicks(n: int, rng: Rng) -> Floats:
         x[start] += rng.uniform(0.2, 1)
         at += 1 / rate if regular else rng.exponential(1 / rate)
     ring = np.sin(2 * np.pi * rng.uniform(200, 5000) * _time(800)) + colored(800, 0, rng)
-    return np.asarray(signal.oaconvolve(x, ring * np.exp(-_time(800) * rng.uniform(80, 900)))[:n], np.float32)
+    return np.asarray(
+        scipy.signal.oaconvolve(x, ring * np.exp(-_time(800) * rng.uniform(80, 900)))[:n], np.float32
+    )
 
 
 def breath(n: int, rng: Rng) -> Floats:
     """Breathing, rustling, wind and waves: bands of noise that swell and fade."""
     low = rng.uniform(100, 1500)
-    band = signal.butter(2, [low, low * rng.uniform(1.5, 4)], "bandpass", fs=SAMPLE_RATE, output="sos")
-    x = signal.sosfilt(band, rng.standard_normal(n))
+    band = scipy.signal.butter(2, [low, low * rng.uniform(1.5, 4)], "bandpass", fs=SAMPLE_RATE, output="sos")
+    x = scipy.signal.sosfilt(band, rng.standard_normal(n))
     return np.asarray(x * _sway(n, rng, 0.3, 8), np.float32)
 
 
@@ -159,7 +163,7 @@ def _sway(n: int, rng: Rng, slow: float, quick: float) -> npt.NDArray[np.float64
 def _gaps(n: int, rng: Rng) -> npt.NDArray[np.float64]:
     """On and off at random, with soft edges, (n,)."""
     on = np.repeat(rng.random(n // 1600 + 1) < rng.uniform(0.3, 0.9), 1600)[:n].astype(float)
-    return np.asarray(signal.oaconvolve(on, np.hanning(400) / 200, mode="same"))
+    return np.asarray(scipy.signal.oaconvolve(on, np.hanning(400) / 200, mode="same"))
 
 
 def _harmonics(f0: npt.NDArray[np.float64], rng: Rng, how_many: int) -> Floats:

@@ -17,7 +17,7 @@ from tests.server.ledger import Ledger, of_client
 RATE = 16_000
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")  # a package's would end whenever a file of another package comes between
 def _roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running(files__outputs=tmp_path_factory.mktemp("outputs"), **ROOMY) as server:
         yield server
@@ -50,7 +50,7 @@ def speech(demo_pcm: bytes) -> np.ndarray:
     return np.frombuffer(demo_pcm, "<i2")[: 7 * RATE]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def plain(_roomy: Server, speech: np.ndarray) -> Ledger:
     """What a plain Socket.IO client is told of `speech`."""
     socket = Client(_roomy.url)

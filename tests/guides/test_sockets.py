@@ -200,32 +200,45 @@ def test_the_operator_decides_who_is_told_so(
         me.close()
 
 
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Server]:
+    """It waits a second for a window's scores."""
+    with running(model__name="fake", engine__deadline_ms=1000) as server:
+        yield server
+
+
 @pytest.mark.parametrize("started", [False, True])
 def test_a_window_over_its_deadline_of_a_second_is_told_as_lost_and_as_an_error(
-    demo_pcm: bytes, started: bool
+    impatient: Server, demo_pcm: bytes, started: bool
 ) -> None:
-    with running(model__name="fake", engine__deadline_ms=1000) as server:
-        me = Listener(server.url)
-        if started:
-            me.sio.call("start", {"session_id": "caller-1"}, timeout=60)
-        gone = threading.Event()
+    before = metrics(impatient)
+    me = Listener(impatient.url)
+    if started:
+        me.sio.call("start", {"session_id": "caller-1"}, timeout=60)
+    gone = threading.Event()
 
-        def lost(said: JsonDict) -> None:
-            me.lost.append(said)
-            gone.set()
+    def lost(said: JsonDict) -> None:
+        me.lost.append(said)
+        gone.set()
 
-        me.sio.on("lost", lost)
-        with held(server):
-            me.say(demo_pcm[: 2 * 32_000])
-            assert gone.wait(30), "nothing was lost"
-        summary = me.sio.call("stop", {"session_id": "caller-1"}, timeout=60)
-        assert me.lost and {said["code"] for said in me.lost} == {"INFERENCE_TIMEOUT"}
-        assert len(me.errors) == (0 if started else len(me.lost)), "one each"
-        for said, wrong in zip(me.lost, me.errors, strict=False):
-            assert (wrong["code"], wrong["session_id"]) == ("INFERENCE_TIMEOUT", "caller-1")
-            assert wrong["retryable"] and f"{said['start_ms']} to {said['end_ms']} ms" in wrong["message"]
-        counted = metrics(server)
-        assert counted['emotion_errors_total{code="INFERENCE_TIMEOUT"}'] == len(me.errors)
-        lost_s = counted['emotion_lost_seconds_total{code="INFERENCE_TIMEOUT"}']
-        assert lost_s == pytest.approx(summary["lost_ms"] / 1000)
-        me.close()
+    me.sio.on("lost", lost)
+    with held(impatient):
+        me.say(demo_pcm[: 2 * 32_000])
+        assert gone.wait(30), "nothing was lost"
+    summary = me.sio.call("stop", {"session_id": "caller-1"}, timeout=60)
+    assert me.lost and {said["code"] for said in me.lost} == {"INFERENCE_TIMEOUT"}
+    assert len(me.errors) == (0 if started else len(me.lost)), "one each"
+    for said, wrong in zip(me.lost, me.errors, strict=False):
+        assert (wrong["code"], wrong["session_id"]) == ("INFERENCE_TIMEOUT", "caller-1")
+        assert wrong["retryable"] and f"{said['start_ms']} to {said['end_ms']} ms" in wrong["message"]
+    now = metrics(impatient)
+    counted, lost_s = (
+        now[name] - before.get(name, 0)
+        for name in (
+            'emotion_errors_total{code="INFERENCE_TIMEOUT"}',
+            'emotion_lost_seconds_total{code="INFERENCE_TIMEOUT"}',
+        )
+    )
+    assert counted == len(me.errors)
+    assert lost_s == pytest.approx(summary["lost_ms"] / 1000)
+    me.close()

@@ -11,6 +11,7 @@ import soundfile
 
 from emotion_stream import EmotionModel
 from stream.types import SAMPLE_RATE
+from tests.stream.models.emotion2vec.conftest import need_funasr
 
 
 @pytest.fixture(scope="package")
@@ -38,7 +39,7 @@ def recording(tmp_path: Path, speech: np.ndarray) -> Path:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small emotion2vec of random weights: what it says means nothing."""
-    pytest.importorskip("funasr", reason="funasr is not installed: emotion2vec cannot be built without it")
+    need_funasr()
     from bench.emotion2vec_random import make_folder
 
     return make_folder(tmp_path_factory.mktemp("emotion2vec_small"), "small", head_gain=3.0)

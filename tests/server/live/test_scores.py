@@ -19,8 +19,10 @@ from stream.types import EmotionModel, UtteranceScored
 from tests.conftest import ROOT, Server
 from tests.server import ledger
 from tests.server.clients import Client, cuttings
+from tests.server.conftest import metrics
 from tests.server.ledger import Ledger
 
+DTYPES = ("float32", "bfloat16")  # as the processor likes
 STRETCH = slice(0, 3 * 32_000)  # bytes: some silence, then speech
 
 Connect = Callable[..., Client]
@@ -145,3 +147,9 @@ def test_the_command_line_says_what_the_socket_says(
     book = streamed(connect(compact), demo_pcm, cut=64_000)
     assert [ms // 10 for ms in result["frame_start_ms"]] == sorted(book.scored)
     np.testing.assert_allclose(book.rows(), result["frame_scores"], rtol=0, atol=2 * ledger.TOLERANCE)
+
+
+def test_the_model_in_use_is_named(compact: Server) -> None:
+    found = metrics(compact)
+    named = {f'emotion_model_info{{device="cpu",dtype="{dtype}",model="compact"}}' for dtype in DTYPES}
+    assert [found[name] for name in named & found.keys()] == [1]

@@ -13,9 +13,9 @@ import yaml
 from bench.emotion2vec_random import OLD_TOKENS
 from stream.full_recording import score_recording
 from stream.types import LABELS
-from tests.stream.models.emotion2vec.conftest import WHY, sound
+from tests.stream.models.emotion2vec.conftest import need_funasr, sound
 
-pytest.importorskip("funasr", reason=WHY)
+need_funasr()
 torch = pytest.importorskip("torch")
 
 from stream.models.emotion2vec import load  # noqa: E402
@@ -189,7 +189,7 @@ def test_scope_maps_and_wrappings(copy: Path) -> None:
         assert abs(score_recording([sound(1)], load(str(copy), "cpu")).probs() - before).max() < 1e-6
 
 
-def test_other_architectures_of_the_same_class(tmp_path: Path, theirs: Any) -> None:
+def test_other_architectures_of_the_same_class(tmp_path: Path) -> None:
     """Fewer biased heads, a scale per layer, an extra norm, no extra tokens: the check at load compares them
     all."""
     from bench import emotion2vec_random as random

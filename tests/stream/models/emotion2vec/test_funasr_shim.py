@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stream.models.emotion2vec.conftest import WHY
+from tests.stream.models.emotion2vec.conftest import need_funasr
 
 ROOT = Path(__file__).parents[4]
 
@@ -19,7 +19,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_all_of_funasr_can_be_imported_afterwards() -> None:
-    pytest.importorskip("funasr", reason=WHY)
+    need_funasr()
     done = python(
         "from stream.models.emotion2vec.funasr_shim import import_class; one = import_class();"
         "from funasr import AutoModel; from funasr.models.emotion2vec.model import Emotion2vec;"

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from stream.types import Floats, softmax
-from tests.stream.models.emotion2vec.conftest import WHY, sound
+from tests.stream.models.emotion2vec.conftest import need_funasr, sound
 from tests.stream.models.emotion2vec.test_adapter import window
 from tests.stream.models.emotion2vec.test_live import play, speech  # noqa: F401  # a fixture
 from tests.stream.models.emotion2vec.test_parity import loaded_in
 
-pytest.importorskip("funasr", reason=WHY)
+need_funasr()
 
 
 @pytest.fixture(scope="module")
