@@ -31,8 +31,15 @@ CHANNELS_ZH = {"agent": "坐席", "customer": "客户", None: "来电者"}
 class SessionAlerts:
     """The rules over one session. An alert comes with its channel; None: the only one, or both."""
 
-    def __init__(self, rules: Sequence[RuleConfig], channels: Sequence[str | None]) -> None:
+    def __init__(
+        self,
+        rules: Sequence[RuleConfig],
+        channels: Sequence[str | None],
+        labels_zh: Sequence[str] = LABELS_ZH,
+    ) -> None:
+        """`labels_zh`: what the nine labels are called in Chinese."""
         self._rules = {rule.name: rule for rule in rules}
+        self._labels_zh = labels_zh
         self._judge = RuleEngine([rule.compiled() for rule in rules], channels)
 
     def on_event(self, channel: str | None, event: StreamEvent) -> list[tuple[str | None, AlertEvent]]:
@@ -48,15 +55,17 @@ class SessionAlerts:
         return self._worded(self._judge.advance(channel, watermark_frame))
 
     def _worded(self, alerts: list[Alert]) -> list[tuple[str | None, AlertEvent]]:
-        return [(alert.channel, alert_event(self._rules[alert.rule], alert)) for alert in alerts]
+        return [
+            (alert.channel, alert_event(self._rules[alert.rule], alert, self._labels_zh)) for alert in alerts
+        ]
 
 
-def alert_event(rule: RuleConfig, alert: Alert) -> AlertEvent:
+def alert_event(rule: RuleConfig, alert: Alert, labels_zh: Sequence[str] = LABELS_ZH) -> AlertEvent:
     """An alert in the rule's words."""
     words = {
         "rule": rule.name,
         "emotion": LABELS[alert.label],
-        "emotion_zh": LABELS_ZH[alert.label],
+        "emotion_zh": labels_zh[alert.label],
         "feeling": FEELINGS[alert.label],
         "feeling_zh": FEELINGS_ZH[alert.label],
         "percent": round(100 * alert.value),

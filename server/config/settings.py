@@ -16,12 +16,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from server.config.alerts import Alerts
 from server.config.errors import ConfigError
 from server.engine import EngineSettings
+from server.language import Language
 from server.paths import HOME
 from server.peer import Proxies
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
 from stream.session import StreamConfig
-from stream.types import FRAMES_PER_S, SAMPLE_RATE, STEP_MS, ModelSpec
+from stream.types import FRAMES_PER_S, LABEL_SETS_ZH, SAMPLE_RATE, STEP_MS, LabelSet, ModelSpec
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["text", "json"]
@@ -47,6 +48,17 @@ class ServerSection(_Section):
     drain_s: float = Field(10, gt=0)  # at SIGTERM: how long sessions get to finish
     log_level: LogLevel = "INFO"
     log_format: LogFormat = "text"
+    language: Language = (
+        "en"  # en or zh, of errors and steps for clients that ask for neither (Accept-Language)
+    )
+    labels_zh: LabelSet = (
+        "emotion2vec"  # the nine in Chinese: 生气 开心 中立 难过 吃惊; common: 愤怒 快乐 中性 悲伤 惊讶
+    )
+
+    @property
+    def names_zh(self) -> tuple[str, ...]:
+        """The nine labels in Chinese."""
+        return LABEL_SETS_ZH[self.labels_zh]
 
     @field_validator("hosts")
     @classmethod

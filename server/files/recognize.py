@@ -174,13 +174,14 @@ class _RecordingJob:
     def steps(self, audio: decode.Audio, names: list[str]) -> list[JsonDict]:
         """What was done, in order, and how long each took: they overlap."""
         about, heard = audio.about, self._session
-        channels = f"{about.channels} channel{'s' if about.channels > 1 else ''}"
+        channels = "1 channel" if about.channels == 1 else f"{about.channels} channels"
+        stretches = "1 stretch" if self._spans == 1 else f"{self._spans} stretches"
         scored, spec = self._found.speech.n_frames, self._found.spec
         details = {
             "decode": f"{about.container}, {about.codec}, {about.sample_rate} Hz, {channels}",
             "resample": f"{about.sample_rate} Hz to {SAMPLE_RATE} Hz, mono",
             "detect_speech": f"{heard.speech_frames * HOP / SAMPLE_RATE:.1f} s of speech in"
-            f" {audio.read_s:.1f} s, {self._spans} stretch{'' if self._spans == 1 else 'es'}",
+            f" {audio.read_s:.1f} s, {stretches}",
             "score": f"{scored} frames in {self._n_windows} windows, {spec.name} on {spec.device}",
             "save": ", ".join(names) if names else "nothing kept",
         }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.errors import ClientError
+from server.language import LANGUAGES, Language
 from stream.codec import Format, UnsupportedEncoding
 
 START_FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -24,6 +25,7 @@ START_FIELDS: dict[str, type | tuple[type, ...]] = {
     "received": int,
     "name": str,
     "tags": dict,
+    "language": str,
 }
 AUDIO_FIELDS: dict[str, type | tuple[type, ...]] = {
     "session_id": str,
@@ -51,6 +53,7 @@ class StartRequest:
     resume_token: str | None
     name: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    language: Language | None = None  # of what the client is told; None: as its connection asks
     received: int | None = None  # events of the session that the client has, when it comes back
 
 
@@ -92,6 +95,7 @@ def parse_start(payload: object) -> StartRequest:
         fields.get("resume_token"),
         _text("name", fields.get("name", ""), _MAX_NAME),
         _tags(fields.get("tags", {})),
+        _language(fields.get("language")),
         fields.get("received"),
     )
 
@@ -151,6 +155,16 @@ def _text(what: str, value: object, longest: int) -> str:
     if len(value) > longest or not value.isprintable():
         raise ClientError("BAD_REQUEST", f"{what!r} must be at most {longest} printable characters")
     return value
+
+
+def _language(given: str | None) -> Language | None:
+    """`zh`, and `zh-CN` and the like."""
+    for language in LANGUAGES:
+        if given is not None and given.lower().partition("-")[0] == language:
+            return language
+    if given is not None:
+        raise ClientError("BAD_REQUEST", f"'language' must be {' or '.join(LANGUAGES)}")
+    return None
 
 
 def _check_id(session_id: str) -> None:
