@@ -39,6 +39,10 @@ def test_a_text_is_found_again_with_what_was_put_in(template: str) -> None:
     filled = {name: f"'{name}-{7 * at}'" for at, name in enumerate(places)}
     assert pattern_of(template).fullmatch(template.format(**filled))
     assert in_language(template.format(**filled), "zh") == CATALOG[template].format(**filled)
+    around = "the recording is damaged: "
+    assert in_language(around + template.format(**filled), "zh") == "录音已损坏：" + CATALOG[template].format(
+        **filled
+    )
     assert in_language(template.format(**filled), "en") == template.format(**filled)
 
 

@@ -109,7 +109,7 @@ class Monitor(StrictNamespace[Desk]):
                 )
             desk.chosen.add(session_id)
         desk.behind = True
-        return {"ok": True}
+        return {"ok": True, "labels_zh": self._config.server.names_zh}
 
     def on_unsubscribe(self, desk: Desk, payload: object) -> JsonDict:
         session_id = parse_session_id(payload)

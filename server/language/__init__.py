@@ -54,14 +54,15 @@ def pattern_of(template: str) -> re.Pattern[str]:
     )
 
 
-def _literal(template: str) -> int:
-    return len(_PLACE.sub("", template))
+def _rank(template: str) -> tuple[bool, int]:
+    return template.startswith("{"), -len(_PLACE.sub("", template))
 
 
-# The most specific first, each with how its texts begin.
+# Each with how its texts begin. Those that begin with a place come last, since they would take the beginning of a
+# text around them for their own; of the others, the most specific first.
 _PATTERNS = [
     (template.partition("{")[0], pattern_of(template), CATALOG[template])
-    for template in sorted(CATALOG, key=_literal, reverse=True)
+    for template in sorted(CATALOG, key=_rank)
 ]
 
 

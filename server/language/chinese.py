@@ -90,7 +90,7 @@ _SESSIONS = {
     "'session_id' must be 1 to {n} letters, digits, '-', '_' or '.'; or leave it out": (
         "'session_id' 必须是 1 到 {n} 个字母、数字、'-'、'_' 或 '.'；也可以不给"
     ),
-    "'language' must be {languages}": "'language' 必须是 {languages}",
+    "'language' must be one of: {languages}": "'language' 必须是其中之一：{languages}",
     "encoding {encoding} is not known; send one of: {known}": "不认识编码 {encoding}；请使用其中之一：{known}",
     "sample rate {rate} Hz is out of range; send {least} to {most} Hz": (
         "采样率 {rate} Hz 超出范围；请发送 {least} 到 {most} Hz"
@@ -240,4 +240,16 @@ _UPLOADS = {
     "a fault of the disk": "磁盘故障",
 }
 
-CATALOG: dict[str, str] = {**_ACCESS, **_SESSIONS, **_DESK, **_ENGINE, **_FILES, **_UPLOADS}
+# Of settings, for whoever starts a program.
+_SETTINGS = {
+    "These settings cannot be used:": "这些设置无法使用：",
+    "{source}: {key}: unknown key{hint}": "{source}：{key}：未知的设置{hint}",
+    ", did you mean {name}?": "，您要写的是 {name} 吗？",
+    "{variable}: unknown environment variable{hint}": "{variable}：未知的环境变量{hint}",
+    "{path}: there is no such file": "{path}：没有这个文件",
+    "{path}: cannot be read: {why}": "{path}：无法读取：{why}",
+    "{path}: not YAML: {why}": "{path}：不是 YAML：{why}",
+    "{source}: {key}: {what} (given: {value})": "{source}：{key}：{what}（给出的是 {value}）",
+}
+
+CATALOG: dict[str, str] = {**_SETTINGS, **_ACCESS, **_SESSIONS, **_DESK, **_ENGINE, **_FILES, **_UPLOADS}

@@ -163,7 +163,7 @@ def _language(given: str | None) -> Language | None:
         if given is not None and given.lower().partition("-")[0] == language:
             return language
     if given is not None:
-        raise ClientError("BAD_REQUEST", f"'language' must be {' or '.join(LANGUAGES)}")
+        raise ClientError("BAD_REQUEST", f"'language' must be one of: {', '.join(LANGUAGES)}")
     return None
 
 

@@ -3,7 +3,7 @@
    data-t-label and data-t-placeholder do the same for its aria-label and placeholder.
    Emotions are named in both languages whichever is chosen; their names are in emotions.js. */
 
-import { emotionOf } from "./emotions.js";
+import { emotionOf, nameInChinese } from "./emotions.js";
 import { WORDS } from "./words.js";
 
 /** @typedef {"en" | "zh"} Language */
@@ -17,7 +17,7 @@ const values = new WeakMap(); // of each element's text
 /** @type {(() => void)[]} */
 const listeners = [];
 
-let language = stored() ?? (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
+let language = asked() ?? stored() ?? (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
 
 export function currentLanguage() {
   return language;
@@ -99,6 +99,13 @@ export function toggleLanguage() {
   }
 }
 
+/** What the page's address asks for: ?lang=zh.
+ *  @returns {Language | undefined} */
+function asked() {
+  const wish = new URLSearchParams(location.search).get("lang")?.slice(0, 2).toLowerCase();
+  return wish === "en" || wish === "zh" ? wish : undefined;
+}
+
 /** @returns {Language | undefined} */
 function stored() {
   try {
@@ -114,6 +121,12 @@ function stored() {
 export function names(label) {
   const { en, zh } = emotionOf(label);
   return language === "zh" ? [zh, en] : [en, zh];
+}
+
+/** Call the nine emotions, in Chinese, as the server does.
+ *  @param {string[]} [chinese] in the contract's order */
+export function takeNames(chinese = []) {
+  if (nameInChinese(chinese)) speak(language);
 }
 
 /** What an alert says, to fill a text with: in Chinese where that is chosen and its rule has it.
