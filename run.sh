@@ -3,7 +3,12 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+# In Chinese where the locale is.
 usage() {
+  case "${LC_ALL:-${LC_MESSAGES:-${LANG:-}}}" in zh*) usage_zh ;; *) usage_en ;; esac
+}
+
+usage_en() {
   cat <<'TEXT'
 emotion-stream: the emotion of speech, while it is being spoken.
 
@@ -28,6 +33,32 @@ emotion-stream: the emotion of speech, while it is being spoken.
   ./run.sh --help         this text; `./run.sh COMMAND --help` for one command
 
 Every setting is in config.yaml, and can be given as an environment variable: EMOTION_SERVER__PORT=8080.
+TEXT
+}
+
+usage_zh() {
+  cat <<'TEXT'
+emotion-stream：边说边识别语音中的情绪。
+
+  ./run.sh [--host H] [--port P] [--model NAME] [--device D] [--config FILE]
+                          启动服务器：实时页面、Socket、REST 和指标（http://127.0.0.1:7860）
+  ./run.sh demo [FILE]    通过真实的 Socket 播放一段录音，并在终端里画出结果
+  ./run.sh analyze PATH…  为录音或文件夹评分（--granularity utterance|frame、--json）
+  ./run.sh analyze DIR --out DIR
+                          文件夹 → 含全部语句的一张表；可中断后继续（--table csv|parquet、--each、--embeddings）
+  ./run.sh tools trend|similar|cluster|teach|report|rules …
+                          对结果文件夹提问，以及自定义标签（docs/tools.zh.md）
+  ./run.sh evaluate DATA  用带标签的录音（清单，或每个标签一个文件夹）评测模型（docs/evaluate.md）
+  ./run.sh models         列出可选的模型
+  ./run.sh verify-model NAME|DIR
+                          把 emotion2vec 模型与 funasr 及公开的得分相比较
+  ./run.sh install [tools] [emotion2vec]
+                          安装有变化的依赖，以及某些工具或 emotion2vec 模型另外需要的依赖
+  ./run.sh test [ARGS…]   安装测试所需并运行全部测试；给出 ARGS 时，以它们运行 pytest
+  ./run.sh check          代码检查、格式和类型
+  ./run.sh --help         本说明；`./run.sh COMMAND --help` 查看单个命令
+
+全部设置都在 config.yaml 中，也可以用环境变量给出：EMOTION_SERVER__PORT=8080。
 TEXT
 }
 

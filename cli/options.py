@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from server import config as configuration
+from server.language import in_language, of_terminal
 
 ConfigFile = Annotated[
     Path, typer.Option("--config", envvar="EMOTION_CONFIG", help="Settings file.", resolve_path=True)
@@ -33,7 +35,9 @@ def checked_settings(file: Path, options: dict[str, Any]) -> configuration.Confi
     try:
         return configuration.load(file, options)
     except configuration.ConfigError as wrong:
-        typer.echo(f"These settings cannot be used:\n{wrong}", err=True)
+        language = of_terminal(os.environ)
+        lines = ("These settings cannot be used:", *str(wrong).splitlines())
+        typer.echo("\n".join(in_language(line, language) for line in lines), err=True)
         raise typer.Exit(2) from None
 
 

@@ -12,6 +12,7 @@ from emotion_stream_client.events import Event, event_of
 
 from server import wire
 from server.engine import Busy, Engine
+from server.language import Language, in_language
 from server.observers import Counters, SessionSummary
 from stream import codec
 from stream.custom_labels import CustomLabels
@@ -47,15 +48,14 @@ class LiveStream:
         declared: codec.Format,
         labels: CustomLabels | None,
         frame_results: bool,
+        language: Language = "en",
     ) -> None:
-        """Raises ValueError (`codec.UnsupportedEncoding`) for a format that is not read."""
+        """`language`: of what errors say.
+
+        Raises ValueError (`codec.UnsupportedEncoding`) for a format that is not read."""
         assert engine.spec is not None
-        self._engine, self._session, self._labels, self._frame_results = (
-            engine,
-            session,
-            labels,
-            frame_results,
-        )
+        self._engine, self._session, self._labels = engine, session, labels
+        self._frame_results, self._language = frame_results, language
         self._model = engine.spec.name
         self._format = Format(declared.encoding, declared.sample_rate, declared.channels)
         self._decoder = codec.Decoder(declared)
@@ -72,9 +72,9 @@ class LiveStream:
         try:
             samples = self._decoder.decode(self._format.to_bytes(audio))
         except codec.BadAudio as wrong:
-            raise EmotionError("BAD_AUDIO", str(wrong)) from None
+            raise self._refusal("BAD_AUDIO", str(wrong)) from None
         except codec.UnsupportedEncoding as wrong:
-            raise EmotionError("UNSUPPORTED_ENCODING", str(wrong)) from None
+            raise self._refusal("UNSUPPORTED_ENCODING", str(wrong)) from None
         return self._take(samples)
 
     def finish(self) -> list[Event]:
@@ -94,9 +94,12 @@ class LiveStream:
         )
         return [*events, event_of("session_summary", wire.summary(summary))]
 
+    def _refusal(self, code: str, text: str) -> EmotionError:
+        return EmotionError(code, in_language(text, self._language))
+
     def _check_open(self) -> None:
         if self._ended:
-            raise EmotionError("CLOSED", "this stream has ended; begin another with stream()")
+            raise self._refusal("CLOSED", "this stream has ended; begin another with stream()")
 
     def _take(self, samples: Floats) -> list[Event]:
         steps = (self._session.push(samples[at : at + PIECE]) for at in range(0, len(samples), PIECE))

@@ -22,6 +22,7 @@ from server.errors import ClientError
 from server.files.find import open_recording
 from server.files.recognize import RecognizeOptions, recognize
 from server.files.result import GRANULARITIES, clean_name
+from server.language import in_language
 from server.local_engine import local_engine
 from stream.codec import Format
 from stream.session import StreamSession
@@ -63,7 +64,7 @@ class EmotionModel:
     def load_audio(self, path: str | Path) -> tuple[Floats, int]:
         """A recording's samples, float32 (n,) from -1 to 1, its channels mixed, and their rate in Hz: its own, or
         16000 where that changes on the way. Raises EmotionError."""
-        with _told(path):
+        with self._told(path):
             return audio.load(Path(path), self._config.files.max_channels)
 
     def analyze(
@@ -73,7 +74,7 @@ class EmotionModel:
 
         Raises EmotionError, whose `code` is one of docs/protocol.md, and ValueError for another granularity.
         """
-        with _told(path), open_recording(Path(path)) as file:
+        with self._told(path), open_recording(Path(path)) as file:
             return self._recognized(file, granularity, return_embedding, clean_name(Path(path).name))
 
     def inference(
@@ -89,7 +90,7 @@ class EmotionModel:
         what is no waveform.
         """
         file = audio.as_file(waveform, sample_rate, self._config.files.max_channels)
-        with _told("waveform"):
+        with self._told("waveform"):
             return self._recognized(file, granularity, return_embedding)
 
     def extract_embedding(self, source: Any, sample_rate: int = SAMPLE_RATE) -> Floats:
@@ -101,7 +102,8 @@ class EmotionModel:
             found = self.inference(source, sample_rate, return_embedding=True)
         if found.embedding is None:
             raise EmotionError(
-                "NO_AUDIO" if self.spec.embedding_size else "BAD_REQUEST", str(found.no_embedding)
+                "NO_AUDIO" if self.spec.embedding_size else "BAD_REQUEST",
+                self._words(str(found.no_embedding)),
             )
         return found.embedding
 
@@ -136,7 +138,8 @@ class EmotionModel:
         channels are mixed. Raises ValueError for a format that is not read."""
         session = StreamSession(session_id or uuid.uuid4().hex, self._config.stream_config(self.spec))
         declared = Format(encoding, sample_rate, channels)
-        return LiveStream(self._engine, session, declared, self._labels, frame_results)
+        language = self._config.server.language
+        return LiveStream(self._engine, session, declared, self._labels, frame_results, language)
 
     def close(self) -> None:
         """Stop the thread that scores; the model cannot be used any more."""
@@ -156,11 +159,13 @@ class EmotionModel:
         options = RecognizeOptions(granularity, embed, custom_labels=self._labels, file_name=file_name)
         return Result.of(recognize(file, self._engine, self._config, options))
 
+    @contextmanager
+    def _told(self, of: str | Path) -> Iterator[None]:
+        """What the server would answer, as the client's error, which names the recording."""
+        try:
+            yield
+        except ClientError as refused:
+            raise EmotionError(refused.code, f"{of}: {self._words(refused.message)}") from None
 
-@contextmanager
-def _told(of: str | Path) -> Iterator[None]:
-    """What the server would answer, as the client's error, which names the recording."""
-    try:
-        yield
-    except ClientError as refused:
-        raise EmotionError(refused.code, f"{of}: {refused.message}") from None
+    def _words(self, text: str) -> str:
+        return in_language(text, self._config.server.language)

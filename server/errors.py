@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from server.language import Language, in_language
 from stream.types import FailureCode
 
 Code = (
@@ -68,7 +69,10 @@ RETRY_AFTER_S: dict[Code, int] = {"BUSY": 5, "NOT_READY": 5, "NO_ROOM": 60}
 
 
 class ClientError(Exception):
-    """Something the client did, or must know: answered with its code, never logged as our fault."""
+    """Something the client did, or must know: answered with its code, never logged as our fault.
+
+    `message` is English; `to_wire` says it in the client's language.
+    """
 
     def __init__(
         self, code: Code, message: str, next_seq: int | None = None, retry_after_s: int | None = None
@@ -88,9 +92,10 @@ class ClientError(Exception):
         """When to try again; None where nothing is known of that."""
         return self._retry_after_s or RETRY_AFTER_S.get(self.code)
 
-    def to_wire(self) -> dict[str, Any]:
-        """`code`, `message` and `retryable`; `retry_after_s` where this error has one of its own."""
-        told = {"code": self.code, "message": self.message, "retryable": self.code in RETRYABLE}
+    def to_wire(self, language: Language = "en") -> dict[str, Any]:
+        """`code`, `message` in `language`, `retryable`, and `retry_after_s` where it has one of its own."""
+        message = in_language(self.message, language)
+        told = {"code": self.code, "message": message, "retryable": self.code in RETRYABLE}
         return told if self._retry_after_s is None else {**told, "retry_after_s": self._retry_after_s}
 
 

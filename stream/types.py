@@ -28,6 +28,12 @@ FRAME_MS = 1000 * FRAME // SAMPLE_RATE
 LABELS = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
 N_LABELS = len(LABELS)
 LABELS_ZH = ("生气", "厌恶", "恐惧", "开心", "中立", "其他", "难过", "吃惊", "未知")
+LabelSet = Literal["emotion2vec", "common"]
+# Their Chinese names: those of emotion2vec's own labels, or those that most programs show.
+LABEL_SETS_ZH: dict[LabelSet, tuple[str, ...]] = {
+    "emotion2vec": LABELS_ZH,
+    "common": ("愤怒", "厌恶", "恐惧", "快乐", "中性", "其他", "悲伤", "惊讶", "未知"),
+}
 
 # The logit of a label that a model cannot produce. Finite, so that means and products stay finite;
 # softmax gives exactly 0 in float32.

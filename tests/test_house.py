@@ -23,7 +23,7 @@ FLOORS = (
     "server",
     *("server.system", "server.paths", "server.process_env", "server.peer", "server.rate_limit"),
     *("server.log_writer", "server.logs", "server.gpu", "server.spreadsheet", "server.storage"),
-    *("server.errors", "server.observers", "server.wire"),
+    *("server.language", "server.errors", "server.observers", "server.wire"),
     "server.engine",
     "server.config",
     *("server.metrics", "server.custom_labels", "server.local_engine"),

@@ -62,6 +62,8 @@ export interface SessionOptions {
   channels?: 1 | 2;
   /** Whether each single frame comes as an event `frame`. */
   frameResults?: boolean;
+  /** Of the messages of errors; default: as the browser asks. */
+  language?: "en" | "zh";
   name?: string;
   tags?: Record<string, string>;
   [option: string]: unknown;
@@ -301,6 +303,8 @@ export interface RecognizeOptions {
   url?: string | URL;
   token?: string;
   granularity?: "utterance" | "frame";
+  /** Of the steps and of what is wrong; default: as the browser asks. */
+  language?: "en" | "zh";
   /** Whether the result's files hold embedding.npy too. */
   embedding?: boolean;
   /** Seconds during which it is tried again after an error that is `retryable`, such as BUSY; default 0. */

@@ -68,6 +68,7 @@ class Answer {
  *  url            where the server is; default: where this module came from
  *  token          the access token, where the operator has set one
  *  granularity    "utterance" (default) or "frame"
+ *  language       "zh" or "en": of the steps and of what is wrong; default: the browser's
  *  embedding      true: the result's files hold embedding.npy too
  *  retryTimeoutS  seconds during which it is tried again after a retryable error, such as BUSY; default 0
  *  signal         an AbortSignal
@@ -95,7 +96,7 @@ export function recognise(file, options) {
 }
 
 /** @param {Blob} file @param {RecognizeOptions} options @returns {Promise<Recognition>} */
-function ask(file, { url, token, granularity = "utterance", embedding = false, signal, ...hooks }) {
+function ask(file, { url, token, granularity = "utterance", embedding = false, language, signal, ...hooks }) {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     const request = new XMLHttpRequest();
@@ -121,6 +122,7 @@ function ask(file, { url, token, granularity = "utterance", embedding = false, s
     signal?.addEventListener("abort", abort);
     request.open("POST", new URL("api/v1/emotion/recognize", rootOf(url)));
     request.setRequestHeader("Accept", "application/x-ndjson");
+    if (language) request.setRequestHeader("Accept-Language", language);
     if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
     const form = new FormData();
     form.append("granularity", granularity); // before the file: the server can read it while the file arrives

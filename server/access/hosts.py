@@ -20,6 +20,7 @@ from server.access.origins import Origins
 from server.access.refusals import Refusals
 from server.config import ServerSection
 from server.errors import CODES, ClientError
+from server.language import Language, of_request
 from server.logs import PEER
 from server.metrics import Metrics
 from server.peer import Proxies, address_of, peer
@@ -99,15 +100,15 @@ def guard(wsgi: Wsgi, server: ServerSection, origins: Origins, metrics: Metrics,
         except ClientError as no:
             metrics.error(no.code)
             refusals.tell(log, "request refused", peer(environ), code=no.code, why=no.message)
-            return _refuse(no, start_response)
+            return _refuse(no, of_request(environ, server.language), start_response)
         PEER.set(peer(environ))
         return wsgi(environ, start_response)
 
     return guarded
 
 
-def _refuse(no: ClientError, start_response: Callable[..., Any]) -> Iterable[bytes]:
-    body = orjson.dumps({"success": False, "error": no.to_wire()})
+def _refuse(no: ClientError, language: Language, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    body = orjson.dumps({"success": False, "error": no.to_wire(language)})
     headers = [
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),

@@ -25,7 +25,7 @@ def announce(config: Config, metrics: Metrics) -> Announcer:
     for hook in config.alerts.webhooks:
         for result in RESULTS:  # so that a rate is 0, not absent, before the first one
             metrics.webhooks.labels(hook.name, result)
-        receivers.append(Receiver(hook, partial(_count, metrics, hook.name)))
+        receivers.append(Receiver(hook, partial(_count, metrics, hook.name), config.names_zh))
     for rule in config.rules:
         metrics.alerts.labels(rule.name, rule.level)
     return Announcer(metrics, receivers, Links(config))

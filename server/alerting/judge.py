@@ -25,8 +25,14 @@ Told = list[tuple[str | None, AlertEvent]]  # each with its channel; None: the o
 class SessionAlerts:
     """The rules over one session, or over one recording. An alert comes with its channel."""
 
-    def __init__(self, rules: Sequence[RuleConfig], channels: Sequence[str | None]) -> None:
-        self._rules = {rule.name: rule for rule in rules}
+    def __init__(
+        self,
+        rules: Sequence[RuleConfig],
+        channels: Sequence[str | None],
+        labels_zh: Sequence[str] = LABELS_ZH,
+    ) -> None:
+        """`labels_zh`: what the nine labels are called in Chinese."""
+        self._rules, self._labels_zh = {rule.name: rule for rule in rules}, labels_zh
         self._judge = RuleEngine([rule.compiled() for rule in rules], channels)
 
     def on_event(self, channel: str | None, event: StreamEvent) -> Told:
@@ -46,15 +52,15 @@ class SessionAlerts:
         return self._worded(self._judge.finish(length))
 
     def _worded(self, alerts: list[Alert]) -> Told:
-        return [(alert.channel, alert_event(self._rules[alert.rule], alert)) for alert in alerts]
+        return [(a.channel, alert_event(self._rules[a.rule], a, self._labels_zh)) for a in alerts]
 
 
-def alert_event(rule: RuleConfig, alert: Alert) -> AlertEvent:
+def alert_event(rule: RuleConfig, alert: Alert, labels_zh: Sequence[str] = LABELS_ZH) -> AlertEvent:
     """An alert in the rule's words."""
     words = {
         "rule": rule.name,
         "emotion": LABELS[alert.label],
-        "emotion_zh": LABELS_ZH[alert.label],
+        "emotion_zh": labels_zh[alert.label],
         "feeling": FEELINGS[alert.label],
         "feeling_zh": FEELINGS_ZH[alert.label],
         "percent": round(100 * alert.value),

@@ -17,7 +17,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -31,6 +31,7 @@ from server.alerting.deadline import TimedHttp
 from server.alerting.subject import Subject
 from server.config.alerts import Webhook
 from server.observers import LEVELS, AlertEvent
+from stream.types import LABELS, LABELS_ZH
 
 log = logging.getLogger("webhooks")
 
@@ -60,8 +61,12 @@ class _Delivery:
 class Receiver:
     """One webhook. `count` is told the result of each delivery, one of RESULTS."""
 
-    def __init__(self, hook: Webhook, count: Callable[[str], None]) -> None:
+    def __init__(
+        self, hook: Webhook, count: Callable[[str], None], labels_zh: Sequence[str] = LABELS_ZH
+    ) -> None:
+        """`labels_zh`: what the nine labels are called in Chinese."""
         self._hook, self._count = hook, count
+        self._names = LABELS if hook.language == "en" else labels_zh
         self._queue: deque[_Delivery] = deque()
         self._wake = threading.Condition()
         self._http = TimedHttp()
@@ -88,7 +93,7 @@ class Receiver:
             body = json_body(alert, channel, subject)
         else:
             render = wecom.card if hook.format == "card" else wecom.markdown
-            body = render(alert, channel, subject, hook.language)
+            body = render(alert, channel, subject, hook.language, self._names)
         with self._wake:
             if len(self._queue) >= QUEUE:
                 self._queue.popleft()

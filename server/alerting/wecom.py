@@ -6,11 +6,15 @@ text_notice needs a title and a link, and shows at most six rows; markdown takes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 
 from server.alerting.subject import Subject
 from server.observers import AlertEvent
-from stream.types import LABELS, LABELS_ZH, STEP_MS
+from stream.types import STEP_MS
+
+Names = Sequence[str]  # of the nine labels
 
 TITLE, DESCRIPTION, NUMBER, CAPTION, KEY, VALUE, ROWS = 26, 30, 10, 15, 5, 26, 6  # characters; rows
 MARKDOWN_BYTES = 4096
@@ -42,10 +46,10 @@ _WORDS = {
 _CHANNELS_ZH = {"agent": "坐席", "customer": "客户"}
 
 
-def card(alert: AlertEvent, channel: str | None, subject: Subject, language: str) -> bytes:
+def card(alert: AlertEvent, channel: str | None, subject: Subject, language: str, names: Names) -> bytes:
     """A template card: what happened, how sure, the three highest scores, when, and a link to all of it."""
     words = _WORDS[language]
-    rows = [(name, f"{percent}%") for name, percent in _highest(alert, language)]
+    rows = [(name, f"{percent}%") for name, percent in _highest(alert, names)]
     if language == "en":  # a name of five letters at most would be none
         rows = [(percent, name) for name, percent in rows]
     rows.append((words["at"], _clock(alert)))
@@ -77,7 +81,7 @@ def card(alert: AlertEvent, channel: str | None, subject: Subject, language: str
     return orjson.dumps({"msgtype": "template_card", "template_card": found})
 
 
-def markdown(alert: AlertEvent, channel: str | None, subject: Subject, language: str) -> bytes:
+def markdown(alert: AlertEvent, channel: str | None, subject: Subject, language: str, names: Names) -> bytes:
     """The same as text with colors."""
     words = _WORDS[language]
     facts = {
@@ -87,7 +91,7 @@ def markdown(alert: AlertEvent, channel: str | None, subject: Subject, language:
         words["at"]: _clock(alert),
     }
     lines = [f'**<font color="{_COLORS[alert.level]}">{_plain(_said(alert, language))}</font>**']
-    scores = "，".join(f"{name} {percent}%" for name, percent in _highest(alert, language))
+    scores = "，".join(f"{name} {percent}%" for name, percent in _highest(alert, names))
     lines += [f"> {scores}"] if scores else []
     lines += [f"> {_plain(name)}: {_plain(value)}" for name, value in facts.items()]
     lines.append(f'> <font color="comment">{alert.rule} · {alert.level}</font> [→]({subject.url})')
@@ -100,11 +104,10 @@ def _said(alert: AlertEvent, language: str) -> str:
     return said + _WORDS[language]["over"] if alert.state == "cleared" else said
 
 
-def _highest(alert: AlertEvent, language: str) -> list[tuple[str, int]]:
+def _highest(alert: AlertEvent, names: Names) -> list[tuple[str, int]]:
     """The labels with the highest scores, and these in percent."""
     if alert.probs is None:
         return []
-    names = LABELS if language == "en" else LABELS_ZH
     best = alert.probs.argsort()[::-1][:SHOWN]
     return [(names[i], round(100 * float(alert.probs[i]))) for i in best]
 

@@ -252,7 +252,7 @@ READY: list[dict[str, Any]] = [
         "cool_down_s": 300,
         "level": "info",
         "message": "Little engagement: {percent}% neutral within a minute",
-        "message_zh": "参与度低：一分钟内 {percent}% 为中立",
+        "message_zh": "参与度低：一分钟内 {percent}% 为{emotion_zh}",
     },
     {
         "name": "potential_conflict",

@@ -16,12 +16,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from server.config.alerts import Alerts, RuleConfig
 from server.config.errors import ConfigError
 from server.engine import EngineSettings
+from server.language import Language
 from server.paths import HOME
 from server.peer import Proxies
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
 from stream.session import StreamConfig
-from stream.types import FRAMES_PER_S, SAMPLE_RATE, STEP_MS, ModelSpec
+from stream.types import FRAMES_PER_S, LABEL_SETS_ZH, SAMPLE_RATE, STEP_MS, LabelSet, ModelSpec
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["text", "json"]
@@ -49,6 +50,17 @@ class ServerSection(_Section):
     drain_s: float = Field(10, gt=0)  # at SIGTERM: how long sessions get to finish
     log_level: LogLevel = "INFO"
     log_format: LogFormat = "text"
+    language: Language = (
+        "en"  # en or zh, of errors and steps for clients that ask for neither (Accept-Language)
+    )
+    labels_zh: LabelSet = (
+        "emotion2vec"  # the nine in Chinese: 生气 开心 中立 难过 吃惊; common: 愤怒 快乐 中性 悲伤 惊讶
+    )
+
+    @property
+    def names_zh(self) -> tuple[str, ...]:
+        """The nine labels in Chinese."""
+        return LABEL_SETS_ZH[self.labels_zh]
 
     @field_validator("hosts")
     @classmethod
@@ -253,6 +265,12 @@ class FileSettings(_Section):
     stream: StreamSection
     files: FilesSection
     rules: tuple[RuleConfig, ...]
+    labels_zh: LabelSet
+
+    @property
+    def names_zh(self) -> tuple[str, ...]:
+        """The nine labels in Chinese."""
+        return LABEL_SETS_ZH[self.labels_zh]
 
     def stream_config(self, spec: ModelSpec) -> StreamConfig:
         """As `Config.stream_config`."""
@@ -330,6 +348,11 @@ class Config(BaseSettings):
         return self.alerts.rules
 
     @property
+    def names_zh(self) -> tuple[str, ...]:
+        """The nine labels in Chinese."""
+        return self.server.names_zh
+
+    @property
     def for_files(self) -> FileSettings:
         """The part of it that the process that reads strangers' files needs."""
         return FileSettings(
@@ -340,6 +363,7 @@ class Config(BaseSettings):
             stream=self.stream,
             files=self.files,
             rules=self.rules,
+            labels_zh=self.server.labels_zh,
         )
 
     def stream_config(self, spec: ModelSpec) -> StreamConfig:

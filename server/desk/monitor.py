@@ -36,7 +36,7 @@ class Monitor(StrictNamespace[Desk]):
     def __init__(
         self, server: Any, config: Config, board: Board, metrics: Metrics, refusals: Refusals
     ) -> None:
-        super().__init__(NAMESPACE, metrics, refusals)
+        super().__init__(NAMESPACE, metrics, refusals, config.server.language)
         self._config, self._board = config, board
         self._desks = Desks(server.packet_class, board)
         self._handlers = {
@@ -109,7 +109,7 @@ class Monitor(StrictNamespace[Desk]):
                 )
             desk.chosen.add(session_id)
         desk.behind = True
-        return {"ok": True}
+        return {"ok": True, "labels_zh": self._config.server.names_zh}
 
     def on_unsubscribe(self, desk: Desk, payload: object) -> JsonDict:
         session_id = parse_session_id(payload)

@@ -19,7 +19,6 @@ from typing import BinaryIO
 
 from server.alerting.judge import SessionAlerts, Told, verdict
 from server.config import Config, FileSettings
-from server.config.alerts import RuleConfig
 from server.engine import Busy, Engine, Timing
 from server.errors import RETRYABLE, ClientError
 from server.files import decode
@@ -87,7 +86,9 @@ def recognize(
     with decode.opened(file, limits) as audio:
         labels = options.custom_labels
         stream_config = file_stream_config(config, spec, embed=options.embed or labels is not None)
-        job = _RecordingJob(engine, stream_config, found, labels, config.rules)
+        job = _RecordingJob(
+            engine, stream_config, found, labels, SessionAlerts(config.rules, (None,), config.names_zh)
+        )
         with ExitStack() as stack:
             writer = _wav(stack.enter_context(options.create(AUDIO)), stack) if options.create else None
             next_report = time.monotonic() + PROGRESS_S
@@ -132,10 +133,10 @@ class _RecordingJob:
         config: StreamConfig,
         found: Recording,
         labels: CustomLabels | None,
-        rules: Sequence[RuleConfig],
+        alerts: SessionAlerts,
     ) -> None:
         self._engine, self._found, self._labels = engine, found, labels
-        self._alerts = SessionAlerts(rules, (None,))
+        self._alerts = alerts
         self._session = StreamSession(f"file-{uuid.uuid4().hex}", config)
         self._segmenter = Segmenter(found.spec, config.embed) if found.spec.recording_frames else None
         self._pending: _PendingWindow | None = None  # the session's window that is out
@@ -186,13 +187,14 @@ class _RecordingJob:
     def steps(self, audio: decode.Audio, names: list[str]) -> list[JsonDict]:
         """What was done, in order, and how long each took: they overlap."""
         about, heard = audio.about, self._session
-        channels = f"{about.channels} channel{'s' if about.channels > 1 else ''}"
+        channels = "1 channel" if about.channels == 1 else f"{about.channels} channels"
+        stretches = "1 stretch" if self._spans == 1 else f"{self._spans} stretches"
         scored, spec = self._found.speech.n_frames, self._found.spec
         details = {
             "decode": f"{about.container}, {about.codec}, {about.sample_rate} Hz, {channels}",
             "resample": f"{about.sample_rate} Hz to {SAMPLE_RATE} Hz, mono",
             "detect_speech": f"{heard.speech_frames * HOP / SAMPLE_RATE:.1f} s of speech in"
-            f" {audio.read_s:.1f} s, {self._spans} stretch{'' if self._spans == 1 else 'es'}",
+            f" {audio.read_s:.1f} s, {stretches}",
             "score": f"{scored} frames in {self._n_windows} windows, {spec.name} on {spec.device}",
             "save": ", ".join(names) if names else "nothing kept",
         }

@@ -16,6 +16,7 @@ from server.access.refusals import Refusals
 from server.config import Config
 from server.engine import Engine
 from server.errors import CODES, ClientError, Code
+from server.language import Language, in_language, of_request
 from server.live.registry import Sessions
 from server.metrics import Metrics
 from server.paths import STATIC
@@ -55,6 +56,9 @@ def add_routes(
         """Why no new session would be let in; None when it would."""
         return "the server is shutting down" if sessions.draining else engine.health().error
 
+    def language() -> Language:
+        return of_request(request.environ, config.server.language)
+
     @app.get("/")
     def live_page() -> Response:
         return send_from_directory(STATIC / "live", "index.html")
@@ -81,15 +85,16 @@ def add_routes(
     @app.get("/api/v1/status")
     def status() -> Response:
         auth.check(config.server.token, auth.bearer(request.headers.get("Authorization")))
-        health, spec = engine.health(), engine.spec
+        health, spec, why = engine.health(), engine.spec, not_ready()
         return jsonify(
-            ready=not_ready() is None,
-            error=not_ready(),
+            ready=why is None,
+            error=why and in_language(why, language()),
             model=spec.name if spec else config.model.name,
             device=spec.device if spec else None,
             dtype=spec.dtype if spec else None,
             supported_labels=spec.supported_labels if spec else None,
             can_say=spec.supported_labels if spec else None,  # its name until 0.1; gone in 0.3
+            labels_zh=config.server.names_zh,
             queue_depth=health.waiting,
             engine_restarts=health.restarts,
             uptime_s=round(time.monotonic() - started, 1),
@@ -118,7 +123,7 @@ def add_routes(
         metrics.error(wrong.code)
         if wrong.code in ("UNAUTHORIZED", "CLOSED"):
             refusals.tell(log, "request refused", peer(request.environ), code=wrong.code)
-        response = jsonify(success=False, error=wrong.to_wire())
+        response = jsonify(success=False, error=wrong.to_wire(language()))
         response.status_code = CODES[wrong.code]
         if wrong.retry_after_s:
             response.headers["Retry-After"] = str(wrong.retry_after_s)
@@ -141,8 +146,8 @@ def add_routes(
                 f"{request.path[:100]!r} takes {taken}, not {request.method}",
             )
         if code in NOT_HERE and request.method == "POST":
-            message += f"; send recordings to POST {RECOGNIZE}"
-        response = jsonify(success=False, error=ClientError(code, message).to_wire())
+            message = f"{message}; send recordings to POST {RECOGNIZE}"
+        response = jsonify(success=False, error=ClientError(code, message).to_wire(language()))
         response.status_code = status
         # What belongs to the status: the methods that are allowed, the range that would be.
         response.headers.extend(x for x in wrong.get_headers() if x[0] != "Content-Type")

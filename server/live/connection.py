@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from server.language import Language, in_language
 from server.live.transport import limits_of
 from server.rate_limit import TokenBucket
 from stream.types import JsonDict
@@ -19,10 +20,13 @@ class Connection:
         self._server, self.sid, self._namespace = server, sid, namespace
         self._eio_sid = server.manager.eio_sid_from_sid(sid, namespace)
         self.messages_per_s = messages_per_s
+        self.language: Language = "en"  # of what its reader is told
         self.sent_start = False  # what never sends one was not written to docs/protocol.md
         self.bucket = TokenBucket(messages_per_s, 2 * messages_per_s, time.monotonic())
 
     def send(self, event: str, payload: JsonDict) -> None:
+        if event == "error":  # here, not where it is made: that may be before its reader comes back
+            payload = {**payload, "message": in_language(payload["message"], self.language)}
         self._server.emit(event, payload, to=self.sid, namespace=self._namespace)
 
     @property

@@ -68,7 +68,7 @@ class LiveNamespace(StrictNamespace[Connection]):
         self, server: Any, config: Config, sessions: Sessions, metrics: Metrics, refusals: Refusals
     ) -> None:
         """`server`: the socketio.Server to be registered with."""
-        super().__init__("/", metrics, refusals)
+        super().__init__("/", metrics, refusals, config.server.language)
         self._config, self._sessions = config, sessions
         self._unjoined = UnjoinedConnections(server)
         self._handlers: dict[str, Handler[Connection]] = {
@@ -121,7 +121,9 @@ class LiveNamespace(StrictNamespace[Connection]):
 
     def on_start(self, me: Connection, payload: object) -> JsonDict:
         me.sent_start = True  # before it is read: one that is refused may have declared another encoding
-        session, resumed, spec = self._sessions.start(me.sid, me, parse_start(payload))
+        request = parse_start(payload)
+        me.language = request.language or me.language
+        session, resumed, spec = self._sessions.start(me.sid, me, request)
         return {
             "ok": True,
             "session_id": session.session_id,

@@ -29,12 +29,14 @@ class Publisher:
         metrics: Metrics,
         rules: Sequence[RuleConfig],
         channels: Sequence[str | None],
+        labels_zh: Sequence[str],
         label: str,
         labels: CustomLabels | None = None,
         frame_results: bool = False,
         legacy_events: bool = False,
     ) -> None:
-        """`label`: what the owner calls the session. `labels`: the operator's own.
+        """`labels_zh`: the nine in Chinese, for alerts. `label`: what the owner calls the session. `labels`: the
+        operator's own.
 
         `frame_results`: the owner wants an event per frame too. `legacy_events`: these, `results` in each
         `emotion_result`, and a missed deadline as an `error` beside its `lost`.
@@ -42,7 +44,7 @@ class Publisher:
         self._info, self._outbox, self._observers, self._metrics = info, outbox, observers, metrics
         self._label, self._labels, self._legacy = label, labels, legacy_events
         self._frame_results = frame_results or legacy_events
-        self._alerts = SessionAlerts(rules, channels)
+        self._alerts = SessionAlerts(rules, channels, labels_zh)
         self._utterances: deque[JsonDict] = deque(maxlen=MAX_UTTERANCES)
         for observer in observers:
             observer.on_open(info)

@@ -233,6 +233,7 @@ class Sessions:
             stream=config.stream_config(spec),
             model=spec.name,
             rules=config.alerts.rules,
+            labels_zh=config.server.names_zh,
             observers=self._observers,
             audio=self._audio,
             labels=self._labels,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.errors import ClientError
+from server.language import LANGUAGES, Language
 from stream.codec import Format, UnsupportedEncoding
 
 START_FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -25,6 +26,7 @@ START_FIELDS: dict[str, type | tuple[type, ...]] = {
     "received": int,
     "name": str,
     "tags": dict,
+    "language": str,
 }
 AUDIO_FIELDS: dict[str, type | tuple[type, ...]] = {
     "session_id": str,
@@ -53,6 +55,7 @@ class StartRequest:
     name: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     load_events: bool = False
+    language: Language | None = None  # of what the client is told; None: as its connection asks
     received: int | None = None  # events of the session that the client has, when it comes back
 
 
@@ -95,6 +98,7 @@ def parse_start(payload: object) -> StartRequest:
         _text("name", fields.get("name", ""), _MAX_NAME),
         _tags(fields.get("tags", {})),
         bool(fields.get("load_events")),
+        _language(fields.get("language")),
         fields.get("received"),
     )
 
@@ -154,6 +158,16 @@ def _text(what: str, value: object, longest: int) -> str:
     if len(value) > longest or not value.isprintable():
         raise ClientError("BAD_REQUEST", f"{what!r} must be at most {longest} printable characters")
     return value
+
+
+def _language(given: str | None) -> Language | None:
+    """`zh`, and `zh-CN` and the like."""
+    for language in LANGUAGES:
+        if given is not None and given.lower().partition("-")[0] == language:
+            return language
+    if given is not None:
+        raise ClientError("BAD_REQUEST", f"'language' must be one of: {', '.join(LANGUAGES)}")
+    return None
 
 
 def _check_id(session_id: str) -> None:

@@ -42,6 +42,7 @@ class SessionContext:
     stream: StreamConfig
     model: str
     rules: tuple[RuleConfig, ...]
+    labels_zh: tuple[str, ...]  # the nine in Chinese
     observers: tuple[Observer, ...]
     audio: AudioObserver | None
     labels: CustomLabels | None  # labels of the operator's own
@@ -96,6 +97,7 @@ class LiveSession:
             context.metrics,
             context.rules,
             selection.names,
+            context.labels_zh,
             self.label,
             context.labels,
             request.frame_results,

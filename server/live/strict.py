@@ -19,6 +19,7 @@ from socketio.exceptions import ConnectionRefusedError
 from server.access import auth
 from server.access.refusals import Refusals
 from server.errors import ClientError, internal_error
+from server.language import Language, of_request
 from server.live.connection import Connection
 from server.metrics import Metrics
 from server.peer import peer
@@ -37,9 +38,10 @@ class StrictNamespace(Namespace, Generic[C]):  # type: ignore[misc]
         256  # packets waiting in a connection, answers to its own messages included, before it is closed
     )
 
-    def __init__(self, name: str, metrics: Metrics, refusals: Refusals) -> None:
+    def __init__(self, name: str, metrics: Metrics, refusals: Refusals, language: Language) -> None:
+        """`language`: of clients that ask for none."""
         super().__init__(name)
-        self._metrics, self._refusals = metrics, refusals
+        self._metrics, self._refusals, self._language = metrics, refusals, language
         self._log = logging.getLogger("sockets" if name == "/" else name[1:])
         self.connections: dict[str, C] = {}
 
@@ -59,7 +61,7 @@ class StrictNamespace(Namespace, Generic[C]):  # type: ignore[misc]
 
     def refuse(self, connection: C, wrong: ClientError) -> JsonDict:
         """The answer to an event that went wrong."""
-        return {"ok": False, "error": wrong.to_wire()}
+        return {"ok": False, "error": wrong.to_wire(connection.language)}
 
     # -- what python-socketio calls ------------------------------------------------------------------
 
@@ -77,13 +79,17 @@ class StrictNamespace(Namespace, Generic[C]):  # type: ignore[misc]
         return self._handle(event, connection, args[1:])
 
     def _connect(self, sid: str, environ: dict[str, Any], auth_data: object = None) -> None:
+        language = of_request(environ, self._language)
         try:
             given = auth_data.get("token") if isinstance(auth_data, dict) else None
-            self.connections[sid] = self.admit(sid, given or auth.bearer(environ.get("HTTP_AUTHORIZATION")))
+            admitted = self.admit(sid, given or auth.bearer(environ.get("HTTP_AUTHORIZATION")))
+            admitted.language = language
+            self.connections[sid] = admitted
         except ClientError as no:
             self._metrics.error(no.code)
             self._refusals.tell(self._log, f"{self.kind} refused", peer(environ), code=no.code)
-            raise ConnectionRefusedError(no.message, no.to_wire()) from None
+            told = no.to_wire(language)
+            raise ConnectionRefusedError(told["message"], told) from None
 
     def _handle(self, event: str, connection: C, args: tuple[object, ...]) -> JsonDict | None:
         """Turn what goes wrong into the contract's codes."""

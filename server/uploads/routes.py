@@ -22,6 +22,7 @@ from server.errors import CODES, ClientError, internal_error
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
 from server.http import openapi
 from server.http.pages import RECOGNIZE
+from server.language import Language, in_language, of_request
 from server.metrics import Metrics
 from server.peer import on_this_machine, peer
 from server.uploads.pool import ClientDisconnected
@@ -52,6 +53,7 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
     def recognize() -> Response:
         allowed()
         environ = request.environ
+        language = of_request(environ, config.server.language)
         over = threading.Event()  # the answer has been sent, or nobody takes it any more
         incoming = Incoming(
             read=environ["wsgi.input"].read1,
@@ -64,11 +66,11 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
         )
         if NDJSON not in request.headers.get("Accept", ""):
             try:
-                size, body = _json(uploads.recognize(incoming))
+                size, body = _json(uploads.recognize(incoming), language)
             except ClientDisconnected:  # whatever is answered is not read
                 raise ClientError("BAD_REQUEST", "the client has disconnected") from None
             return Response(body, mimetype="application/json", headers={"Content-Length": str(size)})
-        lines = _lines(partial(uploads.recognize, incoming), metrics)
+        lines = _lines(partial(uploads.recognize, incoming), metrics, language)
         first = next(lines)  # until here, what is wrong has a status of its own
         response = Response(chain([first], lines), mimetype=NDJSON)
         response.headers["X-Accel-Buffering"] = "no"  # a proxy that collected the lines would tell nothing
@@ -93,7 +95,9 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
         return jsonify(openapi.document())
 
 
-def _lines(recognize: Callable[[OnProgress], UploadAnswer], metrics: Metrics) -> Iterator[bytes]:
+def _lines(
+    recognize: Callable[[OnProgress], UploadAnswer], metrics: Metrics, language: Language
+) -> Iterator[bytes]:
     """Steps and progress as they come, one JSON object per line; the result or the error is the last.
 
     `recognize` runs in a thread. Before the first line, what it raises is raised here.
@@ -111,19 +115,20 @@ def _lines(recognize: Callable[[OnProgress], UploadAnswer], metrics: Metrics) ->
     first = True
     try:
         while isinstance(report := reports.get(), dict):
-            yield orjson.dumps(report) + b"\n"
+            line = {"step": _told(report["step"], language)} if "step" in report else report
+            yield orjson.dumps(line) + b"\n"
             first = False
         if isinstance(report, BaseException):
             raise report
         yield b'{"result": '
-        for piece in _json(report)[1]:
+        for piece in _json(report, language)[1]:
             yield piece.replace(b"\n", b"")  # between values only: within text it is escaped
         yield b"}\n"
     except ClientError as refused:
         if first:
             raise
         metrics.error(refused.code)
-        yield _error(refused)
+        yield _error(refused, language)
     except ClientDisconnected:
         return
     except Exception:
@@ -131,20 +136,27 @@ def _lines(recognize: Callable[[OnProgress], UploadAnswer], metrics: Metrics) ->
             raise
         log.exception("a file was not recognized")
         metrics.error("INTERNAL")
-        yield _error(internal_error())
+        yield _error(internal_error(), language)
 
 
-def _error(wrong: ClientError) -> bytes:
+def _error(wrong: ClientError, language: Language) -> bytes:
     """As a line: with the status that it has where it comes as an answer of its own."""
-    said: JsonDict = {**wrong.to_wire(), "status": CODES[wrong.code]}
+    said: JsonDict = {**wrong.to_wire(language), "status": CODES[wrong.code]}
     if wrong.retry_after_s:
         said["retry_after"] = wrong.retry_after_s
     return orjson.dumps({"error": said}) + b"\n"
 
 
-def _json(answer: UploadAnswer) -> tuple[int, Iterator[bytes]]:
+def _told(step: JsonDict, language: Language) -> JsonDict:
+    return {**step, "detail": in_language(step["detail"], language)}
+
+
+def _json(answer: UploadAnswer, language: Language) -> tuple[int, Iterator[bytes]]:
     """The length of the answer as JSON, and its pieces: what result.json says is copied from there."""
-    head = orjson.dumps(answer.head)[:-1] + b","
+    said = {**answer.head, "steps": [_told(step, language) for step in answer.head["steps"]]}
+    if "embedding_note" in said:
+        said["embedding_note"] = in_language(said["embedding_note"], language)
+    head = orjson.dumps(said)[:-1] + b","
     file = answer.result.open("rb")
     size = answer.result.stat().st_size
     return len(head) + size - 1, _copied(head, file)

@@ -1,6 +1,7 @@
 /* The desk's connection: namespace /monitor of the server. It subscribes to all sessions, opens one at a time,
    and takes both up again after a break. */
 
+import { currentLanguage, takeNames } from "../shared/text.js";
 import { io } from "../vendor/socket.io-client/socket.io.esm.min.js";
 
 /** @import { ServerError } from "../../client/emotion-stream.js" */
@@ -30,6 +31,7 @@ export class Feed {
     this.#token = token;
     this.#socket = io("/monitor", {
       path: new URL("socket.io", document.baseURI).pathname,
+      query: { lang: currentLanguage() },
       autoConnect: false,
       transports: ["websocket", "polling"],
       tryAllTransports: true,
@@ -90,6 +92,7 @@ export class Feed {
     } catch {
       return; // the connection is going: what is wanted is asked for again when it is back
     }
+    if (answer.labels_zh) takeNames(answer.labels_zh);
     if (answer.ok) return;
     if (answer.error.code === "NOT_FOUND" && id === this.#opened) this.#hooks.onMissing();
     else this.#hooks.onRefused(answer.error);

@@ -3,7 +3,7 @@
 
 import { EmotionStream, Microphone, MICROPHONE_RATE as RATE } from "../../client/emotion-stream.js";
 import { asRow } from "../shared/emotions.js";
-import { messageOf, percent, say } from "../shared/text.js";
+import { currentLanguage, messageOf, percent, say } from "../shared/text.js";
 import { askToken, keptToken } from "../shared/token.js";
 import { io } from "../vendor/socket.io-client/socket.io.esm.min.js";
 import { Chart, clock } from "./chart.js";
@@ -82,7 +82,9 @@ export class Run {
     view.showTotals(this.#totals);
     this.#chart.show(this.#timeline);
     this.#become("on");
-    this.#stream.open({ sampleRate: RATE }).catch((problem) => this.#onError(problem, true));
+    this.#stream
+      .open({ sampleRate: RATE, language: currentLanguage() })
+      .catch((problem) => this.#onError(problem, true));
     requestAnimationFrame((at) => this.#draw(at));
   }
 

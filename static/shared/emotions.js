@@ -17,6 +17,14 @@ export const LABELS = EMOTIONS.map((emotion) => emotion.label);
 
 const byLabel = new Map(EMOTIONS.map((emotion) => [emotion.label, emotion]));
 
+/** Call the nine, in Chinese, as the server does (server.labels_zh); whether that is new.
+ *  @param {string[]} names in the contract's order */
+export function nameInChinese(names) {
+  const before = EMOTIONS.map((emotion) => emotion.zh).join();
+  EMOTIONS.forEach((emotion, i) => (emotion.zh = names[i] ?? emotion.zh));
+  return before !== EMOTIONS.map((emotion) => emotion.zh).join();
+}
+
 /** The emotion called `label`; one the page does not know is shown by its own name.
  *  @param {string} label */
 export function emotionOf(label) {

@@ -1,6 +1,9 @@
 /* Asks the server now and then how it is: which model, on what, ready or not. */
 
+import { currentLanguage, takeNames } from "./text.js";
+
 /** @typedef {{ready: boolean, model: string, device: string | null, supported_labels: string[] | null,
+ *             labels_zh: string[],
  *             keeps: "nothing" | "scores" | "audio", limits: {upload_bytes: number, upload_s: number}}} Status */
 
 const WHEN_READY_MS = 15_000;
@@ -20,10 +23,14 @@ export function watchStatus(token, onAnswer, onNone = () => {}) {
     try {
       const kept = token();
       const response = await fetch("api/v1/status", {
-        headers: kept ? { Authorization: `Bearer ${kept}` } : {},
+        headers: {
+          "Accept-Language": currentLanguage(),
+          ...(kept ? { Authorization: `Bearer ${kept}` } : {}),
+        },
       });
       const answer = await response.json();
       if (typeof answer.ready === "boolean") {
+        takeNames(answer.labels_zh);
         onAnswer(answer);
         if (!answer.ready) wait = WHEN_NOT_MS;
       } else {

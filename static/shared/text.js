@@ -3,7 +3,7 @@
    data-t-label and data-t-placeholder do the same for its aria-label and placeholder.
    Emotions are named in both languages whichever is chosen; their names are in emotions.js. */
 
-import { emotionOf } from "./emotions.js";
+import { emotionOf, nameInChinese } from "./emotions.js";
 import { WORDS } from "./words.js";
 
 /** @typedef {"en" | "zh"} Language */
@@ -102,10 +102,10 @@ export function toggleLanguage() {
 /** What the address asks for: ?lang=zh
  *  @returns {Language | undefined} */
 function asked() {
-  return oneOf(new URLSearchParams(location.search).get("lang"));
+  return oneOf(new URLSearchParams(location.search).get("lang")?.slice(0, 2).toLowerCase());
 }
 
-/** @param {string | null} name */
+/** @param {string | null | undefined} name */
 function oneOf(name) {
   return name === "en" || name === "zh" ? name : undefined;
 }
@@ -124,6 +124,12 @@ function stored() {
 export function names(label) {
   const { en, zh } = emotionOf(label);
   return language === "zh" ? [zh, en] : [en, zh];
+}
+
+/** Call the nine emotions, in Chinese, as the server does.
+ *  @param {string[]} [chinese] in the contract's order */
+export function takeNames(chinese = []) {
+  if (nameInChinese(chinese)) speak(language);
 }
 
 /** What an alert says, to fill a text with: in Chinese where that is chosen and its rule has it.

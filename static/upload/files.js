@@ -3,7 +3,7 @@
 import { EmotionError, recognize } from "../../client/emotion-stream.js";
 import { showConnection } from "../shared/header.js";
 import { $, clearNotice, notify, notifyError } from "../shared/parts.js";
-import { names, onLanguage, percent, say } from "../shared/text.js";
+import { currentLanguage, names, onLanguage, percent, say } from "../shared/text.js";
 import { askToken, keptToken } from "../shared/token.js";
 import { tableCsv } from "./csv.js";
 import { Details } from "./details.js";
@@ -24,7 +24,7 @@ export class Files {
   #saver = makeSaver(keptToken, onProblem);
   #store = new FrameStore();
   #queue = new Queue({
-    recognize,
+    recognize: (file, options) => recognize(file, { ...options, language: currentLanguage() }),
     token: keptToken,
     answers,
     onChange: (item, what) => this.#onChange(item, what),

@@ -3,6 +3,7 @@
    large, is left to the browser where no token is needed. */
 
 import { EmotionError } from "../../client/emotion-stream.js";
+import { currentLanguage } from "../shared/text.js";
 
 /** @typedef {ReturnType<typeof makeSaver>} Saver */
 
@@ -10,7 +11,10 @@ import { EmotionError } from "../../client/emotion-stream.js";
  *  @param {() => string | undefined} token @param {(problem: unknown) => void} onProblem */
 export function makeSaver(token, onProblem) {
   /** @returns {Record<string, string>} */
-  const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
+  const headers = () => ({
+    "Accept-Language": currentLanguage(),
+    ...(token() ? { Authorization: `Bearer ${token()}` } : {}),
+  });
 
   /** The answer to a request for a file of a result; throws EmotionError.
    *  @param {string} path @param {RequestInit} [options] */

@@ -68,6 +68,6 @@ function row(name, done, state, part) {
 
 /** @param {string} name @param {Done | undefined} done */
 function detail(name, done) {
-  const size = name === "receive" && /^(\d+) bytes$/.exec(done?.detail ?? "");
+  const size = name === "receive" && /^(\d+) (?:bytes|字节)$/.exec(done?.detail ?? "");
   return size ? bytes(Number(size[1])) : (done?.detail ?? "");
 }

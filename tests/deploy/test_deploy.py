@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -262,3 +263,22 @@ def test_the_container_installs_one_version_of_each_requirement_and_it_is_in_its
 def _lines(path: Path) -> list[str]:
     lines = (line.partition(" #")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line and not line.startswith(("#", "-"))]
+
+
+def test_the_dashboard_says_the_same_in_chinese() -> None:
+    """All of its texts have a translation, and nothing else differs: the file is what translate.py writes."""
+    folder = DEPLOY / "grafana"
+    texts = json.loads((folder / "chinese.json").read_text(encoding="utf-8"))
+    shown = re.findall(
+        r'"(?:title|description|legendFormat|label|text)": ("(?:[^"\\]|\\.)*")',
+        (folder / "dashboards/emotion-stream.json").read_text(encoding="utf-8"),
+    )
+    words = {json.loads(text) for text in shown}
+    names = {"Prometheus", "p50", "p95", "p99"}
+    plain = {word for word in words if re.search("[a-z]", re.sub(r"\{\{\w+\}\}", "", word))}
+    assert plain - names == texts.keys()
+    written = (folder / "dashboards/emotion-stream-zh.json").read_text(encoding="utf-8")
+    told = runpy.run_path(str(folder / "translate.py"))["chinese"]()
+    assert written == told, "run deploy/grafana/translate.py"
+    queries = re.compile(r'"expr": .*')
+    assert queries.findall(written) == queries.findall(json.dumps(DASHBOARD, ensure_ascii=False, indent=2))

@@ -39,11 +39,20 @@ class AsyncEmotionClient:
     """A server at `url`. May hold any number of streams and requests at once; belongs to one event loop.
 
     `timeout_s`: how long the server may say nothing while it works on a request. `verify`: False accepts any TLS
-    certificate; an `ssl.SSLContext` is used as it is.
+    certificate; an `ssl.SSLContext` is used as it is. `language`: `zh` or `en`, of the server's
+    messages; empty: as the server is set.
     """
 
-    def __init__(self, url: str, token: str = "", *, timeout_s: float = 300.0, verify: Any = True) -> None:
-        self._address = Address(url, token)
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        timeout_s: float = 300.0,
+        verify: Any = True,
+        language: str = "",
+    ) -> None:
+        self._address = Address(url, token, language)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout_s)
         self._verify = verify
         self._http: aiohttp.ClientSession | None = None

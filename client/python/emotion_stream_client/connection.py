@@ -27,6 +27,7 @@ class Address:
 
     url: str
     token: str = field(default="", repr=False)
+    language: str = ""  # in which the server says what is wrong; empty: as it is set
 
     def at(self, path: str) -> str:
         """The URL of a page of the server."""
@@ -34,8 +35,9 @@ class Address:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What each request carries: the token, where there is one."""
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        """What each request carries: the token and the language, where they are given."""
+        carried = {"Authorization": self.token and f"Bearer {self.token}", "Accept-Language": self.language}
+        return {name: value for name, value in carried.items() if value}
 
     @property
     def origin(self) -> str:

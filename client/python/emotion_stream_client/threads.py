@@ -70,9 +70,17 @@ async def _cancel_all() -> None:
 class EmotionClient:
     """A server at `url`, for programs without asyncio; arguments as of `AsyncEmotionClient`."""
 
-    def __init__(self, url: str, token: str = "", *, timeout_s: float = 300.0, verify: Any = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        timeout_s: float = 300.0,
+        verify: Any = True,
+        language: str = "",
+    ) -> None:
         self._loop = _Loop()
-        self._client = AsyncEmotionClient(url, token, timeout_s=timeout_s, verify=verify)
+        self._client = AsyncEmotionClient(url, token, timeout_s=timeout_s, verify=verify, language=language)
 
     def __enter__(self) -> EmotionClient:
         return self
