@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import server
+from server.errors import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
 HIDDEN = {"node_modules", ".venv", ".git", "outputs", "vendor"}
@@ -76,8 +77,7 @@ def test_the_readme_says_the_same_in_both_languages() -> None:
 
     for language in ("sh", "text", "python"):
         assert code(english, language) == code(chinese, language) != []
-    links = [re.findall(r"\]\(([^)]+)\)", page) for page in (english, chinese)]
-    links[1] = [link.replace(".zh.md", ".md") for link in links[1]]
+    links = [re.findall(r"\]\(([^)]+)\)", page.replace(".zh.md)", ".md)")) for page in (english, chinese)]
     links = [sorted(set(found) - {"README.md", "README.zh-CN.md"}) for found in links]
     assert links[0] == links[1]
     assert english.count("\n## ") == chinese.count("\n## ")
@@ -88,6 +88,41 @@ def test_the_readme_says_the_same_in_both_languages() -> None:
         beside = [str(Path(first).parent / other) for other in others]
         assert all((ROOT / room).is_dir() for room in (first, *beside)), row
     assert "README.zh-CN.md" in english.partition("\n")[0] and "README.md" in chinese.partition("\n")[0]
+
+
+TRANSLATED = sorted((ROOT / "docs").glob("*.zh.md"))
+# What is the same in every language: codes, settings, fields, metrics and events, and how a setting is given.
+CODE = "|".join(sorted(CODES, reverse=True))
+NAME = re.compile(rf"\b(?:{CODE})\b|\b[a-z]+(?:[_.][a-z0-9]+)+\b|--[a-z-]+", re.ASCII)
+
+
+def tables(page: str) -> list[tuple[int, set[str]]]:
+    """Of each row, how many cells it has and which names."""
+    rows = [line.replace("\\\\|", "") for line in page.splitlines() if line.startswith("|")]
+    return [(row.count("|"), set(NAME.findall(row.replace(".zh.md", ".md")))) for row in rows]
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.name)
+def test_a_page_says_the_same_in_chinese(path: Path) -> None:
+    """Headings, code, tables row by row, lists, and the names of everything in each section."""
+    here = path.name.replace(".zh.md", ".md")
+    english, chinese = text(f"docs/{here}"), text(f"docs/{path.name}")
+    assert f"[中文]({path.name})" in english.partition("\n")[0]
+    assert f"[English]({here})" in chinese.partition("\n")[0]
+    parts = [re.split(r"```\w*\n.*?```", page, flags=re.S) for page in (english, chinese)]
+    code = [re.findall(r"```\w*\n.*?```", page, re.S) for page in (english, chinese)]
+    if here != "sdk.md":  # its comments are translated
+        assert code[0] == code[1]
+    assert len(code[0]) == len(code[1])
+    prose = ["".join(part) for part in parts]
+    assert re.findall(r"^#+", prose[0], re.M) == re.findall(r"^#+", prose[1], re.M)
+    for one, other in zip(tables(prose[0]), tables(prose[1]), strict=True):
+        assert one == other
+    for one, other in zip(*(re.split(r"^#+ .*", page, flags=re.M) for page in prose), strict=True):
+        assert one.count("\n- ") == other.count("\n- ")
+        assert set(NAME.findall(one)) == set(
+            NAME.findall(other.replace(".zh.md", ".md").replace("zh-CN.md", "md"))
+        )
 
 
 def test_the_license_of_the_weights_is_on_the_first_screen() -> None:
