@@ -11,12 +11,22 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 FORWARDED = ("FOR", "HOST", "PROTO", "PORT", "PREFIX", "SERVER")
+OTHERS_WORD = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")  # a proxy was on the way
+LOCAL = "emotion_stream.local"  # where WSGI says whether the client is on this machine
 MOST_PROXIES = 20  # of a chain of them that is followed
 
 
 def peer(environ: Mapping[str, Any]) -> str:
     """The address that a request came from, behind trusted proxies the client's; "unknown" where there is none."""
     return str(environ.get("REMOTE_ADDR") or "unknown")
+
+
+def on_this_machine(environ: Mapping[str, Any]) -> bool:
+    """Whether a program on this machine asks, itself: over loopback, with no proxy on the way, and no web page.
+
+    A proxy on this machine that says nothing of itself and is in no list is taken for such a program.
+    """
+    return bool(environ.get(LOCAL)) and "HTTP_ORIGIN" not in environ
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:
@@ -59,6 +69,8 @@ class Proxies:
     def resolve(self, environ: MutableMapping[str, Any]) -> None:
         """Put the client's address, scheme and host where WSGI has those of the connection."""
         at = str(environ.get("REMOTE_ADDR") or "")
+        here = (connected := address_of(at)) is not None and connected.is_loopback
+        environ[LOCAL] = here and not self.trust(at) and not any(k.startswith(OTHERS_WORD) for k in environ)
         said = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in FORWARDED}
         environ.pop("HTTP_FORWARDED", None)
         if self.trust(at):

@@ -77,9 +77,13 @@ def replaced_folder(target: Path, drafts: Path) -> Iterator[Path]:
 class OutputStore:
     """The results below `root`, which is made when first needed."""
 
-    def __init__(self, root: Path, keep_days: float, keep_gb: float) -> None:
-        """Results older than `keep_days` are swept, and the oldest while all take more than `keep_gb`."""
+    def __init__(self, root: Path, keep_days: float, keep_gb: float, mode: int = 0o750) -> None:
+        """Results older than `keep_days` are swept, and the oldest while all take more than `keep_gb`.
+
+        `mode`: of the folder of each; of the files in it what of that concerns files.
+        """
         self.root = root
+        self._mode = mode
         self._keep_s, self._keep_bytes = keep_days * 86_400, keep_gb * 1e9
         self.kept_bytes = 0  # of results, as the last sweep found it
         self._held: set[str] = set()  # hidden folders that this process is writing
@@ -99,9 +103,16 @@ class OutputStore:
         try:
             with whole_folder(draft, self.root / id_of(draft)):
                 yield draft
+                self.open_up(draft)
         finally:
             with self._lock:
                 self._held.discard(draft.name)
+
+    def open_up(self, draft: Path) -> None:
+        """Give a folder that is complete, and was its writer's alone, the mode of a result. Raises OSError."""
+        for path in draft.iterdir():
+            path.chmod(self._mode & 0o666)
+        draft.chmod(self._mode)
 
     def find(self, name: str) -> Path | None:
         """The result of that name; None when there is none, or `name` is not one."""
@@ -154,13 +165,13 @@ class OutputStore:
     def _claim(self, stem: str, suffix: str) -> Path:
         tail = f"_{suffix}" if suffix else ""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self._make_root()
             for n in range(1_000_000):
                 name = f"{stem}_{n}{tail}" if n else f"{stem}{tail}"
                 draft = self.root / f".{name}"
                 with self._lock:  # a sweep must not take it for a crash's before it is known as held
                     try:
-                        draft.mkdir(mode=0o700)  # voices are nobody else's business
+                        draft.mkdir(mode=0o700)  # what is half written is nobody's business
                     except FileExistsError:
                         continue
                     self._held.add(draft.name)
@@ -173,6 +184,13 @@ class OutputStore:
         except OSError as broken:
             raise StoreError(f"{self.root} cannot be written: {broken.strerror}; see files.outputs") from None
         raise StoreError(f"{self.root}: a million results in one second")
+
+    def _make_root(self) -> None:
+        """One that is there already keeps the mode that its owner gave it."""
+        made = not self.root.exists()
+        self.root.mkdir(parents=True, exist_ok=True)
+        if made:
+            self.root.chmod(self._mode)
 
     def _folders(self) -> list[Path]:
         try:

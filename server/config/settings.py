@@ -153,6 +153,8 @@ class FilesSection(_Section):
     """Recordings that are sent as files, and their results."""
 
     outputs: str = Field("outputs", min_length=1)  # folder of the results; seen from the project's folder
+    mode: str = "0750"  # of the folders of results and records; their files: the same without x
+    absolute_paths: bool = True  # result_dir and the like, for programs on this machine
     keep_days: float = Field(7, gt=0)  # results of uploads older than this are removed
     keep_gb: float = Field(10, gt=0)  # of uploads and their results; the oldest make room for others
     fresh_s: float = Field(600, ge=0, le=86_400)  # younger results do not: who finds no room is told NO_ROOM
@@ -166,6 +168,23 @@ class FilesSection(_Section):
     max_receiving_per_peer: int = Field(32, ge=1)  # of one address
     receive_s: float = Field(3600, gt=0)  # how long an upload may take, at 10 KB per second or more
     wait_s: float = Field(10, ge=0)  # for its turn; then it is refused as BUSY
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _sane_mode(cls, mode: object) -> object:
+        """YAML reads a bare 0750 as the number 488."""
+        if not isinstance(mode, str) or not re.fullmatch(r"0?[0-7]{3}", mode):
+            raise ValueError('give three octal digits in quotes, such as "0750"')
+        bits = int(mode, 8)
+        if bits & 0o700 != 0o700:
+            raise ValueError("the server itself must be able to read, write and enter: begin with 7")
+        if bits & 0o002:
+            raise ValueError("nobody may let everybody write: the last digit must be 0, 1, 4 or 5")
+        return mode
+
+    @property
+    def mode_bits(self) -> int:
+        return int(self.mode, 8)
 
     @property
     def max_upload_bytes(self) -> int:

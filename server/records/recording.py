@@ -50,7 +50,7 @@ class Recorder:
 
     def __init__(self, config: Config, metrics: Metrics) -> None:
         keep = config.recording
-        self.store = OutputStore(config.files.folder, keep.keep_days, keep.keep_gb)
+        self.store = OutputStore(config.files.folder, keep.keep_days, keep.keep_gb, config.files.mode_bits)
         self._limits = [str(self.store.root), str(keep.keep_days), str(keep.keep_gb)]
         self._metrics = metrics
         self._queue: deque[tuple[str, str, Any]] = deque()  # session id, what, of it
@@ -158,6 +158,7 @@ class Recorder:
             with (draft / files.JOURNAL).open("rb") as journal:
                 system.lock(journal)
                 head = files.finish(draft, _cooperative_yield)
+                self.store.open_up(draft)
                 draft.rename(self.store.root / id_of(draft))
         except BlockingIOError:
             return

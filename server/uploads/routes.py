@@ -23,7 +23,7 @@ from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progr
 from server.http import openapi
 from server.http.pages import RECOGNIZE
 from server.metrics import Metrics
-from server.peer import peer
+from server.peer import on_this_machine, peer
 from server.uploads.pool import ClientDisconnected
 from server.uploads.service import PREFIX, Incoming, UploadAnswer, Uploads
 from stream.types import JsonDict
@@ -58,6 +58,7 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
             content_type=request.content_type or "",
             length=request.content_length,
             peer=peer(environ),
+            local=on_this_machine(environ),
             gone=lambda: over.is_set() or hub.client_disconnected(environ),
             break_off=lambda: hub.stop_reading(environ),
         )

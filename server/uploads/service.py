@@ -52,6 +52,7 @@ class Incoming:
     content_type: str
     length: int | None  # bytes of the body, where that is told beforehand
     peer: str  # whose it is, by address
+    local: bool  # it comes from a program on this machine
     gone: Callable[[], bool]  # whether nobody waits for the answer any more
     break_off: Callable[[], None]  # ends the body
 
@@ -70,7 +71,9 @@ class Uploads:
     def __init__(self, config: Config, workers: UploadWorkerPool, metrics: Metrics) -> None:
         self._files = config.files
         self._workers, self._metrics = workers, metrics
-        self.store = OutputStore(config.files.folder, config.files.keep_days, config.files.keep_gb)
+        self.store = OutputStore(
+            config.files.folder, config.files.keep_days, config.files.keep_gb, config.files.mode_bits
+        )
         self._room = DiskRoom(self.store.root, config.files)
         self._reception = Reception(config.files)
         self._stop = threading.Event()
@@ -110,7 +113,7 @@ class Uploads:
                 self._room.keep(id_of(draft), hold)
             self._metrics.file_seconds.inc(summary["duration_s"])
             outcome.code, outcome.fields = "ok", {"result": id_of(draft)}
-            head = self._head(id_of(draft), form, steps, summary)
+            head = self._head(self._path(id_of(draft), incoming.local), form, steps, summary)
             return UploadAnswer(head, self.store.root / id_of(draft) / RESULT)
 
     def _fill(
@@ -178,21 +181,26 @@ class Uploads:
             most = self._files.max_upload_bytes
             return receive(incoming.read, incoming.content_type, incoming.length, upload, most, count)
 
-    def _head(self, name: str, form: Form, steps: list[JsonDict], summary: JsonDict) -> JsonDict:
+    def _path(self, name: str, local: bool) -> Path:
+        """A result's folder as the client is told it: absolute, or seen from the folder that holds all results."""
+        root = self.store.root.resolve()
+        return root / name if local and self._files.absolute_paths else Path(root.name, name)
+
+    def _head(self, folder: Path, form: Form, steps: list[JsonDict], summary: JsonDict) -> JsonDict:
         """The answer's fields that result.json does not have."""
-        folder, saved = f"{self.store.root.name}/{name}", summary["embedding_saved"]
+        name, saved = folder.name, summary["embedding_saved"]
         files = {"result": RESULT, "audio": AUDIO, "csv": CSV, **({"embedding": EMBEDDING} if saved else {})}
         head: JsonDict = {
             "success": True,
             "id": name,
-            "result_dir": folder,
-            "processed_audio_path": f"{folder}/{AUDIO}",
+            "result_dir": str(folder),
+            "processed_audio_path": str(folder / AUDIO),
             "embedding_saved": saved,
             "files": {key: f"{PREFIX}/{name}/{file}" for key, file in files.items()},
             "steps": steps,
         }
         if saved:
-            head["embedding_path"] = f"{folder}/{EMBEDDING}"
+            head["embedding_path"] = str(folder / EMBEDDING)
         elif "embedding_note" in summary:
             head["embedding_note"] = summary["embedding_note"]
         if form.granularity == "frame":  # result.json has frames in their place

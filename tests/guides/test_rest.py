@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+import soundfile
 
 from stream.types import LABELS
 from tests.conftest import Server
@@ -53,6 +55,60 @@ def test_a_recording_is_recognized_and_its_embedding_can_be_read(
     assert sum(result["scores"].values()) == pytest.approx(1, abs=1e-4)
     vector = np.load(io.BytesIO(requests.get(base + result["files"]["embedding"], timeout=10).content))
     assert vector.ndim == 1 and np.linalg.norm(vector) > 0
+
+
+CLIENT = """
+import sys
+
+import numpy as np
+import requests
+
+def recognize_emotion(path, granularity="utterance", extract_embedding=False):
+    with open(path, "rb") as f:
+        answer = requests.post(
+            sys.argv[1],
+            files={"audio_file": f},
+            data={"granularity": granularity, "extract_embedding": str(extract_embedding).lower()},
+        )
+    return answer.json()
+
+result = recognize_emotion(sys.argv[2], extract_embedding=True)
+if result["embedding_saved"]:
+    embedding = np.load(result["embedding_path"])
+    heard = open(result["processed_audio_path"], "rb").read()
+    print(embedding.shape, float(np.linalg.norm(embedding)) > 0, heard[:4])
+"""
+
+
+def test_a_client_in_a_folder_of_its_own_loads_the_embedding(
+    base: str, demo_wav: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "client.py").write_text(CLIENT, encoding="utf-8")
+    command = [sys.executable, "client.py", f"{base}{HERE}", str(demo_wav)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(774,) True b'RIFF'"
+
+
+def test_four_threads_load_the_embeddings_of_a_batch(
+    base: str, demo_samples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(8):
+        soundfile.write(tmp_path / f"call{n}.wav", demo_samples[16_000 * n : 16_000 * (n + 5)], 16_000)
+    monkeypatch.chdir(tmp_path)
+
+    def one(name: str) -> tuple[str, np.ndarray]:
+        with Path(name).open("rb") as f:
+            result = requests.post(
+                f"{base}{HERE}", files={"audio_file": f}, data={"extract_embedding": "true"}, timeout=120
+            ).json()
+        return result["file_name"], np.load(result["embedding_path"])
+
+    names = sorted(path.name for path in Path().glob("*.wav"))
+    with ThreadPoolExecutor(max_workers=4) as executor:
+        found = dict(executor.map(one, names))
+    assert sorted(found) == names and {vector.shape for vector in found.values()} == {(774,)}
+    assert len({vector.tobytes() for vector in found.values()}) == 8, "each its own"
 
 
 def test_four_threads_recognize_a_batch(base: str, demo_wav: Path) -> None:

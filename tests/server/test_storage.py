@@ -43,7 +43,23 @@ def test_a_result_appears_whole_at_the_end_of_its_block(store: OutputStore) -> N
     assert found is not None and (found / "result.json").read_text() == "{}"
     assert re.fullmatch(r"outputs_\d{8}_\d{6}", found.name)
     assert visible(store) == {found.name}
-    assert found.stat().st_mode & 0o077 == 0, "it is nobody else's business"
+    assert found.stat().st_mode & 0o777 == 0o750, "the group may read"
+    assert (found / "result.json").stat().st_mode & 0o777 == 0o640
+    assert store.root.stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o770])
+def test_a_result_has_the_mode_that_was_chosen_whatever_the_umask(tmp_path: Path, mode: int) -> None:
+    mask = os.umask(0o077)
+    try:
+        with OutputStore(tmp_path / "results", 1, 1, mode).folder("outputs") as draft:
+            assert draft.stat().st_mode & 0o077 == 0, "what is half written is nobody else's business"
+            (draft / "result.json").write_text("{}")
+    finally:
+        os.umask(mask)
+    (found,) = (tmp_path / "results").iterdir()
+    modes = [path.stat().st_mode & 0o777 for path in (found.parent, found, found / "result.json")]
+    assert modes == [mode, mode, mode & 0o666]
 
 
 @pytest.mark.parametrize("broken", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])

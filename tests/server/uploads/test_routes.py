@@ -80,13 +80,13 @@ def test_a_recording_becomes_an_answer_and_a_folder_that_agree(
     said = response.json()
     assert said["success"] is True and said["granularity"] == "utterance"
     assert re.fullmatch(r"outputs_\d{8}_\d{6}(_\d+)?_[0-9a-f]{16}", said["id"])
-    assert said["result_dir"].endswith("/" + said["id"]) and not said["result_dir"].startswith("/")
     assert list(said["scores"]) == list(LABELS) and said["emotion"] in LABELS
     assert said["utterances"] and said["duration_s"] == pytest.approx(8, abs=0.1)
     assert [step["step"] for step in said["steps"]] == [
         *("receive", "decode", "resample", "detect_speech", "score", "save")
     ]
     folder = next(path for path in outputs(files) if path.name == said["id"])
+    assert said["result_dir"] == str(folder), "absolute: we are on its machine"
     assert {path.name for path in folder.iterdir()} == {
         *("result.json", "result.csv", "embedding.npy", "processed_audio.wav")
     }
@@ -95,6 +95,31 @@ def test_a_recording_becomes_an_answer_and_a_folder_that_agree(
     assert kept["file_name"] == "Ä.wav", "the recording's own name, without folders"
     assert said["embedding_saved"] is True and said["embedding_path"] == said["result_dir"] + "/embedding.npy"
     assert said["processed_audio_path"] == said["result_dir"] + "/processed_audio.wav"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "203.0.113.7"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"Forwarded": "for=203.0.113.7"},
+        {"Via": "1.1 proxy"},
+        {"X-Real-IP": "203.0.113.7"},
+        {"Origin": "same"},
+    ],
+)
+def test_who_is_not_a_program_on_this_machine_is_told_no_path_of_it(
+    files: Server, headers: dict[str, str]
+) -> None:
+    headers = {k: files.url if v == "same" else v for k, v in headers.items()}
+    said = post(files, wav(bytes(32_000)), headers).json()
+    root = outputs(files)[0].parent
+    assert said["result_dir"] == f"{root.name}/{said['id']}"
+    assert said["processed_audio_path"] == f"{said['result_dir']}/processed_audio.wav"
+    assert (root.parent / said["processed_audio_path"]).is_file(), "seen from the folder that holds outputs"
+    assert str(root) not in json.dumps(said)
+    kept = requests.get(files.url + said["files"]["result"], timeout=10).text
+    assert str(root.parent) not in kept
 
 
 def test_frames_come_beside_the_verdict(files: Server, demo_pcm: bytes) -> None:
