@@ -195,6 +195,7 @@ def _run(
                     custom_labels.check(
                         labels, engine, config.engine.heartbeat_timeout_s or engine.spec.heartbeat_timeout_s
                     )
+                app.uploads.learn_samples()
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True

@@ -52,6 +52,9 @@ FILE_RESULTS = (
     "NO_ROOM",
     "INTERNAL",
 )
+# From a few words on an idle machine (50 ms) to hours of a recording on a busy one.
+FILE_LATENCY_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
+FILE_ENDINGS = ("ok", "failed", "gone")
 RECORD_RESULTS = ("saved", "incomplete", "failed")
 CUTS = ("flood", "too_long", "malformed", "slow", "crowded")  # why a connection was closed
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -110,6 +113,20 @@ class Metrics:
         )
         for result in FILE_RESULTS:
             self.files.labels(result)
+        self.file_latency = Histogram(
+            "emotion_file_latency_seconds",
+            "From the end of a file's upload to its result",
+            ["result"],
+            buckets=FILE_LATENCY_BUCKETS,
+            registry=r,
+        )
+        for ending in FILE_ENDINGS:
+            self.file_latency.labels(ending)
+        self.file_emotions = Counter(
+            "emotion_file_emotions", "Recognized files by their emotion", ["emotion"], registry=r
+        )
+        for label in LABELS:
+            self.file_emotions.labels(label)
         self.file_seconds = Counter("emotion_file_seconds", "Audio of recognized files", registry=r)
         self.files_receiving = Gauge("emotion_files_receiving", "Files being received now", registry=r)
         self.files_running = Gauge("emotion_files_running", "Files being recognized now", registry=r)

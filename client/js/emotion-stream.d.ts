@@ -332,6 +332,9 @@ export interface Recognition extends Verdict {
   frame_ms?: number;
   step_ms?: number;
   taught?: CustomLabels;
+  /** The cosine to the nearest of the operator's reference samples (files.samples), and to each by its name. */
+  similarity_to_sample?: number;
+  similarity_to_samples?: Record<string, number>;
 }
 
 /** The emotion of a recording. Throws EmotionError, or the signal's reason when it is aborted. */

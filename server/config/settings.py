@@ -155,6 +155,7 @@ class FilesSection(_Section):
     outputs: str = Field("outputs", min_length=1)  # folder of the results; seen from the project's folder
     mode: str = "0750"  # of the folders of results and records; their files: the same without x
     absolute_paths: bool = True  # result_dir and the like, for programs on this machine
+    samples: str = ""  # a folder of recordings or .npy embeddings that every recording is compared with
     keep_days: float = Field(7, gt=0)  # results of uploads older than this are removed
     keep_gb: float = Field(10, gt=0)  # of uploads and their results; the oldest make room for others
     fresh_s: float = Field(600, ge=0, le=86_400)  # younger results do not: who finds no room is told NO_ROOM

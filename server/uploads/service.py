@@ -7,6 +7,7 @@ it there (`pool`). Whatever breaks, or a client that goes away, leaves nothing b
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 
+import numpy as np
+
 from server import system, wire
 from server.config import Config
 from server.errors import ClientError
+from server.files import samples
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
 from server.metrics import Metrics
 from server.storage import OutputStore, StoreError, id_of, size_of
@@ -26,7 +30,7 @@ from server.uploads.disk_room import DiskRoom, Hold
 from server.uploads.form import Form, receive
 from server.uploads.pool import ClientDisconnected, UploadWorkerPool
 from server.uploads.reception import Reception
-from stream.types import JsonDict
+from stream.types import Floats, JsonDict
 
 PREFIX = "/api/v1/results"
 NOT_HERE = "files are not taken here: this system cannot hand them to a process of its own; use `analyze`"
@@ -69,7 +73,8 @@ class Uploads:
     """All uploads of a server."""
 
     def __init__(self, config: Config, workers: UploadWorkerPool, metrics: Metrics) -> None:
-        self._files = config.files
+        self._config, self._files = config, config.files
+        self._ready = not config.files.samples  # reference samples have been heard, or there are none
         self._workers, self._metrics = workers, metrics
         self.store = OutputStore(
             config.files.folder, config.files.keep_days, config.files.keep_gb, config.files.mode_bits
@@ -91,6 +96,22 @@ class Uploads:
         self._reception.start()
         threading.Thread(target=self._maintain, name="upkeep", daemon=True).start()
 
+    def learn_samples(self) -> None:
+        """Hear the reference samples, once the model has loaded: as uploads are heard. Raises ConfigError."""
+        spec = self._workers.spec
+        self._workers.samples = samples.load(self._config, spec.embedding_size, self._embedding)
+        self._ready = True
+
+    def _embedding(self, recording: Path) -> Floats | None:
+        """Raises ClientError, and OSError."""
+        form = Form("utterance", True, recording.stat().st_size)
+        with tempfile.TemporaryDirectory(prefix="emotion-stream-") as folder:
+            found = Path(folder)
+            said = self._workers.run(recording, found, form, self._stop.is_set, lambda report: None)
+            if said["duration_s"] > samples.MAX_S:
+                raise ClientError("FILE_TOO_LARGE", f"longer than {samples.MAX_S} s")
+            return np.load(found / EMBEDDING, allow_pickle=False) if said["embedding_saved"] else None
+
     def close(self) -> None:
         self._stop.set()
         self._reception.close()
@@ -104,6 +125,8 @@ class Uploads:
         with self._accounted() as outcome:
             if not system.HANDS_OVER_FILES:
                 raise ClientError("CLOSED", NOT_HERE)
+            if not self._ready:
+                raise ClientError("NOT_READY", "the reference samples are being heard (files.samples)")
             self._workers.check_room()  # else the upload would be for nothing
             # The random part keeps a result for those who were told its name.
             with self._room.held(incoming.peer) as hold:
@@ -112,6 +135,7 @@ class Uploads:
                     hold.grow(size_of(draft))
                 self._room.keep(id_of(draft), hold)
             self._metrics.file_seconds.inc(summary["duration_s"])
+            self._metrics.file_emotions.labels(summary["verdict"]["emotion"]).inc()
             outcome.code, outcome.fields = "ok", {"result": id_of(draft)}
             head = self._head(self._path(id_of(draft), incoming.local), form, steps, summary)
             return UploadAnswer(head, self.store.root / id_of(draft) / RESULT)
@@ -135,13 +159,26 @@ class Uploads:
             return incoming.gone()
 
         ms = round(1000 * (time.monotonic() - began), 1)
-        with self._workers.admitted():
+        with self._workers.admitted(), self._timed():
             report({"step": {"step": "receive", "ms": ms, "detail": f"{form.size} bytes"}})
             summary = self._workers.run(upload, draft, form, gone, report)
         upload.unlink()
         if not summary["embedding_saved"]:
             (draft / EMBEDDING).unlink()
         return form, steps, summary
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """How long a file takes from the end of its upload to its result, by how that ends."""
+        began, ending = time.monotonic(), "failed"
+        try:
+            yield
+            ending = "ok"
+        except ClientDisconnected:
+            ending = "gone"
+            raise
+        finally:
+            self._metrics.file_latency.labels(ending).observe(time.monotonic() - began)
 
     @contextmanager
     def _accounted(self) -> Iterator[_Outcome]:

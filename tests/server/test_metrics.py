@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +43,8 @@ NAMES = {
     "emotion_records": "counter",
     "emotion_files": "counter",
     "emotion_file_seconds": "counter",
+    "emotion_file_latency_seconds": "histogram",
+    "emotion_file_emotions": "counter",
     "emotion_files_running": "gauge",
     "emotion_files_receiving": "gauge",
     "emotion_log_lines_dropped": "counter",
@@ -57,6 +60,9 @@ NAMES = {
 LABELS = {
     "emotion_connections_cut_total": {"reason"},
     "emotion_files_total": {"result"},
+    "emotion_file_emotions_total": {"emotion"},
+    **{f"emotion_file_latency_seconds_{part}": {"result"} for part in ("count", "sum")},
+    "emotion_file_latency_seconds_bucket": {"result", "le"},
     "emotion_frames_total": {"emotion"},
     "emotion_requests_total": {"endpoint", "status"},
     "emotion_errors_total": {"code"},
@@ -137,7 +143,7 @@ def test_only_names_and_labels_of_the_contract_are_exported(
     for line in metrics(fresh):
         name, _, labels = line.partition("{")
         used = set(re.findall(r'(\w+)="', labels))
-        assert used == ({"le"} if name.endswith("_bucket") else LABELS.get(name, set())), line
+        assert used == LABELS.get(name, {"le"} if name.endswith("_bucket") else set()), line
     assert set(re.findall(r'emotion_errors_total\{code="(\w+)"\}', text)) == CODES
     buckets = re.findall(r'emotion_frame_latency_seconds_bucket\{le="([^"]+)"\}', text)
     assert (float(buckets[0]), float(buckets[-2]), buckets[-1]) == (0.001, 5.0, "+Inf")
@@ -185,6 +191,25 @@ def test_batches_of_files_are_counted_like_those_of_sessions(fresh: Server, demo
     n_windows = int(re.search(r"in (\d+) windows", score["detail"])[1])  # type: ignore[index]
     assert grown["emotion_batch_windows_sum"] == n_windows > 5
     assert grown["emotion_inference_seconds_count"] == grown["emotion_batch_windows_count"]
+
+
+def test_files_are_counted_by_their_emotion_and_timed_by_how_they_end(fresh: Server, demo_wav: Path) -> None:
+    grown = since(fresh)
+    began = time.monotonic()
+    told = []
+    for data in (demo_wav.read_bytes(), demo_wav.read_bytes(), b"no recording"):
+        upload = {"audio_file": ("a.wav", data)}
+        told.append(requests.post(fresh.url + "/api/v1/emotion/recognize", files=upload, timeout=60).json())
+    spent_s = time.monotonic() - began
+    *found, refused = told
+    assert refused["error"]["code"] == "UNSUPPORTED_MEDIA"
+    assert grown[f'emotion_file_emotions_total{{emotion="{found[0]["emotion"]}"}}'] == 2
+    assert grown.total("emotion_file_emotions_total") == 2
+    assert grown['emotion_file_latency_seconds_count{result="ok"}'] == 2
+    assert grown['emotion_file_latency_seconds_count{result="failed"}'] == 1
+    assert 0 < grown['emotion_file_latency_seconds_sum{result="ok"}'] < spent_s
+    assert grown['emotion_file_latency_seconds_bucket{le="+Inf",result="ok"}'] == 2
+    assert grown["emotion_file_seconds_total"] == pytest.approx(sum(one["duration_s"] for one in found))
 
 
 def test_losses_are_counted_by_their_reason(fresh: Server, connect: Connect, demo_pcm: bytes) -> None:

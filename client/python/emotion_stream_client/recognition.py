@@ -42,6 +42,10 @@ class Recognition(CustomLabels):
     files: dict[str, str] = field(repr=False)
     ambiguous: bool = False
     custom_labels: Json | None = None  # by labels of the operator's own
+    similarity_to_sample: float | None = (
+        None  # cosine to the nearest of the operator's reference samples, if any
+    )
+    similarity_to_samples: dict[str, float] | None = None  # and to each by its name
     steps: list[Json] = field(default_factory=list, repr=False)
     frame_scores: Any = field(default=None, repr=False)
     frame_start_ms: Any = field(default=None, repr=False)
