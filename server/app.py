@@ -85,8 +85,11 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     add_request_log(flask)
     add_client_routes(flask)
     allow_origins(flask, origins)
-    add_routes(flask, config, engine, metrics, sessions, lambda: len(live.connections), refusals)
     uploads = Uploads(config, UploadWorkerPool(config, engine), metrics)
+    add_routes(
+        *(flask, config, engine, metrics, sessions),
+        *(lambda: len(live.connections), refusals, uploads.references.not_ready),
+    )
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
@@ -195,7 +198,7 @@ def _run(
                     custom_labels.check(
                         labels, engine, config.engine.heartbeat_timeout_s or engine.spec.heartbeat_timeout_s
                     )
-                app.uploads.learn_samples()
+                app.uploads.references.learn(stop.is_set)
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True

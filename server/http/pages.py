@@ -45,13 +45,16 @@ def add_routes(
     sessions: Sessions,
     connections: Callable[[], int],
     refusals: Refusals,
+    files_not_ready: Callable[[], str | None],
 ) -> None:
-    """`connections` gives the number of open ones."""
+    """`connections` gives the number of open ones, `files_not_ready` why files are not taken yet, if so."""
     started = time.monotonic()
 
     def not_ready() -> str | None:
-        """Why no new session would be let in; None when it would."""
-        return "the server is shutting down" if sessions.draining else engine.health().error
+        """Why no new session or file would be let in; None when it would."""
+        return (
+            "the server is shutting down" if sessions.draining else engine.health().error or files_not_ready()
+        )
 
     @app.get("/")
     def live_page() -> Response:

@@ -7,7 +7,6 @@ it there (`pool`). Whatever breaks, or a client that goes away, leaves nothing b
 from __future__ import annotations
 
 import logging
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 
-import numpy as np
-
 from server import system, wire
 from server.config import Config
 from server.errors import ClientError
-from server.files import samples
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
 from server.metrics import Metrics
 from server.storage import OutputStore, StoreError, id_of, size_of
@@ -30,7 +26,8 @@ from server.uploads.disk_room import DiskRoom, Hold
 from server.uploads.form import Form, receive
 from server.uploads.pool import ClientDisconnected, UploadWorkerPool
 from server.uploads.reception import Reception
-from stream.types import Floats, JsonDict
+from server.uploads.references import References
+from stream.types import JsonDict
 
 PREFIX = "/api/v1/results"
 NOT_HERE = "files are not taken here: this system cannot hand them to a process of its own; use `analyze`"
@@ -73,9 +70,9 @@ class Uploads:
     """All uploads of a server."""
 
     def __init__(self, config: Config, workers: UploadWorkerPool, metrics: Metrics) -> None:
-        self._config, self._files = config, config.files
-        self._ready = not config.files.samples  # reference samples have been heard, or there are none
+        self._files = config.files
         self._workers, self._metrics = workers, metrics
+        self.references = References(config, workers)
         self.store = OutputStore(
             config.files.folder, config.files.keep_days, config.files.keep_gb, config.files.mode_bits
         )
@@ -96,22 +93,6 @@ class Uploads:
         self._reception.start()
         threading.Thread(target=self._maintain, name="upkeep", daemon=True).start()
 
-    def learn_samples(self) -> None:
-        """Hear the reference samples, once the model has loaded: as uploads are heard. Raises ConfigError."""
-        spec = self._workers.spec
-        self._workers.samples = samples.load(self._config, spec.embedding_size, self._embedding)
-        self._ready = True
-
-    def _embedding(self, recording: Path) -> Floats | None:
-        """Raises ClientError, and OSError."""
-        form = Form("utterance", True, recording.stat().st_size)
-        with tempfile.TemporaryDirectory(prefix="emotion-stream-") as folder:
-            found = Path(folder)
-            said = self._workers.run(recording, found, form, self._stop.is_set, lambda report: None)
-            if said["duration_s"] > samples.MAX_S:
-                raise ClientError("FILE_TOO_LARGE", f"longer than {samples.MAX_S} s")
-            return np.load(found / EMBEDDING, allow_pickle=False) if said["embedding_saved"] else None
-
     def close(self) -> None:
         self._stop.set()
         self._reception.close()
@@ -125,8 +106,8 @@ class Uploads:
         with self._accounted() as outcome:
             if not system.HANDS_OVER_FILES:
                 raise ClientError("CLOSED", NOT_HERE)
-            if not self._ready:
-                raise ClientError("NOT_READY", "the reference samples are being heard (files.samples)")
+            if why := self.references.not_ready():
+                raise ClientError("NOT_READY", why)
             self._workers.check_room()  # else the upload would be for nothing
             # The random part keeps a result for those who were told its name.
             with self._room.held(incoming.peer) as hold:

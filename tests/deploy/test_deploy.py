@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
