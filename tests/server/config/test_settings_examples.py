@@ -1,7 +1,7 @@
 """Every example that ships in config.yaml works, alone and with all others: on every way into the server.
 
 An example is a line that is commented out; it is switched on as a person would, by taking the mark away. With all
-of them, and all that is offered, secrets are looked for where they must not be: in the log, in the command lines of
+of them, and all that is offered, secrets are looked for where they must not be: in the log, in command lines of
 its processes, in its temporary folder and among its results.
 """
 

@@ -77,13 +77,12 @@ def test_clients_the_sdk_and_the_command_line_say_the_same(
     with EmotionModel(device="cpu") as model:
         here = model.analyze(demo_wav)
         of_sample = model.extract_embedding(folder / "calm.wav")
-    assert here.similarity_to_samples == there.similarity_to_samples is not None
-    assert (
-        here.similarity_to_sample == there.similarity_to_sample == max(there.similarity_to_samples.values())
-    )
+    each = here.similarity_to_samples
+    assert each is not None and each == there.similarity_to_samples
+    assert here.similarity_to_sample == there.similarity_to_sample == max(each.values())
     assert {name: here.to_dict()[name] for name in BOTH} == {name: there.raw[name] for name in BOTH}
     cosine = embedding @ of_sample / np.linalg.norm(embedding) / np.linalg.norm(of_sample)
-    assert here.similarity_to_samples["calm"] == pytest.approx(float(cosine), abs=1e-4)
+    assert each["calm"] == pytest.approx(float(cosine), abs=1e-4)
     command = [sys.executable, "-m", "cli", "analyze", str(demo_wav), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
