@@ -19,6 +19,7 @@ from emotion_stream.results import Result
 from server import config as configuration
 from server import custom_labels, wire
 from server.errors import ClientError
+from server.files import samples
 from server.files.find import open_recording
 from server.files.recognize import RecognizeOptions, recognize
 from server.files.result import GRANULARITIES, clean_name
@@ -55,6 +56,7 @@ class EmotionModel:
         self._engine = local_engine(self._config)
         if self._labels:
             custom_labels.check(self._labels, self._engine, timeout_s=60)
+        self._samples = samples.load_here(self._config, self._engine)
 
     @property
     def spec(self) -> ModelSpec:
@@ -156,7 +158,9 @@ class EmotionModel:
     def _recognized(self, file: BinaryIO, granularity: str, embed: bool, file_name: str = "") -> Result:
         if granularity not in GRANULARITIES:
             raise ValueError(f"granularity {granularity!r}: give one of {', '.join(GRANULARITIES)}")
-        options = RecognizeOptions(granularity, embed, custom_labels=self._labels, file_name=file_name)
+        options = RecognizeOptions(
+            granularity, embed, custom_labels=self._labels, samples=self._samples, file_name=file_name
+        )
         return Result.of(recognize(file, self._engine, self._config, options))
 
     @contextmanager

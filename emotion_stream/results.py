@@ -85,6 +85,8 @@ class Result(_Verdict):
     frames: Frames | None = None
     embedding: Floats | None = field(default=None, repr=False)
     no_embedding: str | None = None
+    similarity_to_sample: float | None = None  # cosine to the nearest reference sample, where there are any
+    similarity_to_samples: dict[str, float] | None = None  # and to each by its name
 
     @classmethod
     def of(cls, found: Recording) -> Result:
@@ -109,6 +111,7 @@ class Result(_Verdict):
             frames=frames,
             embedding=found.embedding,
             no_embedding=found.no_embedding,
+            **found.similarity,
         )
 
     def to_dict(self) -> JsonDict:
@@ -121,12 +124,18 @@ class Result(_Verdict):
                 f"frame_{name}": getattr(self.frames, name) for name in ("scores", "emotions", "confidences")
             }
             told = {**head, **frames, "frame_start_ms": self.frames.start_ms}
-        told |= {**_taught(self.custom_labels), "utterances": [said.to_dict() for said in self.utterances]}
+        near = {name: getattr(self, name) for name in _SIMILAR if self.similarity_to_samples is not None}
+        told |= {
+            **_taught(self.custom_labels),
+            **near,
+            "utterances": [said.to_dict() for said in self.utterances],
+        }
         plain: dict[str, Any] = wire.Json.loads(wire.Json.dumps(told))  # arrays as lists, of as many digits
         return plain
 
 
 _SCORED = ("emotion", "confidence", "ambiguous", "scores")
+_SIMILAR = ("similarity_to_sample", "similarity_to_samples")
 _HEAD = ("granularity", "timestamp", "timestamp_utc", "model", "duration_s", "file_name", "verdict", "alerts")
 
 

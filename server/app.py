@@ -23,7 +23,7 @@ from server.engine.process import ProcessEngine
 from server.http.client_files import add_client_routes
 from server.http.cors import allow_origins
 from server.http.handshake import require_websocket_13
-from server.http.pages import add_routes
+from server.http.pages import ServerState, add_routes
 from server.http.request_log import add_request_log
 from server.live.load import Load
 from server.live.namespace import LiveNamespace, socket_server
@@ -91,8 +91,9 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     add_request_log(flask)
     add_client_routes(flask)
     allow_origins(flask, origins)
-    add_routes(flask, config, engine, metrics, sessions, lambda: len(live.connections), load.status, refusals)
     uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file)
+    state = ServerState(sessions, lambda: len(live.connections), load.status, uploads.references.not_ready)
+    add_routes(flask, config, engine, metrics, state, refusals)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
@@ -218,6 +219,7 @@ def _run(
                     custom_labels.check(
                         labels, engine, config.engine.heartbeat_timeout_s or engine.spec.heartbeat_timeout_s
                     )
+                app.uploads.references.learn(stop.is_set)
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True

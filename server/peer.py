@@ -21,9 +21,13 @@ def peer(environ: Mapping[str, Any]) -> str:
 
 
 def on_this_machine(environ: Mapping[str, Any]) -> bool:
-    """Whether the client is a program on this machine: over loopback, and by no proxy that told of itself."""
+    """Whether the client is a program on this machine: over loopback, by no proxy that told of itself, no web page.
+
+    A proxy on this machine that says nothing of itself is taken for such a program.
+    """
     address = address_of(peer(environ))
-    return address is not None and address.is_loopback and not environ.get(PROXIED)
+    local = address is not None and address.is_loopback and not environ.get(PROXIED)
+    return local and "HTTP_ORIGIN" not in environ
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:
@@ -68,7 +72,9 @@ class Proxies:
         at = str(environ.get("REMOTE_ADDR") or "")
         said = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in FORWARDED}
         standard = environ.pop("HTTP_FORWARDED", "")
-        environ[PROXIED] = any(said.values()) or bool(standard) or "HTTP_VIA" in environ
+        environ[PROXIED] = (
+            any(said.values()) or bool(standard) or bool(environ.keys() & {"HTTP_VIA", "HTTP_X_REAL_IP"})
+        )
         if self.trust(at):
             at = self.client(at, said["FOR"])
             if host := said["HOST"].rpartition(",")[2].strip():

@@ -338,6 +338,9 @@ export interface Recognition extends Verdict {
   frame_ms?: number;
   step_ms?: number;
   taught?: CustomLabels;
+  /** The cosine to the nearest of the operator's reference samples (files.samples), and to each by its name. */
+  similarity_to_sample?: number;
+  similarity_to_samples?: Record<string, number>;
   /** The worst alert rule that was raised, or "normal". */
   verdict?: string;
   alerts?: Omit<Alert, "session_id">[];

@@ -171,6 +171,7 @@ class FilesSection(_Section):
     # Of complete folders, in octal; their files' is the same without x. Nobody but the owner may write.
     folder_mode: str = Field("750", pattern=r"^7[05][05]$")
     absolute_paths: bool = True  # in answers to clients on this machine; others are told relative ones
+    samples: str = ""  # a folder of recordings or .npy embeddings that every recording is compared with
     keep_days: float = Field(7, gt=0)  # results of uploads older than this are removed
     keep_gb: float = Field(10, gt=0)  # of uploads and their results; the oldest make room for others
     fresh_s: float = Field(600, ge=0, le=86_400)  # younger results do not: who finds no room is told NO_ROOM

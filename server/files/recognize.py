@@ -23,6 +23,7 @@ from server.engine import Busy, Engine, Timing
 from server.errors import RETRYABLE, ClientError
 from server.files import decode
 from server.files.result import AUDIO, Create, OnProgress, Recording
+from server.files.similarity import Samples
 from stream.codec import Resampler
 from stream.custom_labels import CustomLabels
 from stream.full_recording import Segmenter
@@ -63,6 +64,7 @@ class RecognizeOptions:
     embed: bool = False
     create: Create | None = None  # how to write the result's files
     custom_labels: CustomLabels | None = None
+    samples: Samples | None = None  # with reference samples
     max_s: float = float("inf")  # a longer recording is refused
     file_name: str = ""  # the recording's own, cleaned (`clean_name`): result.json keeps it
 
@@ -85,7 +87,8 @@ def recognize(
     limits = decode.DecodeLimits(options.max_s, config.files.max_channels)
     with decode.opened(file, limits) as audio:
         labels = options.custom_labels
-        stream_config = file_stream_config(config, spec, embed=options.embed or labels is not None)
+        embed = options.embed or labels is not None or options.samples is not None
+        stream_config = file_stream_config(config, spec, embed=embed)
         job = _RecordingJob(
             engine, stream_config, found, labels, SessionAlerts(config.rules, (None,), config.names_zh)
         )
@@ -103,6 +106,8 @@ def recognize(
         found.verdict_rule = verdict(config.rules, found.alerts)
         found.finish(audio.read_s)
     found.custom_label = judge(labels, found.whole.embedding)
+    if options.samples and found.whole.embedding is not None:
+        found.similarity = options.samples.compare(found.whole.embedding)
     began = time.perf_counter()
     names = [*found.save(options.create), AUDIO] if options.create else []
     job.spent["save"] += time.perf_counter() - began

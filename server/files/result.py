@@ -59,6 +59,7 @@ class Recording:
     first_frames: list[int] = field(default_factory=list)
     probs: list[Floats] = field(default_factory=list)  # kept at frame granularity only
     custom_label: JsonDict | None = None  # what the custom labels say of all of it
+    similarity: JsonDict = field(default_factory=dict)  # to reference samples, where there are any
     file_name: str = ""  # the recording's own, cleaned; "": not known
     verdict_rule: str = ""  # the name of the rule that says most, or normal
     alerts: list[AlertEvent] = field(default_factory=list)
@@ -115,8 +116,13 @@ class Recording:
             found = {**self.head, **wire.frame_rows(probs), "frame_start_ms": self._starts()}
         else:
             found = {**self.verdict, **self.head}
+        return {**found, **self._compared, "utterances": self.utterances}
+
+    @property
+    def _compared(self) -> JsonDict:
+        """With what the operator has given to compare with."""
         taught = {} if self.custom_label is None else {"taught": self.custom_label}
-        return {**found, **taught, "utterances": self.utterances}
+        return {**taught, **self.similarity}
 
     def save(self, create: Create) -> list[str]:
         """Write result.json, result.csv and, where there is one, embedding.npy; their names."""
@@ -142,8 +148,7 @@ class Recording:
         if self.granularity == "utterance":
             yield orjson.dumps(self.result(), option=orjson.OPT_INDENT_2) + b"\n"
             return
-        few = {**self.head, **({} if self.custom_label is None else {"taught": self.custom_label})}
-        yield orjson.dumps(few)[:-1]
+        yield orjson.dumps({**self.head, **self._compared})[:-1]
         for name in ("frame_scores", "frame_emotions", "frame_confidences"):
             yield b',\n"%s": [' % name.encode()
             yield from _joined(wire.frame_rows(rows)[name] for rows in self._blocks())

@@ -6,6 +6,7 @@ import difflib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from flask import Flask, Response, jsonify, request, send_from_directory
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -39,22 +40,27 @@ RECOGNIZE = "/api/v1/emotion/recognize"
 NOT_HERE = ("NOT_FOUND", "METHOD_NOT_ALLOWED")
 
 
+@dataclass(frozen=True)
+class ServerState:
+    """What the pages say of the server, each at the moment when it is asked."""
+
+    sessions: Sessions
+    connections: Callable[[], int]  # how many are open
+    load: Callable[[], JsonDict]  # how busy it is
+    files_not_ready: Callable[[], str | None]  # why files are not taken yet, if so
+
+
 def add_routes(
-    app: Flask,
-    config: Config,
-    engine: Engine,
-    metrics: Metrics,
-    sessions: Sessions,
-    connections: Callable[[], int],
-    load: Callable[[], JsonDict],
-    refusals: Refusals,
+    app: Flask, config: Config, engine: Engine, metrics: Metrics, state: ServerState, refusals: Refusals
 ) -> None:
-    """`connections` gives the number of open ones, `load` how busy the server is."""
+    """Adds the routes of this module."""
     started = time.monotonic()
 
     def not_ready() -> str | None:
-        """Why no new session would be let in; None when it would."""
-        return "the server is shutting down" if sessions.draining else engine.health().error
+        """Why no new session or file would be let in; None when it would."""
+        if state.sessions.draining:
+            return "the server is shutting down"
+        return engine.health().error or state.files_not_ready()
 
     def language() -> Language:
         return of_request(request.environ, config.server.language)
@@ -100,9 +106,9 @@ def add_routes(
             uptime_s=round(time.monotonic() - started, 1),
             version=__version__,
             keeps="audio" if config.recording.audio else "scores" if config.recording.sessions else "nothing",
-            load=load(),
-            sessions=len(sessions),
-            connections=connections(),
+            load=state.load(),
+            sessions=len(state.sessions),
+            connections=state.connections(),
             limits={"upload_bytes": config.files.max_upload_bytes, "upload_s": config.files.max_audio_s},
         )
 

@@ -47,6 +47,8 @@ _SESSIONS = {
     "the server takes no new sessions for the moment, so that those it has stay live; try again in {n} s": (
         "服务器暂不接受新会话，以保证现有会话的实时性；请 {n} 秒后重试"
     ),
+    "the reference samples are being heard (files.samples)": "正在听取参考样本（files.samples）",
+    "longer than {n} s": "长于 {n} 秒",
     "the server is shutting down; try again in a minute": "服务器正在关闭；请一分钟后重试",
     "the server is shutting down": "服务器正在关闭",
     "the model is still loading; try again in a few seconds": "模型仍在加载；请几秒后重试",

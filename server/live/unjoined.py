@@ -28,7 +28,7 @@ class UnjoinedConnections:
         }
         for sid, since in unjoined.items():
             transport = self._server.eio.sockets.get(sid)
-            if now - since > self._timeout_s and transport is not None:
+            if now - since > self._timeout_s and transport is not None and not transport.closed:
                 extra = {"connection": sid, "peer": peer_of(transport)}
                 log.info("connection closed: it never joined a namespace", extra=extra)
                 transport.close(wait=False)

@@ -19,10 +19,11 @@ from server.config import Config
 from server.engine import Engine
 from server.errors import ClientError, checked
 from server.files.result import OnProgress
+from server.files.similarity import Samples
 from server.uploads.form import Form
 from server.uploads.pipe import PeerClosed, PipeMessage
 from server.uploads.process import FileProcess
-from stream.types import JsonDict
+from stream.types import JsonDict, ModelSpec
 
 SILENCE_S = 120.0  # without a word, and waiting for no scores, it is stuck
 POLL_S = 0.5  # how often to look whether anybody still wants the answer
@@ -46,7 +47,15 @@ class UploadWorkerPool:
         self._idle: list[FileProcess] = []
         self._busy: list[FileProcess] = []
         self._admitted = 0
+        self.samples: Samples | None = None  # that each recording is compared with
         self._closing = False
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Of the model, which has loaded."""
+        spec = self._engine.spec
+        assert spec is not None, "loaded"
+        return spec
 
     @property
     def running(self) -> int:
@@ -163,14 +172,14 @@ class UploadWorkerPool:
         on_progress: OnProgress,
     ) -> PipeMessage:
         """Have the worker recognize a file; its last message about it."""
-        spec = self._engine.spec
-        assert spec is not None, "admitted"
         try:
+            samples = self.samples
             job = {
-                "spec": asdict(spec),
+                "spec": asdict(self.spec),
+                "samples": samples.names if samples else (),
                 **{k: getattr(form, k) for k in ("granularity", "embed", "file_name")},
             }
-            worker.begin(job, file, folder)
+            worker.begin(job, file, folder, [samples.embeddings.tobytes()] if samples else [])
             while True:
                 message = worker.next_message(POLL_S)
                 if message is not None and message.kind == "progress":

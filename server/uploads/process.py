@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class FileProcess:
         """Whether it has been ended by the limit on its time."""
         return self._process.returncode == -signal.SIGXCPU
 
-    def begin(self, job: JsonDict, file: Path, folder: Path) -> None:
+    def begin(self, job: JsonDict, file: Path, folder: Path, frames: Sequence[bytes] = ()) -> None:
         """Give it a file to read, and those of a result in `folder` to write, all open: names are no use to it.
 
         Raises PeerClosed, and OSError where they cannot be opened.
@@ -82,7 +83,7 @@ class FileProcess:
                 socket.send_fds(self._hand, [b"."], fds)
             except OSError as gone:
                 raise PeerClosed(str(gone)) from None
-        self._pipe.send("job", job)
+        self._pipe.send("job", job, frames)
 
     def next_message(self, timeout_s: float) -> PipeMessage | None:
         """What it says next of its file; None when nothing came. Raises PeerClosed when it has ended."""

@@ -29,6 +29,7 @@ from server.uploads.disk_room import DiskRoom, Hold
 from server.uploads.form import Form, receive
 from server.uploads.pool import ClientDisconnected, UploadWorkerPool
 from server.uploads.reception import Reception
+from server.uploads.references import References
 from stream.types import JsonDict
 
 PREFIX = "/api/v1/results"
@@ -81,6 +82,7 @@ class Uploads:
         """`on_alerts` is told of each recording of which a rule tells something."""
         self._files, self._on_alerts = config.files, on_alerts
         self._workers, self._metrics = workers, metrics
+        self.references = References(config, workers)
         self.store = OutputStore(
             config.files.folder, config.files.keep_days, config.files.keep_gb, config.files.mode
         )
@@ -114,6 +116,8 @@ class Uploads:
         with self._accounted() as outcome:
             if not system.HANDS_OVER_FILES:
                 raise ClientError("CLOSED", NOT_HERE)
+            if why := self.references.not_ready():
+                raise ClientError("NOT_READY", why)
             self._workers.check_room()  # else the upload would be for nothing
             # The random part keeps a result for those who were told its name.
             with self._room.held(incoming.peer) as hold:

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
 
+import numpy as np
+
 from server import custom_labels, logs, system
 from server.config import FileSettings
 from server.engine import Health, Reply
@@ -25,6 +27,7 @@ from server.engine.messages import Answers, pack_window, unpack
 from server.errors import ClientError
 from server.files.recognize import RecognizeOptions, recognize
 from server.files.result import Recording
+from server.files.similarity import Samples
 from server.observers import AlertEvent
 from server.uploads import sandbox
 from server.uploads.pipe import PeerClosed, Pipe, PipeMessage
@@ -93,7 +96,8 @@ def main(fd: int, hand_fd: int) -> None:
     threading.Thread(target=_listen, args=(pipe, engine, jobs), daemon=True).start()
     sandbox.no_more_threads()
     while True:
-        job = jobs.get().fields
+        message = jobs.get()
+        job = message.fields
         engine.serve(ModelSpec(**dict(job["spec"], supported_labels=tuple(job["spec"]["supported_labels"]))))
         sandbox.allow_cpu(settings.files.cpu_s)
         with ExitStack() as stack:
@@ -104,10 +108,19 @@ def main(fd: int, hand_fd: int) -> None:
                 file_name=job["file_name"],
                 create=dict(zip(HANDED, others, strict=True)).__getitem__,
                 custom_labels=labels,
+                samples=_samples(message),
                 max_s=settings.files.max_audio_s,
             )
             kind, fields = _recognized(file, engine, settings, options, pipe)
         pipe.send(kind, fields)
+
+
+def _samples(job: PipeMessage) -> Samples | None:
+    """The reference samples that come with a job, if any."""
+    names = job.fields["samples"]
+    if not names:
+        return None
+    return Samples(tuple(names), np.frombuffer(job.frames[0], np.float32).reshape(len(names), -1))
 
 
 def _handed(hand: socket.socket) -> Iterator[BinaryIO]:

@@ -190,6 +190,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
             until(prometheus.ready, 30, "prometheus to be ready")
             until(lambda: prometheus.value("up") == 1, 30, "the first scrape")
             asyncio.run(speak(server.url, ROOT / "demo/conversation.wav"))
+            with (ROOT / "demo/conversation.wav").open("rb") as f:
+                requests.post(f"{server.url}/upload", files={"file": f}, timeout=60).raise_for_status()
             server.get("/api/v1/status")
             recognize(server.url, ROOT / "demo/conversation.wav")
             time.sleep(2.5)  # two more scrapes see the end of it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -191,6 +192,24 @@ def test_batches_of_files_are_counted_like_those_of_sessions(fresh: Server, demo
     n_windows = int(re.search(r"in (\d+) windows", score["detail"])[1])  # type: ignore[index]
     assert grown["emotion_batch_windows_sum"] == n_windows > 5
     assert grown["emotion_inference_seconds_count"] == grown["emotion_batch_windows_count"]
+
+
+def test_files_are_counted_by_their_emotion_and_timed_by_how_they_end(fresh: Server, demo_wav: Path) -> None:
+    grown = since(fresh)
+    began = time.monotonic()
+    told = []
+    for data in (demo_wav.read_bytes(), demo_wav.read_bytes(), b"no recording"):
+        upload = {"audio_file": ("a.wav", data)}
+        told.append(requests.post(fresh.url + "/api/v1/emotion/recognize", files=upload, timeout=60).json())
+    spent_s = time.monotonic() - began
+    *found, refused = told
+    assert refused["error"]["code"] == "UNSUPPORTED_MEDIA"
+    assert grown[f'emotion_file_results_total{{emotion="{found[0]["emotion"]}"}}'] == 2
+    assert grown.total("emotion_file_results_total") == 2
+    assert grown["emotion_file_recognition_seconds_count"] == 2
+    assert 0 < grown["emotion_file_recognition_seconds_sum"] < spent_s
+    assert grown['emotion_file_recognition_seconds_bucket{le="+Inf"}'] == 2
+    assert grown["emotion_file_seconds_total"] == pytest.approx(sum(one["duration_s"] for one in found))
 
 
 def test_losses_are_counted_by_their_reason(fresh: Server, connect: Connect, demo_pcm: bytes) -> None:

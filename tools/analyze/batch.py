@@ -38,7 +38,6 @@ from server.files import find
 from server.files.recognize import RecognizeOptions
 from server.files.result import AUDIO, RESULT, into
 from server.storage import DRAFT, replaced_folder
-from stream.custom_labels import CustomLabels
 from stream.types import JsonDict
 from tools.analyze import table as tables
 from tools.analyze.journal import EACH, Entry, Journal, Stamp, shown
@@ -85,7 +84,7 @@ class _Stopped(Exception):
     """Ctrl-C: a recording under way is given up."""
 
 
-def main(job: BatchJob, engine: Engine, config: Config, labels: CustomLabels | None, errors: Console) -> int:
+def main(job: BatchJob, engine: Engine, config: Config, options: RecognizeOptions, errors: Console) -> int:
     """The exit status: 0, 1 when a recording could not be read, 2 when nothing could start, 130 after Ctrl-C."""
 
     def tell(text: str) -> None:
@@ -99,7 +98,7 @@ def main(job: BatchJob, engine: Engine, config: Config, labels: CustomLabels | N
             tell("No recordings there. Read are: " + " ".join(sorted(find.SUFFIXES)))
             return 2
         with Journal(job.out) as journal:
-            return _run(job, found, journal, engine, config, labels, errors)
+            return _run(job, found, journal, engine, config, options, errors)
     except (OSError, tables.NoParquet) as wrong:
         tell(str(wrong))
         return 2
@@ -141,13 +140,13 @@ def _run(
     journal: Journal,
     engine: Engine,
     config: Config,
-    labels: CustomLabels | None,
+    options: RecognizeOptions,
     errors: Console,
 ) -> int:
     # Those of a run that was killed: the journal is ours, so nobody writes there.
     for left in job.out.glob(f"{DRAFT}*"):
         shutil.rmtree(left, ignore_errors=True)
-    made = _made(job, engine, config, labels)
+    made = _made(job, engine, config, options)
     stamps = {name: Stamp(held.st_size, held.st_mtime_ns, made) for name, held in found.sizes.items()}
     waiting = [name for name, stamp in stamps.items() if not _is_done(name, stamp, journal, job)]
     counts = _Counts(dict(found.errors))
@@ -159,7 +158,7 @@ def _run(
         assert spec is not None
         skipped = len(stamps) - len(waiting)
         task = progress.add_task(f"scoring with {spec.name}", total=len(stamps), completed=skipped, pace="")
-        workers = _Workers(job, waiting, engine, config, labels)
+        workers = _Workers(job, waiting, engine, config, options)
         try:
             for name, outcome in workers.outcomes():
                 if isinstance(outcome, str):
@@ -180,12 +179,14 @@ def _run(
     return INTERRUPTED if interrupted else 1 if counts.errors else 0
 
 
-def _made(job: BatchJob, engine: Engine, config: Config, labels: CustomLabels | None) -> str:
+def _made(job: BatchJob, engine: Engine, config: Config, options: RecognizeOptions) -> str:
     """A fingerprint of what shapes a result: the model's weights, as its own shows them, settings, options."""
     spec = engine.spec
     assert spec is not None
     weights = custom_labels.fingerprint_of(engine, 60)
+    labels, samples = options.custom_labels, options.samples
     judge = [] if labels is None else [labels.name, labels.weights.tobytes().hex()]
+    judge += [] if samples is None else [*samples.names, samples.embeddings.tobytes().hex()]
     says = [
         *(spec.name, spec.dtype, [] if weights is None else weights.round(2).tolist()),
         *(config.speech.model_dump(), config.stream.model_dump(), judge),
@@ -203,10 +204,10 @@ class _Workers:
     """Threads that recognize recordings, each the next that waits."""
 
     def __init__(
-        self, job: BatchJob, names: list[str], engine: Engine, config: Config, labels: CustomLabels | None
+        self, job: BatchJob, names: list[str], engine: Engine, config: Config, options: RecognizeOptions
     ) -> None:
         self._job, self._engine, self._config = job, engine, config
-        self._options = RecognizeOptions(job.granularity, job.embeddings, custom_labels=labels)
+        self._options = options
         self._left = len(names)
         self._next = iter(names)
         self._lock = threading.Lock()

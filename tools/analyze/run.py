@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +21,7 @@ from server import custom_labels, wire
 from server.config import Config, ConfigError
 from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
-from server.files import find
+from server.files import find, samples
 from server.files.recognize import RecognizeOptions
 from server.local_engine import local_engine
 from stream.types import JsonDict
@@ -42,11 +43,14 @@ def main(
         engine = local_engine(config)
         if labels:
             custom_labels.check(labels, engine, 60)
+        references = samples.load_here(config, engine)
     except (ConfigError, ValueError, OSError, ImportError) as wrong:
         errors.print(str(wrong), markup=False, highlight=False, soft_wrap=True)
         return 2
+    options = RecognizeOptions(granularity, custom_labels=labels, samples=references)
     if job is not None:
-        return batch.main(job, engine, config, labels, errors)
+        options = replace(options, granularity=job.granularity, embed=job.embeddings)
+        return batch.main(job, engine, config, options, errors)
     if not recordings:
         errors.print("No recordings there. Read are: " + " ".join(sorted(find.SUFFIXES)), highlight=False)
         return 2
@@ -58,7 +62,7 @@ def main(
     with Progress(*columns, console=errors, redirect_stdout=False) as progress:
         task = progress.add_task(f"scoring with {spec.name}", total=len(recordings))
         for path in recordings:
-            result = _one(path, RecognizeOptions(granularity, custom_labels=labels), engine, config)
+            result = _one(path, options, engine, config)
             failed += "error" in result
             line = _line(result, granularity, as_json)
             if sys.stdout.isatty():  # above the bar, which shares the terminal

@@ -42,9 +42,10 @@ class Recognition(CustomLabels):
     files: dict[str, str] = field(repr=False)
     ambiguous: bool = False
     custom_labels: Json | None = None  # by labels of the operator's own
-    verdict: str | None = (
-        None  # the worst alert rule that was raised, or "normal"; None: of a server before 0.2
-    )
+    # The cosine to the nearest of the operator's reference samples, if any, and to each by its name.
+    similarity_to_sample: float | None = None
+    similarity_to_samples: dict[str, float] | None = None
+    verdict: str | None = None  # the worst alert rule that was raised, or "normal"
     alerts: list[Json] = field(default_factory=list, repr=False)
     steps: list[Json] = field(default_factory=list, repr=False)
     frame_scores: Any = field(default=None, repr=False)

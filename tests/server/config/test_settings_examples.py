@@ -1,6 +1,8 @@
 """Every example that ships in config.yaml works, alone and with all others: on every way into the server.
 
-An example is a line that is commented out; it is switched on as a person would, by taking the mark away.
+An example is a line that is commented out; it is switched on as a person would, by taking the mark away. With all
+of them, and all that is offered, secrets are looked for where they must not be: in the log, in command lines of
+its processes, in its temporary folder and among its results.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import requests
 import soundfile
@@ -74,6 +77,21 @@ CASES: dict[str, tuple[list[int], dict[str, Any]]] = {
 }
 
 
+# Whatever the server is told and must not tell. The CRM's address is in the settings: only its key is secret.
+SECRETS = {
+    "EMOTION_SERVER__TOKEN": "server-token-7f3a91",
+    "EMOTION_MONITOR__TOKEN": "monitor-token-c02d44",
+    "CRM_SECRET": "crm-secret-91be07",
+    "WECOM_ROBOT_URL": "robot-key-5d68f2",  # a part of it
+}
+# So that a moment of the demo raises an alert, which every receiver is to be told.
+LOUD = {
+    "name": "critical",
+    "when": {"any_of": ["angry", "neutral", "sad", "happy"], "above": 0.01},
+    "level": "critical",
+}
+
+
 @pytest.fixture(scope="module")
 def robot() -> Iterator[Receiver]:
     receiver = Receiver(lambda n: (200, b'{"errcode": 0}'))
@@ -114,6 +132,74 @@ def test_an_example_works_on_every_way_in(
             no_traceback(server.log())
             assert not [word for word in ("let-me-in", "let-me-look", "key=k") if word in server.log()]
         analyzed(path, offered)
+
+
+@pytest.mark.slow
+def test_with_every_hook_on_all_entrances_work_and_no_secret_is_anywhere(
+    tmp_path: Path, connect: Connect, demo_pcm: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm, robot = Receiver(), Receiver(lambda n: (200, b'{"errcode": 0}'))
+    shared, temporary, outputs = tmp_path / "config.yaml", tmp_path / "tmp", tmp_path / "outputs"
+    temporary.mkdir()
+    told = yaml.safe_load(switched_on(examples()))
+    assert len(told["alerts"]["webhooks"]) >= 2
+    for hook in told["alerts"]["webhooks"]:  # as they ship, but for a receiver on this machine
+        if not hook["url"].startswith("env:"):
+            hook["url"] = f"{crm.url}/emotion"
+        hook["min_level"] = "info"
+    told["alerts"]["rules"][0] = LOUD
+    shared.write_text(yaml.safe_dump(told, allow_unicode=True), encoding="utf-8")
+    offered = {k: v for k, v in OFFERED.items() if not k.endswith("token")}
+    offered |= {k.removeprefix("EMOTION_").lower(): v for k, v in SECRETS.items() if k.startswith("EMOTION_")}
+    monkeypatch.setenv("CRM_SECRET", SECRETS["CRM_SECRET"])
+    monkeypatch.setenv("WECOM_ROBOT_URL", f"{robot.url}/send?key={SECRETS['WECOM_ROBOT_URL']}")
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    labels = offered_labels(tmp_path / "taught")
+    settings = {"config": shared, "files__outputs": outputs, "model__custom_labels": labels, **offered}
+    try:
+        with running(**settings) as server:
+            live_and_desk(server, connect, demo_pcm, offered)
+            upload(server, offered)
+            pages(server)
+            (first, *_), (card, *_) = crm.wait(), robot.wait()
+            assert first.json and card.path.endswith(f"key={SECRETS['WECOM_ROBOT_URL']}")
+            found_in(processes(server), "the command line of a process")
+            found_in({str(p): p.read_bytes() for p in files_of(temporary, outputs)}, "a file")
+            no_traceback(server.log())
+        found_in({"log": server.log().encode()}, "the log")
+        found_in({str(p): p.read_bytes() for p in files_of(temporary, outputs)}, "a file that is left")
+        assert {p.name for p in files_of(outputs)} >= {"result.json", "record.json", "audio.wav"}
+    finally:
+        crm.close()
+        robot.close()
+
+
+def found_in(texts: dict[str, bytes], where: str) -> None:
+    """Fails where one of them holds a secret."""
+    assert texts, f"nothing was looked at: {where}"
+    for name, text in texts.items():
+        for secret in SECRETS.values():
+            assert secret.encode() not in text, f"{secret} in {where}: {name}"
+
+
+def processes(server: Server) -> dict[str, bytes]:
+    """The command lines that any user of the machine sees: of the server, its model, its file processes."""
+    top = psutil.Process(server.process.pid)
+    lines = {str(one.pid): "\0".join(one.cmdline()).encode() for one in (top, *top.children(recursive=True))}
+    assert any(b"server.engine.worker" in line for line in lines.values())
+    assert any(b"server.uploads.worker" in line for line in lines.values())
+    return lines
+
+
+def files_of(*folders: Path) -> list[Path]:
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+def pages(server: Server) -> None:
+    for path in ("/", "/upload", "/desk", "/openapi.json", "/metrics"):
+        status, text = server.get(path)
+        assert status == 200, path
+        found_in({path: text.encode()}, "a page")
 
 
 def offered_labels(folder: Path) -> Path:

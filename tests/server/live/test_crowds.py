@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
+import requests
 
 from tests.conftest import Server
 from tests.server import ledger
@@ -72,6 +73,10 @@ def test_connections_that_join_nothing_are_closed_and_others_are_not(
         assert 8 < time.monotonic() - began < 40, "not its pings, which would time out after 45 s"
         assert guest.alive() and speaker.stop()["ok"]
         eventually(lambda: "it never joined a namespace" in server.log(), "it is in the log")
+        polling = requests.get(f"{server.url}/socket.io/?EIO=4&transport=polling", timeout=10)
+        assert polling.text.startswith("0{"), "and one that polls no more, once"
+        time.sleep(15)
+        assert server.log().count("it never joined a namespace") == 2
         no_traceback(server.log())
 
 
