@@ -21,7 +21,7 @@ def peer(environ: Mapping[str, Any]) -> str:
 
 
 def on_this_machine(environ: Mapping[str, Any]) -> bool:
-    """Whether the client is a program on this machine: over loopback, by no proxy that told of itself, no web page.
+    """Whether the client is a program on this machine: over loopback, by no proxy that told of itself, no page.
 
     A proxy on this machine that says nothing of itself is taken for such a program.
     """
