@@ -46,8 +46,8 @@ emotion-stream：边说边识别语音中的情绪。
   ./run.sh analyze PATH…  为录音或文件夹评分（--granularity utterance|frame、--json）
   ./run.sh analyze DIR --out DIR
                           文件夹 → 含全部语句的一张表；可中断后继续（--table csv|parquet、--each、--embeddings）
-  ./run.sh tools trend|similar|cluster|teach|report|rules …
-                          对结果文件夹提问，以及自定义标签（docs/tools.zh.md）
+  ./run.sh tools trend|similar|cluster|board|teach|report|rules …
+                          对结果文件夹提问、查看分布图，以及自定义标签（docs/tools.zh.md）
   ./run.sh evaluate DATA  用带标签的录音（清单，或每个标签一个文件夹）评测模型（docs/evaluate.md）
   ./run.sh models         列出可选的模型
   ./run.sh verify-model NAME|DIR

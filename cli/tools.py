@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -72,6 +73,7 @@ def trend(
     language: LanguageOption = None,
     of: ModelFilter = None,
     out: Out = None,
+    config: ConfigFile = CONFIG,
 ) -> None:
     """Emotions over time: share and mean score of each, confidence, counts; trend.csv and trend.png."""
     from tools import output, pictures
@@ -79,7 +81,7 @@ def trend(
 
     with _plain_errors():
         read = _read(folder, of)
-        made = trends.trend(read.records, by.value, _zone(zone), when.value, _drawn_in(language))
+        made = trends.trend(read.records, by.value, _zone(zone), when.value, _drawn_in(language, config))
         if not made.bins:
             raise ValueError(f"None of the {made.untimed} results says when it was {when.value}.")
         where = output.place(out, "trend")
@@ -140,6 +142,7 @@ def cluster(
     language: LanguageOption = None,
     of: ModelFilter = None,
     out: Out = None,
+    config: ConfigFile = CONFIG,
 ) -> None:
     """Groups of recordings that sound alike; clusters.csv, clusters.json and clusters.png."""
     from tools import cluster as clusters
@@ -151,7 +154,7 @@ def cluster(
             held = vectors(folder, of, progress)
             made = clusters.cluster(held.rows, method.value, k, seed, sample, progress)
         where = output.place(out, "clusters")
-        spoken, found = _drawn_in(language), clusters.as_data(made, held)
+        spoken, found = _drawn_in(language, config), clusters.as_data(made, held)
         output.write(where / "clusters.png", pictures.png(clusters.draw(made, held, spoken), spoken))
         output.write(where / "clusters.json", orjson.dumps(found))
         table = output.write(where / "clusters.csv", clusters.csv(found))
@@ -197,8 +200,10 @@ def board(
     from tools.board.serve import BoardServer
     from tools.board.state import MapBoard
     from tools.vectors import vectors
+    from tools.words import name_in_chinese
 
     loaded = settings(config, _chosen(model, device))
+    name_in_chinese(loaded.server.names_zh)
     with _plain_errors():
         with _progress() as progress:
             held = vectors(folder, of, progress)
@@ -269,6 +274,7 @@ def report(
     title: Annotated[str | None, typer.Option(help="A heading. [default: the folder's name]")] = None,
     language: LanguageOption = None,
     of: ModelFilter = None,
+    config: ConfigFile = CONFIG,
 ) -> None:
     """One page of HTML about a folder, complete in itself, to keep or to send."""
     from tools import output
@@ -276,7 +282,7 @@ def report(
 
     with _plain_errors():
         read = _read(folder, of)
-        spoken = _spoken(language)
+        spoken = _spoken(language, config)
         page = reports.page(read, by.value if by else None, _zone(zone), when.value, title, spoken)
         path = out or output.place(None, "report") / "report.html"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -342,17 +348,23 @@ def _read(path: Path, of: str | None) -> Any:
     return chosen
 
 
-def _spoken(language: SpokenLanguage | None) -> Any:
-    from tools.words import default_language
+def _spoken(language: SpokenLanguage | None, config: Path) -> Any:
+    """The language of what is written: that asked for, else the terminal's, or that of the settings."""
+    from server.language import of_terminal
+    from tools.words import name_in_chinese
 
-    return language.value if language else default_language()
+    server = settings(config, {}).server
+    name_in_chinese(server.names_zh)
+    if language:
+        return language.value
+    return "zh" if server.language == "zh" else of_terminal(os.environ)
 
 
-def _drawn_in(language: SpokenLanguage | None) -> Any:
+def _drawn_in(language: SpokenLanguage | None, config: Path) -> Any:
     """The language of a picture: Chinese only where there is a font for it."""
     from tools.pictures import chinese_font
 
-    spoken = _spoken(language)
+    spoken = _spoken(language, config)
     if spoken == "zh" and chinese_font() is None:
         typer.echo("No Chinese font is installed, so the picture is in English: fonts-noto-cjk", err=True)
         return "en"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from server.language import Language
 from stream.types import LABELS, Floats, JsonDict
 from tools import pictures
 from tools.matrix import Progress, quiet
@@ -22,7 +23,7 @@ from tools.output import table
 from tools.projection import principal
 from tools.threads import one_thread
 from tools.vectors import Vectors, blocks
-from tools.words import Language, emotion_name, method_name, t
+from tools.words import emotion_name, method_name, t
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from server.language import Language
 from server.paths import STATIC, install_command
 from stream.types import LABELS
-from tools.words import Language
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stream.types import LABELS, LABELS_ZH
+from server.language import Language
+from stream.types import LABELS
 from tools import pictures
 from tools import trend as trends
 from tools.folder import Folder, Record
 from tools.trend import By, When
-from tools.words import Language, t
+from tools.words import emotion_name, t
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 Say = Callable[..., str]  # the text of a key
@@ -89,11 +90,11 @@ def _tiles(records: Sequence[Record], spoken: Sequence[Record], say: Say) -> lis
 def _shares(spoken: Sequence[Record]) -> list[dict[str, Any]]:
     counts = Counter(record.emotion for record in spoken)
     found = []
-    for label, zh in zip(LABELS, LABELS_ZH, strict=True):
+    for label in LABELS:
         if n := counts[label]:
             share = n / len(spoken)
             told = {"percent": f"{100 * share:.2f}", "shown": f"{share:.0%}" if share >= 0.005 else "<1%"}
-            found.append({"label": label, "zh": zh, "count": n, **told})
+            found.append({"label": label, "zh": emotion_name("zh", label), "count": n, **told})
     return found
 
 
@@ -108,7 +109,7 @@ def _row(record: Record, when: When, zone: tzinfo | None, say: Say) -> dict[str,
         "name": record.name,
         "speech": record.speech,
         "emotion": record.emotion,
-        "zh": LABELS_ZH[LABELS.index(record.emotion)],
+        "zh": emotion_name("zh", record.emotion),
         "taught": record.taught["label"] if record.taught else "",
         "confidence": f"{record.confidence:.0%}" if record.speech else "–",
         "length": _length(record.duration_s, say),

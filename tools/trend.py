@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from server.language import Language
 from stream.types import LABELS, Floats
 from tools import pictures
 from tools.folder import Record
 from tools.output import table
-from tools.words import Language, emotion_name, t
+from tools.words import emotion_name, t
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from typing import Literal
+from collections.abc import Sequence
 
+from server.language import Language
 from stream.types import LABELS, LABELS_ZH
-
-Language = Literal["en", "zh"]
 
 EN = {
     "by.hour": "hour",
@@ -108,10 +106,7 @@ ZH = {
 }
 
 
-def default_language() -> Language:
-    """That of the terminal."""
-    asked = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    return "zh" if next(filter(None, asked), "").startswith("zh") else "en"
+_CHINESE = dict(zip(LABELS, LABELS_ZH, strict=True))
 
 
 def t(language: Language, key: str, **values: object) -> str:
@@ -119,9 +114,19 @@ def t(language: Language, key: str, **values: object) -> str:
     return (ZH if language == "zh" else EN)[key].format(**values)
 
 
+def name_in_chinese(names: Sequence[str]) -> None:
+    """Call the nine emotions, in Chinese, as the settings do (server.labels_zh); in the order of LABELS."""
+    _CHINESE.update(zip(LABELS, names, strict=True))
+
+
+def chinese_names() -> list[str]:
+    """In the order of LABELS."""
+    return [_CHINESE[label] for label in LABELS]
+
+
 def emotion_name(language: Language, label: str) -> str:
     """What the emotion is called."""
-    return LABELS_ZH[LABELS.index(label)] if language == "zh" else label
+    return _CHINESE[label] if language == "zh" else label
 
 
 def method_name(language: Language, name: str) -> str:

@@ -1,7 +1,7 @@
 /* The board: a map of recordings, a list of the same, what is selected in both, and what is done with that. */
 
 import { $, make, notify } from "../shared/parts.js";
-import { known, onLanguage, percent, say, t } from "../shared/text.js";
+import { known, onLanguage, percent, say, t, takeNames } from "../shared/text.js";
 import { audioUrl, fetchMap, Refused, saveLabel } from "./calls.js";
 import { Chart } from "./chart.js";
 import { List } from "./list.js";
@@ -42,6 +42,7 @@ export class Board {
       return showProblem(problem);
     }
     const { data } = this.#points;
+    takeNames(data.labels_zh);
     const part = data.laid_out < this.#points.n;
     const count = (/** @type {number} */ n) => n.toLocaleString("en");
     const method = () => data.method.replace(" and ", t("and"));

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import warnings
 from datetime import UTC
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from stream.types import LABELS
+from cli.tools import app
+from stream.types import LABELS, LABELS_ZH
 from tests.e2e.browser import same_in_both
 from tests.tools.conftest import Make
 from tools import cluster, folder, pictures, report, trend, words
@@ -19,24 +22,31 @@ def test_both_languages_have_all_texts() -> None:
     same_in_both({"en": words.EN, "zh": words.ZH})
 
 
-@pytest.mark.parametrize(
-    ("environment", "language"),
-    [
-        ({"LANG": "zh_CN.UTF-8"}, "zh"),
-        ({"LANG": "de_DE.UTF-8"}, "en"),
-        ({"LC_ALL": "C", "LANG": "zh_CN.UTF-8"}, "en"),
-        ({"LC_ALL": "", "LANG": "zh_TW"}, "zh"),
-        ({}, "en"),
-    ],
-)
-def test_the_default_is_the_terminals(
-    environment: dict[str, str], language: str, monkeypatch: pytest.MonkeyPatch
+def test_the_language_is_the_one_asked_for_the_settings_or_the_terminals(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    top = make(2)
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert words.default_language() == language
+
+    def heading(*asked: str) -> str:
+        out = tmp_path / "report.html"
+        done = CliRunner().invoke(app, ["report", str(top), "--out", str(out), *asked])
+        assert done.exit_code == 0, done.output
+        return out.read_text(encoding="utf-8").partition("<h2>")[2].partition("</h2>")[0]
+
+    assert heading() == "Emotions"
+    monkeypatch.setenv("LANG", "zh_CN.UTF-8")
+    assert heading() == "情绪分布" and heading("--language", "en") == "Emotions"
+    monkeypatch.setenv("LANG", "C")
+    monkeypatch.setenv("EMOTION_SERVER__LANGUAGE", "zh")
+    monkeypatch.setenv("EMOTION_SERVER__LABELS_ZH", "common")
+    try:
+        assert heading() == "情绪分布" and "愤怒 angry" in (tmp_path / "report.html").read_text(
+            encoding="utf-8"
+        )
+    finally:
+        words.name_in_chinese(LABELS_ZH)
 
 
 def test_a_chinese_report_is_chinese_to_its_last_heading(make: Make) -> None:

@@ -14,7 +14,7 @@ from server.files.result import AUDIO
 from server.paths import COMMAND
 from stream.custom_labels import MAX_LABELS
 from stream.types import JsonDict
-from tools import few_shot, labels, pictures, teach
+from tools import few_shot, labels, pictures, teach, words
 from tools.few_shot import BadExamples
 from tools.items import reason
 from tools.vectors import Vectors
@@ -52,6 +52,7 @@ class MapBoard:
             "folder": self._top.resolve().name,
             "label": [given.get(id_) for id_ in self._map["id"]],
             "colors": pictures.GROUPS,
+            "labels_zh": words.chinese_names(),
             "fewest": few_shot.FEWEST,
             "longest": labels.LONGEST,
         }
