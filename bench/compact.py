@@ -28,8 +28,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stream.models.compact.model import HOP_FRAMES, PRECISIONS, Compact, load, read_weights
+from stream.models.compact.model import PRECISIONS, Compact, load, read_weights
 from stream.models.compact.network import CompactNet
+from stream.models.compact.windows import HOP_FRAMES
 from stream.types import HOP, LABELS, SAMPLE_RATE, Floats, FrameScores, Window, samples_for, softmax
 
 Result = TypeVar("Result")
