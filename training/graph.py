@@ -1,4 +1,4 @@
-"""compact as ONNX graphs, beside its weights: `python -m training.graph` writes weights/compact/{float32,int8}.onnx.
+"""compact as ONNX graphs: `python -m training.graph` writes float32.onnx and int8.onnx beside its weights.
 
 A graph is one step of 100 ms for any number of sessions: what lies in time is what `stream.models.compact.graph`
 takes it through, so that a span is the same however it is cut, by construction. Weights are not in it: they are
@@ -229,7 +229,7 @@ class StepGraph(GraphBuilder):
         return self.op("Add", x, self.weight("ear.origin", e.width)), frames_after, row_after
 
     def _layer(self, x: str, k: int, before: str, sums: str, n_chunks: str) -> tuple[str, str, str]:
-        """One transformer layer: x (B CHUNK, width), of the last one its mean (B, width); keys and values, sums."""
+        """One transformer layer: x (B CHUNK, width), of the last its mean (B, width); keys and values; sums."""
         e, name = self.config.encoder, f"ear.layers.{k}"
         width = e.width
         qkv = self._product(self._norm(x, f"{name}.norm1"), f"{name}.qkv", width, 3 * width)

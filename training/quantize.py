@@ -1,10 +1,10 @@
-"""What the int8 graph of compact has to know of speech: `python -m training.quantize` writes weights/compact/int8.npz.
+"""What the int8 graph has to know of speech: `python -m training.quantize` writes weights/compact/int8.npz.
 
-The encoder's products are computed from bytes (`stream.models.compact.quantized`), of weights that are not trained
-again. Three things keep the scores where they were: columns that come out of a norm are made alike before they
-share a scale; what lies beyond the outermost rows' quantile is cut off; and what rounding adds on average, in this product
-and in those before it, is taken off its bias, since the heads read means. The second convolution stays in float32:
-it costs most (training/EXPERIMENTS.md).
+Most of the encoder's products are computed from bytes (`stream.models.compact.quantized`), of weights that are not
+trained again. Three things keep the scores where they were: columns that come out of a norm are made alike before
+they share a scale; what lies beyond a quantile of the rows' extremes is cut off; and what rounding adds on
+average, in this product and in those before it, is taken off its bias, since the heads read means. The second
+convolution stays in float32: of all products its bytes cost scores most.
 
 Needs EMOTION_DATA; hears clips of `train` alone. Run it again whenever the weights change.
 """

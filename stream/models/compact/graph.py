@@ -18,7 +18,7 @@ import numpy as np
 from stream.models.compact import embeddings
 from stream.models.compact.files import FOLDER, read_arrays, read_card
 from stream.models.compact.sizes import GROUP, STEPS_PER_S, WARMUP_STEPS, NetConfig
-from stream.models.compact.step import Step, is_invariant
+from stream.models.compact.step import CompactStep, is_invariant
 from stream.models.compact.windows import samples_of, spec_of, states_of
 from stream.types import (
     HOP,
@@ -40,9 +40,9 @@ AUTO = "float32"
 
 
 class CompactGraph:
-    """An `EmotionModel` around a `Step`. Keeps nothing between calls."""
+    """An `EmotionModel` around a `CompactStep`. Keeps nothing between calls."""
 
-    def __init__(self, step: Step, card: JsonDict, arrays: dict[str, Floats]) -> None:
+    def __init__(self, step: CompactStep, card: JsonDict, arrays: dict[str, Floats]) -> None:
         """`card` and `arrays`: what `stream.models.compact.files` reads."""
         self._step, self._config = step, step.config
         self._heads = {name: arrays[name] for name in embeddings.NEEDED}
@@ -107,8 +107,8 @@ class CompactGraph:
 def attention(heads: Floats, stats: Floats) -> Floats:
     """Weights (B,) of a step: see `network.attention`."""
     warmth = np.minimum(np.exp(stats[:, -1]) * np.float32(STEPS_PER_S / WARMUP_STEPS), 1)
-    weights: Floats = (np.float32(0.02) + 1 / (1 + np.exp(-heads[:, N_LABELS]))) * warmth
-    return weights
+    weights = (np.float32(0.02) + 1 / (1 + np.exp(-heads[:, N_LABELS]))) * warmth
+    return weights.astype(np.float32)
 
 
 def load(folder: Path = FOLDER, precision: str = "auto", threads: int = 1) -> CompactGraph:
@@ -123,5 +123,5 @@ def load(folder: Path = FOLDER, precision: str = "auto", threads: int = 1) -> Co
         )
     card, arrays = read_card(folder), read_arrays(folder)
     config = NetConfig.of(card["net"])
-    step = Step(config, folder, arrays, AUTO if precision == "auto" else precision, threads)
+    step = CompactStep(config, folder, arrays, AUTO if precision == "auto" else precision, threads)
     return CompactGraph(step, card, arrays)

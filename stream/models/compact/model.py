@@ -1,6 +1,7 @@
 """Compact, the `EmotionModel`, computed by torch: windows in, frame scores out; and its weights' files.
 
-The reference, for training and GPUs; on CPUs `graph` computes the same. The network is in `network`. How the weights were made: `training/`.
+The reference, for training and GPUs; on CPUs `graph` computes the same. The network is in `network`. How the
+weights were made: `training/`.
 """
 
 from __future__ import annotations

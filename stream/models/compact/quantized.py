@@ -1,8 +1,8 @@
 """The encoder's products in bytes: weights with a scale per column, what comes in with a fixed one.
 
-`int8.npz` beside the weights has what was measured on speech (`training.quantize`): scale and zero of what comes into
-each product; by what its columns are divided first, so that none is lost among larger ones; and its bias, with what
-rounding adds on average taken off.
+`int8.npz` beside the weights has what was measured on speech (`training.quantize`): scale and zero of what comes
+into each product; by what its columns are divided first, so that none is lost among larger ones; and its bias,
+with what rounding adds on average taken off.
 """
 
 from __future__ import annotations

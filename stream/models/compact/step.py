@@ -18,7 +18,7 @@ WINDOWS = 32
 BATCHES = [(0, 1), (5, 1), (6, 2), (1, 3), (9, 4), (3, 5), (0, 8), (7, 12), (2, 16), (8, 24)]
 OPTIONS = {
     "session.intra_op.allow_spinning": "0",  # cores are shared
-    # Where a processor has no instruction for it, the quick way to multiply bytes cuts sums off at 16 bits: not so.
+    # Where a processor has no instruction for it, the quick way to multiply bytes cuts sums off at 16 bits: no.
     "session.x64quantprecision": "1",
 }
 
@@ -31,7 +31,7 @@ class StepOutput(NamedTuple):
     state: Floats  # (B, state_size)
 
 
-class Step:
+class CompactStep:
     """A graph with its weights, ready to run."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Step:
         return StepOutput(heads, stats, after)
 
     def _numbers(self, state: Floats) -> Floats:
-        """The keys and values in a state, (B, n_layers, left, 2 width): a bfloat16 is the upper half of a float32."""
+        """The keys and values in a state, (B, n_layers, left, 2 width); bfloat16 is the upper half of float32."""
         encoder = self.config.encoder
         kv = np.zeros((len(state), encoder.n_layers, encoder.left, 2 * encoder.width), np.float32)
         halves = kv.view(np.uint16)[..., 1::2]
@@ -83,7 +83,7 @@ class Step:
         return kv
 
 
-def is_invariant(step: Step) -> bool:
+def is_invariant(step: CompactStep) -> bool:
     """Whether the state after a step is the same to the last bit in any batch, and scores to 1e-6."""
     rng = np.random.default_rng(0)
     loud = 10 ** -(3 * rng.random((WINDOWS, 1)))

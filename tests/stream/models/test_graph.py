@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from stream.models import compact
 from stream.models.compact import graph, step
 from stream.models.compact.files import FOLDER, read_card
 from stream.models.compact.sizes import NetConfig
-from stream.models.compact.step import Step, StepOutput
+from stream.models.compact.step import CompactStep, StepOutput
 from stream.models.registry import load_model
-from stream.types import Floats, softmax
+from stream.types import EmotionModel, Floats, softmax
 from tests.stream.voices import voice, window
 
 ROOT = Path(__file__).parents[3]
@@ -44,8 +45,8 @@ def test_it_is_the_torch_network(precision: str) -> None:
         np.testing.assert_allclose(ours.weights, theirs.weights, atol=100 * ON_AVERAGE[precision])
         apart = 1e-3 if precision == "float32" else 0.3
         np.testing.assert_allclose(ours.embedding, theirs.embedding, atol=apart)
-        classified = [model.classify(theirs.embedding) for model in (graph_model, torch_model)]
-        np.testing.assert_allclose(*classified, atol=1e-5)
+        by_graph, by_torch = (model.classify(theirs.embedding) for model in (graph_model, torch_model))
+        np.testing.assert_allclose(by_graph, by_torch, atol=1e-5)
     assert max(difference.max() for difference in differences) < APART[precision]
     assert np.mean([difference.mean() for difference in differences]) < ON_AVERAGE[precision]
 
@@ -55,7 +56,8 @@ def test_a_session_goes_on_in_the_other_runtime() -> None:
     pytest.importorskip("torch", reason="torch is the reference")
     from stream.models.compact.model import load
 
-    x, models = voice(3), [load("cpu", precision="float32"), graph.load(precision="float32")]
+    x = voice(3)
+    models: list[EmotionModel] = [load("cpu", precision="float32"), graph.load(precision="float32")]
     stayed = models[0].score([window(x, 0, 100, None, True)])[0]
     for first, second in (models, models[::-1]):
         begun = first.score([window(x, 0, 50, None, True)])[0].state
@@ -80,14 +82,14 @@ def test_where_batch_mates_matter_windows_are_scored_one_by_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A processor whose products are rounded otherwise for many rows: one unit in the last place."""
-    exact, sizes = Step.run, []
+    exact, sizes = CompactStep.run, []
 
-    def careless(self: Step, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
+    def careless(self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
         out = exact(self, samples, state, lengths)
         sizes.append(len(samples))
         return out if len(samples) < 5 else out._replace(state=np.nextafter(out.state, np.float32(9e9)))
 
-    monkeypatch.setattr(Step, "run", careless)
+    monkeypatch.setattr(CompactStep, "run", careless)
     with caplog.at_level(logging.WARNING, "model"):
         model = graph.load(precision="float32")
     assert "float32 results of ONNX Runtime depend on batch composition on this CPU" in caplog.text
@@ -99,13 +101,13 @@ def test_where_batch_mates_matter_windows_are_scored_one_by_one(
 
 
 def test_a_dependence_of_scores_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = Step.run
+    exact = CompactStep.run
 
-    def careless(self: Step, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
+    def careless(self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
         out = exact(self, samples, state, lengths)
         return out._replace(heads=out.heads + np.float32(1e-4) * len(samples))
 
-    monkeypatch.setattr(Step, "run", careless)
+    monkeypatch.setattr(CompactStep, "run", careless)
     assert not step.is_invariant(graph.load(precision="float32")._step)
 
 
@@ -115,9 +117,9 @@ def test_auto_is_onnx_on_a_cpu_and_torch_where_it_has_to_be(monkeypatch: pytest.
     if not any(path.exists() for path in compact.NVIDIA):
         assert compact.load("auto").spec.runtime == "onnx"
     assert compact.load("cpu", "bfloat16").spec.runtime == "torch"
-    find = compact.importlib.util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr(
-        compact.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name)
+        importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name)
     )
     assert compact.load("cpu").spec.runtime == "torch"
     with pytest.raises(ImportError, match="pip install onnxruntime"):
