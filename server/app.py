@@ -236,7 +236,7 @@ def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
     assert spec is not None
     logs.say(
         f"\n  emotion-stream is ready:  http://{config.server.host}:{port}\n"
-        f"  model:  {spec.name} on {spec.device} ({spec.dtype})\n"
+        f"  model:  {spec.name} on {spec.device} ({spec.dtype}, {spec.runtime})\n"
         f"  choose another with --model and --device, or under `model:` in config.yaml;"
         f" `{COMMAND} models` lists them.  Ctrl-C stops.\n"
     )

@@ -183,6 +183,7 @@ class ModelSpec:
     embedding_size: int = 0  # 0: it gives none
     recording_frames: int = 0
     mixed_frames: int = 0  # windows of up to as many frames may share a batch, however many each has
+    runtime: str = "torch"  # what computes it: torch, onnx (ONNX Runtime) or numpy
     # A process that says nothing for so long is not at work any more, however slow the machine.
     heartbeat_timeout_s: float = 20.0
 

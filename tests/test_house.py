@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = {"torch", "torchaudio", "funasr", "transformers"}
+HEAVY = {"torch", "torchaudio", "funasr", "transformers", "onnxruntime"}
 
 
 # From the ground up: a room imports only those before it. Every package of ours is here; of server/, every room.
@@ -269,7 +269,7 @@ def test_importing_any_other_module_brings_neither_torch_nor_eventlet() -> None:
 import importlib, sys
 for name in {light!r}:
     importlib.import_module(name)
-    found = {{"torch", "funasr", "transformers", "eventlet"}} & set(sys.modules)
+    found = {{"torch", "funasr", "transformers", "onnxruntime", "eventlet"}} & set(sys.modules)
     assert not found, f"{{name}} imports {{found}}"
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -281,7 +281,7 @@ def test_the_model_process_of_the_fake_needs_neither_flask_nor_torch() -> None:
     code = """
 import sys
 import server.engine.worker, stream.models.fake
-assert not {"flask", "flask_socketio", "socketio", "torch", "pydantic"} & set(sys.modules)
+assert not {"flask", "flask_socketio", "socketio", "torch", "onnxruntime", "pydantic"} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

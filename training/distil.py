@@ -20,9 +20,9 @@ import torch
 from rich.progress import Progress, TimeElapsedColumn
 from torch import Tensor
 
-from stream.models.compact.encoder import CHUNK, GROUP, CausalEncoder
-from stream.models.compact.features import FLOOR
+from stream.models.compact.encoder import CausalEncoder
 from stream.models.compact.network import CompactNet
+from stream.models.compact.sizes import CHUNK, FLOOR, GROUP
 from stream.models.packed import bf16_is_faster
 from training.prepare import MEL_HZ, Version
 from training.resume import keep, restore

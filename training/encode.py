@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
-from stream.models.compact.encoder import GROUP
 from stream.models.compact.invariance import pack_weights
-from stream.models.compact.network import CompactNet, NetConfig
+from stream.models.compact.network import CompactNet
+from stream.models.compact.sizes import GROUP, NetConfig
 from stream.types import ceil_div
 from training.corpus import TrainingClip
 from training.distil import transplant

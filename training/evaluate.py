@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from stream.models.compact.model import Compact
-from stream.models.compact.network import STEPS_PER_S, CompactNet, attention, moments, pool
+from stream.models.compact.network import CompactNet, attention, moments, pool
+from stream.models.compact.sizes import STEPS_PER_S
 from stream.types import AMBIGUOUS, HOP, IMPOSSIBLE, N_LABELS, Floats, Window, samples_for, softmax
 from training.corpus import JUDGED, TrainingClip, labels_of
 from training.encode import EncodedClips

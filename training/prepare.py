@@ -22,8 +22,8 @@ import torch
 import webrtcvad
 from rich.progress import Progress
 
-from stream.models.compact.features import N_FFT
 from stream.models.compact.network import CompactNet
+from stream.models.compact.sizes import N_FFT
 from stream.types import FRAME, HOP, LABELS, SAMPLE_RATE, Floats
 from training.augment import Surroundings, add_noise, augment, paced
 from training.corpus import JUDGED, TrainingClip

@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from stream.models.compact.model import load, save
-from stream.models.compact.network import CompactNet, Heads, NetConfig
+from stream.models.compact.network import CompactNet, Heads
+from stream.models.compact.sizes import NetConfig
 from stream.types import LABELS
 from training.axes import between_corpora
 from training.batches import Sampler

@@ -218,7 +218,8 @@ class ProcessEngine:
         with self._lock:
             self._spec, self._child, self._error = spec, child, None
             self._send_waiting()
-        log.info("model %s on %s (%s), process %d", spec.name, spec.device, spec.dtype, child.pid)
+        how = f"{spec.dtype}, {spec.runtime}"
+        log.info("model %s on %s (%s), process %d", spec.name, spec.device, how, child.pid)
 
     def _send(self, child: Child, ticket: int, held: _Held) -> None:
         held.sent, held.sent_s = True, time.monotonic()

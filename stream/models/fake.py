@@ -27,6 +27,7 @@ class FakeModel:
             state_size=1,
             supported_labels=("angry", "neutral"),
             embedding_size=2,
+            runtime="numpy",
             heartbeat_timeout_s=5.0,
         )
 

@@ -23,11 +23,11 @@ def load_model(
     """Load a model by its name in ABOUT, or an emotion2vec checkpoint by its folder.
 
     `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `options` are those of `stream.models.emotion2vec.adapter`, of
-    which `compact` knows `precision` alone. `threads`: how many this process computes with from now on; None
-    leaves that as it is.
+    which `compact` knows `precision` alone, and `runtime`, which compact alone has a choice of. `threads`: how
+    many this process computes with from now on; None leaves that as it is.
 
-    Raises ValueError for a name, device, folder or precision that cannot be used, ImportError and OSError for
-    libraries and weights that cannot be had; the text says what to do.
+    Raises ValueError for a name, device, folder, precision or runtime that cannot be used, ImportError and OSError
+    for libraries and weights that cannot be had; the text says what to do.
     """
     if name == "fake":
         from stream.models.fake import FakeModel
@@ -35,10 +35,14 @@ def load_model(
         return FakeModel()
     if name != "compact" and name not in emotion2vec.NAMES and not Path(name).expanduser().is_dir():
         raise ValueError(f"no model, and no folder, is called {name!r}; models: {', '.join(ABOUT)}")
+    rest = dict(options or {})
+    runtime = rest.pop("runtime", "auto")
+    if name == "compact":
+        return compact.load(device, rest.get("precision", "auto"), runtime, threads)
+    if runtime == "onnx":
+        raise ValueError(f"{name} runs with torch alone; set model.runtime to auto")
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    if name == "compact":
-        return compact.load(device, (options or {}).get("precision", "auto"))
-    return emotion2vec.load(name, device, options)
+    return emotion2vec.load(name, device, rest)

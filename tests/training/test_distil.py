@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stream.models.compact.encoder import GROUP, CausalEncoder, CausalEncoderConfig
-from stream.models.compact.network import CompactNet, NetConfig
+from stream.models.compact.encoder import CausalEncoder
+from stream.models.compact.network import CompactNet
+from stream.models.compact.sizes import GROUP, CausalEncoderConfig, NetConfig
 from stream.types import SAMPLE_RATE, Floats
 from training.corpus import TrainingClip
 from training.distil import DistilConfig, Lessons, Measure, distil, halves, mels_from, transplant

@@ -13,7 +13,8 @@ pytest.importorskip("scipy", reason="the recipe needs scipy")
 
 import torch
 
-from stream.models.compact.network import CompactNet, NetConfig
+from stream.models.compact.network import CompactNet
+from stream.models.compact.sizes import NetConfig
 from stream.types import N_LABELS, SAMPLE_RATE, Floats
 from tests.corpora import corpora
 from training import augment, sounds

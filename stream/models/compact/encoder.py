@@ -9,45 +9,22 @@ give what the whole encoder gives for a clip (`training.distil`).
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stream.models.compact.sizes import (
+    CHUNK,
+    GROUP,
+    LEVEL_OFFSET,
+    LOG10,
+    LOG_MEL_FLOOR,
+    MASK_VALUE,
+    CausalEncoderConfig,
+)
 from stream.models.packed import PackedLinear
 
-GROUP = 10  # frames of a chunk: 100 ms
-CHUNK = GROUP // 2  # positions of a chunk: the second convolution halves the rate
-LOG10 = math.log(10)
-# Decades: where the running level of speech lies in Whisper's input, of recordings that peak at 0.7.
-LEVEL_OFFSET = -1.0
-LOG_MEL_FLOOR = -6.6  # decades below the running level: Whisper cuts off what lies eight below its loudest
 KV_DTYPE = torch.bfloat16  # keys and values kept in the state, two of them in the place of a float32
-MASK_VALUE = -1e4  # in place of an attention score: not attended to
-
-
-@dataclass(frozen=True)
-class CausalEncoderConfig:
-    """Sizes. `left`: positions before a chunk that it attends to; `ema_positions`: time constants of averages."""
-
-    n_mels: int = 64
-    width: int = 384
-    n_heads: int = 6
-    n_layers: int = 2
-    left: int = 5  # CHUNK at most
-    ema_positions: tuple[float, ...] = (25.0, 200.0)  # positions of 20 ms: 0.5 s and 4 s
-
-    @property
-    def layer_cache(self) -> int:
-        """Keys and values of the positions before, and their decaying sums."""
-        return self.width * (self.left + 2 * len(self.ema_positions))
-
-    @property
-    def cache_sizes(self) -> tuple[int, ...]:
-        """Two frames of mels, one row between the convolutions, chunks so far, and the layers'."""
-        return (2 * self.n_mels, self.width, 1, *(self.layer_cache,) * self.n_layers)
 
 
 class CausalEncoder(nn.Module):

@@ -12,13 +12,9 @@ import math
 import torch
 from torch import Tensor
 
+from stream.models.compact.sizes import FLOOR, N_FFT, PITCH_HZ, VOICED
 from stream.models.packed import Packable, PlainProduct, Product, ProductFactory
 from stream.types import FRAME, HOP, SAMPLE_RATE
-
-N_FFT = 512
-FLOOR = 1e-10  # mel power of digital silence: below the noise of 16-bit audio
-PITCH_HZ = (60.0, 450.0)  # lags lie there, evenly in log frequency
-VOICED = slice(2, 2000 * N_FFT // SAMPLE_RATE + 1)  # bins: above 2 kHz noise and formants only blur the peaks
 
 
 class Features(Packable):

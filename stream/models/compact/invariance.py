@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from stream.models.compact.encoder import GROUP
 from stream.models.compact.network import CompactNet
+from stream.models.compact.sizes import GROUP
 from stream.models.packed import (
     BlockedProduct,
     PackedProduct,

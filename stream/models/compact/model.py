@@ -1,6 +1,7 @@
-"""Compact, the `EmotionModel`: windows in, frame scores out; and its weights, in `weights/compact/`.
+"""Compact, the `EmotionModel`, computed by torch: windows in, frame scores out; and its weights' files.
 
-The network is in `network`. How the weights were made: `training/`.
+The reference, for training and GPUs; on CPUs `graph` computes the same. The network is in `network`. How the
+weights were made: `training/`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from stream.models.compact.files import FOLDER, read_arrays, read_card
 from stream.models.compact.invariance import pack_weights
-from stream.models.compact.network import CompactNet, NetConfig
-from stream.types import IMPOSSIBLE, LABELS, Floats, FrameScores, JsonDict, ModelSpec, Window
+from stream.models.compact.network import CompactNet
+from stream.models.compact.sizes import NetConfig
+from stream.models.compact.windows import samples_of, spec_of, states_of
+from stream.types import IMPOSSIBLE, LABELS, Floats, FrameScores, JsonDict, Window
 
 # Weights are kept under the names that their first version had: any version reads those of any other. These are
 # parts of the network, and what they are called in weights.npz; in config.json `supported_labels` is `can_say`.
 _IN_FILE = {"encoder": "ear", "encoded_mean": "heard_mean", "encoded_scale": "heard_scale"}
-FOLDER = Path(__file__).parents[3] / "weights" / "compact"
 PRECISIONS = ("auto", "float32", "bfloat16")
-HOP_FRAMES = 10
-LOOKAHEAD_FRAMES = 9  # ten frames are scored at once, and the first of them waits for the last
 
 
 class Compact:
@@ -40,21 +41,10 @@ class Compact:
         """`supported_labels` had training data; `temperature` divides the logits; `gain`: see FrameScores."""
         self._net = net.to(device).eval()
         self._device = device
-        self._slow_size = net.config.slow_size
         self._temperature, self._gain = temperature, gain
         self._possible = torch.tensor([label in supported_labels for label in LABELS], device=device)
-        self.spec = ModelSpec(
-            name="compact",
-            device=str(device),
-            dtype=pack_weights(self._net, precision),
-            hop_frames=HOP_FRAMES,
-            lookahead_frames=LOOKAHEAD_FRAMES,
-            state_size=net.config.state_size,
-            supported_labels=supported_labels,
-            embedding_size=net.config.embedding_size,
-            mixed_frames=HOP_FRAMES,
-            heartbeat_timeout_s=5.0,  # a full batch takes a tenth of a second
-        )
+        dtype = pack_weights(self._net, precision)
+        self.spec = spec_of(net.config, str(device), dtype, supported_labels, "torch")
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
         """Score windows of one common `n_frames`, or of up to HOP_FRAMES each: logits (n_frames, 9), weights
@@ -62,7 +52,8 @@ class Compact:
         if not windows:
             return []
         with torch.inference_mode():
-            arrays = (self._samples(windows), self._states(windows), [window.n_frames for window in windows])
+            config = self._net.config
+            arrays = (samples_of(windows), states_of(windows, config), [w.n_frames for w in windows])
             samples, before, lengths = (torch.as_tensor(array, device=self._device) for array in arrays)
             logits, weights, embedding, after = self._net.forward_samples(samples, before, lengths)
             logits = torch.where(self._possible, logits / self._temperature, IMPOSSIBLE)
@@ -87,22 +78,6 @@ class Compact:
         scored: Floats = logits.cpu().numpy()
         return scored
 
-    def _samples(self, windows: list[Window]) -> Floats:
-        """One row per window (B, N), silence behind the shorter ones."""
-        samples = np.zeros((len(windows), max(len(window.samples) for window in windows)), np.float32)
-        for row, window in zip(samples, windows, strict=True):
-            row[: len(window.samples)] = window.samples
-        return samples
-
-    def _states(self, windows: list[Window]) -> Floats:
-        """One row per window (B, state_size): zeros without any audio yet, no caches where a span starts."""
-        states = np.zeros((len(windows), self.spec.state_size), np.float32)
-        for row, window in zip(states, windows, strict=True):
-            if window.state is not None:
-                kept = self._slow_size if window.starts_span else self.spec.state_size
-                row[:kept] = window.state[:kept]
-        return states
-
 
 def load(device: str = "auto", folder: Path = FOLDER, precision: str = "auto") -> Compact:
     """The model with the weights in `folder`, on `device` (`auto`, `cpu`, `cuda` or `cuda:N`).
@@ -121,12 +96,11 @@ def load(device: str = "auto", folder: Path = FOLDER, precision: str = "auto") -
 
 def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
     """The network alone, and its `config.json`: sizes, labels, temperature, gain."""
-    card: JsonDict = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    card = read_card(folder)
     net = CompactNet(NetConfig.of(card["net"]))
-    with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-        values = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
+    values = read_arrays(folder)
     names = {_in_file(name): name for name in net.state_dict()}
-    net.load_state_dict({names.get(name, name): value for name, value in values.items()})
+    net.load_state_dict({names.get(name, name): torch.from_numpy(value) for name, value in values.items()})
     return net, card
 
 

@@ -13,102 +13,30 @@ scores agree by construction. Nothing here knows of sessions, files or label nam
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream.models.compact.encoder import CHUNK, GROUP, CausalEncoder, CausalEncoderConfig
+from stream.models.compact.encoder import CausalEncoder
 from stream.models.compact.features import Features
+from stream.models.compact.sizes import (
+    CHUNK,
+    DEVIATION_FLOOR,
+    EMBEDDED_STEPS,
+    GROUP,
+    LEVEL_BANDS,
+    LEVEL_RATIO,
+    OUTLYING,
+    QUIET,
+    STEPS_PER_S,
+    WARMUP_STEPS,
+    NetConfig,
+)
 from stream.models.packed import PackedLinear
-from stream.types import HOP, N_LABELS, SAMPLE_RATE, ceil_div
-
-STEPS_PER_S = SAMPLE_RATE // (HOP * GROUP)  # of the heads
-QUIET = -12.0  # nats: anything 52 dB below the running level counts as silence, whatever made it
-LEVEL_BANDS = slice(5, 46)  # mels of 300 to 3,400 Hz: a telephone does not change what is measured there
-LEVEL_RATIO = 1.1065  # of speech: its mean mel power by that of LEVEL_BANDS
-OUTLYING = 5.0  # deviations: what lies beyond says no more, and its square would cost digits
-WARMUP_STEPS = 16.0  # steps after which a span's statistics count in full
-DEVIATION_FLOOR = 0.1  # added to deviations before their logarithm is taken
-# How long what has an embedding is taken to have lasted: of 4 to 40 steps, 20 came nearest to the scores of the
-# sound (180 clips of `val` of three corpora).
-EMBEDDED_STEPS = 20
-
-
-@dataclass(frozen=True)
-class NetConfig:
-    """Sizes of the network. The state's size follows from them."""
-
-    n_lags: int = 40  # lags of the autocorrelation (`features`)
-    encoder: CausalEncoderConfig = field(default_factory=CausalEncoderConfig)
-    n_heads: int = 4
-    hidden: tuple[int, int] = (192, 128)  # of each head
-    level_frames: float = 1000.0  # time constant of the running level: 10 s
-    recent_steps: float = 40.0  # of the statistics of the span: 4 s
-    session_steps: float = 600.0  # of those of the session: a minute of speech
-    prior_steps: float = 40.0  # weight of the average voice in what a session is used to
-    dropout: float = 0.4  # in the heads, while training
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> NetConfig:
-        """From what `to_dict` gave."""
-        rest = dict(values)
-        sizes = dict(rest.pop("ear"))
-        encoder = CausalEncoderConfig(ema_positions=tuple(sizes.pop("fading")), **sizes)
-        return cls(**{**rest, "hidden": tuple(rest["hidden"]), "encoder": encoder})
-
-    def to_dict(self) -> dict[str, Any]:
-        """For a file, under the names that its first version had (`model`): `ear`, `fading`."""
-        values = asdict(self)
-        sizes = values.pop("encoder")
-        fading = sizes.pop("ema_positions")
-        return {**values, "ear": {**sizes, "fading": fading}}
-
-    @property
-    def n_mels(self) -> int:
-        return self.encoder.n_mels
-
-    @property
-    def n_raw(self) -> int:
-        """Values per frame out of `features`."""
-        return self.n_mels + self.n_lags
-
-    @property
-    def n_encoded(self) -> int:
-        """Values per step out of `encode`: the encoder's, voicing, pitch, loudness."""
-        return self.encoder.width + 3
-
-    @property
-    def n_stats(self) -> int:
-        """Values per step into the heads: means, deviations, distance from the session; for how long."""
-        return 3 * self.n_encoded + 1
-
-    @property
-    def n_sums(self) -> int:
-        """A running sum of what was encoded, of its square, and the count."""
-        return 2 * self.n_encoded + 1
-
-    @property
-    def slow_size(self) -> int:
-        """State that outlives a span: the sums of power and frames, and those of the session."""
-        return 2 + self.n_sums
-
-    @property
-    def cache_sizes(self) -> tuple[int, ...]:
-        """State of one span: the encoder's, and the span's sums."""
-        return (sum(self.encoder.cache_sizes), self.n_sums)
-
-    @property
-    def embedding_size(self) -> int:
-        """Means and deviations of what was encoded."""
-        return 2 * self.n_encoded
-
-    @property
-    def state_size(self) -> int:
-        return self.slow_size + sum(self.cache_sizes)
+from stream.types import N_LABELS, ceil_div
 
 
 class Output(NamedTuple):

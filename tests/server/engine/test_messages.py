@@ -101,6 +101,7 @@ def test_answers_come_through(items: list) -> None:
         name=texts,
         device=texts,
         dtype=texts,
+        runtime=texts,
         hop_frames=st.integers(1, 1000),
         lookahead_frames=st.integers(0, 1000),
         state_size=st.integers(0, 100_000),

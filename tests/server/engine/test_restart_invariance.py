@@ -15,7 +15,8 @@ pytest.importorskip("torch", reason="the compact model needs torch")
 from server.engine import EngineSettings, Timing
 from server.engine.process import ProcessEngine
 from stream.batching import BatchLimits
-from stream.models.compact.model import HOP_FRAMES, load
+from stream.models.compact.model import load
+from stream.models.compact.windows import HOP_FRAMES
 from stream.types import Answer, Floats, FrameScores, Window
 from tests.server.engine.material import until
 from tests.stream.voices import assert_same, play, voice, window

@@ -24,6 +24,7 @@ def test_status_describes_the_service(server: Server, connect: Connect) -> None:
     assert code == 200
     assert status["ready"] is True and status["error"] is None
     assert (status["model"], status["device"], status["dtype"]) == ("fake", "cpu", "float32")
+    assert status["runtime"] == "numpy"
     assert status["supported_labels"] == status["can_say"] == ["angry", "neutral"]
     assert status["connections"] >= 1 and status["sessions"] >= 1
     assert status["queue_depth"] == 0 and isinstance(status["engine_restarts"], int)

@@ -14,10 +14,12 @@ import pytest
 pytest.importorskip("torch", reason="the compact model needs torch")
 import torch
 
+from stream.models.compact import graph
 from stream.models.compact import model as compact
-from stream.models.compact.features import N_FFT
-from stream.models.compact.model import FOLDER, Compact, load, read_weights, save
-from stream.models.compact.network import CompactNet, NetConfig
+from stream.models.compact.files import FOLDER
+from stream.models.compact.model import Compact, load, read_weights, save
+from stream.models.compact.network import CompactNet
+from stream.models.compact.sizes import N_FFT, NetConfig
 from stream.types import (
     FRAME,
     HOP,
@@ -25,6 +27,7 @@ from stream.types import (
     LABELS,
     N_LABELS,
     SAMPLE_RATE,
+    EmotionModel,
     frames_in,
     samples_for,
     softmax,
@@ -34,15 +37,23 @@ from tests.stream.voices import N_FRAMES, assert_same, play, random_cuts, voice,
 
 
 @pytest.fixture(scope="module")
-def model() -> Compact:
+def torch_model() -> Compact:
     torch.set_num_threads(1)
     return load("cpu")
 
 
-def test_the_spec_is_what_the_answers_are(model: Compact) -> None:
+@pytest.fixture(scope="module", params=["torch", "onnx"])
+def model(request: pytest.FixtureRequest) -> EmotionModel:
+    chosen: EmotionModel = (
+        request.getfixturevalue("torch_model") if request.param == "torch" else graph.load()
+    )
+    return chosen
+
+
+def test_the_spec_is_what_the_answers_are(model: EmotionModel) -> None:
     spec = model.spec
     assert (spec.name, spec.device, spec.hop_frames) == ("compact", "cpu", 10)
-    assert spec.dtype in ("bfloat16", "float32")
+    assert spec.dtype in {"torch": ("bfloat16", "float32"), "onnx": ("int8", "float32")}[spec.runtime]
     assert spec.lookahead_frames <= 20
     assert spec.state_size < 9_000
     scores = model.score([window(voice(1), 0, 20, None, True)])[0]
@@ -57,7 +68,7 @@ def test_the_spec_is_what_the_answers_are(model: Compact) -> None:
 
 
 @pytest.mark.parametrize("cuts", [[10] * 18 + [7], [80, 80, 27], *map(random_cuts, range(6))])
-def test_how_a_span_is_cut_does_not_matter(model: Compact, cuts: list[int]) -> None:
+def test_how_a_span_is_cut_does_not_matter(model: EmotionModel, cuts: list[int]) -> None:
     x = voice(2)
     whole, cut = play(model, x, [N_FRAMES]), play(model, x, cuts)
     assert_same(whole, cut)
@@ -65,7 +76,7 @@ def test_how_a_span_is_cut_does_not_matter(model: Compact, cuts: list[int]) -> N
     np.testing.assert_allclose(whole.state, cut.state, rtol=1e-4, atol=1e-3)
 
 
-def test_batch_mates_do_not_matter(model: Compact) -> None:
+def test_batch_mates_do_not_matter(model: EmotionModel) -> None:
     """Strangers of other voices, levels and histories: fresh, in the midst of a span, starting a second one."""
     windows = []
     for seed in range(7):
@@ -78,7 +89,7 @@ def test_batch_mates_do_not_matter(model: Compact) -> None:
         np.testing.assert_allclose(alone.state, together.state, rtol=1e-4, atol=1e-3)
 
 
-def test_short_windows_among_full_ones(model: Compact) -> None:
+def test_short_windows_among_full_ones(model: EmotionModel) -> None:
     """The last windows of spans share batches with others, and nobody hears the difference."""
     lengths = [10, 3, 1, 10, 7]
     begun = [model.score([window(voice(seed), 0, 10, None, True)])[0].state for seed in range(5)]
@@ -96,7 +107,7 @@ def test_short_windows_among_full_ones(model: Compact) -> None:
         np.testing.assert_allclose(alone.state, together.state, rtol=1e-4, atol=1e-3)
 
 
-def test_only_the_promised_lookahead_is_used(model: Compact) -> None:
+def test_only_the_promised_lookahead_is_used(model: EmotionModel) -> None:
     x, y = voice(3), voice(3)
     changed = 100  # the first frame that hears the change
     y[samples_for(changed) :] = voice(4)[samples_for(changed) :]
@@ -107,13 +118,13 @@ def test_only_the_promised_lookahead_is_used(model: Compact) -> None:
 
 
 @pytest.mark.parametrize("n_frames", range(1, 10))
-def test_a_short_last_window(model: Compact, n_frames: int) -> None:
+def test_a_short_last_window(model: EmotionModel, n_frames: int) -> None:
     x = voice(5)
     assert_same(play(model, x, [20 + n_frames]), play(model, x, [20, n_frames]))
     assert len(play(model, x, [n_frames]).logits) == n_frames
 
 
-def test_a_span_starts_afresh_but_keeps_the_voice(model: Compact) -> None:
+def test_a_span_starts_afresh_but_keeps_the_voice(model: EmotionModel) -> None:
     x, y = voice(6), voice(7)
     after = play(model, x, [100]).state
     assert after is not None
@@ -128,7 +139,7 @@ def test_a_span_starts_afresh_but_keeps_the_voice(model: Compact) -> None:
     assert np.abs(kept.logits - new.logits).max() > 1e-2
 
 
-def test_the_state_is_not_changed_in_place(model: Compact) -> None:
+def test_the_state_is_not_changed_in_place(model: EmotionModel) -> None:
     x = voice(8)
     state = play(model, x, [40]).state
     assert state is not None
@@ -150,7 +161,7 @@ HARD = {
 
 
 @pytest.mark.parametrize("name", HARD)
-def test_any_signal_gives_numbers(model: Compact, name: str) -> None:
+def test_any_signal_gives_numbers(model: EmotionModel, name: str) -> None:
     x = HARD[name].astype(np.float32)
     scores = play(model, x, [frames_in(len(x))])
     assert np.isfinite(scores.logits).all()
@@ -162,7 +173,7 @@ def test_any_signal_gives_numbers(model: Compact, name: str) -> None:
 
 
 @pytest.mark.parametrize("gain_db", [-20, -6, 10])
-def test_level_tells_nothing(model: Compact, gain_db: float) -> None:
+def test_level_tells_nothing(model: EmotionModel, gain_db: float) -> None:
     x = voice(9)
     louder = np.asarray(x * 10 ** (gain_db / 20), np.float32)
     np.testing.assert_allclose(
@@ -211,7 +222,7 @@ def test_impossible_labels_score_zero() -> None:
 
 
 @pytest.mark.slow
-def test_mels_are_librosas(model: Compact) -> None:
+def test_mels_are_librosas(torch_model: Compact) -> None:
     librosa = pytest.importorskip(
         "librosa", reason="librosa is the oracle for the features; training needs it"
     )
@@ -222,22 +233,22 @@ def test_mels_are_librosas(model: Compact) -> None:
         window="hann", center=False, n_mels=64, fmin=60, fmax=7600, power=2.0,
     )[:, : frames_in(len(x))]  # fmt: skip
     with torch.inference_mode():
-        mels = model._net.features(torch.from_numpy(x)[None])[0, :, :64].exp().numpy()
+        mels = torch_model._net.features(torch.from_numpy(x)[None])[0, :, :64].exp().numpy()
     np.testing.assert_allclose(mels, expected.T, rtol=1e-3, atol=2e-8)
 
 
-def test_pitch_is_heard(model: Compact) -> None:
+def test_pitch_is_heard(torch_model: Compact) -> None:
     """The lag with the most periodicity is the period of a buzz, to the spacing of the lags."""
     lags = np.geomspace(60, 450, NetConfig().n_lags)
     for f0 in (90, 140, 220, 330):
         t = np.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
         buzz = np.asarray(sum(np.sin(2 * np.pi * k * f0 * t) for k in range(1, 8)), np.float32)
         with torch.inference_mode():
-            found = model._net.features(torch.from_numpy(buzz)[None])[0, :, 64:].mean(0).numpy()
+            found = torch_model._net.features(torch.from_numpy(buzz)[None])[0, :, 64:].mean(0).numpy()
         assert lags[found.argmax()] == pytest.approx(f0, rel=0.08)
 
 
-def test_weights_are_small_and_unpickled(model: Compact) -> None:
+def test_weights_are_small_and_unpickled(model: EmotionModel) -> None:
     weights = FOLDER / "weights.npz"
     assert weights.stat().st_size < 10e6
     with np.load(weights, allow_pickle=False) as arrays:
@@ -276,7 +287,7 @@ def test_the_package_alone_does_not_import_torch() -> None:
 
 
 @pytest.mark.slow
-def test_voices_it_never_heard(model: Compact) -> None:
+def test_voices_it_never_heard(model: EmotionModel) -> None:
     """Held-out speakers of one corpus, by way of `score`: far better than length and level alone (0.39)."""
     corpus = pytest.importorskip("training.corpus", reason="the training modules read the corpora")
     soundfile = pytest.importorskip("soundfile", reason="reads the recordings")

@@ -19,10 +19,11 @@ import torch
 
 from stream import offline
 from stream.models import packed
-from stream.models.compact import invariance
-from stream.models.compact.model import HOP_FRAMES, Compact, load, read_weights
+from stream.models.compact import graph, invariance
+from stream.models.compact.model import load, read_weights
+from stream.models.compact.windows import HOP_FRAMES
 from stream.session import StreamConfig, StreamSession
-from stream.types import SAMPLE_RATE, Floats, FramesScored, UtteranceScored, Window, samples_for
+from stream.types import SAMPLE_RATE, EmotionModel, Floats, FramesScored, UtteranceScored, Window, samples_for
 from tests.stream.playing import Player
 from tests.stream.voices import assert_same, play, random_cuts, voice, window
 
@@ -31,9 +32,11 @@ VOICES = 24
 LONGEST = 290  # frames of a voice
 
 
-@pytest.fixture(scope="module", params=["auto", "float32"])
-def model(request: pytest.FixtureRequest) -> Compact:
+@pytest.fixture(scope="module", params=["auto", "float32", "onnx float32", "onnx int8"])
+def model(request: pytest.FixtureRequest) -> EmotionModel:
     torch.set_num_threads(1)
+    if request.param.startswith("onnx"):
+        return graph.load(precision=request.param.removeprefix("onnx "))
     chosen = load("cpu", precision=request.param)
     if request.param == "float32" and load("cpu").spec.dtype == "float32":
         pytest.skip("float32 is what auto takes on this processor: the other run is this one")
@@ -46,7 +49,7 @@ def voices() -> list[Floats]:
 
 
 @pytest.mark.slow
-def test_how_a_span_is_cut_does_not_matter(model: Compact, voices: list[Floats]) -> None:
+def test_how_a_span_is_cut_does_not_matter(model: EmotionModel, voices: list[Floats]) -> None:
     for case in range(CASES):
         rng = np.random.default_rng(case)
         x, n_frames = voices[case % VOICES], int(rng.integers(1, LONGEST))
@@ -57,7 +60,7 @@ def test_how_a_span_is_cut_does_not_matter(model: Compact, voices: list[Floats])
 
 
 @pytest.mark.slow
-def test_batch_mates_do_not_matter(model: Compact, voices: list[Floats]) -> None:
+def test_batch_mates_do_not_matter(model: EmotionModel, voices: list[Floats]) -> None:
     """Batches of 1 to 32: fresh voices, some in the midst of a span, some at its short end."""
     begun = [play(model, x, [20 + 10 * (i % 5)]).state for i, x in enumerate(voices)]
     for case in range(CASES):
@@ -78,7 +81,7 @@ def some_window(rng: np.random.Generator, voices: list[Floats], begun: list[Floa
 
 
 @pytest.mark.slow
-def test_a_stream_scores_as_its_recording(model: Compact, demo_samples: Floats) -> None:
+def test_a_stream_scores_as_its_recording(model: EmotionModel, demo_samples: Floats) -> None:
     """Chunks of any size, answers that come late so that windows grow, and pauses: the file says the same."""
     config = StreamConfig(hop=HOP_FRAMES)
     for case in range(CASES):

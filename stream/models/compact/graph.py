@@ -1,0 +1,127 @@
+"""Compact, the `EmotionModel`, computed by ONNX Runtime: for CPUs, without torch.
+
+The graphs beside the weights (`training.graph` writes them) are one step of 100 ms for any number of sessions.
+Longer windows are taken step by step, so that how a span is cut cannot matter. That batch mates do not is tried
+when the model is loaded; where they do, windows are scored one by one, which is slower, and safe.
+
+The state is laid out as torch's (`network`), and either runtime goes on from the other's. They round differently
+before keys and values become bfloat16: scores differ by what that makes of a last digit, 1e-4.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from stream.models.compact import embeddings
+from stream.models.compact.files import FOLDER, read_arrays, read_card
+from stream.models.compact.sizes import GROUP, STEPS_PER_S, WARMUP_STEPS, NetConfig
+from stream.models.compact.step import CompactStep, is_invariant
+from stream.models.compact.windows import samples_of, spec_of, states_of
+from stream.types import (
+    HOP,
+    IMPOSSIBLE,
+    LABELS,
+    N_LABELS,
+    Floats,
+    FrameScores,
+    JsonDict,
+    Window,
+    ceil_div,
+    samples_for,
+)
+
+log = logging.getLogger("model")
+
+PRECISIONS = ("auto", "float32", "int8")
+AUTO = "float32"
+
+
+class CompactGraph:
+    """An `EmotionModel` around a `CompactStep`. Keeps nothing between calls."""
+
+    def __init__(self, step: CompactStep, card: JsonDict, arrays: dict[str, Floats]) -> None:
+        """`card` and `arrays`: what `stream.models.compact.files` reads."""
+        self._step, self._config = step, step.config
+        self._heads = {name: arrays[name] for name in embeddings.NEEDED}
+        self._temperature, self._gain = card["temperature"], card.get("gain", 1.0)
+        supported_labels = tuple(card["can_say"])
+        self._possible = np.array([label in supported_labels for label in LABELS])
+        self.spec = spec_of(self._config, "cpu", step.precision, supported_labels, "onnx")
+        self._together = is_invariant(step)
+        if not self._together:
+            log.warning(
+                "%s results of ONNX Runtime depend on batch composition on this CPU; scoring windows one by one",
+                step.precision,
+            )
+
+    def score(self, windows: list[Window]) -> list[FrameScores]:
+        """Score windows of one common `n_frames`, or of up to HOP_FRAMES each: logits (n_frames, 9), weights
+        (n_frames,), state, embedding."""
+        batches = [windows] if self._together else [[window] for window in windows]
+        return [scores for batch in batches if batch for scores in self._score(batch)]
+
+    def classify(self, embedding: Floats) -> Floats:
+        """Logits (9,) of an embedding (embedding_size,), gain included: see `CompactNet.classify`."""
+        logits = embeddings.classify(embedding, self._config, self._heads)
+        return self._possible_only(logits * self._gain)
+
+    def _possible_only(self, logits: Floats) -> Floats:
+        return np.where(self._possible, logits / self._temperature, IMPOSSIBLE).astype(np.float32)
+
+    def _score(self, windows: list[Window]) -> list[FrameScores]:
+        n_frames = np.array([window.n_frames for window in windows])
+        n_steps = ceil_div(int(n_frames.max()), GROUP)
+        samples, state = samples_of(windows), states_of(windows, self._config)
+        missing = samples_for(n_steps * GROUP) - samples.shape[1]  # in a last group that is not full
+        samples = np.pad(samples, ((0, 0), (0, max(0, missing))))
+        logits, weights, shares, means = [], [], [], []
+        for i in range(n_steps):
+            at, lengths = i * GROUP * HOP, np.minimum(n_frames - i * GROUP, GROUP)
+            heads, stats, state = self._step.run(samples[:, at : at + samples_for(GROUP)], state, lengths)
+            weight = attention(heads, stats)
+            logits.append(self._possible_only(heads[:, :N_LABELS]))
+            weights.append(weight)
+            shares.append(weight * lengths)
+            means.append(stats[:, : self._config.embedding_size])
+        share = np.stack(shares)[..., None]
+        embedding = (share * np.stack(means)).sum(0) / share.sum(0)
+        each = (np.repeat(np.stack(steps, 1), GROUP, axis=1) for steps in (logits, weights))
+        # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
+        return [
+            FrameScores(
+                logits[: window.n_frames],
+                weights[: window.n_frames],
+                state.copy(),
+                embedding.astype(np.float32) if window.embed else None,
+                self._gain,
+            )
+            for window, logits, weights, state, embedding in zip(
+                windows, *each, state, embedding, strict=True
+            )
+        ]
+
+
+def attention(heads: Floats, stats: Floats) -> Floats:
+    """Weights (B,) of a step: see `network.attention`."""
+    warmth = np.minimum(np.exp(stats[:, -1]) * np.float32(STEPS_PER_S / WARMUP_STEPS), 1)
+    weights = (np.float32(0.02) + 1 / (1 + np.exp(-heads[:, N_LABELS]))) * warmth
+    return weights.astype(np.float32)
+
+
+def load(folder: Path = FOLDER, precision: str = "auto", threads: int = 1) -> CompactGraph:
+    """The model with the weights in `folder`, on this machine's CPU, with `threads` of its own.
+
+    `precision` of its products: `float32`, `int8`, or `auto`. Raises ValueError for another, FileNotFoundError
+    without weights, ImportError without ONNX Runtime.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"compact does not compute in {precision} with ONNX Runtime; set model.precision to auto"
+        )
+    card, arrays = read_card(folder), read_arrays(folder)
+    config = NetConfig.of(card["net"])
+    step = CompactStep(config, folder, arrays, AUTO if precision == "auto" else precision, threads)
+    return CompactGraph(step, card, arrays)

@@ -1,0 +1,105 @@
+"""One step of compact in ONNX Runtime: 100 ms of any number of sessions; and whether they keep to themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from stream.models.compact.quantized import quantized
+from stream.models.compact.sizes import GROUP, N_FFT, NetConfig
+from stream.types import FRAME, HOP, Floats, samples_for
+
+WINDOWS = 32
+# From which of them, and how many: the batches that are tried.
+BATCHES = [(0, 1), (5, 1), (6, 2), (1, 3), (9, 4), (3, 5), (0, 8), (7, 12), (2, 16), (8, 24)]
+OPTIONS = {
+    "session.intra_op.allow_spinning": "0",  # cores are shared
+    # Where a processor has no instruction for it, the quick way to multiply bytes cuts sums off at 16 bits: no.
+    "session.x64quantprecision": "1",
+}
+
+
+class StepOutput(NamedTuple):
+    """What a step of B sessions gives."""
+
+    heads: Floats  # (B, N_LABELS + 1): logits, and the attention's
+    stats: Floats  # (B, n_stats)
+    state: Floats  # (B, state_size)
+
+
+class CompactStep:
+    """A graph with its weights, ready to run."""
+
+    def __init__(
+        self, config: NetConfig, folder: Path, arrays: dict[str, Floats], precision: str, threads: int = 1
+    ) -> None:
+        self.config, self.precision = config, precision
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        for name, value in OPTIONS.items():
+            options.add_session_config_entry(name, value)
+        weights = quantized(arrays, folder) if precision == "int8" else dict(arrays)
+        self._window = weights.pop("window")  # the others are the graph's
+        given = [
+            onnxruntime.OrtValue.ortvalue_from_numpy(np.require(w, requirements="C"))
+            for w in weights.values()
+        ]
+        options.add_external_initializers(list(weights), given)
+        graph = (folder / f"{precision}.onnx").read_bytes()
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        encoder = config.encoder
+        start = config.slow_size + sum(encoder.cache_sizes[:3])
+        starts = [start + k * encoder.layer_cache for k in range(encoder.n_layers)]
+        # Where in the state a layer's keys and values are: bfloat16, two of them in the place of a float32.
+        self._kv_at = [slice(at, at + encoder.width * encoder.left) for at in starts]
+
+    def run(self, samples: Floats, state: Floats, lengths: npt.NDArray[np.int64]) -> StepOutput:
+        """samples (B, samples_for(GROUP)), state (B, state_size), frames of each row (B,), 1 to GROUP: what stands
+        behind a row's last frame changes nothing."""
+        frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME, axis=1)[:, ::HOP]
+        spectrum = np.fft.rfft(frames * self._window, N_FFT)
+        power = np.square(spectrum.real) + np.square(spectrum.imag)
+        last = lengths[:, None, None] - 1
+        if last.min() < GROUP - 1:  # the last frame is repeated to fill the group
+            power = np.take_along_axis(power, np.minimum(np.arange(GROUP)[:, None], last), axis=1)
+        fed = {"power": power, "state": state, "kv": self._numbers(state), "last": np.repeat(last, 2, axis=2)}
+        heads, stats, after, kv = self._session.run(["heads", "stats", "state_after", "kv_after"], fed)
+        halves = kv.view(np.uint16)[..., 1::2]
+        for layer, at in enumerate(self._kv_at):
+            after[:, at].view(np.uint16)[:] = halves[:, layer].reshape(len(after), -1)
+        return StepOutput(heads, stats, after)
+
+    def _numbers(self, state: Floats) -> Floats:
+        """The keys and values in a state, (B, n_layers, left, 2 width); bfloat16 is the upper half of float32."""
+        encoder = self.config.encoder
+        kv = np.zeros((len(state), encoder.n_layers, encoder.left, 2 * encoder.width), np.float32)
+        halves = kv.view(np.uint16)[..., 1::2]
+        for layer, at in enumerate(self._kv_at):
+            halves[:, layer] = state[:, at].view(np.uint16).reshape(halves[:, layer].shape)
+        return kv
+
+
+def is_invariant(step: CompactStep) -> bool:
+    """Whether the state after a step is the same to the last bit in any batch, and scores to 1e-6."""
+    rng = np.random.default_rng(0)
+    loud = 10 ** -(3 * rng.random((WINDOWS, 1)))
+    before, after = (
+        (loud * rng.standard_normal((WINDOWS, samples_for(GROUP)))).astype(np.float32) for _ in range(2)
+    )
+    lengths = np.where(np.arange(WINDOWS) % 3 == 1, 1 + np.arange(WINDOWS) % GROUP, GROUP)
+    fresh = np.zeros((WINDOWS, step.config.state_size), np.float32)
+    begun = step.run(before, fresh, np.full(WINDOWS, GROUP)).state
+    for state in (fresh, begun):
+        together = step.run(after, state, lengths)
+        for first, n in BATCHES:
+            some = slice(first, first + n)
+            alone = step.run(after[some], state[some], lengths[some])
+            if alone.state.tobytes() != together.state[some].tobytes():
+                return False
+            if not np.allclose(alone.heads, together.heads[some], rtol=1e-5, atol=1e-6):
+                return False
+    return True

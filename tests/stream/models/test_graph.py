@@ -1,0 +1,165 @@
+"""compact in ONNX Runtime: the same model as in torch, by itself, and without torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream.models import compact
+from stream.models.compact import graph, step
+from stream.models.compact.files import FOLDER, read_card
+from stream.models.compact.sizes import NetConfig
+from stream.models.compact.step import CompactStep, StepOutput
+from stream.models.registry import load_model
+from stream.types import EmotionModel, Floats, softmax
+from tests.stream.voices import voice, window
+
+ROOT = Path(__file__).parents[3]
+# Scores in float32: both runtimes round, and keys and values are bfloat16. The most seen in 50 voices was 1.3e-4.
+APART = {"float32": 3e-4, "int8": 0.12}
+ON_AVERAGE = {"float32": 1e-5, "int8": 6e-3}
+
+
+@pytest.mark.parametrize("precision", graph.PRECISIONS[1:])
+def test_it_is_the_torch_network(precision: str) -> None:
+    pytest.importorskip("torch", reason="torch is the reference")
+    from stream.models.compact.model import load
+
+    lengths = [100, 100, 100, 100, 73]
+    windows = [replace(window(voice(seed), 0, n, None, True), embed=True) for seed, n in enumerate(lengths)]
+    torch_model, graph_model = load("cpu", precision="float32"), graph.load(precision=precision)
+    assert graph_model.spec == replace(torch_model.spec, dtype=precision, runtime="onnx")
+    differences = []
+    for mine in windows:
+        (ours,), (theirs,) = graph_model.score([mine]), torch_model.score([mine])
+        differences.append(np.abs(softmax(ours.logits) - softmax(theirs.logits)))
+        assert ours.embedding is not None and theirs.embedding is not None and ours.state is not None
+        assert ours.gain == theirs.gain and ours.state.dtype == ours.embedding.dtype == np.float32
+        np.testing.assert_allclose(ours.weights, theirs.weights, atol=100 * ON_AVERAGE[precision])
+        apart = 1e-3 if precision == "float32" else 0.3
+        np.testing.assert_allclose(ours.embedding, theirs.embedding, atol=apart)
+        by_graph, by_torch = (model.classify(theirs.embedding) for model in (graph_model, torch_model))
+        np.testing.assert_allclose(by_graph, by_torch, atol=1e-5)
+    assert max(difference.max() for difference in differences) < APART[precision]
+    assert np.mean([difference.mean() for difference in differences]) < ON_AVERAGE[precision]
+
+
+def test_a_session_goes_on_in_the_other_runtime() -> None:
+    """The state is laid out alike: a session that moves is scored as one that stayed."""
+    pytest.importorskip("torch", reason="torch is the reference")
+    from stream.models.compact.model import load
+
+    x = voice(3)
+    models: list[EmotionModel] = [load("cpu", precision="float32"), graph.load(precision="float32")]
+    stayed = models[0].score([window(x, 0, 100, None, True)])[0]
+    for first, second in (models, models[::-1]):
+        begun = first.score([window(x, 0, 50, None, True)])[0].state
+        moved = second.score([window(x, 50, 50, begun, False)])[0]
+        np.testing.assert_allclose(softmax(moved.logits), softmax(stayed.logits[50:]), atol=APART["float32"])
+
+
+def test_the_shipped_graphs_are_what_the_recipe_writes() -> None:
+    recipe = pytest.importorskip("training.graph", reason="onnx writes graphs; serving needs none")
+    config = NetConfig.of(read_card()["net"])
+    for precision in recipe.PRECISIONS:
+        assert (FOLDER / f"{precision}.onnx").read_bytes() == recipe.step_graph(config, precision)
+    assert sum((FOLDER / f"{precision}.onnx").stat().st_size for precision in recipe.PRECISIONS) < 100_000
+
+
+@pytest.mark.parametrize("precision", graph.PRECISIONS[1:])
+def test_batch_mates_do_not_matter_on_this_processor(precision: str) -> None:
+    assert graph.load(precision=precision)._together
+
+
+def test_where_batch_mates_matter_windows_are_scored_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A processor whose products are rounded otherwise for many rows: one unit in the last place."""
+    exact, sizes = CompactStep.run, []
+
+    def careless(self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
+        out = exact(self, samples, state, lengths)
+        sizes.append(len(samples))
+        return out if len(samples) < 5 else out._replace(state=np.nextafter(out.state, np.float32(9e9)))
+
+    monkeypatch.setattr(CompactStep, "run", careless)
+    with caplog.at_level(logging.WARNING, "model"):
+        model = graph.load(precision="float32")
+    assert "float32 results of ONNX Runtime depend on batch composition on this CPU" in caplog.text
+    sizes.clear()
+    windows = [window(voice(seed), 0, 10, None, True) for seed in range(9)]
+    for each, together in zip(windows, model.score(windows), strict=True):
+        np.testing.assert_array_equal(model.score([each])[0].state, together.state)
+    assert set(sizes) == {1}
+
+
+def test_a_dependence_of_scores_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = CompactStep.run
+
+    def careless(self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
+        out = exact(self, samples, state, lengths)
+        return out._replace(heads=out.heads + np.float32(1e-4) * len(samples))
+
+    monkeypatch.setattr(CompactStep, "run", careless)
+    assert not step.is_invariant(graph.load(precision="float32")._step)
+
+
+def test_auto_is_onnx_on_a_cpu_and_torch_where_it_has_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compact.load("cpu").spec.runtime == "onnx"
+    assert load_model("compact", "cpu", {"runtime": "torch"}, threads=1).spec.runtime == "torch"
+    if not any(path.exists() for path in compact.NVIDIA):
+        assert compact.load("auto").spec.runtime == "onnx"
+    assert compact.load("cpu", "bfloat16").spec.runtime == "torch"
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name)
+    )
+    assert compact.load("cpu").spec.runtime == "torch"
+    with pytest.raises(ImportError, match="pip install onnxruntime"):
+        compact.load("cpu", runtime="onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "options", "said"),
+    [
+        ("compact", "cuda", {"runtime": "onnx"}, r"on a CPU, not on cuda; set model\.runtime to auto"),
+        (
+            "compact",
+            "cpu",
+            {"runtime": "onnx", "precision": "bfloat16"},
+            r"bfloat16 with ONNX Runtime; set model\.p",
+        ),
+        ("compact", "cpu", {"runtime": "tvm"}, r"model\.runtime 'tvm': not one of auto, onnx, torch"),
+        (
+            "emotion2vec_plus_base",
+            "cpu",
+            {"runtime": "onnx"},
+            r"base runs with torch alone; set model\.runtime to auto",
+        ),
+    ],
+)
+def test_what_no_runtime_can_do_is_refused_in_words(
+    name: str, device: str, options: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        load_model(name, device, options)
+
+
+def test_the_model_process_of_compact_never_imports_torch() -> None:
+    code = """
+import sys
+import server.engine.worker as worker
+args = {"model": "compact", "device": "cpu", "model_options": {"runtime": "onnx"}, "threads": 1}
+model = worker._load(args)
+heavy = {"torch", "onnx", "scipy", "funasr", "flask", "pydantic"} & set(sys.modules)
+assert model.spec.runtime == "onnx" and not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
