@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -142,14 +143,11 @@ def test_a_server_with_a_broken_sample_says_so_and_ends(tmp_path: Path) -> None:
         patch.setenv("EMOTION_FILES__SAMPLES", str(tmp_path))
         with pytest.raises(ConfigError, match=r"bad\.wav"):
             EmotionModel(device="cpu")
-    server = None
-    try:
-        server = Server(files__samples=tmp_path)
-        server.process.wait(20)
-        log = server.log()
-    except RuntimeError as ended:
-        log = str(ended)
-    finally:
-        if server:
-            server.stop()
+    environment = {**os.environ, "EMOTION_FILES__SAMPLES": str(tmp_path)}
+    command = [sys.executable, "-m", "cli", "serve", "--port", "0"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 1
+    log = done.stdout + done.stderr
     assert "files.samples" in log and "bad.wav" in log and "Traceback" not in log
