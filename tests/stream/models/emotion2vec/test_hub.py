@@ -29,12 +29,14 @@ def test_a_name_that_is_none() -> None:
 
 def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The real client against an address where nobody answers."""
-    hub = pytest.importorskip("huggingface_hub", reason="funasr brings it; it is not installed")
+    constants = pytest.importorskip(
+        "huggingface_hub.constants", reason="funasr brings it; it is not installed"
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr(hub.constants, "ENDPOINT", address)
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(HubUnreachable) as told:
         resolve("emotion2vec_plus_base", "huggingface")
     text = str(told.value)
