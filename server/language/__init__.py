@@ -46,32 +46,40 @@ def of_terminal(variables: Mapping[str, str]) -> Language:
     return "zh" if locale.lower().startswith("zh") else "en"
 
 
-def pattern_of(template: str) -> re.Pattern[str]:
-    """What matches the texts that are made of a template such as `at most {n} bytes`."""
-    parts = _PLACE.split(template)
-    return re.compile(
-        "".join(f"(?P<{part}>.*?)" if i % 2 else re.escape(part) for i, part in enumerate(parts)), re.DOTALL
-    )
+def places(template: str, text: str) -> dict[str, str] | None:
+    """What stands in `text` in the places of a template (`at most {n} bytes`); None where it is another text.
+
+    Each place takes as little as it can. No step is taken back: a text made for it costs no more than others.
+    """
+    first, *rest = _PLACE.split(template)
+    if not rest:
+        return {} if text == first else None
+    end = len(text) - len(rest[-1])
+    if not (text.startswith(first) and text.endswith(rest[-1]) and len(first) <= end):
+        return None
+    found, at = {}, len(first)
+    for name, behind in zip(rest[:-2:2], rest[1:-2:2], strict=True):
+        until = text.find(behind, at, end)
+        if until < 0:
+            return None
+        found[name], at = text[at:until], until + len(behind)
+    return {**found, rest[-2]: text[at:end]}
 
 
 def _rank(template: str) -> tuple[bool, int]:
     return template.startswith("{"), -len(_PLACE.sub("", template))
 
 
-# Each with how its texts begin. Those that begin with a place come last, since they would take the beginning of a
-# text around them for their own; of the others, the most specific first.
-_PATTERNS = [
-    (template.partition("{")[0], pattern_of(template), CATALOG[template])
-    for template in sorted(CATALOG, key=_rank)
-]
+# Those that begin with a place come last, since they would take the beginning of a text around them for their own;
+# of the others, the most specific first.
+_TEMPLATES = sorted(CATALOG, key=_rank)
 
 
 def _chinese(text: str, depth: int) -> str:
     if not depth or len(text) > _LONGEST:
         return text
-    for beginning, pattern, chinese in _PATTERNS:
-        if text.startswith(beginning) and (found := pattern.fullmatch(text)):
-            return chinese.format(
-                **{name: _chinese(part, depth - 1) for name, part in found.groupdict().items()}
-            )
+    for template in _TEMPLATES:
+        if (found := places(template, text)) is not None:
+            parts = {name: _chinese(part, depth - 1) for name, part in found.items()}
+            return CATALOG[template].format(**parts)
     return text
