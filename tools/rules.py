@@ -37,6 +37,7 @@ class Facts:
 
     channels: Channels
     length: int = 0  # frames
+    file: bool = False  # a recording that is over, not a session
     notes: list[str] = field(default_factory=list)
     # (where it is judged, order among those, channel, what): what happened before is judged before
     items: list[tuple[int, int, str | None, UtteranceScored | tuple[int, Floats]]] = field(
@@ -74,6 +75,8 @@ def judge(facts: Facts, rules: Sequence[RuleConfig]) -> Verdict:
             told += at_work.frames(channel, *what)
     for channel in facts.channels:
         told += at_work.advance(channel, facts.length)
+    if facts.file:
+        told += at_work.finish(facts.length)
     told.sort(key=lambda alert: alert.frame)
     events = tuple(
         wire.to_wire("", alert.channel, alert_event(named[alert.rule], alert), "")[1] for alert in told
@@ -140,7 +143,7 @@ def _of_record(said: JsonDict) -> Facts:
 
 def of_result(said: JsonDict) -> Facts:
     """Of result.json, with frames where it has them: stretches without a gap, none across an utterance's end."""
-    facts = Facts((None,))
+    facts = Facts((None,), file=True)
     if "frame_scores" in said:
         rows = np.asarray(said["frame_scores"], np.float32).reshape(-1, N_LABELS)
         starts = np.asarray(said["frame_start_ms"], np.int64) // wire.STEP_MS

@@ -62,11 +62,11 @@ class Scorer:
 
     def __call__(self, path: Path) -> Facts:
         if self._channels == 1:
-            facts = Facts((None,))
+            facts = Facts((None,), file=True)
             self._hear(facts, None, _mixed(path, self._config))
             return facts
         names = (self._config.channels.left, self._config.channels.right)
-        facts = Facts(names)
+        facts = Facts(names, file=True)
         for number, name in enumerate(names):
             self._hear(facts, name, _channel(path, number))
         return facts

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from server.config.alerts import RuleConfig
+from server.config.alerts import NORMAL, RuleConfig
 from server.observers import LEVELS, AlertEvent, SessionEvent
 from stream.rules import Alert, RuleEngine
 from stream.types import LABELS, LABELS_ZH, FramesScored, StreamEvent, UtteranceScored
-
-NORMAL = "normal"  # the verdict on a recording of which no rule told anything
 
 # The labels as nouns: "strong anger" reads better than "strong angry".
 FEELINGS = (

@@ -41,6 +41,7 @@ MESSAGE_FIELDS = (
     "channel",
     "channel_zh",
 )
+NORMAL = "normal"  # the verdict on a recording of which no rule tells anything
 MEASURES = ("any_of", "all_of", "sum_of", "share_of", "confidence", "ambiguous", *rules.CROSSINGS)
 
 
@@ -134,6 +135,13 @@ class RuleConfig(_Written):
     level: Level = "warning"
     message: str = Field("{emotion} {percent}%", max_length=300)
     message_zh: str | None = Field(None, max_length=300)  # the same in Chinese; null: there is none
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name == NORMAL:
+            raise ValueError(f"{NORMAL} is the verdict where no rule was raised; choose another name")
+        return name
 
     @field_validator("message", "message_zh")
     @classmethod
@@ -251,8 +259,8 @@ READY: list[dict[str, Any]] = [
         "window_s": 60,
         "cool_down_s": 300,
         "level": "info",
-        "message": "Little engagement: {percent}% neutral within a minute",
-        "message_zh": "参与度低：一分钟内 {percent}% 为{emotion_zh}",
+        "message": "Little engagement: {percent}% of the speech is neutral",
+        "message_zh": "参与度低：{percent}% 的语音为{emotion_zh}",
     },
     {
         "name": "potential_conflict",

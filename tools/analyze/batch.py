@@ -185,11 +185,12 @@ def _made(job: BatchJob, engine: Engine, config: Config, options: RecognizeOptio
     assert spec is not None
     weights = custom_labels.fingerprint_of(engine, 60)
     labels, samples = options.custom_labels, options.samples
+    rules = [rule.model_dump(mode="json") for rule in config.rules]
     judge = [] if labels is None else [labels.name, labels.weights.tobytes().hex()]
     judge += [] if samples is None else [*samples.names, samples.embeddings.tobytes().hex()]
     says = [
         *(spec.name, spec.dtype, [] if weights is None else weights.round(2).tolist()),
-        *(config.speech.model_dump(), config.stream.model_dump(), judge),
+        *(config.speech.model_dump(), config.stream.model_dump(), judge, rules),
         *([job.granularity, job.embeddings] if job.each else []),
     ]
     return hashlib.sha256(json.dumps(says).encode()).hexdigest()[:16]

@@ -89,4 +89,5 @@ def _line(result: JsonDict, granularity: str, as_json: bool) -> str:
     return (
         f"{result['emotion']:10} {result['confidence']:4.0%}  {result['file']}"
         f"  ({result['duration_s']:.1f} s, {n} utterance{'' if n == 1 else 's'})"
+        + ("" if result["verdict"] == "normal" else f"  {result['verdict']}")
     )
