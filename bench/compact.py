@@ -57,7 +57,9 @@ def main() -> int:
     parser.add_argument("--streams", default="1,12,100", help="how many are scored together: 1,12,100")
     parser.add_argument("--rounds", type=int, default=10, help="seconds of audio per stream and side")
     parser.add_argument("--most", type=float, default=3.0, help="ms per second allowed in the largest batch")
-    parser.add_argument("--models", default="torch:auto,onnx:auto", help="runtime:precision of each")
+    parser.add_argument(
+        "--models", default="torch:auto,onnx:float32,onnx:int8", help="runtime:precision of each"
+    )
     args = parser.parse_args()
     chosen = [text.split(":") for text in args.models.split(",")]
     began = time.perf_counter()

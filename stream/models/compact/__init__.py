@@ -19,17 +19,12 @@ Either runtime is imported by `load`, not before, and only the one that computes
 from __future__ import annotations
 
 import importlib.util
-import logging
-from pathlib import Path
 
 from stream.types import EmotionModel
 
 __all__ = ["RUNTIMES", "load"]
 
 RUNTIMES = ("auto", "onnx", "torch")
-NVIDIA = Path("/dev/nvidiactl"), Path("/dev/dxg")  # a driver is loaded: on Linux, and in Windows' Linux
-
-log = logging.getLogger("model")
 
 
 def load(
@@ -37,26 +32,28 @@ def load(
 ) -> EmotionModel:
     """The model with the shipped weights.
 
-    `runtime`: `onnx` (ONNX Runtime, on a CPU), `torch`, or `auto`: onnx on a CPU where it is installed, but for
-    bfloat16, which only torch computes in. `threads`: how many it computes with; None: as many as there are
-    cores. Raises ValueError for a device, precision or runtime that cannot be used, FileNotFoundError without
-    weights, ImportError where the runtime is not installed.
+    `runtime`: `onnx` (ONNX Runtime, on a CPU), `torch`, or `auto`: torch where it is installed, else onnx
+    (docs/decisions/0018 says which is faster when). `threads`: how many it computes with; None: what the runtime
+    takes by itself. Raises ValueError for a device, precision or runtime that cannot be used, FileNotFoundError
+    without weights, ImportError where the runtime is not installed.
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"model.runtime {runtime!r}: not one of {', '.join(RUNTIMES)}")
-    if runtime == "onnx" or (runtime == "auto" and _suits_onnx(device, precision)):
+    if runtime == "auto":
+        runtime = "torch" if importlib.util.find_spec("torch") else "onnx"
+    if runtime == "onnx":
         if device not in ("auto", "cpu"):
             raise ValueError(
                 f"ONNX Runtime computes compact on a CPU, not on {device}; set model.runtime to auto"
             )
         if importlib.util.find_spec("onnxruntime") is None:
-            raise ImportError("model.runtime is onnx, which is not installed: pip install onnxruntime")
+            raise ImportError("compact needs ONNX Runtime, or torch: pip install onnxruntime")
         from stream.models.compact import graph
 
         return graph.load(precision=precision, threads=threads or 0)
     if importlib.util.find_spec("torch") is None:
         raise ImportError(
-            "compact runs with onnxruntime or torch, and neither will do: pip install onnxruntime"
+            "model.runtime is torch, which is not installed; set it to onnx, or pip install torch"
         )
     import torch
 
@@ -65,21 +62,3 @@ def load(
     if threads is not None:
         torch.set_num_threads(threads)
     return model.load(device, precision=precision)
-
-
-def _suits_onnx(device: str, precision: str) -> bool:
-    if importlib.util.find_spec("onnxruntime") is None:
-        log.info("compact: onnxruntime is not installed; using torch")
-        return False
-    if precision == "bfloat16":
-        return False
-    return device == "cpu" or (device == "auto" and not _gpu_can_be_used())
-
-
-def _gpu_can_be_used() -> bool:
-    """torch is asked only where a driver is loaded: importing it takes seconds and 200 MB."""
-    if not any(path.exists() for path in NVIDIA) or importlib.util.find_spec("torch") is None:
-        return False
-    import torch
-
-    return torch.cuda.is_available()
