@@ -79,7 +79,7 @@ class _Client(Connection):
     """A connection whose packets go nowhere."""
 
     def __init__(self) -> None:
-        self.sid = "sid"
+        self.sid, self.language = "sid", "en"
         self.sent: list[str] = []
 
     def send(self, event: str, payload: dict[str, Any]) -> None:
