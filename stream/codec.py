@@ -1,25 +1,37 @@
 """Bytes as they come from a client → float32 samples at 16 kHz, mono.
 
-PCM16, float32, G.711 µ-law and A-law, and WAV of any of these; 8 to 48 kHz; 1 or 2 channels: mixed down, or each
-by itself.
+PCM16, float32, G.711 µ-law and A-law, and WAV of these or of 8, 24, 32 bits or float64; 8 to 192 kHz; 1 or 2
+channels: mixed down, or each by itself. Compressed audio is refused, and what follows it: it would pass for noise.
 A chunk may end anywhere, in the middle of a sample or of a header: what is left over waits for the next one.
 A chunk that is refused leaves the decoder as it was.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import soxr
 
+from stream.containers import container
 from stream.types import SAMPLE_RATE, Floats
 from stream.wav import BadWav, Bytes, UnsupportedWav, is_wav, may_be_wav, read_header
 
 ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "wav")
-RATES = range(8_000, 48_001)
+RATES = range(8_000, 192_001)
+CONTAINER_BYTES = 8192  # of a chunk that are looked at for what they begin
 MAX_WAVS = 100  # in one chunk; each may need a resampler of its own
-_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
+_BYTES = {
+    "pcm_s16le": 2,
+    "pcm_f32le": 4,
+    "mulaw": 1,
+    "alaw": 1,
+    "pcm_u8": 1,
+    "pcm_s24le": 3,
+    "pcm_s32le": 4,
+    "pcm_f64le": 8,  # in WAV files
+}
 
 
 class BadAudio(ValueError):
@@ -39,7 +51,7 @@ class Format:
     channels: int = 1
 
     def __post_init__(self) -> None:
-        if self.encoding not in ENCODINGS:
+        if self.encoding not in ENCODINGS and self.encoding not in _BYTES:
             raise UnsupportedEncoding(
                 f"encoding {self.encoding[:40]!r} is not known; send one of: {', '.join(ENCODINGS)}"
             )
@@ -122,6 +134,9 @@ class Decoder:
         self._position = self._beginning()
         self._resamplers = [Resampler() for _ in pick or (0,)]
         self.received_s = 0.0  # audio received, counted before resampling
+        self._refused: str | None = (
+            None  # the compressed audio that has begun, and goes on in the next chunks
+        )
 
     def decode(self, data: bytes, sample_rate: int | None = None) -> Floats:
         """`parse` and `decode_each` in one: the first channel's samples (n,) at 16 kHz, n may be 0."""
@@ -156,9 +171,18 @@ class Decoder:
     def parse(self, data: bytes, sample_rate: int | None = None) -> ParsedChunk:
         """Cut what was left over and `data` into stretches of whole sample frames, without decoding any.
 
-        `sample_rate`: of `data`, if not the declared one. Changes nothing. Raises BadAudio, UnsupportedEncoding.
+        `sample_rate`: of `data`, if not the declared one. Changes nothing, but once compressed audio has begun, all
+        is refused until a WAV begins. Raises BadAudio, UnsupportedEncoding.
         """
         position = self._position
+        if is_wav(data):
+            self._refused = None
+        elif (found := container(bytes(data[:CONTAINER_BYTES])) or self._refused) is not None:
+            self._refused = found
+            raise UnsupportedEncoding(
+                f"this is compressed audio ({found}), which is not read here; send PCM or WAV, or all of it"
+                " as a file"
+            )
         if is_wav(data):
             position = _Position(position.format, in_header=True, in_wav=True)
         elif sample_rate not in (None, position.format.sample_rate) and not position.in_wav:
@@ -226,8 +250,11 @@ def _samples(format: Format, raw: Bytes, pick: tuple[int, ...] | None) -> list[F
     encoding, channels = format.encoding, format.channels
     if encoding == "pcm_s16le":
         samples = np.frombuffer(raw, "<i2").astype(np.float32) * np.float32(1 / 32768)
-    elif encoding == "pcm_f32le":
-        samples = np.frombuffer(raw, "<f4").astype(np.float32)
+    elif encoding in _WIDTHS:
+        samples = _WIDTHS[encoding](raw)
+    elif encoding in ("pcm_f32le", "pcm_f64le"):
+        with np.errstate(over="ignore"):  # infinite then, and refused
+            samples = np.frombuffer(raw, "<f4" if encoding == "pcm_f32le" else "<f8").astype(np.float32)
         if not np.isfinite(samples).all():
             raise BadAudio("the chunk holds samples that are not finite numbers (NaN or infinity)")
         np.clip(samples, -1, 1, out=samples)
@@ -239,6 +266,21 @@ def _samples(format: Format, raw: Bytes, pick: tuple[int, ...] | None) -> list[F
     if channels > 1:
         samples = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
     return [samples]
+
+
+def _of_24_bits(raw: Bytes) -> Floats:
+    """In the upper three bytes of 32 bits, the sign comes along."""
+    wide = np.zeros((len(raw) // 3, 4), np.uint8)
+    wide[:, 1:] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
+    scaled: Floats = wide.view("<i4")[:, 0].astype(np.float32) * np.float32(1 / 2**31)
+    return scaled
+
+
+_WIDTHS: dict[str, Callable[[Bytes], Floats]] = {
+    "pcm_u8": lambda raw: (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) * np.float32(1 / 128),
+    "pcm_s24le": _of_24_bits,
+    "pcm_s32le": lambda raw: np.frombuffer(raw, "<i4").astype(np.float32) * np.float32(1 / 2**31),
+}
 
 
 def _mulaw_table() -> Floats:

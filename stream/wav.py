@@ -13,7 +13,16 @@ Bytes = bytes | memoryview
 
 MAX_HEADER = 64 * 1024  # metadata chunks may stand before the data; more than this is no microphone
 
-_ENCODINGS = {(1, 16): "pcm_s16le", (3, 32): "pcm_f32le", (6, 8): "alaw", (7, 8): "mulaw"}
+_ENCODINGS = {
+    (1, 8): "pcm_u8",
+    (1, 16): "pcm_s16le",
+    (1, 24): "pcm_s24le",
+    (1, 32): "pcm_s32le",
+    (3, 32): "pcm_f32le",
+    (3, 64): "pcm_f64le",
+    (6, 8): "alaw",
+    (7, 8): "mulaw",
+}
 _EXTENSIBLE = 0xFFFE
 _ENDLESS = 0x7FFFF000  # recorders that do not know the length yet write 0 or about 2**31 / 2**32
 
@@ -88,6 +97,6 @@ def _read_format(body: Bytes) -> tuple[str, int, int]:
         (tag,) = struct.unpack_from("<H", body, 24)
     if (tag, bits) not in _ENCODINGS:
         raise UnsupportedWav(
-            f"WAV format {tag} with {bits} bits is not read; send 16-bit PCM, 32-bit float, A-law or u-law"
+            f"WAV format {tag} with {bits} bits is not read; send PCM of 8 to 32 bits, float, A-law or u-law"
         )
     return _ENCODINGS[tag, bits], rate, channels

@@ -57,7 +57,7 @@ export class EmotionError extends Error {
 export interface SessionOptions {
   sessionId?: string;
   encoding?: Encoding;
-  /** 8000–48000; default 16000. */
+  /** 8000–192000; default 16000. */
   sampleRate?: number;
   channels?: 1 | 2;
   /** Whether each single frame comes as an event `frame`. */

@@ -106,7 +106,7 @@ def test_unknown_events_are_refused_and_the_known_ones_named(client: Client) -> 
         {"sample_rate": 0},
         {"sample_rate": -16_000},
         {"sample_rate": 7_999},
-        {"sample_rate": 48_001},
+        {"sample_rate": 192_001},
         {"sample_rate": 2**53},
         {"channels": 0},
         {"channels": 3},
@@ -162,13 +162,13 @@ def test_samples_far_too_loud_do_no_harm(client: Client) -> None:
         b"not a wav at all",
         b"RIFF\0\0\0\0WAVEdata\0\0\0\0",
         b"RIFF\0\0\0\0WAVEfmt \x02\0\0\0\0\0",
-        b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 1, 1, 16_000, 48_000, 3, 24),
+        b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 1, 1, 16_000, 40_000, 3, 20),
         b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 1, 0, 16_000, 0, 0, 16) + b"data\0\0\0\0",
         b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 1, 1, 1, 2, 2, 16) + b"data\0\0\0\0",
         b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 1, 9, 16_000, 2, 18, 16) + b"data\0\0\0\0",
         b"RIFF\0\0\0\0WAVE" + (b"junk" + struct.pack("<I", 4) + b"\0" * 4) * 8000,
     ],
-    ids=["text", "no-format", "short-format", "24-bit", "0-channels", "1-hz", "9-channels", "endless-header"],
+    ids=["text", "no-format", "short-format", "20-bit", "0-channels", "1-hz", "9-channels", "endless-header"],
 )
 def test_a_wav_header_that_makes_no_sense_is_refused(client: Client, head: bytes) -> None:
     client.start(encoding="wav")

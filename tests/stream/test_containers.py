@@ -1,0 +1,95 @@
+"""What is no PCM: compressed audio is recognized and refused, and samples never are; WAV of any width is read."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from stream.codec import BadAudio, Decoder, Format, Resampler, UnsupportedEncoding
+from stream.containers import container
+from stream.types import Floats
+
+KINDS = {
+    "Ogg": ("ogg", "libopus", 48_000),
+    "WebM": ("webm", "libopus", 48_000),
+    "FLAC": ("flac", "flac", 16_000),
+    "MP3": ("mp3", "libmp3lame", 16_000),
+    "AAC": ("adts", "aac", 16_000),
+    "MP4": ("mp4", "aac", 16_000),
+}
+
+
+def encoded(container_name: str, codec: str, rate: int, **options: str) -> bytes:
+    """Three seconds of a tone that changes."""
+    file = io.BytesIO()
+    t = np.arange(3 * rate) / rate
+    sound = (8000 * np.sin(2 * np.pi * (200 + 80 * t) * t)).astype(np.int16)
+    with av.open(file, "w", format=container_name, options=options) as out:
+        stream: Any = out.add_stream(codec, rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
+        frame.rate = rate
+        resampler = av.AudioResampler(stream.format, "mono", rate, stream.frame_size or 1024)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            out.mux(stream.encode(part))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cut", [3000, 100_000])
+def test_compressed_audio_is_refused_and_all_that_follows_it(kind: str, cut: int) -> None:
+    data = encoded(*KINDS[kind])
+    assert container(data[:cut]) == kind
+    decoder = Decoder(Format())
+    for at in range(0, len(data), cut):
+        with pytest.raises(UnsupportedEncoding, match=kind):
+            decoder.decode(data[at : at + cut])
+    assert decoder.received_s == 0
+    wav = io.BytesIO()
+    soundfile.write(wav, np.zeros(16_000, np.float32), 16_000, subtype="PCM_16", format="WAV")
+    assert len(decoder.decode(wav.getvalue())) == 16_000, "a WAV begins something new"
+
+
+def test_an_mp3_is_recognized_without_its_tag() -> None:
+    data = encoded("mp3", "libmp3lame", 44_100, id3v2_version="0", write_xing="0")
+    assert data[0] == 0xFF and container(data[:4000]) == "MP3"
+
+
+@pytest.mark.parametrize("loudness", [1, 3, 16, 300, 32_767])
+def test_samples_pass_for_nothing_else(loudness: int) -> None:
+    """Quiet samples are bytes of 0xFF and 0x00: what frames of MP3 and AAC begin with."""
+    rng = np.random.default_rng(loudness)
+    for _ in range(1000):
+        samples = rng.integers(-loudness, loudness + 1, 1600).astype("<i2")
+        assert container(samples.tobytes()) is None
+    assert container(bytes(3200)) is None and container(b"\xff" * 3200) is None and container(b"") is None
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "DOUBLE", "FLOAT", "PCM_16"])
+@pytest.mark.parametrize("rate", [8000, 16_000, 96_000, 192_000])
+def test_wav_of_any_width_and_rate_is_what_its_file_is(subtype: str, rate: int) -> None:
+    rng = np.random.default_rng(rate)
+    sound = (0.3 * rng.standard_normal((rate // 4, 2))).clip(-1, 0.999)
+    file = io.BytesIO()
+    soundfile.write(file, sound, rate, subtype=subtype, format="WAV")
+    read, _ = soundfile.read(io.BytesIO(file.getvalue()), dtype="float32")
+    resampler = Resampler()
+    mono = read.mean(axis=1, dtype=np.float32)
+    wanted = np.concatenate([resampler.push(mono, rate), resampler.finish()])
+    decoder, data, parts = Decoder(Format()), file.getvalue(), []
+    for at in range(0, len(data), 997):
+        parts.append(decoder.decode(data[at : at + 997]))
+    found: Floats = np.concatenate([*parts, decoder.finish()])
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_numbers_beyond_float32_are_no_samples() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.array([1e300, 0.0]), 16_000, subtype="DOUBLE", format="WAV")
+    with pytest.raises(BadAudio):
+        Decoder(Format()).decode(file.getvalue())
