@@ -171,8 +171,8 @@ class Decoder:
     def parse(self, data: bytes, sample_rate: int | None = None) -> ParsedChunk:
         """Cut what was left over and `data` into stretches of whole sample frames, without decoding any.
 
-        `sample_rate`: of `data`, if not the declared one. Changes nothing, but once compressed audio has begun, all
-        is refused until a WAV begins. Raises BadAudio, UnsupportedEncoding.
+        `sample_rate`: of `data`, if not the declared one. Changes nothing, but once compressed audio has begun
+        everything is refused until a WAV begins. Raises BadAudio, UnsupportedEncoding.
         """
         position = self._position
         if is_wav(data):
