@@ -134,9 +134,9 @@ class Decoder:
         self._position = self._beginning()
         self._resamplers = [Resampler() for _ in pick or (0,)]
         self.received_s = 0.0  # audio received, counted before resampling
-        self._refused: str | None = (
-            None  # the compressed audio that has begun, and goes on in the next chunks
-        )
+        # The container that has begun, and goes on in the next chunks; how the stream began, until that tells.
+        self._refused: str | None = None
+        self._head: bytes | None = b""
 
     def decode(self, data: bytes, sample_rate: int | None = None) -> Floats:
         """`parse` and `decode_each` in one: the first channel's samples (n,) at 16 kHz, n may be 0."""
@@ -176,11 +176,11 @@ class Decoder:
         """
         position = self._position
         if is_wav(data):
-            self._refused = None
-        elif (found := container(bytes(data[:CONTAINER_BYTES])) or self._refused) is not None:
+            self._refused = self._head = None
+        elif (found := self._refused or self._begun_with(data)) is not None:
             self._refused = found
             raise UnsupportedEncoding(
-                f"this is compressed audio ({found}), which is not read here; send PCM or WAV, or all of it"
+                f"this is audio in a container ({found}), which is not read here; send PCM or WAV, or all of it"
                 " as a file"
             )
         if is_wav(data):
@@ -215,6 +215,16 @@ class Decoder:
         return ParsedChunk(
             parts, position if rest == position.carry else replace(position, carry=bytes(rest))
         )
+
+    def _begun_with(self, data: bytes) -> str | None:
+        """The container that this chunk begins with, or that the stream has, in however small pieces."""
+        found = container(bytes(data[:CONTAINER_BYTES]))
+        if self._head is not None and found is None:
+            self._head = (self._head + data)[:CONTAINER_BYTES]
+            found = container(self._head)
+            if len(self._head) == CONTAINER_BYTES:
+                self._head = None
+        return found
 
     def _beginning(self, skip: int = 0) -> _Position:
         wav = self._declared.encoding == "wav"

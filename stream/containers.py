@@ -1,7 +1,6 @@
 """Compressed audio, recognized by its first bytes: so that it is refused, and never scored as if it were PCM.
 
-Raw samples may begin with anything. So a few bytes are not enough: what follows them has to fit, too. The odds
-that samples pass for one of these are below one in 2**40 for each chunk.
+Raw samples may begin with anything. So a few bytes are not enough: what follows them has to fit, too.
 """
 
 from __future__ import annotations
@@ -49,6 +48,23 @@ def _id3(data: bytes) -> bool:
     return data[:3] == b"ID3" and len(data) >= 10 and 2 <= data[3] <= 4 and max(data[6:10]) < 0x80
 
 
+def _uncompressed(data: bytes) -> bool:
+    """Containers of samples that only files may come in: AIFF, AU, CAF, RF64, W64."""
+    form, kind = data[:4], data[8:12]
+    return (
+        (form == b"FORM" and kind in (b"AIFF", b"AIFC"))
+        or (form == b"RF64" and kind == b"WAVE")
+        or (form == b".snd" and data[4:6] == b"\0\0" and len(data) >= 24)
+        or (data[:4] == b"caff" and data[8:12] == b"desc")
+        or (form == b"riff" and data[24:28] == b"wave")
+    )
+
+
+def _amr(data: bytes) -> bool:
+    """RFC 4867, 5: the magic number of its files."""
+    return data[:5] == b"#!AMR" and data[5:6] in (b"\n", b"-") and len(data) > 20
+
+
 def _chain(length: Callable[[bytes], int | None]) -> Callable[[bytes], bool]:
     """Three frames in a row, of which each says how long it is."""
 
@@ -88,6 +104,8 @@ _KNOWN: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     ("WebM", _webm),
     ("FLAC", _flac),
     ("MP4", _mp4),
+    ("AMR", _amr),
+    ("AIFF, AU, CAF, RF64 or W64", _uncompressed),
     ("MP3", _id3),
     ("MP3", _chain(_mp3_frame)),
     ("AAC", _chain(_adts_frame)),

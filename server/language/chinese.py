@@ -114,8 +114,8 @@ _SESSIONS = {
     "no audio within the first {n} bytes of the WAV header": "WAV 文件头的前 {n} 字节内没有音频",
     "the WAV header's 'fmt ' chunk is too short": "WAV 文件头的 'fmt ' 块太短",
     "the WAV header has no 'fmt ' chunk before its data": "WAV 文件头在数据之前没有 'fmt ' 块",
-    "this is compressed audio ({kind}), which is not read here; send PCM or WAV, or all of it as a file": (
-        "这是压缩音频（{kind}），这里不读取；请发送 PCM 或 WAV，或者把整段作为文件发送"
+    "this is audio in a container ({kind}), which is not read here; send PCM or WAV, or all of it as a file": (
+        "这是封装格式的音频（{kind}），这里不读取；请发送 PCM 或 WAV，或者把整段作为文件发送"
     ),
     "WAV format {tag} with {bits} bits is not read; send PCM of 8 to 32 bits, float, A-law or u-law": (
         "不支持 {bits} 位的 WAV 格式 {tag}；请发送 8 到 32 位 PCM、浮点、A-law 或 u-law"

@@ -67,7 +67,7 @@ def test_it_holds_the_pages_the_weights_and_the_license_texts_inside_one_package
     told = HeaderParser().parsestr(wheel.read(metadata).decode())
     needed = [line.partition(";")[0] for line in told.get_all("Requires-Dist", [])]
     assert any(line.startswith("torch") for line in needed) and any("funasr" in line for line in needed)
-    assert told.get_all("Provides-Extra") == ["emotion2vec", "tools"]
+    assert told.get_all("Provides-Extra") == ["emotion2vec", "export", "tools"]
 
 
 def test_its_help_names_the_command_and_analyze_works_anywhere(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import Any
 
@@ -53,6 +54,24 @@ def test_compressed_audio_is_refused_and_all_that_follows_it(kind: str, cut: int
     wav = io.BytesIO()
     soundfile.write(wav, np.zeros(16_000, np.float32), 16_000, subtype="PCM_16", format="WAV")
     assert len(decoder.decode(wav.getvalue())) == 16_000, "a WAV begins something new"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cut", [4, 13, 64, 200, 800])
+def test_however_small_its_pieces_it_is_soon_known(kind: str, cut: int) -> None:
+    data, decoder = encoded(*KINDS[kind]), Decoder(Format())
+    for at in range(0, len(data), cut):
+        with contextlib.suppress(UnsupportedEncoding):
+            decoder.decode(data[at : at + cut])
+    assert decoder.received_s < 0.06, "less than what may open a span of speech"
+
+
+@pytest.mark.parametrize("subtype", ["AIFF", "AU", "CAF", "RF64", "W64"])
+def test_containers_of_samples_that_only_files_come_in_are_refused(subtype: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(1600, np.float32), 16_000, format=subtype, subtype="PCM_16")
+    with pytest.raises(UnsupportedEncoding, match=subtype):
+        Decoder(Format()).decode(file.getvalue())
 
 
 def test_an_mp3_is_recognized_without_its_tag() -> None:
