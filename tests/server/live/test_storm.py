@@ -65,7 +65,9 @@ def rounds(server: Server, audio: bytes, visits: int, seed: int) -> None:
 def test_after_a_storm_the_server_is_what_it_was_and_its_guests_noticed_nothing(
     mode: str, connect: Connect, demo_pcm: bytes
 ) -> None:
+    # The desk forgets at once who has left: it would hold what is not lost.
     settings = {"limits__resume_s": 0.5, "limits__max_sessions": 1000, "limits__messages_per_s": 100_000}
+    settings["monitor__ended_ttl_s"] = 0
     with running(model__name="fake", server__async_mode=mode, **settings) as server:
         process = psutil.Process(server.process.pid)
         rounds(server, demo_pcm[:32_000], visits=100, seed=0)  # what is loaded once
