@@ -68,6 +68,7 @@ def test_where_nobody_speaks_there_is_nothing_to_compare(compared: Server, tmp_p
     assert found.similarity_to_sample is None and found.similarity_to_samples is None
 
 
+@pytest.mark.slow
 def test_clients_the_sdk_and_the_command_line_say_the_same(
     compared: Server, folder: Path, demo_wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

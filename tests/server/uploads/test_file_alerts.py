@@ -90,6 +90,7 @@ def test_a_recording_has_a_verdict_and_its_alerts_and_they_are_passed_on(
     assert f"result={said['id']} rule=loud state=raised" in judging.log()
 
 
+@pytest.mark.slow
 def test_the_rules_that_ship_find_a_calm_recording_normal(tmp_path: Path, demo_wav: Path) -> None:
     import soundfile
 

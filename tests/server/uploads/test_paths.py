@@ -37,6 +37,7 @@ def test_what_was_passed_on_is_not_of_this_machine(demo_wav: Path, tmp_path: Pat
             assert sent(server, demo_wav, **{name: value})["result_dir"].startswith("results/outputs_"), name
 
 
+@pytest.mark.slow
 def test_the_operator_may_keep_its_paths_and_say_who_reads(demo_wav: Path, tmp_path: Path) -> None:
     settings = {"files__absolute_paths": "false", "files__folder_mode": "755"}
     with running(model__name="fake", files__outputs=tmp_path / "results", **settings) as server:
@@ -47,6 +48,7 @@ def test_the_operator_may_keep_its_paths_and_say_who_reads(demo_wav: Path, tmp_p
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root may become somebody else")
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv (Debian: util-linux)")
 def test_the_group_may_read_and_strangers_may_not(demo_wav: Path) -> None:

@@ -61,6 +61,7 @@ def hear(engine: Engine, samples: Floats) -> Utterance:
     return utterance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", LENGTHS_S)
 def test_a_recordings_scores_and_embedding_are_funasrs(engine: Engine, theirs: Any, seconds: float) -> None:
     x = sound(seconds, seed=int(10 * seconds))
@@ -102,6 +103,7 @@ def test_those_who_speak_do_not_wait_for_a_long_recording(folder: Path, ours: An
     engine.close()
 
 
+@pytest.mark.slow
 def test_a_files_verdict_and_embedding_are_funasrs(ours: Any, theirs: Any) -> None:
     """Through the whole file path, from a WAV file on."""
     from server.config import Config

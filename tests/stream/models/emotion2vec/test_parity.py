@@ -12,6 +12,7 @@ from stream.full_recording import score_recording, windows_of
 from stream.types import HOP, LABELS, Floats, frames_in
 from tests.stream.models.emotion2vec.conftest import sound
 
+pytestmark = pytest.mark.slow  # the whole of funasr, the oracle, takes seconds of each worker to import
 CLOSE = 1e-4
 REDUCED = ("bfloat16", "int8")
 LENGTHS_S = (0.1, 0.1003, 0.137, 0.5, 1.0, 2.31, 7.0, 30.0)
