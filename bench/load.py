@@ -117,7 +117,9 @@ def _ours(target: Target) -> Iterator[osproc.Server]:
         return
     port = osproc.free_port()
     words = f"-m cli serve --host 127.0.0.1 --port {port} --config".split()
-    command = [sys.executable, *words, str(target.config)]
+    # It takes whoever comes, however late: what is measured is what that costs.
+    taken = ["EMOTION_LIMITS__MAX_SESSIONS=100000", "EMOTION_LIMITS__MAX_LAG_MS=60000"]
+    command = ["env", *taken, sys.executable, *words, str(target.config)]
     with osproc.running(command, f"http://127.0.0.1:{port}", "/readyz", cwd=speech.ROOT) as server:
         yield server
 
