@@ -14,6 +14,7 @@ from engineio.async_drivers.threading import _async as threading_driver
 from werkzeug.serving import WSGIRequestHandler, make_server
 from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
+from wsproto.utilities import LocalProtocolError
 
 from server.hub.connections import LINGER_S, TcpConnection, TcpConnections
 from server.hub.frames import BEFORE_JOINING, CONNECTION, FRAGMENTS, connection_of
@@ -102,7 +103,8 @@ class PlainWebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
 
     def close(self) -> None:
         connection_of(self.environ)[1].close_soon()
-        with suppress(OSError):  # closing what the client has just reset is no error
+        # Closing what the client has just reset, or what the other thread closes at this moment, is no error.
+        with suppress(OSError, LocalProtocolError):
             super().close()
 
 
