@@ -50,6 +50,14 @@ def children_of(server: Server, module: str) -> list[psutil.Process]:
     return found
 
 
+def ended(process: psutil.Process) -> bool:
+    """Whether it is no more, or only waits to be collected."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 def engine_of(server: Server) -> psutil.Process:
     """The process that holds the model."""
     child: psutil.Process = eventually(

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Server
 from tests.server import ledger
 from tests.server.clients import Client, eventually
-from tests.server.conftest import MODES, children_of, engine_of, metrics, no_traceback, running
+from tests.server.conftest import MODES, children_of, ended, engine_of, metrics, no_traceback, running
 from tests.server.live.test_scores import from_file
 
 Connect = Callable[..., Client]
@@ -93,7 +93,7 @@ def test_a_model_that_freezes_or_dies_under_streams_costs_no_frame(
             if ending == signal.SIGSTOP:
                 eventually(lambda: server.get("/readyz")[0] == 503, "it is noticed", 4.5)
                 assert first.is_running() and metrics(server)["emotion_engine_up"] == 0
-            eventually(lambda: not first.is_running() or first.status() == "zombie", "it is replaced")
+            eventually(lambda: ended(first), "it is replaced")
             eventually(lambda: server.get("/readyz")[0] == 200, "the model answers again")
             for done in speaking:
                 done.result()
