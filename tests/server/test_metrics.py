@@ -43,6 +43,8 @@ NAMES = {
     "emotion_results_dropped": "counter",
     "emotion_resumes": "counter",
     "emotion_channels": "gauge",
+    "emotion_decoders": "gauge",
+    "emotion_decoding_failures": "counter",
     "emotion_alerts": "counter",
     "emotion_webhooks": "counter",
     "emotion_records": "counter",
