@@ -30,6 +30,8 @@ CPU_S, CPU_SHARE = 3.0, 0.25
 # A header is believed at once: what looks further ahead would wait for audio that is still to be spoken.
 _LIVE = {"probesize": "2048", "analyzeduration": "0"}
 _FORMATS = {"webm": "matroska", "mp4": "mov"}  # FFmpeg's names, where they are others
+# FFmpeg looks back in the beginnings of these, and finds there no more than one read has given it.
+_BEGINNING_BYTES = {"mp3": 2048, "mp4": 2048}
 # What a file is refused as, as it is called of a stream.
 _CODES: dict[Code, Code] = {"UNSUPPORTED_MEDIA": "UNSUPPORTED_ENCODING", "NO_AUDIO": "UNSUPPORTED_ENCODING"}
 
@@ -68,7 +70,7 @@ def _opened(feed: _Feed, output: _Output) -> Iterator[AudioFrame]:
             options=_LIVE,
             io_open=refuse,
             metadata_errors="replace",
-            buffer_size=1 << 12,
+            buffer_size=1 << 16,
         )
     except MemoryError:
         raise broken("its header asks for more memory than a recording needs") from None
@@ -160,6 +162,7 @@ class _Feed:
         if self._next is None:
             return False
         self.container, self.pick, self._next = self._next["container"], self._next["pick"], None
+        self._gather(_BEGINNING_BYTES.get(self.container, 0))
         return True
 
     def read(self, n: int) -> bytes:
@@ -170,6 +173,15 @@ class _Feed:
             self._receive()
         piece, self._data = self._data[:n], self._data[n:]
         return bytes(piece)
+
+    def _gather(self, n: int) -> None:
+        """Have `n` bytes at hand, or all of a container that is shorter."""
+        pieces = [bytes(self._data)]
+        while sum(map(len, pieces)) < n and self._next is None and not self._over:
+            self._receive()
+            pieces.append(bytes(self._data))
+            self._data = memoryview(b"")
+        self._data = memoryview(b"".join(pieces))
 
     def _receive(self) -> None:
         """The next message; all that those before it held has been decoded, as far as it can be."""

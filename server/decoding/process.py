@@ -50,9 +50,9 @@ class StreamDecoder:
         self._outgoing: queue.SimpleQueue[tuple[str, JsonDict, list[bytes]] | None] = queue.SimpleQueue()
         self._news = threading.Condition()
         self._pipe: Pipe | None = None
-        self._pid: int | None = None
         self._last_message = time.monotonic()
         self._over = self._closed = False
+        self.pid: int | None = None  # once it has said so
         self.waiting = 0  # bytes that it has not decoded yet
         self.holding = False  # it has decoded more than may be taken now
 
@@ -62,7 +62,7 @@ class StreamDecoder:
     @property
     def ready(self) -> bool:
         """Whether it has ever said anything."""
-        return self._pid is not None
+        return self.pid is not None
 
     def begin(self, container: str) -> None:
         """What is sent from now on is this container, from its first byte."""
@@ -94,9 +94,9 @@ class StreamDecoder:
 
     def kill(self) -> None:
         """End a process that hangs."""
-        if self._pid is not None:
+        if self.pid is not None:
             with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
         if self._pipe is not None:
             self._pipe.close()
 
@@ -110,7 +110,7 @@ class StreamDecoder:
         try:
             end = self._connect()
             self._pipe = Pipe(end, MAX_BYTES)
-            self._pid = int(self._pipe.receive().fields["pid"])
+            self.pid = int(self._pipe.receive().fields["pid"])
             self._last_message = time.monotonic()
             threading.Thread(target=self._read, name="decoding", daemon=True).start()
             while not self._closed and (message := self._outgoing.get()) is not None:
