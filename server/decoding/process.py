@@ -51,7 +51,7 @@ class StreamDecoder:
         self._news = threading.Condition()
         self._pipe: Pipe | None = None
         self._last_message = time.monotonic()
-        self._over = self._closed = False
+        self._ending = self._over = self._closed = False
         self.pid: int | None = None  # once it has said so
         self.waiting = 0  # bytes that it has not decoded yet
         self.holding = False  # it has decoded more than may be taken now
@@ -152,7 +152,7 @@ class StreamDecoder:
             self._news.notify_all()
 
     def _broken(self, why: Exception) -> None:
-        if not (self._over or self._closed):
+        if not (self._ending or self._closed):
             log.error("the process that decoded live audio has ended: %s", why)
         self._end(
             ClientError("INTERNAL", "the process that decoded this audio has ended; begin its container anew")
@@ -161,10 +161,9 @@ class StreamDecoder:
     def _end(self, failure: ClientError | None) -> None:
         """Once: tell that it is over, and let go of the threads."""
         with self._news:
-            if self._over:
+            if self._ending:
                 return
-            self._over = True
-            self.waiting = 0
+            self._ending = True
         failed = failure is not None and not self._closed
         self._on_end(self, failure.code if failure is not None and failed else None)
         if failure is not None and failed:
@@ -172,5 +171,7 @@ class StreamDecoder:
         self._outgoing.put(None)
         if self._pipe is not None:
             self._pipe.close()
-        with self._news:
+        with self._news:  # last: whoever waits finds all of it told
+            self._over = True
+            self.waiting = 0
             self._news.notify_all()
