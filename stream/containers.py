@@ -89,16 +89,37 @@ def _webm(data: bytes) -> Verdict:
     return True if b"webm" in data[:64] or b"matroska" in data[:64] else (False if len(data) >= 64 else None)
 
 
-def _block(data: bytes) -> Verdict:
-    """The middle of a WebM whose first bytes were lost: a SimpleBlock of track 1 (RFC 9559, 10.3)."""
-    if len(data) < 2:
-        return None
-    width = 1 if data[1] & 0x80 else 2 if data[1] & 0x40 else 0
-    if not width:
-        return False
-    if len(data) < 6 + width:
-        return None
-    return data[1 + width] == 0x81 and data[4 + width] in (0x00, 0x80) and data[2 + width] < 0x80
+def _cluster(at: int) -> Callable[[bytes], Verdict]:
+    """The middle of a WebM whose beginning was lost: a cluster, whose second byte stands at `at`.
+
+    Chromium's recorder cuts after the first byte of what follows.
+    """
+
+    def begins(data: bytes) -> Verdict:
+        if not b"\x43\xb6\x75".startswith(data[at : at + 3]):
+            return False
+        if len(data) < at + 4:
+            return None
+        time = at + 3 + 9 - data[at + 3].bit_length()  # what comes first in it, after its size
+        return data[time] == 0xE7 if len(data) > time else None
+
+    return begins
+
+
+def _block(at: int) -> Callable[[bytes], Verdict]:
+    """Likewise a SimpleBlock of track 1 whose size stands at `at`, and after it the first byte of another or of
+    a cluster (RFC 9559, 5.1.3, 10.3)."""
+
+    def begins(data: bytes) -> Verdict:
+        head = data[at : at + 6]
+        if len(head) < 6:
+            return None
+        if head[0] & 0xC0 != 0x40 or head[2] != 0x81 or head[3] & 0x80 or head[5] != 0x80:
+            return False
+        end = at + 2 + ((head[0] & 0x3F) << 8 | head[1])
+        return data[end] in (0x1F, 0xA3) if len(data) > end else None
+
+    return begins
 
 
 def _flac(data: bytes) -> Verdict:
@@ -113,6 +134,13 @@ def _mp4(data: bytes) -> Verdict:
     if data[:3] != bytes(min(3, len(data))) or not b"ftyp".startswith(data[4:8]):
         return False
     return data[8:12].isascii() if len(data) >= 12 else None
+
+
+def _moof(data: bytes) -> Verdict:
+    """The middle of a fragmented MP4: a box `moof`, which begins with an `mfhd`."""
+    if data[:2] != bytes(min(2, len(data))) or not b"moof".startswith(data[4:8]):
+        return False
+    return data[12:16] == b"mfhd" if len(data) >= 16 else None
 
 
 def _id3(data: bytes) -> Verdict:
@@ -187,16 +215,19 @@ def _adts_frame(head: bytes) -> int | None:
     return length if length > 7 else None
 
 
+_CUT = ("webm", _block(0))
 # By the first byte: nearly all samples are told apart by it alone.
 _KNOWN: dict[int, tuple[tuple[str, Callable[[bytes], Verdict]], ...]] = {
-    ord("O"): (("ogg", _starts(b"OggS\0", 1)),),  # RFC 3533
+    **dict.fromkeys(range(0x40, 0x50), (_CUT,)),
+    ord("O"): (("ogg", _starts(b"OggS\0", 1)), _CUT),  # RFC 3533
     0x1A: (("webm", _webm),),
-    0x1F: (("webm", _starts(b"\x1f\x43\xb6\x75")),),  # a cluster: the middle of one
-    0xA3: (("webm", _block),),
-    0x00: (("mp4", _mp4),),
+    0x1F: (("webm", _cluster(1)),),
+    0x43: (("webm", _cluster(0)), _CUT),
+    0xA3: (("webm", _block(1)),),
+    0x00: (("mp4", _mp4), ("mp4", _moof)),
     ord("#"): (("amr", _amr),),
-    ord("I"): (("mp3", _id3),),
+    ord("I"): (("mp3", _id3), _CUT),
     0xFF: (("mp3", _chain(_mpeg_frame, 4)), ("aac", _chain(_adts_frame, 7))),
     ord("f"): (("flac", _flac),),
-    **dict.fromkeys(b"FR.cr", ((_FILES, _uncompressed),)),
+    **dict.fromkeys(b"FR.cr", ((_FILES, _uncompressed), _CUT)),
 }

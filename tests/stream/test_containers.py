@@ -59,11 +59,24 @@ def test_frames_of_mpeg_audio_are_recognized_without_a_tag(codec: str, suffix: s
 
 
 def test_a_webm_that_lacks_its_beginning_is_no_samples() -> None:
-    data = encoded(*KINDS["webm"])
-    cluster = data.index(b"\x1f\x43\xb6\x75")
-    block = data.index(b"\xa3", cluster)
-    assert container(data[cluster:]) == container(data[block:]) == "webm"
-    assert begins_anew(data[cluster:]) is None and begins_anew(data[block:]) is None
+    """As Chromium cuts it, too: after the first byte of what follows."""
+    data = encoded(*KINDS["webm"], live="1")
+    clusters = [at for at in range(len(data)) if data[at : at + 4] == b"\x1f\x43\xb6\x75"]
+    blocks = [
+        at
+        for at in range(len(data) - 6)
+        if data[at] == 0xA3 and data[at + 3] == 0x81 and data[at + 6] == 0x80
+    ]
+    assert clusters and len(blocks) > 50
+    for at in [*clusters, *blocks[:-1]]:
+        assert container(data[at:]) == container(data[at + 1 :]) == "webm", data[at : at + 8]
+        assert begins_anew(data[at:]) is None and begins_anew(data[at + 1 :]) is None
+
+
+def test_nor_is_an_mp4_that_lacks_its_beginning() -> None:
+    data = encoded(*KINDS["mp4"], movflags="frag_keyframe+empty_moov", frag_duration="200000")
+    moof = data.index(b"moof") - 4
+    assert container(data[moof:]) == "mp4" and begins_anew(data[moof:]) is None
 
 
 @pytest.mark.parametrize("subtype", ["AIFF", "AU", "CAF", "RF64", "W64"])
@@ -81,7 +94,7 @@ def test_samples_pass_for_nothing_else(loudness: int) -> None:
         samples = rng.integers(-loudness, loudness + 1, 1600).astype("<i2")
         assert container(samples.tobytes()) is None
     assert container(bytes(3200)) is None and container(b"\xff" * 3200) is None and container(b"") is None
-    assert container(bytes(12)) is None and container(b"\xff" * 4) is None, "and are not held back for long"
+    assert container(bytes(12)) is None and container(b"\xff" * 8) is None, "and are not held back for long"
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "DOUBLE", "FLOAT", "PCM_16"])
