@@ -142,6 +142,7 @@ def test_one_container_follows_the_other_and_none_is_lost(decoders: Decoders, sp
     np.testing.assert_allclose(session.end(), wanted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_dies_or_hangs_is_told_once_and_no_other_notices(
     decoders: Decoders, speech: np.ndarray
 ) -> None:
@@ -184,6 +185,7 @@ def test_the_next_decoder_is_there_though_its_forker_was_killed(
     np.testing.assert_allclose(first.end(), decoded(data), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_may_not_be_taken_yet_waits_in_bounds_though_it_be_an_hour(decoders: Decoders) -> None:
     """An hour of silence is 60 KB of FLAC. What is not taken is not decoded, either."""
     data = recorded(np.zeros(3600 * 16_000, np.float32), "flac")
