@@ -81,8 +81,8 @@ def _opened(feed: _Feed, output: _Output) -> Iterator[AudioFrame]:
         stream, _ = best_audio(container)
         try:
             yield from frames(container, stream, lambda: output.seconds)
-        except ClientError:
-            if feed.container != "mp4" or output.seconds > began_s:
+        except ClientError as wrong:
+            if wrong.code != "BAD_AUDIO" or feed.container != "mp4" or output.seconds > began_s:
                 raise
             why = "this MP4 is not written to be read as it comes (fragmented)"
             raise ClientError("UNSUPPORTED_ENCODING", f"{why}; send it as a file") from None

@@ -50,7 +50,7 @@ def best_audio(container: InputContainer) -> tuple[AudioStream, AudioCodecContex
         name = context.name if context else "unknown"
         raise ClientError("UNSUPPORTED_MEDIA", f"unsupported codec {name}; send {FORMATS}")
     if "enc_key_id" in stream.metadata:
-        raise ClientError("UNSUPPORTED_MEDIA", f"encrypted audio cannot be read; send {FORMATS}")
+        raise _encrypted()
     context.thread_count = 1
     return stream, context
 
@@ -58,11 +58,13 @@ def best_audio(container: InputContainer) -> tuple[AudioStream, AudioCodecContex
 def frames(
     container: InputContainer, stream: AudioStream, read_s: Callable[[], float]
 ) -> Iterator[AudioFrame]:
-    """All that can be decoded; `read_s()`: seconds so far. Raises ClientError BAD_AUDIO."""
+    """All that can be decoded; `read_s()`: seconds so far. Raises ClientError BAD_AUDIO, UNSUPPORTED_MEDIA."""
     packets = bad = 0
     try:
         for packet in container.demux(stream):
             packets += 1
+            if packet.has_sidedata("encryption_info"):
+                raise _encrypted()
             try:
                 yield from (frame for frame in packet.decode() if isinstance(frame, AudioFrame))
             except (av.FFmpegError, ValueError):  # one packet: what others hold can still be heard
@@ -103,6 +105,10 @@ def checked_rate(rate: int) -> int:
 
 def refuse(url: str, flags: int, options: object) -> NoReturn:
     raise PermissionError("a recording may not open other files")
+
+
+def _encrypted() -> ClientError:
+    return ClientError("UNSUPPORTED_MEDIA", f"encrypted audio cannot be read; send {FORMATS}")
 
 
 def words(wrong: Exception) -> str:

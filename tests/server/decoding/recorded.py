@@ -11,6 +11,7 @@ import numpy as np
 
 from stream.codec import Resampler
 
+UNREADABLE = ("encrypted", "mp4 as a file")  # of KINDS
 # name → FFmpeg's container, its codec, sample rate, options, and whether the writer may go back in the file.
 KINDS: dict[str, tuple[str, str, int, dict[str, str], bool]] = {
     "webm": ("webm", "libopus", 48_000, {"live": "1"}, False),
@@ -24,6 +25,19 @@ KINDS: dict[str, tuple[str, str, int, dict[str, str], bool]] = {
         "aac",
         48_000,
         {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"},
+        False,
+    ),
+    "encrypted": (
+        "mp4",
+        "aac",
+        48_000,
+        {
+            "movflags": "frag_keyframe+empty_moov+default_base_moof",
+            "frag_duration": "200000",
+            "encryption_scheme": "cenc-aes-ctr",
+            "encryption_key": "1" * 32,
+            "encryption_kid": "2" * 32,
+        },
         False,
     ),
     "mp4 as a file": ("mp4", "aac", 48_000, {}, True),
@@ -60,6 +74,19 @@ def recorded(samples: np.ndarray, kind: str, layout: str = "mono") -> bytes:
             out.mux(stream.encode(part))
         out.mux(stream.encode(None))
     return file.getvalue() if seekable else b"".join(file.parts)
+
+
+def video_alone() -> bytes:
+    """Two seconds of pictures in a WebM."""
+    file: Any = _OneWay()
+    with av.open(file, "w", format="webm", options={"live": "1"}) as out:
+        stream: Any = out.add_stream("libvpx", rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for i in range(20):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), 9 * i, np.uint8))))
+        out.mux(stream.encode(None))
+    return b"".join(file.parts)
 
 
 def decoded(data: bytes) -> np.ndarray:

@@ -17,9 +17,9 @@ from server.decoding.process import StreamDecoder
 from server.errors import ClientError
 from server.metrics import Metrics
 from tests.server.clients import eventually
-from tests.server.decoding.recorded import KINDS, decoded, recorded
+from tests.server.decoding.recorded import KINDS, UNREADABLE, decoded, recorded
 
-STREAMED = [kind for kind in KINDS if kind != "mp4 as a file"]
+STREAMED = [kind for kind in KINDS if kind not in UNREADABLE]
 PATIENCE_S = 60.0
 
 

@@ -15,13 +15,13 @@ from tests.conftest import Server
 from tests.server import ledger
 from tests.server.clients import Client, eventually
 from tests.server.conftest import EVENTLET_FIRST, ROOMY, children_of, metrics, no_traceback, running
-from tests.server.decoding.recorded import KINDS, decoded, recorded
+from tests.server.decoding.recorded import KINDS, UNREADABLE, decoded, recorded, video_alone
 from tests.server.ledger import Ledger
 from tests.server.live.test_scores import streamed
 
 Connect = Callable[..., Client]
 
-STREAMED = [kind for kind in KINDS if kind != "mp4 as a file"]
+STREAMED = [kind for kind in KINDS if kind not in UNREADABLE]
 SAME = 0.02  # of a probability: what two decoders of one recording may differ
 
 
@@ -197,12 +197,23 @@ def test_two_channels_and_one_in_their_place(fake: Server, connect: Connect, spe
     assert refusals(client, mono)[0] == "UNSUPPORTED_ENCODING" and not refusals(client, session)
 
 
-def test_what_needs_seeking_is_unsupported(fake: Server, connect: Connect, speech: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [("file", "send it as a file"), ("video", "no audio track"), ("encrypted", "encrypted")],
+)
+def test_what_needs_seeking_shows_pictures_or_is_encrypted_is_unsupported(
+    fake: Server, connect: Connect, speech: np.ndarray, what: str, words: str
+) -> None:
+    if what == "video":
+        data = video_alone()
+    else:
+        data = recorded(np.tile(speech, 4), "mp4 as a file" if what == "file" else what)
     client = connect(fake)
     session = client.start()["session_id"]
-    client.speak(recorded(np.tile(speech, 4), "mp4 as a file"), 300_000)
-    client.stop()
-    assert refusals(client, session) == ["UNSUPPORTED_ENCODING"]
+    client.call("audio_stream", {"chunk": data})
+    assert client.stop()["audio_ms"] == 0
+    (told,) = client.of("error", session)
+    assert told["code"] == "UNSUPPORTED_ENCODING" and words in told["message"]
 
 
 def test_decoders_that_are_killed_and_stopped_are_told_and_neighbors_do_not_notice(
