@@ -64,6 +64,7 @@ NAMES = {
 }
 LABELS = {
     "emotion_connections_cut_total": {"reason"},
+    "emotion_decoding_failures_total": {"code"},
     "emotion_files_total": {"result"},
     "emotion_frames_total": {"emotion"},
     "emotion_file_results_total": {"emotion"},
