@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
+from server.decoding.ffmpeg import RATES
 from server.files import decode, find
 from stream.codec import Resampler
 from stream.types import SAMPLE_RATE, Floats
@@ -41,8 +42,8 @@ def as_file(waveform: Any, sample_rate: int, max_channels: int) -> BinaryIO:
         raise ValueError("a waveform without samples")
     if str(samples.dtype) not in _SUBTYPES:
         raise TypeError(f"a waveform of {samples.dtype}: give floats from -1 to 1, int16 or int32")
-    if sample_rate not in decode.RATES:
-        known = f"{decode.RATES[0]} to {decode.RATES[-1]} Hz"
+    if sample_rate not in RATES:
+        known = f"{RATES[0]} to {RATES[-1]} Hz"
         raise ValueError(f"a sample rate of {sample_rate}: give that of the waveform, {known}")
     file = io.BytesIO()
     # W64, since a WAV ends at 4 GB.

@@ -18,6 +18,7 @@ from stream import codec
 from stream.custom_labels import CustomLabels
 from stream.offline import PIECE
 from stream.session import StreamSession
+from stream.source import StreamSource
 from stream.types import (
     Answer,
     Failed,
@@ -58,6 +59,7 @@ class LiveStream:
         self._frame_results, self._language = frame_results, language
         self._model = engine.spec.name
         self._format = Format(declared.encoding, declared.sample_rate, declared.channels)
+        self._source = StreamSource(declared.of_samples.encoding)
         self._decoder = codec.Decoder(declared)
         self._utterances: deque[JsonDict] = deque(maxlen=KEPT)
         self._ended = False
@@ -69,12 +71,17 @@ class LiveStream:
         EmotionError BAD_AUDIO, UNSUPPORTED_ENCODING, or CLOSED after `finish`; TypeError for what is no audio.
         """
         self._check_open()
+        chunk = self._source.sort(self._format.to_bytes(audio))
+        if chunk.kind == "refused":
+            self._source = chunk.after
+            raise self._refusal("UNSUPPORTED_ENCODING", chunk.after.advice)
         try:
-            samples = self._decoder.decode(self._format.to_bytes(audio))
+            samples = self._decoder.decode(chunk.data)
         except codec.BadAudio as wrong:
             raise self._refusal("BAD_AUDIO", str(wrong)) from None
         except codec.UnsupportedEncoding as wrong:
             raise self._refusal("UNSUPPORTED_ENCODING", str(wrong)) from None
+        self._source = chunk.after
         return self._take(samples)
 
     def finish(self) -> list[Event]:

@@ -26,6 +26,7 @@ from server.files.result import GRANULARITIES, clean_name
 from server.language import in_language
 from server.local_engine import local_engine
 from stream.codec import Format
+from stream.containers import STREAMED
 from stream.session import StreamSession
 from stream.types import SAMPLE_RATE, ClassifiesEmbeddings, Floats, ModelSpec, softmax
 
@@ -139,6 +140,10 @@ class EmotionModel:
         """A live session: `push` audio, get events. The arguments are those of the Python client's `stream`; two
         channels are mixed. Raises ValueError for a format that is not read."""
         session = StreamSession(session_id or uuid.uuid4().hex, self._config.stream_config(self.spec))
+        if encoding in STREAMED:
+            raise ValueError(
+                f"encoding {encoding!r}: a stream takes samples and WAV; use analyze() for {encoding}"
+            )
         declared = Format(encoding, sample_rate, channels)
         language = self._config.server.language
         return LiveStream(self._engine, session, declared, self._labels, frame_results, language)

@@ -52,6 +52,7 @@ FILE_RESULTS = (
     "NO_ROOM",
     "INTERNAL",
 )
+DECODING_FAILURES = ("BAD_AUDIO", "UNSUPPORTED_ENCODING", "INTERNAL")  # why a container could not be read on
 RECORD_RESULTS = ("saved", "incomplete", "failed")
 CUTS = ("flood", "too_long", "malformed", "slow", "crowded")  # why a connection was closed
 FILE_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
@@ -75,6 +76,12 @@ class Metrics:
         self.sessions = Gauge("emotion_sessions", "Open sessions", registry=r)
         self.desks = Gauge("emotion_desks", "Call-center desks that watch", registry=r)
         self.channels = Gauge("emotion_channels", "Channels of open sessions that are scored", registry=r)
+        self.decoders = Gauge("emotion_decoders", "Sessions whose container is being decoded", registry=r)
+        self.decoding_failures = Counter(
+            "emotion_decoding_failures", "Containers that could not be read on", ["code"], registry=r
+        )
+        for failure in DECODING_FAILURES:
+            self.decoding_failures.labels(failure)
         self.audio = Counter("emotion_audio_seconds", "Audio received", registry=r)
         self.speech = Counter("emotion_speech_seconds", "Audio inside detected speech", registry=r)
         self.silence = Counter("emotion_silence_seconds", "Audio outside detected speech", registry=r)

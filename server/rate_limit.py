@@ -23,6 +23,10 @@ class TokenBucket:
         self._tokens -= amount
         return True
 
+    def wait_s(self, amount: float) -> float:
+        """How long after the last `take` there will be as much."""
+        return max(0.0, amount - self._tokens) / self._rate
+
 
 class Turn:
     """Work for somebody who always has more: others get the processor every few milliseconds.

@@ -1,7 +1,7 @@
 """Bytes as they come from a client → float32 samples at 16 kHz, mono.
 
 PCM16, float32, G.711 µ-law and A-law, and WAV of these or of 8, 24, 32 bits or float64; 8 to 192 kHz; 1 or 2
-channels: mixed down, or each by itself. Compressed audio is refused, and what follows it: it would pass for noise.
+channels: mixed down, or each by itself. Other containers are told apart by `stream.source`.
 A chunk may end anywhere, in the middle of a sample or of a header: what is left over waits for the next one.
 A chunk that is refused leaves the decoder as it was.
 """
@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import soxr
 
-from stream.containers import container
+from stream.containers import STREAMED
 from stream.types import SAMPLE_RATE, Floats
 from stream.wav import BadWav, Bytes, UnsupportedWav, is_wav, may_be_wav, read_header
 
-ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "wav")
+# auto, and those of STREAMED: as the stream begins (`stream.source`); raw samples are PCM16 then.
+ENCODINGS = ("auto", "pcm_s16le", "pcm_f32le", "mulaw", "alaw", "wav", *STREAMED)
 RATES = range(8_000, 192_001)
-CONTAINER_BYTES = 8192  # of a chunk that are looked at for what they begin
 MAX_WAVS = 100  # in one chunk; each may need a resampler of its own
 _BYTES = {
     "pcm_s16le": 2,
@@ -61,6 +61,12 @@ class Format:
             )
         if self.channels not in (1, 2):
             raise UnsupportedEncoding(f"{self.channels} channels; send 1 or 2")
+
+    @property
+    def of_samples(self) -> Format:
+        """How samples are spelled where they come as they are."""
+        known = self.encoding in _BYTES or self.encoding == "wav"
+        return self if known else replace(self, encoding="pcm_s16le")
 
     @property
     def bytes_per_frame(self) -> int:
@@ -129,14 +135,11 @@ class Decoder:
     """
 
     def __init__(self, declared: Format, pick: tuple[int, ...] | None = None) -> None:
-        self._declared = declared
+        self._declared = declared.of_samples
         self._pick = pick
         self._position = self._beginning()
         self._resamplers = [Resampler() for _ in pick or (0,)]
         self.received_s = 0.0  # audio received, counted before resampling
-        # The container that has begun, and goes on in the next chunks; how the stream began, until that tells.
-        self._refused: str | None = None
-        self._head: bytes | None = b""
 
     def decode(self, data: bytes, sample_rate: int | None = None) -> Floats:
         """`parse` and `decode_each` in one: the first channel's samples (n,) at 16 kHz, n may be 0."""
@@ -171,18 +174,9 @@ class Decoder:
     def parse(self, data: bytes, sample_rate: int | None = None) -> ParsedChunk:
         """Cut what was left over and `data` into stretches of whole sample frames, without decoding any.
 
-        `sample_rate`: of `data`, if not the declared one. Changes nothing, but once compressed audio has begun
-        everything is refused until a WAV begins. Raises BadAudio, UnsupportedEncoding.
+        `sample_rate`: of `data`, if not the declared one. Changes nothing. Raises BadAudio, UnsupportedEncoding.
         """
         position = self._position
-        if is_wav(data):
-            self._refused = self._head = None
-        elif (found := self._refused or self._begun_with(data)) is not None:
-            self._refused = found
-            raise UnsupportedEncoding(
-                f"this is audio in a container ({found}), which is not read here; send PCM or WAV, or all of it"
-                " as a file"
-            )
         if is_wav(data):
             position = _Position(position.format, in_header=True, in_wav=True)
         elif sample_rate not in (None, position.format.sample_rate) and not position.in_wav:
@@ -215,16 +209,6 @@ class Decoder:
         return ParsedChunk(
             parts, position if rest == position.carry else replace(position, carry=bytes(rest))
         )
-
-    def _begun_with(self, data: bytes) -> str | None:
-        """The container that this chunk begins with, or that the stream has, in however small pieces."""
-        found = container(bytes(data[:CONTAINER_BYTES]))
-        if self._head is not None and found is None:
-            self._head = (self._head + data)[:CONTAINER_BYTES]
-            found = container(self._head)
-            if len(self._head) == CONTAINER_BYTES:
-                self._head = None
-        return found
 
     def _beginning(self, skip: int = 0) -> _Position:
         wav = self._declared.encoding == "wav"

@@ -17,10 +17,10 @@ from tests.conftest import ROOT
 TELLERS = {
     **dict.fromkeys(("ClientError", "Failed", "EmotionError", "_refusal"), 1),
     **dict.fromkeys(("UnsupportedEncoding", "BadAudio", "UnsupportedWav", "BadWav"), 0),
-    **dict.fromkeys(("_broken", "_no_room", "give_up"), 0),
+    **dict.fromkeys(("_broken", "broken", "_no_room", "give_up"), 0),
 }
 # Functions that make texts and give them away: steps, notes, what is wrong with an address or with the engine.
-MAKERS = {"steps", "_fill", "no_embedding", "not_ready", "http_error", "_nearest", "_recognized"}
+MAKERS = {"steps", "_fill", "no_embedding", "not_ready", "http_error", "_nearest", "_recognized", "advice"}
 ROOMS = ("server", "stream", "emotion_stream", "cli")
 _SENTENCE = re.compile(r"[a-z]{2,},? [a-z]{2,}")
 

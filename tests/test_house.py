@@ -30,6 +30,7 @@ FLOORS = (
     "server.access",
     "server.hub",
     "server.alerting",
+    "server.decoding",
     "server.files",
     "server.live",
     "server.records",

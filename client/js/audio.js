@@ -6,7 +6,11 @@
 /** @type {Record<string, number>} */
 const WIDTH = { pcm_s16le: 2, pcm_f32le: 4, mulaw: 1, alaw: 1, wav: 2 }; // bytes of a sample
 
-/** Bytes of one moment (a sample of each channel). Of WAV: a guess, which is good enough for a bound.
+/** Whether two pieces in a row are the same as one: not where each may begin with a header.
+ *  @param {string} encoding */
+export const isRaw = (encoding) => encoding in WIDTH && encoding !== "wav";
+
+/** Bytes of one moment (a sample of each channel). Of WAV and containers: a guess, good enough for a bound.
  *  @param {Format} format */
 export function bytesPerMoment({ encoding, channels }) {
   return (WIDTH[encoding] ?? 2) * channels;

@@ -5,7 +5,20 @@
 export type Emotion =
   "angry" | "disgusted" | "fearful" | "happy" | "neutral" | "other" | "sad" | "surprised" | "unknown";
 export type Scores = Record<Emotion, number>;
-export type Encoding = "pcm_s16le" | "pcm_f32le" | "mulaw" | "alaw" | "wav";
+export type Encoding =
+  | "auto"
+  | "pcm_s16le"
+  | "pcm_f32le"
+  | "mulaw"
+  | "alaw"
+  | "wav"
+  | "webm"
+  | "ogg"
+  | "flac"
+  | "mp3"
+  | "aac"
+  | "mp4"
+  | "amr";
 export type Channel = "agent" | "customer";
 export type ConnectionState = "connecting" | "online" | "offline" | "unauthorized" | "closed";
 type Samples = Int16Array | Float32Array;

@@ -234,9 +234,16 @@ export class SessionClient {
   /** @param {string} event @param {any} payload */
   #onMessage(event, payload) {
     this.#events.emit("*", { event, payload });
-    if (event !== "error" && payload?.session_id) this.#count(payload.session_id);
+    if (event === "error") return this.#onError(payload);
+    if (payload?.session_id) this.#count(payload.session_id);
     if (event === "session_summary") this.#closedByServer(payload);
     else if (EVENTS[event]) this.#events.emit(EVENTS[event], payload);
+  }
+
+  /** The answer to what was refused says the same, but for a container that proved bad only when it was decoded.
+   *  @param {ServerError & {session_id?: string}} error */
+  #onError({ session_id, code, message, retryable }) {
+    if (session_id && !retryable) this.#events.emit("error", new EmotionError(code, message, { retryable }));
   }
 
   /** An event of a session has come. When it is resumed, the server sends again what was under way.

@@ -17,7 +17,7 @@
      error      an EmotionError: the server refused audio or (`fatal`) the session, for good
      *          {event, payload}: every message of the server, under its name on the wire */
 
-import { bytesPerMoment, toBytes } from "./audio.js";
+import { bytesPerMoment, isRaw, toBytes } from "./audio.js";
 import { timeoutOf } from "./deprecated.js";
 import { Emitter } from "./emitter.js";
 import { SessionClient } from "./session-client.js";
@@ -105,7 +105,7 @@ export class EmotionStream {
   async open(session = {}) {
     const format = { encoding: "pcm_s16le", channels: 1, sampleRate: 16_000 };
     const options = { ...format, ...this.#defaults, ...session };
-    this.#client.begin(toWire(options), options.encoding !== "wav");
+    this.#client.begin(toWire(options), isRaw(options.encoding));
     this.#format = options;
     return this.#client.open(this.#connectTimeoutS);
   }

@@ -150,6 +150,8 @@ class LimitsSection(_Section):
     max_sessions: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # auto: as many as are served live
     max_lag_ms: float = Field(1000, ge=200, le=60_000)  # speech that waits longer for its scores is lost
     max_sessions_per_connection: int = Field(4, ge=1)
+    # Sessions whose audio comes in a container (WebM, Ogg, MP3 and so on), each decoded in a process of its own.
+    decoders: int = Field(64, ge=0, le=1000)
     max_chunk_bytes: int = Field(1_000_000, ge=1000, le=8_000_000)
     max_chunk_s: float = Field(5, gt=0)  # audio in one chunk
     max_ahead_s: float = Field(12, gt=0)  # audio a client may send ahead of real time

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -21,26 +21,26 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from server.decoding.ffmpeg import (
+    FORMATS,
+    RULES,
+    best_audio,
+    broken,
+    checked_rate,
+    floats,
+    frames,
+    refuse,
+    words,
+)
 from server.errors import ClientError
 from stream.types import Floats
 
-# Containers by FFmpeg's names. None of them names other files or addresses: no playlists, no concat, no DASH.
-_CONTAINERS = "wav,w64,mp3,aac,mov,mp4,m4a,3gp,3g2,mj2,flac,ogg,matroska,webm,amr,aiff,au,caf"
-_CODECS = (
-    "aac aac_latm alac amrnb amrwb flac gsm gsm_ms libgsm libgsm_ms mp1 mp1float mp2 mp2float mp3 mp3float opus"
-    " libopus speex libspeex vorbis libvorbis adpcm_ms adpcm_ima_wav adpcm_ima_qt adpcm_g722 adpcm_g726"
-    " adpcm_yamaha libopencore_amrnb libopencore_amrwb"
-)
-_READ = frozenset(_CODECS.split()) | {name for name in av.codecs_available if name.startswith("pcm_")}
-FORMATS = "WAV, MP3, M4A/AAC, FLAC, OGG/Opus, WebM, AMR, AIFF, AU, CAF"
 _ENDINGS = (
     ".wav .w64 .mp3 .m4a .mp4 .aac .3gp .flac .ogg .oga .opus .webm .weba .mka .amr .aif .aiff .au .caf"
 )
 SUFFIXES = frozenset(_ENDINGS.split())
-RATES = range(2_000, 768_001)
 _EXACT = {"mov", "flac", "matroska", "aiff", "au"}  # containers whose declared length is no estimate
 _ENDLESS = 0x7FFFF000  # writers that do not know the length of a WAV yet write 0 or about 2**31 / 2**32
-_MOST_BAD = 0.1  # of the packets; more of them broken and the rest is not worth much either
 _GENTLE_S = 0.25  # by how much a header may be wrong about the length
 _STARTS: tuple[bytes, ...] = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b"caff", b".snd")
 _STARTS += (b"#!AMR", b"\x1aE\xdf\xa3", b"\xff\xf1", b"\xff\xf9", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
@@ -93,11 +93,11 @@ class Audio:
         """All of it. Raises ClientError BAD_AUDIO, NO_AUDIO, FILE_TOO_LARGE or UNSUPPORTED_MEDIA."""
         parts: list[Floats] = []
         held, rate = 0, 0
-        for frame in self._frames():
+        for frame in frames(self._container, self._stream, lambda: self.read_s):
             if frame.sample_rate != rate and parts:
                 yield AudioBlock(np.concatenate(parts), rate)
                 parts, held = [], 0
-            rate = _checked_rate(frame.sample_rate)
+            rate = checked_rate(frame.sample_rate)
             parts.append(self._mono(frame))
             held += frame.samples
             self._read[rate] = self._read.get(rate, 0) + frame.samples
@@ -110,32 +110,13 @@ class Audio:
             yield AudioBlock(np.concatenate(parts), rate)
         self._check_length()
 
-    def _frames(self) -> Iterator[AudioFrame]:
-        packets = bad = 0
-        packet = None
-        try:
-            for packet in self._container.demux(self._stream):
-                packets += 1
-                try:
-                    yield from (frame for frame in packet.decode() if isinstance(frame, AudioFrame))
-                except (av.FFmpegError, ValueError):  # one packet: what others hold can still be heard
-                    bad += 1
-                if bad > 10 and bad > _MOST_BAD * packets:
-                    break
-        except (av.FFmpegError, ValueError) as broken:
-            raise _broken(f"it cannot be read on after {self.read_s:.1f} s ({_words(broken)})") from None
-        except MemoryError:
-            raise _broken("its header asks for more memory than a recording needs") from None
-        if bad > _MOST_BAD * packets:
-            raise _broken(f"{bad} of its {packets} packets cannot be decoded")
-
     def _mono(self, frame: AudioFrame) -> Floats:
         channels = frame.layout.nb_channels
         if not 0 < channels <= self._limits.max_channels:
             raise _too_many(channels, self._limits)
         raw = frame.to_ndarray()
         samples = raw if frame.format.is_planar else raw.reshape(-1, channels).T
-        heard = _floats(samples)
+        heard = floats(samples)
         mono: Floats = heard[0] if channels == 1 else heard.mean(axis=0, dtype=np.float32)
         return mono
 
@@ -146,7 +127,7 @@ class Audio:
         if declared is None or not self.about.exact:
             return
         if self.read_s < declared - max(_GENTLE_S, 0.01 * declared):
-            raise _broken(
+            raise broken(
                 f"it ends after {self.read_s:.1f} s of the {declared:.1f} s that its header declares: cut off?"
             )
 
@@ -179,45 +160,30 @@ def opened(file: BinaryIO, limits: DecodeLimits) -> Iterator[Audio]:
         raise ClientError("NO_AUDIO", "the file is empty")
     _check_riff(head, size)
     exact = _counts_its_frames(file, head)
-    av.logging.set_level(None)
-    rules = {
-        "format_whitelist": _CONTAINERS,
-        "protocol_whitelist": "none",
-        "codec_whitelist": ",".join(_READ),
-    }
     try:
         container = av.open(
             _Readable(file),
             "r",
-            container_options=rules,
-            io_open=_refuse,
+            container_options=RULES,
+            io_open=refuse,
             metadata_errors="replace",
             buffer_size=1 << 16,
         )
     except MemoryError:
-        raise _broken("its header asks for more memory than a recording needs") from None
+        raise broken("its header asks for more memory than a recording needs") from None
     except (av.FFmpegError, ValueError) as wrong:
         if head.startswith(_STARTS) or head[4:8] == b"ftyp":
-            raise _broken(f"its header cannot be read ({_words(wrong)}): cut off or damaged?") from None
+            raise broken(f"its header cannot be read ({words(wrong)}): cut off or damaged?") from None
         raise ClientError("UNSUPPORTED_MEDIA", f"unsupported file format; send {FORMATS}") from None
     with container:
         yield _audio(container, limits, exact)
 
 
 def _audio(container: InputContainer, limits: DecodeLimits, exact: bool) -> Audio:
-    stream = container.streams.best("audio")
-    if not isinstance(stream, AudioStream):
-        if any(other.type == "audio" for other in container.streams):
-            raise _broken("its header declares audio in no form that makes sense (rate, channels)")
-        raise ClientError("NO_AUDIO", "the file holds no audio track")
-    context = stream.codec_context
-    if context is None or context.name not in _READ:
-        name = context.name if context else "unknown"
-        raise ClientError("UNSUPPORTED_MEDIA", f"unsupported codec {name}; send {FORMATS}")
+    stream, context = best_audio(container)
     if context.channels > limits.max_channels:
         raise _too_many(context.channels, limits)
-    rate = _checked_rate(context.sample_rate)
-    context.thread_count = 1
+    rate = checked_rate(context.sample_rate)
     duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
     if duration is None and container.duration and not container.streams.video:
         duration = container.duration / av.time_base
@@ -246,9 +212,7 @@ def _check_riff(head: bytes, size: int) -> None:
         if name == b"data":
             missing = at + 8 + length - size
             if 0 < length < _ENDLESS and missing > max(1, length // 100):
-                raise _broken(
-                    f"{missing} of the {length} bytes of audio that its header declares are missing"
-                )
+                raise broken(f"{missing} of the {length} bytes of audio that its header declares are missing")
             return
         at += 8 + length + length % 2
 
@@ -262,42 +226,6 @@ def _counts_its_frames(file: BinaryIO, head: bytes) -> bool:
     frame = file.read(200)
     file.seek(0)
     return frame[:1] == b"\xff" and (b"Xing" in frame or b"Info" in frame)
-
-
-def _floats(samples: np.ndarray) -> Floats:
-    """Samples of any of FFmpeg's types as float32 in [-1, 1]. Raises ClientError BAD_AUDIO."""
-    kind = samples.dtype
-    if kind == np.uint8:
-        return (samples.astype(np.float32) - 128) * np.float32(1 / 128)
-    if kind.kind == "i":
-        return samples.astype(np.float32) * np.float32(1 / (1 << (8 * kind.itemsize - 1)))
-    # What float64 holds and float32 does not becomes infinite, and is refused, as what is no number is.
-    with np.errstate(over="ignore", invalid="ignore"):
-        heard = np.array(samples, np.float32)
-    if not np.isfinite(heard).all():
-        raise _broken("it holds samples that are not finite numbers")
-    return np.clip(heard, -1, 1, out=heard)
-
-
-def _checked_rate(rate: int) -> int:
-    if rate not in RATES:
-        raise ClientError(
-            "UNSUPPORTED_MEDIA",
-            f"unsupported sample rate {rate} Hz; {RATES[0]} to {RATES[-1]} Hz are supported",
-        )
-    return rate
-
-
-def _refuse(url: str, flags: int, options: object) -> NoReturn:
-    raise PermissionError("a recording may not open other files")
-
-
-def _words(wrong: Exception) -> str:
-    return str(getattr(wrong, "strerror", None) or type(wrong).__name__)
-
-
-def _broken(why: str) -> ClientError:
-    return ClientError("BAD_AUDIO", f"the recording is damaged: {why}")
 
 
 def _too_many(channels: int, limits: DecodeLimits) -> ClientError:

@@ -117,6 +117,24 @@ _SESSIONS = {
     "this is audio in a container ({kind}), which is not read here; send PCM or WAV, or all of it as a file": (
         "这是封装格式的音频（{kind}），这里不读取；请发送 PCM 或 WAV，或者把整段作为文件发送"
     ),
+    "this is audio in a container ({kind}); start the session with encoding: auto to have it read": (
+        "这是封装格式的音频（{kind}）；请用 encoding: auto 开始会话，即可读取"
+    ),
+    "this server cannot decode containers; send PCM or WAV": "本服务器不能解码封装格式的音频；请发送 PCM 或 WAV",
+    "all {n} decoders of audio in containers are taken; send PCM, or try again later": (
+        "{n} 个封装音频解码器已全部占用；请发送 PCM，或稍后重试"
+    ),
+    "the process that decoded this audio has ended; begin its container anew": (
+        "解码这段音频的进程已经结束；请重新从头开始发送封装音频"
+    ),
+    "decoding it takes more computing than live audio may": "解码它所需的计算量超过了实时音频的上限",
+    "this session has two channels, but the audio holds one": "该会话有两个声道，而音频只有一个",
+    "{why}; send it as a file": "{why}；请作为文件发送",
+    "this MP4 is not written to be read as it comes (fragmented)": "这个 MP4 不是可以边收边读的写法（分片 MP4）",
+    "encrypted audio cannot be read; send {formats}": "无法读取加密的音频；请发送 {formats}",
+    "encoding {encoding}: a stream takes samples and WAV; use analyze() for {again}": (
+        "编码 {encoding}：流只接受采样点和 WAV；{again} 请使用 analyze()"
+    ),
     "WAV format {tag} with {bits} bits is not read; send PCM of 8 to 32 bits, float, A-law or u-law": (
         "不支持 {bits} 位的 WAV 格式 {tag}；请发送 8 到 32 位 PCM、浮点、A-law 或 u-law"
     ),

@@ -86,8 +86,9 @@ class Outbox:
 
     def _send(self, client: Client, event: str, payload: JsonDict) -> None:
         client.send(event, payload)
-        self._sent.append((event, payload))
-        self._count += 1
+        if event != "error":  # clients count results
+            self._sent.append((event, payload))
+            self._count += 1
 
     def _drain(self) -> None:
         """Send what waits, as far as the client keeps up; see to the rest later."""

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 from server.config import Config
+from server.decoding.pool import Decoders
 from server.engine import Engine
 from server.errors import ClientError
 from server.live.outbox import POLL_S, Client
@@ -51,6 +52,7 @@ class Sessions:
         self._config, self._engine, self._metrics = config, engine, metrics
         self._observers, self._audio, self._labels = observers, audio, labels
         self._load = load
+        self._decoders = Decoders(config.limits.decoders, metrics)
         self._lock = threading.RLock()
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
@@ -159,7 +161,8 @@ class Sessions:
                 log.info("session disconnected", extra={"session": session_id, "connection": sid})
 
     def reap(self) -> None:
-        """Close what nobody uses any more."""
+        """Close what nobody uses any more, and end decoders that hang. To be called about once a second."""
+        self._decoders.reap()
         now = time.monotonic()
         limits = self._config.limits
         with self._lock:
@@ -189,6 +192,7 @@ class Sessions:
             thread.join(max(0.0, end - time.monotonic()))
         while any(s.outbox.pending for s in sessions) and time.monotonic() < end:
             time.sleep(POLL_S)
+        self._decoders.close()
 
     def lags(self, now: float) -> list[float]:
         """For each channel, how long its oldest unscored speech has been due, in seconds."""
@@ -230,6 +234,7 @@ class Sessions:
             engine=self._engine,
             metrics=self._metrics,
             limits=config.limits,
+            decoders=self._decoders,
             stream=config.stream_config(spec),
             model=spec.name,
             rules=config.alerts.rules,

@@ -87,7 +87,7 @@ def parse_start(payload: object) -> StartRequest:
     fields = _fields(payload, START_FIELDS)
     declared = {name: fields[name] for name in ("encoding", "sample_rate", "channels") if name in fields}
     try:
-        wanted = Format(**declared)
+        wanted = Format(**{"encoding": "auto", **declared})
     except UnsupportedEncoding as wrong:
         raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
     return StartRequest(

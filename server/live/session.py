@@ -1,6 +1,6 @@
 """LiveSession: one client's stream, with a clock, a lock, an engine and a way back to the client.
 
-It thinks nothing itself: bytes go through `codec` into `stream.session`, windows go to the engine, answers come
+It thinks nothing itself: bytes go through `intake` into `stream.session`, windows go to the engine, answers come
 back, the publisher tells the events. Its lock is held for short, never while waiting for the engine.
 """
 
@@ -16,17 +16,17 @@ from functools import partial
 from server import wire
 from server.config import LimitsSection
 from server.config.alerts import RuleConfig
+from server.decoding.pool import Decoders
 from server.engine import Busy, Engine, Timing
 from server.errors import RETRYABLE, ClientError
 from server.live.channel import Channel
+from server.live.intake import Intake
 from server.live.outbox import Client, Outbox
 from server.live.policy import ChannelSelection
 from server.live.publisher import Publisher
 from server.live.requests import AudioMessage, StartRequest
 from server.metrics import Metrics
 from server.observers import AudioObserver, Observer, SessionInfo, SessionSummary
-from server.rate_limit import TokenBucket
-from stream.codec import BadAudio, Decoder, UnsupportedEncoding
 from stream.custom_labels import CustomLabels
 from stream.session import StreamConfig
 from stream.types import Answer, Failed, Floats, FramesScored, JsonDict, Step, Window
@@ -39,6 +39,7 @@ class SessionContext:
     engine: Engine
     metrics: Metrics
     limits: LimitsSection
+    decoders: Decoders
     stream: StreamConfig
     model: str
     rules: tuple[RuleConfig, ...]
@@ -68,9 +69,16 @@ class LiveSession:
         self.next_seq = 0
         self.last_activity_s = now
         self._context = context
-        self._decoder = Decoder(request.format, selection.pick)
+        self._intake = Intake(
+            request.format,
+            selection.pick,
+            context.limits,
+            context.decoders,
+            self._on_decoded,
+            self._on_decoding_failed,
+            now,
+        )
         self._channels = [Channel(session_id, name, context.stream) for name in selection.names]
-        self._bucket = TokenBucket(context.limits.refill_rate, context.limits.max_ahead_s, now)
         self._lock = threading.RLock()
         self._settled = threading.Event()
         self._ending = self._closed = False
@@ -139,14 +147,15 @@ class LiveSession:
                 wanted = f"expected seq {expected}, got {seq}; resend from {expected}"
                 raise ClientError("BAD_REQUEST", wanted, expected)
             try:
-                samples = self._decode(message, now)
+                samples = self._intake.take(message, expected, now)
             except ClientError as refused:
                 if seq is not None and refused.code not in RETRYABLE:
                     self.next_seq = seq + 1
                 raise
             if seq is not None:
                 self.next_seq = seq + 1
-            self._take(samples, now)
+            if samples:
+                self._take(samples, now)
             return {"ok": True, "received_ms": self._received_ms}
 
     def lags(self, now: float) -> list[float]:
@@ -176,21 +185,27 @@ class LiveSession:
         """Take nothing more, and `flush`; `close` is to follow."""
         with self._lock:
             self._ending = True
-        return self.flush(timeout_s)
+        began = time.monotonic()
+        complete = self._intake.finish(self._decoding_timeout_s(timeout_s))
+        if timeout_s is not None:
+            timeout_s = max(0.0, timeout_s - (time.monotonic() - began))
+        return self.flush(timeout_s) and complete
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Close open speech and wait until all of it is scored. False when that did not happen in time.
 
         `timeout_s` None: longer than any window's deadline, so that the engine has answered, if only with that.
         """
+        decoded = self._intake.settle(self._decoding_timeout_s(timeout_s))
         with self._lock:
-            self._take(self._decoder.finish_each(), time.monotonic())
+            self._take(self._intake.finish_each(), time.monotonic())
             self._settled.clear()
             for channel in self._channels:
                 self._run(channel, channel.stream.flush())
             if self._all_settled:
-                return True
-        return self._settled.wait(self._context.flush_timeout_s if timeout_s is None else timeout_s)
+                return decoded
+        timeout_s = self._context.flush_timeout_s if timeout_s is None else timeout_s
+        return self._settled.wait(timeout_s) and decoded
 
     def close(self, reason: str) -> SessionSummary:
         """Tell what was not scored in time, and the summary."""
@@ -200,6 +215,7 @@ class LiveSession:
             self._closed = True
             summary = self.summary(reason)
             self._publisher.close(summary)
+            self._intake.close()
             return summary
 
     def summary(self, reason: str) -> SessionSummary:
@@ -207,10 +223,10 @@ class LiveSession:
             return SessionSummary(
                 self.session_id,
                 reason,
-                self._decoder.received_s,
+                self._intake.received_s,
                 {channel.name: channel.counters for channel in self._channels},
                 self._publisher.utterances,
-                self._decoder.leftover_bytes,
+                self._intake.leftover_bytes,
             )
 
     def answered(self, channel: Channel, window: Window, answer: Answer, timing: Timing) -> None:
@@ -222,35 +238,41 @@ class LiveSession:
             if self._all_settled:
                 self._settled.set()
 
+    def _on_decoded(self, samples: list[Floats]) -> float:
+        """Samples that come from a decoder: 0 when they were taken, else in how many seconds they may be."""
+        now = time.monotonic()
+        with self._lock:
+            wait_s = 0.0 if self._closed else self._intake.admit(samples, now)
+            if not self._closed and not wait_s:
+                self._take(samples, now)
+            return wait_s
+
+    def _on_decoding_failed(self, failure: ClientError) -> None:
+        """Nothing more comes of a container; its client may have asked for no answers."""
+        with self._lock:
+            if self._closed:
+                return
+            self._intake.failed(failure)
+            self._context.metrics.error(failure.code)
+            self.outbox.put("error", {"session_id": self.label, **failure.to_wire()})
+
+    def _decoding_timeout_s(self, timeout_s: float | None) -> float:
+        """How long to wait for samples that are still being decoded: they come no faster than they may."""
+        return (
+            self._context.flush_timeout_s + self._context.limits.max_ahead_s
+            if timeout_s is None
+            else timeout_s
+        )
+
     # -- below: called with the lock held --------------------------------------------------------------
 
     @property
     def _received_ms(self) -> int:
-        return wire.to_ms(self._decoder.received_s)
+        return wire.to_ms(self._intake.received_s)
 
     @property
     def _all_settled(self) -> bool:
         return all(channel.stream.settled for channel in self._channels)
-
-    def _decode(self, message: AudioMessage, now: float) -> list[Floats]:
-        limits = self._context.limits
-        data = message.data(limits.max_chunk_bytes)
-        try:
-            chunk = self._decoder.parse(data, message.sample_rate)
-            if chunk.seconds > limits.max_chunk_s:
-                raise ClientError(
-                    "CHUNK_TOO_LARGE",
-                    f"the chunk holds {chunk.seconds:.1f} s of audio;"
-                    f" send at most {limits.max_chunk_s:g} s at a time",
-                )
-            if not self._bucket.take(chunk.seconds, now):
-                ahead = f"more than {limits.max_ahead_s:g} s ahead of real time"
-                raise ClientError("RATE_LIMITED", f"{ahead}; resend this chunk a little later", self.next_seq)
-            return self._decoder.decode_each(chunk)
-        except UnsupportedEncoding as wrong:
-            raise ClientError("UNSUPPORTED_ENCODING", str(wrong)) from None
-        except BadAudio as wrong:
-            raise ClientError("BAD_AUDIO", str(wrong)) from None
 
     def _take(self, samples: list[Floats], now: float) -> None:
         """Samples (n,) of each channel."""

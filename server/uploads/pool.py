@@ -16,12 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from server.config import Config
+from server.decoding.pipe import PeerClosed, PipeMessage
 from server.engine import Engine
 from server.errors import ClientError, checked
 from server.files.result import OnProgress
 from server.files.similarity import Samples
 from server.uploads.form import Form
-from server.uploads.pipe import PeerClosed, PipeMessage
 from server.uploads.process import FileProcess
 from stream.types import JsonDict, ModelSpec
 

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from server import process_env
 from server.config import Config
+from server.decoding.pipe import PeerClosed, Pipe, PipeMessage
 from server.engine import Busy, Engine, Timing
 from server.engine.messages import Answers, pack, unpack_window
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT
 from server.paths import HOME
-from server.uploads.pipe import PeerClosed, Pipe, PipeMessage
 from stream.types import Answer, Failed, JsonDict, Window
 
 # Files that it may write, in the order in which they are handed over.

@@ -19,12 +19,12 @@ import numpy as np
 
 from server import system, wire
 from server.config import Config
+from server.decoding import sandbox
 from server.errors import ClientError
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
 from server.metrics import Metrics
 from server.observers import AlertEvent
 from server.storage import OutputStore, StoreError, id_of, size_of
-from server.uploads import sandbox
 from server.uploads.disk_room import DiskRoom, Hold
 from server.uploads.form import Form, receive
 from server.uploads.pool import ClientDisconnected, UploadWorkerPool

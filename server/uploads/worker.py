@@ -22,6 +22,8 @@ import numpy as np
 
 from server import custom_labels, logs, system
 from server.config import FileSettings
+from server.decoding import sandbox
+from server.decoding.pipe import PeerClosed, Pipe, PipeMessage
 from server.engine import Health, Reply
 from server.engine.messages import Answers, pack_window, unpack
 from server.errors import ClientError
@@ -29,8 +31,6 @@ from server.files.recognize import RecognizeOptions, recognize
 from server.files.result import Recording
 from server.files.similarity import Samples
 from server.observers import AlertEvent
-from server.uploads import sandbox
-from server.uploads.pipe import PeerClosed, Pipe, PipeMessage
 from server.uploads.process import HANDED
 from stream.types import JsonDict, ModelSpec, Window
 

@@ -67,7 +67,11 @@ def test_the_browser_page(server: Server, folder: Path, demo_wav: Path, number: 
         browser.close()
     assert not [line for line in said if "FAULT" in line], said
     heard = "\n".join(said)
-    wanted = {0: ("utterance: ", "connection: online"), 3: ("sent: 100 %", "detect_speech", "/embedding.npy")}
+    wanted = {
+        0: ("utterance: ", "connection: online"),
+        2: ("recorded: true",),
+        4: ("sent: 100 %", "detect_speech", "/embedding.npy"),
+    }
     assert all(words in heard for words in wanted.get(number, ())), said
 
 

@@ -17,6 +17,7 @@ from emotion_stream_client import (
     EmotionError,
     Event,
     Opened,
+    Refused,
     Result,
     Skipped,
     Speech,
@@ -32,6 +33,7 @@ from tests.client.proxy import Proxy
 from tests.conftest import Server, free_port
 from tests.server.clients import Client, eventually
 from tests.server.conftest import ROOMY, running
+from tests.server.decoding.recorded import recorded
 from tests.server.ledger import Ledger, same
 
 
@@ -424,3 +426,29 @@ def test_a_plain_client_and_this_one_share_a_server(server: Server, client: Emot
         assert other.stop(session_id="theirs")["audio_ms"] == 0
     finally:
         other.close()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_container_is_scored_and_goes_on_after_a_broken_connection(
+    proxy: Proxy, speech: np.ndarray, broken: bool
+) -> None:
+    data = recorded(speech / np.float32(32768), "webm")
+    with EmotionClient(proxy.url) as client, client.stream(encoding="auto") as stream:
+        for at in range(0, len(data), 3000):
+            if broken and 0 <= at - len(data) // 2 < 3000:
+                proxy.cut()
+            stream.send(data[at : at + 3000])
+        summary = stream.stop()
+    events = list(stream)
+    assert summary.audio_ms == 1000 * len(speech) / RATE and not any(isinstance(e, Refused) for e in events)
+    assert any(isinstance(e, Utterance) for e in events)
+
+
+def test_a_container_that_is_broken_is_told_as_refused(client: EmotionClient, speech: np.ndarray) -> None:
+    data = recorded(speech / np.float32(32768), "webm")
+    with client.stream(encoding="webm") as stream:
+        stream.send(data[:8] + b"webm" + bytes(range(256)) * 20)
+        refused = next(event for event in stream if isinstance(event, Refused))
+        assert refused.code == "BAD_AUDIO"
+        stream.send(data)  # its header begins another one
+        assert stream.stop().audio_ms >= 1000 * len(speech) / RATE

@@ -43,6 +43,8 @@ NAMES = {
     "emotion_results_dropped": "counter",
     "emotion_resumes": "counter",
     "emotion_channels": "gauge",
+    "emotion_decoders": "gauge",
+    "emotion_decoding_failures": "counter",
     "emotion_alerts": "counter",
     "emotion_webhooks": "counter",
     "emotion_records": "counter",
@@ -62,6 +64,7 @@ NAMES = {
 }
 LABELS = {
     "emotion_connections_cut_total": {"reason"},
+    "emotion_decoding_failures_total": {"code"},
     "emotion_files_total": {"result"},
     "emotion_frames_total": {"emotion"},
     "emotion_file_results_total": {"emotion"},

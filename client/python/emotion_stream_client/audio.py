@@ -13,7 +13,7 @@ SAMPLE_BYTES = {
     "mulaw": 1,
     "alaw": 1,
     "wav": 2,
-}  # of WAV a guess
+}  # of WAV a guess, as that for containers: 2
 MAX_CHUNK_S = 1  # longer audio is cut: servers limit the length of a chunk
 
 Audio = bytes | bytearray | memoryview | Sequence[float] | Any
@@ -32,12 +32,12 @@ class Format:
 
     @property
     def can_join(self) -> bool:
-        """Whether two chunks in a row are the same as one: not where each has a header."""
-        return self.encoding != "wav"
+        """Whether two chunks in a row are the same as one: not where each may have a header."""
+        return self.encoding in SAMPLE_BYTES and self.encoding != "wav"
 
     def split(self, data: bytes) -> Iterator[bytes]:
-        """`data` in pieces that one message may hold; whole where its pieces could not be joined again."""
-        step = self._max_chunk if self.can_join else max(1, len(data))
+        """`data` in pieces that one message may hold; whole where each piece of it would need a header."""
+        step = self._max_chunk if self.encoding != "wav" else max(1, len(data))
         return (data[at : at + step] for at in range(0, len(data), step))
 
     def to_bytes(self, audio: Audio) -> bytes:

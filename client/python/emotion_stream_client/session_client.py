@@ -216,7 +216,11 @@ class SessionClient:
     def _on_message(self, kind: str, payload: object) -> None:
         event = event_of(kind, payload)
         if kind == "error":
-            return  # the answer to what was refused says the same
+            # The answer to what was refused says the same, but for a container that proved bad only when decoded.
+            if event.raw.get("session_id") and not event.raw.get("retryable"):
+                words = {"code": str(event.raw.get("code")), "message": str(event.raw.get("message"))}
+                self._put(Refused(kind="refused", raw=event.raw, **words))
+            return
         if event.session_id is not None:  # those of a session that is being resumed come before it is
             same = event.session_id == self._last_received[0]
             self._last_received = (event.session_id, self._last_received[1] + 1 if same else 1)

@@ -58,7 +58,7 @@ def test_nothing_given_means_the_defaults() -> None:
     for payload in (None, {}, dict.fromkeys(("session_id", "encoding", "sample_rate", "channels"))):
         request = parse_start(payload)
         assert (request.format.encoding, request.format.sample_rate, request.format.channels) == (
-            "pcm_s16le",
+            "auto",
             16_000,
             1,
         )

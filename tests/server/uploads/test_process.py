@@ -15,7 +15,7 @@ import requests
 
 from server.config import Config
 from server.custom_labels import fingerprint_of_model
-from server.uploads import sandbox
+from server.decoding import sandbox
 from stream.custom_labels import CustomLabels
 from stream.models.fake import FakeModel
 from tests.conftest import ROOT, Server
@@ -147,7 +147,7 @@ def test_shut_in_it_reaches_nothing(tmp_path: Path) -> None:
     (tmp_path / "existing").write_text("x")
     code = f"""
 import json, threading
-from server.uploads import sandbox
+from server.decoding import sandbox
 tempfile, existing = {str(tmp_path / "new")!r}, {str(tmp_path / "existing")!r}
 handed = open({str(tmp_path / "handed")!r}, "w")
 sandbox.limit(1_000_000)

@@ -1,4 +1,4 @@
-"""What the process that reads strangers' files may still do, once it has all it needs: the kernel sees to it.
+"""What a process that reads strangers' bytes may still do, once it has all it needs: the kernel sees to it.
 
 Landlock: read Python and its libraries, write nothing (files to write are handed over open), no TCP, no signals to
 others. seccomp: no sockets, no new programs or processes, no looking into others. Both through documented system
@@ -59,10 +59,10 @@ def missing() -> str | None:
     return ", ".join(lacks) or None
 
 
-def limit(max_file_bytes: int) -> None:
+def limit(max_file_bytes: int, memory: int = MEMORY) -> None:
     """Limits that hold from the start: memory, size of a file, open files, no core dumps."""
     for kind, most in (
-        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
         (resource.RLIMIT_FSIZE, max_file_bytes),

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from server.uploads.pipe import PeerClosed, Pipe
+from server.decoding.pipe import PeerClosed, Pipe
 
 ROOT = Path(__file__).resolve().parents[3]
 GREEN = """
 import eventlet
 eventlet.monkey_patch()
 import socket
-from server.uploads.pipe import PeerClosed, Pipe
+from server.decoding.pipe import PeerClosed, Pipe
 here, there = socket.socketpair()
 pipe, told = Pipe(here), []
 def listen():

@@ -1,4 +1,4 @@
-"""What the server and a process that recognizes files say to each other, over a pair of connected sockets.
+"""What the server and a process that reads strangers' bytes say to each other, over a pair of connected sockets.
 
 A message is a line of JSON, then the frames whose sizes it names: windows and answers as the engine packs them.
 Nothing is unpickled. A socket pair rather than the engine's ZeroMQ: its end of file is the other side's death.
@@ -15,8 +15,11 @@ from typing import Any
 
 import orjson
 
+from stream.types import SAMPLE_RATE
+
 MAX_HEAD = 1 << 20
 MAX_FRAMES = 1 << 26  # bytes in one message
+BLOCK = SAMPLE_RATE // 2  # samples per channel that a decoder of live audio sends in one, at most
 
 
 class PeerClosed(Exception):
@@ -33,8 +36,9 @@ class PipeMessage:
 class Pipe:
     """One end. Any thread may `send`; one may `receive`."""
 
-    def __init__(self, end: socket.socket) -> None:
-        self._socket = end
+    def __init__(self, end: socket.socket, max_frames: int = MAX_FRAMES) -> None:
+        """`max_frames`: bytes of frames in a message that is received."""
+        self._socket, self._max_frames = end, max_frames
         self._reader = end.makefile("rb")
         self._lock = threading.Lock()
 
@@ -55,7 +59,7 @@ class Pipe:
             if not line.endswith(b"\n"):
                 raise PeerClosed("the connection has ended")
             head = orjson.loads(line)
-            if sum(head["sizes"]) > MAX_FRAMES:
+            if sum(head["sizes"]) > self._max_frames:
                 raise PeerClosed("a message is too large")
             frames = [self._exactly(size) for size in head["sizes"]]
             return PipeMessage(head["kind"], head["fields"], frames)
