@@ -46,25 +46,24 @@ def ms(n_frames: int) -> int:
 
 def scores(probs: Floats) -> JsonDict:
     """`emotion`, `confidence`, `ambiguous` and `scores` of probabilities (N_LABELS,)."""
-    values = np.round(probs, DIGITS).tolist()
+    values = [round(value, DIGITS) for value in probs.round(DIGITS).tolist()]
     best = int(probs.argmax())
     second, first = np.partition(probs, -2)[-2:]
     return {
         "emotion": LABELS[best],
-        "confidence": round(values[best], DIGITS),
+        "confidence": values[best],
         "ambiguous": bool(first - second < AMBIGUOUS),
-        "scores": {label: round(value, DIGITS) for label, value in zip(LABELS, values, strict=True)},
+        "scores": dict(zip(LABELS, values, strict=True)),
     }
 
 
 def frame_rows(probs: Floats) -> JsonDict:
     """`frame_scores`, `frame_emotions` and `frame_confidences` of probabilities (n_frames, N_LABELS)."""
-    rounded = np.round(probs, DIGITS)
-    best = rounded.argmax(axis=1)
+    rounded = probs.round(DIGITS)
     return {
         "frame_scores": rounded,
-        "frame_emotions": [LABELS[i] for i in best],
-        "frame_confidences": rounded[np.arange(len(rounded)), best],
+        "frame_emotions": [LABELS[i] for i in rounded.argmax(axis=1).tolist()],
+        "frame_confidences": rounded.max(axis=1),
     }
 
 

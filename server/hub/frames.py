@@ -19,7 +19,7 @@ def connection_of(environ: Mapping[str, Any]) -> tuple[TcpConnections, TcpConnec
     return found
 
 
-def unmask(data: bytes, mask: Any, length: int | None = None, offset: int = 0) -> bytes:
+def unmask(data: bytes | bytearray, mask: Any, length: int | None = None, offset: int = 0) -> bytes:
     """XOR a WebSocket payload with its 4-byte mask (RFC 6455, 5.3).
 
     eventlet does this byte by byte in Python, which is half of all the CPU time of a server that receives audio.
