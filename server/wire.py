@@ -46,7 +46,8 @@ def ms(n_frames: int) -> int:
 
 def scores(probs: Floats) -> JsonDict:
     """`emotion`, `confidence`, `ambiguous` and `scores` of probabilities (N_LABELS,)."""
-    values = [round(value, DIGITS) for value in probs.round(DIGITS).tolist()]
+    # Rounded as float32, like the rows of frames, and then the decimals themselves: 0.1, not 0.10000000149.
+    values = (np.rint(probs * 10**DIGITS).astype(np.float64) / 10**DIGITS).tolist()
     best = int(probs.argmax())
     second, first = np.partition(probs, -2)[-2:]
     return {

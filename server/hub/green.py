@@ -195,7 +195,7 @@ class _WebSocket(websocket.RFC6455WebSocket):  # type: ignore[misc]
 
         What the system does not take at once follows on its own, and all else waits for that.
         """
-        if self._sendlock.locked():
+        if self._sendlock.balance <= 0:  # somebody sends, or waits to
             return False
         frame = self._pack_message(message)
         try:
