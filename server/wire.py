@@ -46,25 +46,25 @@ def ms(n_frames: int) -> int:
 
 def scores(probs: Floats) -> JsonDict:
     """`emotion`, `confidence`, `ambiguous` and `scores` of probabilities (N_LABELS,)."""
-    values = np.round(probs, DIGITS).tolist()
+    # Rounded as float32, like the rows of frames, and then the decimals themselves: 0.1, not 0.10000000149.
+    values = (np.rint(probs * 10**DIGITS).astype(np.float64) / 10**DIGITS).tolist()
     best = int(probs.argmax())
     second, first = np.partition(probs, -2)[-2:]
     return {
         "emotion": LABELS[best],
-        "confidence": round(values[best], DIGITS),
+        "confidence": values[best],
         "ambiguous": bool(first - second < AMBIGUOUS),
-        "scores": {label: round(value, DIGITS) for label, value in zip(LABELS, values, strict=True)},
+        "scores": dict(zip(LABELS, values, strict=True)),
     }
 
 
 def frame_rows(probs: Floats) -> JsonDict:
     """`frame_scores`, `frame_emotions` and `frame_confidences` of probabilities (n_frames, N_LABELS)."""
-    rounded = np.round(probs, DIGITS)
-    best = rounded.argmax(axis=1)
+    rounded = probs.round(DIGITS)
     return {
         "frame_scores": rounded,
-        "frame_emotions": [LABELS[i] for i in best],
-        "frame_confidences": rounded[np.arange(len(rounded)), best],
+        "frame_emotions": [LABELS[i] for i in rounded.argmax(axis=1).tolist()],
+        "frame_confidences": rounded.max(axis=1),
     }
 
 

@@ -56,7 +56,7 @@ class SpeechGate:
         is_speech = self._vad.is_speech
         edges: list[SpeechStarted | SpeechEnded] = []
         for at in range(0, len(pcm), 2 * HOP):
-            edges += self._step(is_speech(pcm[at : at + 2 * HOP], SAMPLE_RATE))
+            edges += self._step(is_speech(pcm[at : at + 2 * HOP], SAMPLE_RATE, HOP))
         return edges
 
     def close(self, end: int) -> list[SpeechStarted | SpeechEnded]:
@@ -78,6 +78,8 @@ class SpeechGate:
                 return ()
             self._start = max(self._last_end, self._next - config.onset - config.pre_roll)
             return (SpeechStarted(self._start),)
+        if self._quiet < config.hangover and self._next - self._start < config.max_span:
+            return ()  # nearly always
         end = frames_in(self._next * HOP)  # the last frame of a span is whole when the span closes
         if self._quiet >= config.hangover:
             self._start, self._last_end = None, end

@@ -9,4 +9,6 @@ from stream.types import Floats
 
 def to_pcm16(samples: Floats) -> bytes:
     """samples (n,) in [-1, 1) → 2n bytes, little-endian int16; what lies beyond is clipped."""
-    return np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes()
+    scaled: Floats = np.rint(samples * np.float32(32768))
+    scaled.clip(-32768, 32767, out=scaled)
+    return scaled.astype("<i2").tobytes()

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+import numpy.typing as npt
 
 from stream.types import N_LABELS, Floats
+
+
+@lru_cache(maxsize=256)
+def _shares(decay: float, n: int) -> npt.NDArray[np.float64]:
+    """(n,): what each of `n` frames has in the state after the last of them, where all weigh the same."""
+    return (1 - decay) * np.power(decay, np.arange(n - 1, -1, -1, dtype=np.float64))
 
 
 class Smoother:
@@ -21,7 +30,7 @@ class Smoother:
     def update(self, probs: Floats, weights: Floats) -> Floats:
         """Take in frames (n, N_LABELS) and weights (n,); the state (N_LABELS,) after the last of them."""
         n = len(probs)
-        share = (1 - self._decay) * self._decay ** np.arange(n - 1, -1, -1) * weights
+        share = _shares(self._decay, n) * weights
         kept = self._decay**n
         self._sum = kept * self._sum + share @ probs
         state: Floats = (self._sum / self._sum.sum()).astype(np.float32)

@@ -238,7 +238,7 @@ class ClassifiesEmbeddings(Protocol):
 def softmax(logits: Floats) -> Floats:
     """Softmax over the last axis, float32; rows sum to 1."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: Floats = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    result: Floats = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32, copy=False)
     return result
 
 

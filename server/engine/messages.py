@@ -94,7 +94,7 @@ def pack(message: Message) -> Frames:
     heads: list[dict[str, Any]] = []
     arrays: list[Floats] = []
     for ticket, answer, timing in message.items:
-        head: dict[str, Any] = {"ticket": ticket, "timing": asdict(timing)}
+        head: dict[str, Any] = {"ticket": ticket, "timing": [timing.queue_s, timing.infer_s]}
         if isinstance(answer, Failed):
             head["failed"] = asdict(answer)
         else:
@@ -122,7 +122,7 @@ def unpack(frames: Sequence[bytes]) -> Message:
     body, at = np.frombuffer(frames[1], np.float32), 0
     items: list[tuple[int, Answer, Timing]] = []
     for item in head["items"]:
-        timing = Timing(**item["timing"])
+        timing = Timing(*item["timing"])
         if "failed" in item:
             items.append((item["ticket"], Failed(**item["failed"]), timing))
             continue

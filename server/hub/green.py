@@ -30,7 +30,7 @@ from server.rate_limit import TURN_S
 _log = logging.getLogger("eventlet")  # of what is no HTTP at all, and of connections that break
 
 _READ = 1 << 16
-_CONTROL, _CONTINUED = 8, 0
+_CONTROL, _CONTINUED, _TEXT = 8, 0, 1
 _OPCODES = frozenset({0, 1, 2, 8, 9, 10})
 
 
@@ -157,8 +157,9 @@ class _Message(websocket.RFC6455WebSocket.Message):  # type: ignore[misc]
         super().push(data, final)
 
     def getvalue(self) -> Any:
+        data = self.data[0] if len(self.data) == 1 else b"".join(self.data)
         try:
-            return super().getvalue()
+            return data.decode() if self.opcode == _TEXT else data
         except UnicodeDecodeError:
             raise websocket.FailedConnectionError(1007, "text must be UTF-8") from None
 
@@ -197,20 +198,43 @@ class _WebSocket(websocket.RFC6455WebSocket):  # type: ignore[misc]
         except OSError:
             pass
 
-    def _get_bytes(self, numbytes: int) -> bytes:
+    def send_now(self, message: str) -> bool:
+        """Send a message if nobody has to wait for that; False: it is to be sent as ever, after those before it.
+
+        What the system does not take at once follows on its own, and all else waits for that.
+        """
+        if self._sendlock.balance <= 0:  # somebody sends, or waits to
+            return False
+        frame = self._pack_message(message)
+        try:
+            sent = self.socket.fd.send(frame)  # the system's socket, which never waits
+        except OSError:  # it is full, or gone: whoever sends as ever finds out which
+            return False
+        if sent < len(frame):
+            self._sendlock.acquire()
+            eventlet.spawn(self._send_rest, frame[sent:])
+        return True
+
+    def _send_rest(self, rest: bytes) -> None:
+        try:
+            self.socket.sendall(rest)
+        except OSError:
+            self._me.shut()  # half a message is out: nothing can follow it
+        finally:
+            self._sendlock.release()
+
+    def _fill(self, n: int) -> bytearray:
+        """The buffer, once it holds so many bytes."""
         buffer = self._buffer
-        while len(buffer) < numbytes:
-            asked = time.monotonic()
-            if asked - self._turn > TURN_S:
+        while len(buffer) < n:
+            if time.monotonic() - self._turn > TURN_S:
                 eventlet.sleep(0)
             piece = self.socket.recv(_READ)
             if not piece:
                 raise websocket.ConnectionClosedError()
             self._turn = time.monotonic()
             buffer += piece
-        taken = bytes(buffer[:numbytes])
-        del buffer[:numbytes]
-        return taken
+        return buffer
 
     def _recv_frame(self, message: Any = None) -> Any:
         """One frame of RFC 6455, 5.2; `message`: what it goes on, if it is a fragment."""
@@ -219,7 +243,8 @@ class _WebSocket(websocket.RFC6455WebSocket):  # type: ignore[misc]
         if time.monotonic() - self._turn > TURN_S:  # its turn is over: the others
             eventlet.sleep(0)
             self._turn = time.monotonic()
-        first, second = self._get_bytes(2)
+        buffer, head = self._fill(2), 2
+        first, second = buffer[0], buffer[1]
         opcode, final, length = first & 15, bool(first & 128), second & 127
         control = opcode & _CONTROL
         if first & 0x70:
@@ -232,20 +257,22 @@ class _WebSocket(websocket.RFC6455WebSocket):  # type: ignore[misc]
             raise websocket.FailedConnectionError(1002, "control frames are short and whole")
         if not control and (opcode == _CONTINUED) != (message is not None):
             raise websocket.FailedConnectionError(1002, "a fragment of another message")
-        if length == 126:
-            (length,) = struct.unpack("!H", self._get_bytes(2))
-        elif length == 127:
-            (length,) = struct.unpack("!Q", self._get_bytes(8))
+        if length >= 126:
+            spelled, head = ("!H", 4) if length == 126 else ("!Q", 10)
+            (length,) = struct.unpack_from(spelled, self._fill(head), 2)
         if control:
             if opcode != _CONTROL and not self._me.excess.take(1, time.monotonic()):
                 self._connections.cut(self._me, "flood")
                 raise websocket.ConnectionClosedError()
             message = None
         if message is None:
-            message = _Message(opcode, 0, decoder=self.UTF8Decoder() if opcode == 1 else None)
+            message = _Message(opcode, 0)
             message.room = self.max_message
         if length > message.room:  # before a byte of it is taken
             raise websocket.FailedConnectionError(1009, "the message is too long")
-        mask = self._get_bytes(4)
-        message.push(unmask(self._get_bytes(length), mask) if length else b"", final)
+        end = head + 4 + length
+        self._fill(end)
+        mask, payload = buffer[head : head + 4], buffer[head + 4 : end]
+        del buffer[:end]
+        message.push(unmask(payload, mask), final)
         return message

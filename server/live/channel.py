@@ -78,9 +78,14 @@ class Channel:
             end = arrival.end
         return self.stream.shed(frames_in(end))
 
-    def count(self, metrics: Metrics) -> None:
-        """Bring the metrics up to date. A pre-roll turns silence into speech afterwards; counters only grow."""
+    def count(self, metrics: Metrics, at_least_s: float = 0.0) -> None:
+        """Bring the metrics up to date, if they lack `at_least_s` of audio.
+
+        A pre-roll turns silence into speech afterwards; counters only grow.
+        """
         audio = self.stream.received / SAMPLE_RATE
+        if audio - self._counted[0] < at_least_s:
+            return
         speech = self.stream.speech_so_far * HOP / SAMPLE_RATE
         totals = (audio, speech, audio - speech)
         for i, counter in enumerate((metrics.audio, metrics.speech, metrics.silence)):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from socketio.packet import EVENT
+
 from server.language import Language, in_language
 from server.live.transport import limits_of
 from server.rate_limit import TokenBucket
@@ -27,7 +29,9 @@ class Connection:
     def send(self, event: str, payload: JsonDict) -> None:
         if event == "error":  # here, not where it is made: that may be before its reader comes back
             payload = {**payload, "message": in_language(payload["message"], self.language)}
-        self._server.emit(event, payload, to=self.sid, namespace=self._namespace)
+        # As `emit` would, which first looks for who is in a room: here there is one, by its name.
+        packet = self._server.packet_class(EVENT, [event, payload], self._namespace)
+        self._server.eio.send(self._eio_sid, packet.encode())
 
     @property
     def transport(self) -> Any:

@@ -114,10 +114,12 @@ class Sessions:
             return self._opened(sid, client, request, session_id, spec, never_started)
 
     def find(self, sid: str, name: str | None) -> LiveSession | None:
-        """The session that `sid` calls so, or its latest where it names none; None when it has no such."""
-        with self._lock:
-            session_id = self._current.get(sid) if name is None else self._names.get((sid, name))
-            return None if session_id is None else self._open[session_id]
+        """The session that `sid` calls so, or its latest where it names none; None when it has no such.
+
+        Without the lock, which each chunk would have to take: one that is being closed is as good as closed.
+        """
+        session_id = self._current.get(sid) if name is None else self._names.get((sid, name))
+        return None if session_id is None else self._open.get(session_id)
 
     def require(self, sid: str, name: str | None) -> LiveSession:
         """As `find`. Raises ClientError BAD_REQUEST, or NOT_YOUR_SESSION where it names another's or none."""

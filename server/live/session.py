@@ -31,6 +31,8 @@ from stream.custom_labels import CustomLabels
 from stream.session import StreamConfig
 from stream.types import Answer, Failed, Floats, FramesScored, JsonDict, Step, Window
 
+COUNT_S = 1.0  # audio by which the metrics may be behind a session
+
 
 @dataclass(frozen=True)
 class SessionContext:
@@ -212,6 +214,7 @@ class LiveSession:
         with self._lock:
             for channel in self._channels:
                 self._run(channel, channel.stream.give_up("INFERENCE_TIMEOUT"))
+                channel.count(self._context.metrics)
             self._closed = True
             summary = self.summary(reason)
             self._publisher.close(summary)
@@ -282,7 +285,7 @@ class LiveSession:
             if self._context.audio is not None:
                 self._context.audio.on_audio(self.session_id, channel.name, its)
             self._run(channel, channel.push(its, now))
-            channel.count(self._context.metrics)
+            channel.count(self._context.metrics, COUNT_S)
 
     def _run(
         self, channel: Channel, step: Step, window: Window | None = None, timing: Timing | None = None

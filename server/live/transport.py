@@ -84,6 +84,7 @@ class TransportLimits:
         self.joined = False  # a namespace
         self.peer = ""
         self.ws: Any = None
+        self.send_now: Callable[[str], bool] | None = None  # where its WebSocket can
 
     def join(self) -> None:
         self.joined = True
@@ -153,11 +154,25 @@ def _take_post(self: Socket, environ: dict[str, Any]) -> None:
 
 def _count_what_is_no_message(original: Callable[[Socket, Any], None]) -> Callable[[Socket, Any], None]:
     def receive(self: Socket, pkt: Any) -> None:
-        if pkt.packet_type != engineio_packet.MESSAGE and _limits(self).over(self):
-            return
-        original(self, pkt)
+        if pkt.packet_type == engineio_packet.MESSAGE:  # engineio's way leads there, too, and is long
+            self.server.handlers["message"](self.sid, pkt.data)
+        elif not _limits(self).over(self):
+            original(self, pkt)
 
     return receive
+
+
+def _send_now(original: Callable[[Socket, Any], None]) -> Callable[[Socket, Any], None]:
+    """engineio has a task write each packet: waking it costs more than writing. It writes what has to wait."""
+
+    def send(self: Socket, pkt: Any) -> None:
+        now = _limits(self).send_now
+        if now is None or not self.upgraded or self.queue.qsize() or self.closed:
+            original(self, pkt)
+        elif self.check_ping_timeout() and not now(pkt.encode()):
+            self.queue.put(pkt)
+
+    return send
 
 
 def _serve_frames(original: Callable[[Socket, Any], list[Any]]) -> Callable[[Socket, Any], list[Any]]:
@@ -166,6 +181,7 @@ def _serve_frames(original: Callable[[Socket, Any], list[Any]]) -> Callable[[Soc
     def handler(self: Socket, ws: Any) -> list[Any]:
         limits = _limits(self)
         limits.ws, limits.peer = ws, peer(ws.environ)
+        limits.send_now = getattr(ws, "send_now", None)
         if limits.joined:  # by polling
             limits.join()
         try:
@@ -187,7 +203,7 @@ def _forget_at_once(original: Callable[..., None]) -> Callable[..., None]:
         self.server.sockets.pop(self.sid, None)
         limits = _limits(self)
         limits.ended.set()
-        ws, limits.ws = limits.ws, None
+        ws, limits.ws, limits.send_now = limits.ws, None, None
         if ws is not None:
             hub.connection_of(ws.environ)[1].close_soon()
 
@@ -210,6 +226,7 @@ def install() -> None:
     Socket._websocket_handler = _serve_frames(Socket._websocket_handler)
     Socket.handle_post_request = _take_post
     Socket.receive = _count_what_is_no_message(Socket.receive)
+    Socket.send = _send_now(Socket.send)
     Socket.close = _forget_at_once(Socket.close)
     # engineio takes 16 packets in a POST, and a binary chunk is two: a client that polls and was slow for a second
     # would lose its connection. How much a POST may hold is bounded by its size.

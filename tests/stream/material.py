@@ -90,8 +90,8 @@ class ToldVad:
     def __init__(self, aggressiveness: int) -> None:
         pass
 
-    def is_speech(self, pcm: bytes, rate: int) -> bool:
-        assert (len(pcm), rate) == (320, 16_000)
+    def is_speech(self, pcm: bytes, rate: int, length: int) -> bool:
+        assert (len(pcm), rate, length) == (320, 16_000, 160)
         return bool((np.frombuffer(pcm, "<i2") > 0).any())
 
 

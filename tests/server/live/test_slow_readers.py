@@ -72,14 +72,16 @@ def test_a_client_that_reads_late_gets_everything_up_to_the_summary(
         client = drip(server, raw, speech, seconds=140, frame_results=True)
         client.send('429["stop"]')
         eventually(lambda: "reason=stop" in server.log(), "the session ends")
-        singles, ended = 0, False
+        singles, ended = [], False
         while not ended:
             text = client.read()
             assert text, "the connection was closed"
-            singles += text.startswith('42["frame_result"')
+            if text.startswith('42["frame_result"'):
+                singles.append(orjson.loads(text[2:])[1]["timestamp"])
             ended = text.startswith('42["session_summary"')
         summary = orjson.loads(text[2:])[1]
-        assert singles == summary["frames"] > 13_000
+        assert len(singles) == summary["frames"] > 13_000
+        assert singles == sorted(set(singles)), "each once, in order"
         no_traceback(server.log())
 
 
