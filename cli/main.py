@@ -175,7 +175,7 @@ def demo(
     """Stream a recording through the real socket, at real-time pace, and draw what comes back."""
     from cli.demo import main as run
 
-    raise typer.Exit(run(file, url, token, config))
+    raise typer.Exit(run(file, url, token, config, settings(config, {}).names_zh))
 
 
 @app.command("verify-model")

@@ -307,7 +307,8 @@ def rules(
     """What the rules of alerts.rules would have told of sessions and recordings that there are."""
     from tools.try_rules import main as run
 
-    raise typer.Exit(run(paths, settings(config, _chosen(model, device)), channels, as_json))
+    chosen = settings(config, _chosen(model, device))
+    raise typer.Exit(run(paths, chosen, channels, as_json, _spoken(None, config)))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,15 +24,11 @@ class _Verdict:
     `confidence`: its own. `ambiguous`: it leads the second by little, both are worth showing."""
 
     emotion: str
+    emotion_zh: str  # the emotion in Chinese, as `server.labels_zh` of the settings calls it
     confidence: float
     ambiguous: bool
     scores: dict[str, float] = field(repr=False)
     custom_labels: JsonDict | None = None  # {name, label, confidence, scores}: by labels of your own
-
-    @property
-    def emotion_zh(self) -> str:
-        """The emotion in Chinese."""
-        return LABELS_ZH[self.emotion]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,11 +86,15 @@ class Result(_Verdict):
     similarity_to_samples: dict[str, float] | None = None  # and to each by its name
 
     @classmethod
-    def of(cls, found: Recording) -> Result:
-        """What was found in a recording."""
+    def of(cls, found: Recording, labels_zh: Mapping[str, str]) -> Result:
+        """What was found in a recording; `labels_zh`: the Chinese word of each label."""
         told = found.result()
         utterances = tuple(
-            Utterance(custom_labels=said.get("taught"), **{k: v for k, v in said.items() if k != "taught"})
+            Utterance(
+                emotion_zh=labels_zh[said["emotion"]],
+                custom_labels=said.get("taught"),
+                **{k: v for k, v in said.items() if k != "taught"},
+            )
             for said in told["utterances"]
         )
         frames = None
@@ -106,6 +107,7 @@ class Result(_Verdict):
         return cls(
             **found.verdict,
             **found.head,
+            emotion_zh=labels_zh[found.verdict["emotion"]],
             custom_labels=found.custom_label,
             utterances=utterances,
             frames=frames,
