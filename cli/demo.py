@@ -93,7 +93,10 @@ class Display:
 
 
 def main(file: Path, url: str | None, token: str, config: Path, labels_zh: Sequence[str]) -> int:
-    """`labels_zh`: what the nine labels are called in Chinese. The exit status: 0, or 1 when the file or the server could not be used."""
+    """`labels_zh`: what the nine labels are called in Chinese.
+
+    The exit status: 0, or 1 when the file or the server could not be used.
+    """
     console = Console()
     try:
         samples, rate = soundfile.read(file, dtype="float32", always_2d=True)

@@ -198,7 +198,7 @@ def board(
     from tools import cluster as clusters
     from tools import teach as teaching
     from tools.board.serve import BoardServer
-    from tools.board.state import MapBoard
+    from tools.board.state import MapBoard, result_pages
     from tools.vectors import vectors
     from tools.words import name_in_chinese
 
@@ -210,7 +210,8 @@ def board(
             made = clusters.cluster(held.rows, method.value, k, seed, sample, progress)
         drawn = clusters.as_data(made, held)
         where = taught or teaching.default_folder("x").parent
-        state = MapBoard(folder, held, drawn, lambda: local_engine(loaded), where)
+        pages = result_pages(folder, loaded)
+        state = MapBoard(folder, held, drawn, lambda: local_engine(loaded), where, pages)
         server = BoardServer(state, port, language.value if language else None)
         _tell(held.broken)
         typer.echo(f"{made.n} groups of {len(made.labels)} recordings. Open {server.url} (Ctrl-C ends it)")

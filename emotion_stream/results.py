@@ -119,13 +119,11 @@ class Result(_Verdict):
     def to_dict(self) -> JsonDict:
         """The fields of result.json, ready for any JSON library; the embedding is not among them."""
         head = {name: getattr(self, name) for name in _HEAD if name != "file_name" or self.file_name}
-        if self.frames is None:
-            told = {**{name: getattr(self, name) for name in _SCORED}, **head}
-        else:
-            frames = {
-                f"frame_{name}": getattr(self.frames, name) for name in ("scores", "emotions", "confidences")
-            }
-            told = {**head, **frames, "frame_start_ms": self.frames.start_ms}
+        told = {**{name: getattr(self, name) for name in _SCORED}, **head}
+        if self.frames is not None:
+            for name in ("scores", "emotions", "confidences"):
+                told[f"frame_{name}"] = getattr(self.frames, name)
+            told["frame_start_ms"] = self.frames.start_ms
         near = {name: getattr(self, name) for name in _SIMILAR if self.similarity_to_samples is not None}
         told |= {
             **_taught(self.custom_labels),

@@ -27,7 +27,10 @@ from tools.rules import Facts, Unusable, Verdict, clock, judge, read
 def main(
     paths: Sequence[Path], config: Config, channels: int, as_json: bool, language: Language = "en"
 ) -> int:
-    """`language`: of alerts' messages. Print what the rules tell of each; the exit status: 0, 1 when one could not be read, 2 when none could."""
+    """Print what the rules tell of each. `language`: of alerts' messages.
+
+    The exit status: 0, 1 when one could not be read, 2 when none could.
+    """
     if not config.alerts.rules:
         print("There are no rules: alerts.rules in config.yaml is empty.", file=sys.stderr)
         return 2

@@ -326,6 +326,8 @@ export interface Recognition extends Verdict {
   duration_s: number;
   timestamp: string;
   timestamp_utc: string;
+  /** The recording's own name, where it was sent with one. */
+  file_name?: string;
   utterances: (Verdict & { start_ms: number; end_ms: number; taught?: CustomLabels })[];
   files: { result: string; audio: string; csv: string; embedding?: string };
   steps: Step[];

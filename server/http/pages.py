@@ -70,6 +70,7 @@ def add_routes(
         return send_from_directory(STATIC / "live", "index.html")
 
     @app.get("/upload")
+    @app.get("/result")  # the same page with one result that is kept, which the address names behind a #
     def upload_page() -> Response:
         return send_from_directory(STATIC / "upload", "index.html")
 

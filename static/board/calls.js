@@ -3,7 +3,7 @@
 /** @typedef {{folder: string, model: string, method: string, groups: number, loose: boolean, laid_out: number,
  *             x: number[], y: number[], group: number[], name: string[], emotion: string[], confidence: number[],
  *             duration_s: number[], scored: string[], label: (string | null)[], colors: string[],
- *             labels_zh: string[], fewest: number, longest: number}} MapData
+ *             page: (string | null)[], labels_zh: string[], fewest: number, longest: number}} MapData
  *    a list of each is in the order of the recordings */
 /** @typedef {{uar: number, uar_interval_95: [number, number], chance: number, better_than_chance: boolean,
  *             accuracy: number, recall: Record<string, number>, clips: Record<string, number>,

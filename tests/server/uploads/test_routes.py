@@ -133,9 +133,18 @@ def test_results_can_be_read_in_parts_and_removed(files: Server, demo_pcm: bytes
     part = requests.get(files.url + said["files"]["audio"], headers={"Range": "bytes=44-47"}, timeout=10)
     assert (part.status_code, part.content) == (206, demo_pcm[:4])
     here = f"{files.url}/api/v1/results/{said['id']}"
+    for granularity, one in (
+        ("utterance", said),
+        ("frame", post(files, wav(demo_pcm), granularity="frame").json()),
+    ):
+        shown = requests.get(f"{files.url}/api/v1/results/{one['id']}", timeout=10).json()
+        kept = requests.get(files.url + one["files"]["result"], timeout=10).json()
+        assert shown == {"success": True, "id": one["id"], "files": one["files"], **kept}
+        assert shown["granularity"] == granularity and shown["scores"] == said["scores"]
     assert requests.delete(here, timeout=10).json() == {"success": True}
     assert error(requests.delete(here, timeout=10)) == (404, "NOT_FOUND")
-    assert error(requests.get(files.url + said["files"]["result"], timeout=10)) == (404, "NOT_FOUND")
+    for gone in (here, files.url + said["files"]["result"]):
+        assert error(requests.get(gone, timeout=10)) == (404, "NOT_FOUND")
     assert said["id"] not in {path.name for path in outputs(files)}
 
 
