@@ -20,6 +20,7 @@ from cli.options import (
     checked_settings,
     found,
     given,
+    refuse_settings,
     settings,
 )
 from server.paths import COMMAND, CONFIG, HOME, ROOT
@@ -61,8 +62,7 @@ def serve(
     options = given(server=where, model={"name": found(model), "device": device})
     server = checked_settings(config, options).server
     if why := exposed(server):
-        typer.echo(f"These settings cannot be used:\n{why}", err=True)
-        raise typer.Exit(2)
+        refuse_settings([why])
     args = json.dumps({"config": str(config), "options": options})
     os.chdir(HOME)
     command = [sys.executable, "-m", "server.run", server.async_mode, args]

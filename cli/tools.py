@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from cli.options import ConfigFile, Device, ModelName, found, given, settings
+from cli.options import ConfigFile, Device, ModelName, found, given, say, settings
 from server.paths import COMMAND, CONFIG
 
 app = typer.Typer(
@@ -333,7 +333,7 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ImportError, ClientError, Missing) as wrong:
-        typer.echo(str(wrong), err=True)
+        say(str(wrong))
         raise typer.Exit(2) from None
 
 

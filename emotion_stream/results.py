@@ -75,6 +75,9 @@ class Result(_Verdict):
     timestamp_utc: str
     model: str
     duration_s: float
+    model_fingerprint: str = (
+        ""  # tells the model's weights from others of its name; "": it gives no embeddings
+    )
     file_name: str = ""  # the recording's own; "" for an array
     verdict: str = "normal"  # the worst alert rule that was raised
     alerts: list[JsonDict] = field(default_factory=list, repr=False)  # as in result.json
@@ -118,7 +121,9 @@ class Result(_Verdict):
 
     def to_dict(self) -> JsonDict:
         """The fields of result.json, ready for any JSON library; the embedding is not among them."""
-        head = {name: getattr(self, name) for name in _HEAD if name != "file_name" or self.file_name}
+        head = {
+            name: getattr(self, name) for name in _HEAD if name not in _WHERE_KNOWN or getattr(self, name)
+        }
         told = {**{name: getattr(self, name) for name in _SCORED}, **head}
         if self.frames is not None:
             for name in ("scores", "emotions", "confidences"):
@@ -136,7 +141,17 @@ class Result(_Verdict):
 
 _SCORED = ("emotion", "confidence", "ambiguous", "scores")
 _SIMILAR = ("similarity_to_sample", "similarity_to_samples")
-_HEAD = ("granularity", "timestamp", "timestamp_utc", "model", "duration_s", "file_name", "verdict", "alerts")
+_WHERE_KNOWN = ("file_name", "model_fingerprint")
+_HEAD = (
+    "granularity",
+    "timestamp",
+    "timestamp_utc",
+    "model",
+    "duration_s",
+    *_WHERE_KNOWN,
+    "verdict",
+    "alerts",
+)
 
 
 def _taught(custom_labels: JsonDict | None) -> JsonDict:

@@ -101,6 +101,8 @@ export interface Session {
   resumed: boolean;
   next_seq: number;
   model: string;
+  /** Tells its weights from others of its name. */
+  model_fingerprint?: string;
   labels: Emotion[];
   frame_ms: number;
   step_ms: number;
@@ -273,6 +275,8 @@ export interface MicrophoneOptions {
   onGone?: () => void;
   /** Of getUserMedia, such as {deviceId}. */
   constraints?: MediaTrackConstraints;
+  /** Of what is wrong; default: the browser's. */
+  language?: "en" | "zh";
 }
 
 export const MICROPHONE_RATE: number;
@@ -323,6 +327,8 @@ export interface Recognition extends Verdict {
   id: string;
   granularity: "utterance" | "frame";
   model: string;
+  /** Tells the model's weights from others of its name. */
+  model_fingerprint?: string;
   duration_s: number;
   timestamp: string;
   timestamp_utc: string;

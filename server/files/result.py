@@ -77,9 +77,10 @@ class Recording:
         self.utterances.append(found if custom_label is None else {**found, "taught": custom_label})
 
     def finish(self, duration_s: float) -> None:
-        named = {"file_name": self.file_name} if self.file_name else {}
+        named = {"file_name": self.file_name, "model_fingerprint": self.spec.fingerprint}
         told = {"verdict": self.verdict_rule, "alerts": [wire.alert(alert) for alert in self.alerts]}
-        self.head = {**wire.provenance(self.granularity, self.spec.name, duration_s), **named, **told}
+        made = wire.provenance(self.granularity, self.spec.name, duration_s)
+        self.head = {**made, **{name: text for name, text in named.items() if text}, **told}
 
     @property
     def whole(self) -> Utterance:

@@ -97,6 +97,7 @@ def add_routes(
             ready=why is None,
             error=why and in_language(why, language()),
             model=spec.name if spec else config.model.name,
+            model_fingerprint=spec.fingerprint if spec else None,
             device=spec.device if spec else None,
             dtype=spec.dtype if spec else None,
             runtime=spec.runtime if spec else None,

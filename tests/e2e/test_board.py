@@ -185,6 +185,17 @@ def test_open_color_select_listen(open_board: Open) -> None:
     assert not page.faults
 
 
+def test_a_refusal_is_told_in_the_readers_language(board: Board) -> None:
+    for language, words in (
+        ("zh-CN", "'numbers' 不是数的列表"),
+        ("en", "'numbers' is not a list of numbers"),
+    ):
+        answer = requests.post(
+            f"{board.url}labels", json={"numbers": "x"}, headers={"Accept-Language": language}, timeout=20
+        )
+        assert answer.json()["error"] == {"code": "OTHER", "message": words}
+
+
 def test_a_recording_without_audio_says_so(open_board: Open) -> None:
     page = open_board()
     page.get_by_role("button", name="Listen to 客户 00.wav").click()

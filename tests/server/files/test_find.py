@@ -60,6 +60,7 @@ def test_a_folder_gives_one_json_line_per_recording_and_exit_1_for_a_broken_one(
             "granularity",
             "timestamp",
             "timestamp_utc",
+            "model_fingerprint",
         ),
         *("model", "duration_s", "file_name", "verdict", "alerts", "utterances"),
     }

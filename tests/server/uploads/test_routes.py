@@ -93,6 +93,9 @@ def test_a_recording_becomes_an_answer_and_a_folder_that_agree(
     kept = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     assert kept == {name: said[name] for name in kept}
     assert kept["file_name"] == "Ä.wav", "the recording's own name, without folders"
+    status = requests.get(files.url + "/api/v1/status", timeout=10).json()
+    assert re.fullmatch("[0-9a-f]{32}", kept["model_fingerprint"])
+    assert kept["model_fingerprint"] == status["model_fingerprint"]
     assert said["embedding_saved"] is True and said["embedding_path"] == said["result_dir"] + "/embedding.npy"
     assert said["processed_audio_path"] == said["result_dir"] + "/processed_audio.wav"
 
