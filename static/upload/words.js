@@ -96,7 +96,7 @@ const en = {
   "download.audio": "what the model heard",
   "download.embedding": "the vector, for NumPy",
   kept: "The server keeps these for a limited time.",
-  "own.page": "A page of its own",
+  "own.page": "Its own page",
   "kept.older": "This result is of an older version and holds no verdict.",
   "kept.older.do": "Score the recording again.",
   delete: "Delete now",

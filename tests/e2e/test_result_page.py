@@ -143,7 +143,7 @@ def test_the_page_of_files_links_to_it_and_it_fits_a_phone(
         page = open_page(f"{server.url}/upload", viewport={"width": 390, "height": 844})
         page.locator("#input").set_input_files(demo_wav)
         expect(page.locator("#file-state")).to_have_text("Done")
-        page.get_by_role("link", name="A page of its own").click()
+        page.get_by_role("link", name="Its own page").click()
         expect(page.locator("#file-state")).to_contain_text("Scored")
         expect(page.locator("#file-name")).to_have_text("conversation.wav")
         expect(page.locator("#told")).to_be_visible()  # also where nothing was raised
