@@ -75,9 +75,7 @@ class Result(_Verdict):
     timestamp_utc: str
     model: str
     duration_s: float
-    model_fingerprint: str = (
-        ""  # tells the model's weights from others of its name; "": it gives no embeddings
-    )
+    model_fingerprint: str = ""  # tells its weights from others of its name; "": it gives no embeddings
     file_name: str = ""  # the recording's own; "" for an array
     verdict: str = "normal"  # the worst alert rule that was raised
     alerts: list[JsonDict] = field(default_factory=list, repr=False)  # as in result.json
@@ -121,9 +119,8 @@ class Result(_Verdict):
 
     def to_dict(self) -> JsonDict:
         """The fields of result.json, ready for any JSON library; the embedding is not among them."""
-        head = {
-            name: getattr(self, name) for name in _HEAD if name not in _WHERE_KNOWN or getattr(self, name)
-        }
+        known = {name: getattr(self, name) for name in _HEAD}
+        head = {name: value for name, value in known.items() if value or name not in _WHERE_KNOWN}
         told = {**{name: getattr(self, name) for name in _SCORED}, **head}
         if self.frames is not None:
             for name in ("scores", "emotions", "confidences"):
