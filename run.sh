@@ -52,7 +52,9 @@ emotion-stream：边说边识别语音中的情绪。
   ./run.sh models         列出可选的模型
   ./run.sh verify-model NAME|DIR
                           把 emotion2vec 模型与 funasr 及公开的得分相比较
-  ./run.sh install [tools] [emotion2vec]
+  ./run.sh export NAME|DIR
+                          把 emotion2vec 模型连同输出层写成 ONNX（docs/emotion2vec.md）
+  ./run.sh install [tools] [emotion2vec] [export]
                           安装有变化的依赖，以及某些工具或 emotion2vec 模型另外需要的依赖
   ./run.sh test [ARGS…]   安装测试所需并运行全部测试；给出 ARGS 时，以它们运行 pytest
   ./run.sh check          代码检查、格式和类型

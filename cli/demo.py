@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream.codec import Resampler
-from stream.types import LABELS, LABELS_ZH, SAMPLE_RATE, Floats
+from stream.types import LABELS, SAMPLE_RATE, Floats
 
 CHUNK_S = 0.1
 READY_S = 120
@@ -55,8 +55,8 @@ WIDTH = 40  # of a full bar
 class Display:
     """What the terminal shows."""
 
-    def __init__(self, title: str) -> None:
-        self._title = title
+    def __init__(self, title: str, labels_zh: Sequence[str]) -> None:
+        self.title, self._labels_zh = title, labels_zh
         self._now: Result | None = None
         self._speaking = False
         self.position_s = 0.0
@@ -69,7 +69,7 @@ class Display:
             case Speech():
                 self._speaking = event.state == "start"
             case Utterance():
-                return _utterance(event)
+                return _utterance(event, self._labels_zh)
             case Lost():
                 return f"  lost {event.start_ms}–{event.end_ms} ms: {event.code}"
             case Waiting() | Refused():
@@ -81,7 +81,7 @@ class Display:
     def __rich__(self) -> Group:
         bars = Table.grid(padding=(0, 1))
         scores = self._now.scores if self._now else dict.fromkeys(LABELS, 0.0)
-        for label, chinese in zip(LABELS, LABELS_ZH, strict=True):
+        for label, chinese in zip(LABELS, self._labels_zh, strict=True):
             length = round(scores[label] * WIDTH)
             emoji, color = LOOKS[label]
             bar = Text("█" * length + "·" * (WIDTH - length), style=color)
@@ -89,11 +89,14 @@ class Display:
         state = "[bold green]● speech[/]" if self._speaking else "[dim]○ quiet[/]"
         latency = f"{self._now.latency_ms:.0f} ms" if self._now else "–"
         status = f"{state}   {self.position_s:5.1f} s   latency {latency}"
-        return Group(Panel(bars, title=self._title, subtitle=status, width=WIDTH + 36))
+        return Group(Panel(bars, title=self.title, subtitle=status, width=WIDTH + 36))
 
 
-def main(file: Path, url: str | None, token: str, config: Path) -> int:
-    """The exit status: 0, or 1 when the file or the server could not be used."""
+def main(file: Path, url: str | None, token: str, config: Path, labels_zh: Sequence[str]) -> int:
+    """`labels_zh`: what the nine labels are called in Chinese.
+
+    The exit status: 0, or 1 when the file or the server could not be used.
+    """
     console = Console()
     try:
         samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
@@ -103,19 +106,18 @@ def main(file: Path, url: str | None, token: str, config: Path) -> int:
     try:
         with contextlib.ExitStack() as stack:
             address = url or stack.enter_context(_own_server(config, console))
-            return _stream(samples.mean(axis=1), rate, file.name, address, token, console)
+            return _stream(samples.mean(axis=1), rate, Display(file.name, labels_zh), address, token, console)
     except (RuntimeError, EmotionError) as wrong:
         console.print(f"The demo ended: {wrong}", markup=False)
         return 1
 
 
-def _stream(samples: Floats, rate: int, name: str, url: str, token: str, console: Console) -> int:
-    board = Display(name)
+def _stream(samples: Floats, rate: int, board: Display, url: str, token: str, console: Console) -> int:
     resampler = Resampler()
     samples = np.concatenate([resampler.push(samples, rate), resampler.finish()])
     with EmotionClient(url, token) as client, client.stream(connect_timeout_s=CONNECT_TIMEOUT_S) as stream:
         model = stream.session["model"]
-        console.print(f"Streaming {name} to {url}, scored by {model}. Ctrl-C stops.", markup=False)
+        console.print(f"Streaming {board.title} to {url}, scored by {model}. Ctrl-C stops.", markup=False)
         with Live(board, console=console, refresh_per_second=12, transient=False) as live:
 
             def show() -> None:
@@ -135,8 +137,8 @@ def _stream(samples: Floats, rate: int, name: str, url: str, token: str, console
     return 0
 
 
-def _utterance(said: Utterance) -> str:
-    chinese = LABELS_ZH[LABELS.index(said.emotion)]
+def _utterance(said: Utterance, labels_zh: Sequence[str]) -> str:
+    chinese = labels_zh[LABELS.index(said.emotion)]
     return (
         f"{said.start_ms / 1000:6.1f}–{said.end_ms / 1000:5.1f} s"
         f"  {LOOKS[said.emotion][0]} {said.emotion} {chinese}  {said.confidence:.0%}"

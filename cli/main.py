@@ -20,6 +20,7 @@ from cli.options import (
     checked_settings,
     found,
     given,
+    refuse_settings,
     settings,
 )
 from server.paths import COMMAND, CONFIG, HOME, ROOT
@@ -61,8 +62,7 @@ def serve(
     options = given(server=where, model={"name": found(model), "device": device})
     server = checked_settings(config, options).server
     if why := exposed(server):
-        typer.echo(f"These settings cannot be used:\n{why}", err=True)
-        raise typer.Exit(2)
+        refuse_settings([why])
     args = json.dumps({"config": str(config), "options": options})
     os.chdir(HOME)
     command = [sys.executable, "-m", "server.run", server.async_mode, args]
@@ -175,7 +175,7 @@ def demo(
     """Stream a recording through the real socket, at real-time pace, and draw what comes back."""
     from cli.demo import main as run
 
-    raise typer.Exit(run(file, url, token, config))
+    raise typer.Exit(run(file, url, token, config, settings(config, {}).names_zh))
 
 
 @app.command("verify-model")

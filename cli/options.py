@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -26,7 +26,7 @@ def settings(file: Path, options: dict[str, Any]) -> configuration.Config:
     """Load the settings and print their warnings; or end with what is wrong with them."""
     loaded = checked_settings(file, options)
     for warning in loaded.warnings:
-        typer.echo(warning, err=True)
+        say(warning)
     return loaded
 
 
@@ -35,10 +35,19 @@ def checked_settings(file: Path, options: dict[str, Any]) -> configuration.Confi
     try:
         return configuration.load(file, options)
     except configuration.ConfigError as wrong:
-        language = of_terminal(os.environ)
-        lines = ("These settings cannot be used:", *str(wrong).splitlines())
-        typer.echo("\n".join(in_language(line, language) for line in lines), err=True)
-        raise typer.Exit(2) from None
+        refuse_settings(str(wrong).splitlines())
+
+
+def refuse_settings(lines: list[str]) -> NoReturn:
+    """End with what is wrong with them."""
+    for line in ("These settings cannot be used:", *lines):
+        say(line)
+    raise typer.Exit(2) from None
+
+
+def say(text: str) -> None:
+    """What whoever runs a command has to know, in the language of the terminal."""
+    typer.echo(in_language(text, of_terminal(os.environ)), err=True)
 
 
 def found(model: str | None) -> str | None:

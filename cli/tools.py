@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from cli.options import ConfigFile, Device, ModelName, found, given, settings
+from cli.options import ConfigFile, Device, ModelName, found, given, say, settings
 from server.paths import COMMAND, CONFIG
 
 app = typer.Typer(
@@ -198,7 +198,7 @@ def board(
     from tools import cluster as clusters
     from tools import teach as teaching
     from tools.board.serve import BoardServer
-    from tools.board.state import MapBoard
+    from tools.board.state import MapBoard, result_pages
     from tools.vectors import vectors
     from tools.words import name_in_chinese
 
@@ -210,7 +210,8 @@ def board(
             made = clusters.cluster(held.rows, method.value, k, seed, sample, progress)
         drawn = clusters.as_data(made, held)
         where = taught or teaching.default_folder("x").parent
-        state = MapBoard(folder, held, drawn, lambda: local_engine(loaded), where)
+        pages = result_pages(folder, loaded)
+        state = MapBoard(folder, held, drawn, lambda: local_engine(loaded), where, pages)
         server = BoardServer(state, port, language.value if language else None)
         _tell(held.broken)
         typer.echo(f"{made.n} groups of {len(made.labels)} recordings. Open {server.url} (Ctrl-C ends it)")
@@ -307,7 +308,8 @@ def rules(
     """What the rules of alerts.rules would have told of sessions and recordings that there are."""
     from tools.try_rules import main as run
 
-    raise typer.Exit(run(paths, settings(config, _chosen(model, device)), channels, as_json))
+    chosen = settings(config, _chosen(model, device))
+    raise typer.Exit(run(paths, chosen, channels, as_json, _spoken(None, config)))
 
 
 @contextmanager
@@ -331,7 +333,7 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ImportError, ClientError, Missing) as wrong:
-        typer.echo(str(wrong), err=True)
+        say(str(wrong))
         raise typer.Exit(2) from None
 
 

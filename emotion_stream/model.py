@@ -28,7 +28,7 @@ from server.local_engine import local_engine
 from stream.codec import Format
 from stream.containers import STREAMED
 from stream.session import StreamSession
-from stream.types import SAMPLE_RATE, ClassifiesEmbeddings, Floats, ModelSpec, softmax
+from stream.types import LABELS, SAMPLE_RATE, ClassifiesEmbeddings, Floats, ModelSpec, softmax
 
 __all__ = ["EmotionError", "EmotionModel"]
 
@@ -63,6 +63,11 @@ class EmotionModel:
     def spec(self) -> ModelSpec:
         """What the model says of itself: `name`, `device`, `embedding_size`, `supported_labels` and more."""
         return self._engine.model.spec
+
+    @property
+    def labels_zh(self) -> dict[str, str]:
+        """The Chinese word of each label, by `server.labels_zh` of the settings."""
+        return dict(zip(LABELS, self._config.names_zh, strict=True))
 
     def load_audio(self, path: str | Path) -> tuple[Floats, int]:
         """A recording's samples, float32 (n,) from -1 to 1, its channels mixed, and their rate in Hz: its own, or
@@ -166,7 +171,7 @@ class EmotionModel:
         options = RecognizeOptions(
             granularity, embed, custom_labels=self._labels, samples=self._samples, file_name=file_name
         )
-        return Result.of(recognize(file, self._engine, self._config, options))
+        return Result.of(recognize(file, self._engine, self._config, options), self.labels_zh)
 
     @contextmanager
     def _told(self, of: str | Path) -> Iterator[None]:

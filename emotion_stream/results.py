@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,15 +24,11 @@ class _Verdict:
     `confidence`: its own. `ambiguous`: it leads the second by little, both are worth showing."""
 
     emotion: str
+    emotion_zh: str  # the emotion in Chinese, as `server.labels_zh` of the settings calls it
     confidence: float
     ambiguous: bool
     scores: dict[str, float] = field(repr=False)
     custom_labels: JsonDict | None = None  # {name, label, confidence, scores}: by labels of your own
-
-    @property
-    def emotion_zh(self) -> str:
-        """The emotion in Chinese."""
-        return LABELS_ZH[self.emotion]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +75,7 @@ class Result(_Verdict):
     timestamp_utc: str
     model: str
     duration_s: float
+    model_fingerprint: str = ""  # tells its weights from others of its name; "": it gives no embeddings
     file_name: str = ""  # the recording's own; "" for an array
     verdict: str = "normal"  # the worst alert rule that was raised
     alerts: list[JsonDict] = field(default_factory=list, repr=False)  # as in result.json
@@ -89,11 +87,15 @@ class Result(_Verdict):
     similarity_to_samples: dict[str, float] | None = None  # and to each by its name
 
     @classmethod
-    def of(cls, found: Recording) -> Result:
-        """What was found in a recording."""
+    def of(cls, found: Recording, labels_zh: Mapping[str, str]) -> Result:
+        """What was found in a recording; `labels_zh`: the Chinese word of each label."""
         told = found.result()
         utterances = tuple(
-            Utterance(custom_labels=said.get("taught"), **{k: v for k, v in said.items() if k != "taught"})
+            Utterance(
+                emotion_zh=labels_zh[said["emotion"]],
+                custom_labels=said.get("taught"),
+                **{k: v for k, v in said.items() if k != "taught"},
+            )
             for said in told["utterances"]
         )
         frames = None
@@ -106,6 +108,7 @@ class Result(_Verdict):
         return cls(
             **found.verdict,
             **found.head,
+            emotion_zh=labels_zh[found.verdict["emotion"]],
             custom_labels=found.custom_label,
             utterances=utterances,
             frames=frames,
@@ -116,14 +119,13 @@ class Result(_Verdict):
 
     def to_dict(self) -> JsonDict:
         """The fields of result.json, ready for any JSON library; the embedding is not among them."""
-        head = {name: getattr(self, name) for name in _HEAD if name != "file_name" or self.file_name}
-        if self.frames is None:
-            told = {**{name: getattr(self, name) for name in _SCORED}, **head}
-        else:
-            frames = {
-                f"frame_{name}": getattr(self.frames, name) for name in ("scores", "emotions", "confidences")
-            }
-            told = {**head, **frames, "frame_start_ms": self.frames.start_ms}
+        known = {name: getattr(self, name) for name in _HEAD}
+        head = {name: value for name, value in known.items() if value or name not in _WHERE_KNOWN}
+        told = {**{name: getattr(self, name) for name in _SCORED}, **head}
+        if self.frames is not None:
+            for name in ("scores", "emotions", "confidences"):
+                told[f"frame_{name}"] = getattr(self.frames, name)
+            told["frame_start_ms"] = self.frames.start_ms
         near = {name: getattr(self, name) for name in _SIMILAR if self.similarity_to_samples is not None}
         told |= {
             **_taught(self.custom_labels),
@@ -136,7 +138,17 @@ class Result(_Verdict):
 
 _SCORED = ("emotion", "confidence", "ambiguous", "scores")
 _SIMILAR = ("similarity_to_sample", "similarity_to_samples")
-_HEAD = ("granularity", "timestamp", "timestamp_utc", "model", "duration_s", "file_name", "verdict", "alerts")
+_WHERE_KNOWN = ("file_name", "model_fingerprint")
+_HEAD = (
+    "granularity",
+    "timestamp",
+    "timestamp_utc",
+    "model",
+    "duration_s",
+    *_WHERE_KNOWN,
+    "verdict",
+    "alerts",
+)
 
 
 def _taught(custom_labels: JsonDict | None) -> JsonDict:

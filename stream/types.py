@@ -183,6 +183,9 @@ class ModelSpec:
     embedding_size: int = 0  # 0: it gives none
     recording_frames: int = 0
     mixed_frames: int = 0  # windows of up to as many frames may share a batch, however many each has
+    fingerprint: str = (
+        ""  # tells its weights from others (`stream.fingerprint`); empty: it gives no embeddings
+    )
     runtime: str = "torch"  # what computes it: torch, onnx (ONNX Runtime) or numpy
     # A process that says nothing for so long is not at work any more, however slow the machine.
     heartbeat_timeout_s: float = 20.0
@@ -191,10 +194,7 @@ class ModelSpec:
 class EmotionModel(Protocol):
     """What every model offers. `score` is called from one thread at a time."""
 
-    @property
-    def spec(self) -> ModelSpec:
-        """What it is and what it needs; the same all its life."""
-        ...
+    spec: ModelSpec  # what it is and what it needs; the same all its life, once it has been loaded
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
         """Score windows that are alike (`stream.batching.Kind`); one answer per window, in order.

@@ -19,9 +19,24 @@ TELLERS = {
     **dict.fromkeys(("UnsupportedEncoding", "BadAudio", "UnsupportedWav", "BadWav"), 0),
     **dict.fromkeys(("_broken", "broken", "_no_room", "give_up"), 0),
 }
+# The same of programs on a terminal: of settings, of what these name, and of folders of results.
+OF_A_TERMINAL = {
+    **dict.fromkeys(("ValueError", "ConfigError", "BadCustomLabels", "BadExamples"), 0),
+    **dict.fromkeys(("NotADirectoryError", "FileExistsError", "Missing", "_wrong"), 0),
+}
+IN_A_TERMINAL = (
+    *("server/config", "server/access/hosts.py", "server/files/samples.py", "server/custom_labels.py"),
+    *("stream/custom_labels.py", "cli/tools.py"),
+    *(
+        f"tools/{name}"
+        for name in ("board", "cluster", "few_shot", "folder", "labels", "pictures", "similar")
+    ),
+    *("tools/teach.py", "tools/vectors.py"),
+)
 # Functions that make texts and give them away: steps, notes, what is wrong with an address or with the engine.
 MAKERS = {"steps", "_fill", "no_embedding", "not_ready", "http_error", "_nearest", "_recognized", "advice"}
-ROOMS = ("server", "stream", "emotion_stream", "cli")
+MAKERS_OF_A_TERMINAL = {"refusal", "exposed", "conflict", "warning", "missing"}
+ROOMS = ("server", "stream", "emotion_stream", "cli", "tools")
 _SENTENCE = re.compile(r"[a-z]{2,},? [a-z]{2,}")
 
 
@@ -54,23 +69,26 @@ def sentences() -> dict[str, str]:
 
 def _in_file(path: Path) -> Iterator[tuple[str, int]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    terminal = str(path.relative_to(ROOT)).startswith(IN_A_TERMINAL)
+    tellers = TELLERS | (OF_A_TERMINAL if terminal else {})
+    makers = MAKERS | (MAKERS_OF_A_TERMINAL if terminal else set())
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-        for node in _told(function):
+        for node in _told(function, tellers, makers):
             yield from ((pattern, node.lineno) for pattern in _patterns(node, function))
 
 
-def _told(function: ast.FunctionDef) -> Iterator[ast.expr]:
+def _told(function: ast.FunctionDef, tellers: dict[str, int], makers: set[str]) -> Iterator[ast.expr]:
     """What is told of it: by tellers that it calls; of a maker, all that it gives or keeps."""
     for node in ast.walk(function):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            at = TELLERS.get(name, len(node.args))
+            at = tellers.get(name, len(node.args))
             yield from node.args[at : at + 1]
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "self._error":
             yield node.value  # of the engine: why it is not ready
-        elif function.name in MAKERS and isinstance(node, ast.Return | ast.Assign) and node.value:
+        elif function.name in makers and isinstance(node, ast.Return | ast.Assign) and node.value:
             yield from node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-        elif function.name in MAKERS and isinstance(node, ast.Dict):
+        elif function.name in makers and isinstance(node, ast.Dict):
             yield from node.values
 
 

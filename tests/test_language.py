@@ -12,7 +12,7 @@ from server.language.chinese import CATALOG
 from tests.messages import literals, sentences
 
 PLACE = re.compile(r"\{\w*\}")
-CHINESE = re.compile(r"[\u4e00-\u9fff\uff0c]")
+CHINESE = re.compile(r"[\u4e00-\u9fff\uff0c\uff1a]")
 
 
 def bare(template: str) -> str:

@@ -21,7 +21,7 @@ from server.config.alerts import RuleConfig
 from server.files.result import RESULT
 from server.records.session_record import RECORD
 from stream.rules import CROSSINGS, Alert, RuleEngine
-from stream.types import LABELS, N_LABELS, Floats, JsonDict, UtteranceScored
+from stream.types import LABELS, LABELS_ZH, N_LABELS, Floats, JsonDict, UtteranceScored
 
 Channels = tuple[str | None, ...]
 Score = Callable[[Path], "Facts"]
@@ -54,15 +54,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Alerts in order, and the highest that each rule measured (None: it had nothing to measure)."""
+    """Alerts in order, and the furthest that each rule measured (None: it had nothing to measure)."""
 
     alerts: tuple[JsonDict, ...]
     peaks: dict[str, float | None]
     notes: tuple[str, ...]
 
 
-def judge(facts: Facts, rules: Sequence[RuleConfig]) -> Verdict:
-    """The rules over one session."""
+def judge(facts: Facts, rules: Sequence[RuleConfig], labels_zh: Sequence[str] = LABELS_ZH) -> Verdict:
+    """The rules over one session; `labels_zh`: what the nine labels are called in Chinese."""
     named = {rule.name: rule for rule in rules}
     at_work = RuleEngine([rule.compiled() for rule in rules], facts.channels)
     told: list[Alert] = []
@@ -79,7 +79,8 @@ def judge(facts: Facts, rules: Sequence[RuleConfig]) -> Verdict:
         told += at_work.finish(facts.length)
     told.sort(key=lambda alert: alert.frame)
     events = tuple(
-        wire.to_wire("", alert.channel, alert_event(named[alert.rule], alert), "")[1] for alert in told
+        wire.to_wire("", alert.channel, alert_event(named[alert.rule], alert, labels_zh), "")[1]
+        for alert in told
     )
     return Verdict(events, at_work.peaks(), tuple([*facts.notes, *_unable(facts, rules)]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from server.config import Config
 from server.errors import ClientError
 from server.files import decode, find
 from server.files.result import RESULT
+from server.language import Language
 from server.records.session_record import RECORD
 from stream.codec import Resampler
 from stream.offline import run
@@ -23,22 +24,28 @@ from stream.types import EmotionModel, Floats, FramesScored, UtteranceScored
 from tools.rules import Facts, Unusable, Verdict, clock, judge, read
 
 
-def main(paths: Sequence[Path], config: Config, channels: int, as_json: bool) -> int:
-    """Print what the rules tell of each; the exit status: 0, 1 when one could not be read, 2 when none could."""
+def main(
+    paths: Sequence[Path], config: Config, channels: int, as_json: bool, language: Language = "en"
+) -> int:
+    """Print what the rules tell of each. `language`: of alerts' messages.
+
+    The exit status: 0, 1 when one could not be read, 2 when none could.
+    """
     if not config.alerts.rules:
         print("There are no rules: alerts.rules in config.yaml is empty.", file=sys.stderr)
         return 2
     failed = done = 0
     score = Scorer(config, channels)
+    below = {rule.name for rule in config.alerts.rules if rule.when.below is not None}
     for path in itertools.chain.from_iterable(map(_expanded, paths)):
         try:
-            verdict = judge(read(path, score), config.alerts.rules)
+            verdict = judge(read(path, score), config.alerts.rules, config.names_zh)
         except (Unusable, OSError, ValueError, ImportError, ClientError, soundfile.SoundFileError) as wrong:
             why = getattr(wrong, "strerror", None) or wrong
             print(f"{path}: {why}", file=sys.stderr)
             failed += 1
             continue
-        _print(path, verdict, as_json)
+        _print(path, verdict, below, as_json, language)
         done += 1
     if not failed:
         return 0
@@ -106,25 +113,34 @@ def _channel(path: Path, number: int) -> Iterator[Floats]:
     yield resampler.finish()
 
 
-def _print(path: Path, verdict: Verdict, as_json: bool) -> None:
+def _furthest(peak: float | None, below: bool) -> str:
+    """How near a rule came that never told of anything."""
+    return "nothing to measure" if peak is None else f"{'lowest' if below else 'highest'} {peak:.2f}"
+
+
+def _print(path: Path, verdict: Verdict, below: Set[str], as_json: bool, language: Language) -> None:
     if as_json:
         told = [{k: v for k, v in alert.items() if k != "session_id"} for alert in verdict.alerts]
-        print(
-            orjson.dumps({"file": str(path), "alerts": told, "highest": verdict.peaks}).decode(), flush=True
-        )
+        peaks = {
+            name: {
+                rule: peak for rule, peak in verdict.peaks.items() if (rule in below) == (name == "lowest")
+            }
+            for name in ("highest", "lowest")
+        }
+        print(orjson.dumps({"file": str(path), "alerts": told, **peaks}).decode(), flush=True)
         return
     print(path)
     for alert in verdict.alerts:
+        message = alert.get("message_zh", alert["message"]) if language == "zh" else alert["message"]
         who = f"{alert.get('channel', ''):9}"
         print(
             f"  {clock(alert['at_ms']):>10}  {alert['state']:8} {alert['level']:9} {alert['rule']:24} {who}"
-            f" {alert['message'] if alert['state'] != 'cleared' else ''}".rstrip()
+            f" {message if alert['state'] != 'cleared' else ''}".rstrip()
         )
     raised = {alert["rule"] for alert in verdict.alerts}
     for rule, peak in verdict.peaks.items():
         if rule not in raised:
-            highest = "nothing to measure" if peak is None else f"highest {peak:.2f}"
-            print(f"  {'never':>10}  {'':18} {rule:24} {'':9} ({highest})")
+            print(f"  {'never':>10}  {'':18} {rule:24} {'':9} ({_furthest(peak, rule in below)})")
     for note in verdict.notes:
         print(f"  note: {note}")
     print(flush=True)

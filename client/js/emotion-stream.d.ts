@@ -114,6 +114,8 @@ export interface Session {
   resumed: boolean;
   next_seq: number;
   model: string;
+  /** Tells its weights from others of its name. */
+  model_fingerprint?: string;
   labels: Emotion[];
   frame_ms: number;
   step_ms: number;
@@ -286,6 +288,8 @@ export interface MicrophoneOptions {
   onGone?: () => void;
   /** Of getUserMedia, such as {deviceId}. */
   constraints?: MediaTrackConstraints;
+  /** Of what is wrong; default: the browser's. */
+  language?: "en" | "zh";
 }
 
 export const MICROPHONE_RATE: number;
@@ -336,9 +340,13 @@ export interface Recognition extends Verdict {
   id: string;
   granularity: "utterance" | "frame";
   model: string;
+  /** Tells the model's weights from others of its name. */
+  model_fingerprint?: string;
   duration_s: number;
   timestamp: string;
   timestamp_utc: string;
+  /** The recording's own name, where it was sent with one. */
+  file_name?: string;
   utterances: (Verdict & { start_ms: number; end_ms: number; taught?: CustomLabels })[];
   files: { result: string; audio: string; csv: string; embedding?: string };
   steps: Step[];

@@ -2,10 +2,11 @@
 
 import { EmotionError } from "./errors.js";
 import { rootOf } from "./server.js";
+import { said } from "./words.js";
 
 /** @import { ConnectionState, ServerError, SocketIo } from "./emotion-stream.js" */
 /** @typedef {{onState: (state: ConnectionState) => void, onMessage: (event: string, payload: any) => void,
- *             onRefused: (error: ServerError) => void}} Hooks */
+ *             onRefused: (error: ServerError) => void, language: () => string | undefined}} Hooks */
 
 const ATTEMPT_MS = 4_000; // for a connection: a network that swallows packets must not eat up the time to resume
 const RETRY_MS = 1_000;
@@ -27,7 +28,7 @@ export class Link {
   #timer;
 
   /** `onState(state)`; `onMessage(event, payload)`: from the server; `onRefused(error)`: it will have no
-   *  connection now, and is asked again.
+   *  connection now, and is asked again. `language()`: of what is wrong.
    *  @param {{url?: string | URL, path?: string, token?: string, io?: SocketIo}} where
    *  @param {Hooks} hooks */
   constructor({ url, path, token, io }, hooks) {
@@ -58,12 +59,13 @@ export class Link {
     this.#wanted = true;
     if (this.online) return;
     this.#become("connecting");
-    this.#socket ??= this.#make(await findIo(this.#io));
+    this.#socket ??= this.#make(await this.#findIo(this.#io));
     if (this.#wanted) this.#socket.connect();
   }
 
   /** @param {SocketIo} io */
   #make(io) {
+    const lang = this.#hooks.language();
     const socket = io(this.#root.origin, {
       path: this.#path ?? `${this.#root.pathname}socket.io`,
       forceNew: true, // streams of one page would else share a connection, and each other's fate
@@ -73,6 +75,7 @@ export class Link {
       timeout: ATTEMPT_MS,
       reconnectionDelay: 500,
       reconnectionDelayMax: 3_000, // servers keep a broken session for seconds, not minutes
+      query: lang ? { lang } : {}, // pages cannot set Accept-Language for a WebSocket
       auth: (/** @type {(auth: object) => void} */ give) => give(this.#token ? { token: this.#token } : {}),
     });
     socket.on("connect", () => this.#become("online"));
@@ -130,7 +133,8 @@ export class Link {
     try {
       return await this.#socket.timeout(timeoutMs).emitWithAck(event, payload);
     } catch {
-      return { ok: false, error: { code: "DISCONNECTED", message: `no answer to ${event}` } };
+      const message = said("no answer to {event}", this.#hooks.language(), { event });
+      return { ok: false, error: { code: "DISCONNECTED", message } };
     }
   }
 
@@ -140,22 +144,20 @@ export class Link {
     this.#socket?.disconnect();
     if (this.#state !== "closed") this.#become("closed");
   }
-}
 
-/** Socket.IO: as given, as a global, from the page's import map, or the file beside this one.
- *  @param {SocketIo} [given] @returns {Promise<SocketIo>} */
-async function findIo(given) {
-  const known = given ?? /** @type {{io?: SocketIo}} */ (globalThis).io;
-  if (known) return known;
-  for (const place of PLACES) {
-    try {
-      return (await import(/* @vite-ignore */ place)).io;
-    } catch {
-      // Not there: the next place.
+  /** Socket.IO: as given, as a global, from the page's import map, or the file beside this one.
+   *  @param {SocketIo} [given] @returns {Promise<SocketIo>} */
+  async #findIo(given) {
+    const known = given ?? /** @type {{io?: SocketIo}} */ (globalThis).io;
+    if (known) return known;
+    for (const place of PLACES) {
+      try {
+        return (await import(/* @vite-ignore */ place)).io;
+      } catch {
+        // Not there: the next place.
+      }
     }
+    const missing = "Socket.IO is missing: pass it as the option `io`, or see docs/client-browser.md";
+    throw new EmotionError("DISCONNECTED", said(missing, this.#hooks.language()));
   }
-  throw new EmotionError(
-    "DISCONNECTED",
-    "Socket.IO is missing: pass it as the option `io`, or see docs/client-browser.md",
-  );
 }

@@ -2,6 +2,7 @@
    Every failure is thrown as an EmotionError whose code begins with MIC_. Knows nothing of the server. */
 
 import { EmotionError } from "./errors.js";
+import { said } from "./words.js";
 
 /** @import { MicrophoneChunk, MicrophoneOptions } from "./emotion-stream.js" */
 
@@ -38,6 +39,7 @@ export class Microphone {
   #onChunk;
   #onGone;
   #constraints;
+  #language;
   /** @type {MediaStream | undefined} */
   #stream;
   /** @type {AudioContext | undefined} */
@@ -49,23 +51,25 @@ export class Microphone {
 
   /** `onChunk({pcm, samples, level})` for each chunk (`pcm`: an ArrayBuffer to `send`, `level`: its RMS, 0 … 1);
    *  `onGone()` if the device is pulled out. `constraints`: of getUserMedia, such as {deviceId}.
+   *  `language`: "zh" or "en", of what is wrong; default: the browser's.
    *  @param {(chunk: MicrophoneChunk) => void} onChunk @param {MicrophoneOptions} [options] */
-  constructor(onChunk, { onGone = () => {}, constraints = {} } = {}) {
+  constructor(onChunk, { onGone = () => {}, constraints = {}, language } = {}) {
     this.#onChunk = onChunk;
     this.#onGone = onGone;
+    this.#language = language;
     this.#constraints = { ...UNTOUCHED, ...constraints };
   }
 
   async open() {
-    if (!window.isSecureContext || !navigator.mediaDevices) throw failure("MIC_INSECURE");
-    if (!window.AudioWorkletNode) throw failure("MIC_UNSUPPORTED");
+    if (!window.isSecureContext || !navigator.mediaDevices) throw this.#failure("MIC_INSECURE");
+    if (!window.AudioWorkletNode) throw this.#failure("MIC_UNSUPPORTED");
     try {
       this.#stream = await navigator.mediaDevices.getUserMedia({ audio: this.#constraints });
       await this.#capture(this.#stream);
     } catch (problem) {
       await this.close();
       const name = problem instanceof Error ? problem.name : "";
-      throw failure(CODES[name] ?? "MIC_FAILED", problem);
+      throw this.#failure(CODES[name] ?? "MIC_FAILED", problem);
     }
   }
 
@@ -100,9 +104,9 @@ export class Microphone {
     if (this.#context && this.#context.state !== "closed") await this.#context.close();
     this.#node = this.#context = this.#stream = undefined;
   }
-}
 
-/** @param {string} code @param {unknown} [cause] */
-function failure(code, cause) {
-  return new EmotionError(code, WORDS[code], { cause });
+  /** @param {string} code @param {unknown} [cause] */
+  #failure(code, cause) {
+    return new EmotionError(code, said(WORDS[code], this.#language), { cause });
+  }
 }

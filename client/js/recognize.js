@@ -4,6 +4,7 @@
 import { timeoutOf, warnRenamed } from "./deprecated.js";
 import { EmotionError } from "./errors.js";
 import { rootOf } from "./server.js";
+import { said } from "./words.js";
 
 /** @import { RecognizeOptions, Recognition } from "./emotion-stream.js" */
 
@@ -15,14 +16,17 @@ const BROKEN =
 class Answer {
   #request;
   #hooks;
+  #language;
   #at = 0;
   /** @type {any} */
   #last;
 
-  /** @param {XMLHttpRequest} request @param {Pick<RecognizeOptions, "onStep" | "onProgress">} hooks */
-  constructor(request, hooks) {
+  /** @param {XMLHttpRequest} request @param {Pick<RecognizeOptions, "onStep" | "onProgress">} hooks
+   *  @param {string} [language] of what is wrong */
+  constructor(request, hooks, language) {
     this.#request = request;
     this.#hooks = hooks;
+    this.#language = language;
   }
 
   get #isLines() {
@@ -35,7 +39,8 @@ class Answer {
     const text = this.#request.responseText;
     const end = complete ? text.length : text.lastIndexOf("\n") + 1;
     if (end <= this.#at) return;
-    for (const line of text.slice(this.#at, end).split("\n")) if (line.trim()) this.#take(parse(line));
+    for (const line of text.slice(this.#at, end).split("\n"))
+      if (line.trim()) this.#take(parse(line, this.#language));
     this.#at = end;
   }
 
@@ -50,7 +55,7 @@ class Answer {
   result() {
     const request = this.#request;
     this.read(true);
-    const answer = this.#isLines ? this.#last : parse(request.responseText, request.status);
+    const answer = this.#isLines ? this.#last : parse(request.responseText, this.#language, request.status);
     if (answer?.error) {
       const { code, message, retryable, status = request.status, retry_after: named } = answer.error;
       const retryAfter = Number(named ?? request.getResponseHeader("Retry-After")) || undefined;
@@ -58,7 +63,8 @@ class Answer {
     }
     const result = this.#isLines ? answer?.result : answer;
     if (result && request.status === 200) return result;
-    throw new EmotionError("PROTOCOL", "the answer ended without a result", { status: request.status });
+    const why = said("the answer ended without a result", this.#language);
+    throw new EmotionError("PROTOCOL", why, { status: request.status });
   }
 }
 
@@ -100,7 +106,7 @@ function ask(file, { url, token, granularity = "utterance", embedding = false, l
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     const request = new XMLHttpRequest();
-    const answer = new Answer(request, hooks);
+    const answer = new Answer(request, hooks, language);
     const abort = () => {
       request.abort();
       reject(signal?.reason);
@@ -117,7 +123,7 @@ function ask(file, { url, token, granularity = "utterance", embedding = false, l
     };
     request.onprogress = guarded(() => answer.read());
     request.onload = guarded(() => resolve(answer.result()));
-    request.onerror = () => reject(new EmotionError("DISCONNECTED", BROKEN));
+    request.onerror = () => reject(new EmotionError("DISCONNECTED", said(BROKEN, language)));
     request.onloadend = () => signal?.removeEventListener("abort", abort);
     signal?.addEventListener("abort", abort);
     request.open("POST", new URL("api/v1/emotion/recognize", rootOf(url)));
@@ -132,12 +138,14 @@ function ask(file, { url, token, granularity = "utterance", embedding = false, l
   });
 }
 
-/** @param {string} text @param {number} [status] @returns {any} */
-function parse(text, status) {
+/** @param {string} text @param {string} [language] @param {number} [status] @returns {any} */
+function parse(text, language, status) {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    const message = `not an answer of an emotion-stream server: ${text.slice(0, 80)}`;
+    const message = said("not an answer of an emotion-stream server: {text}", language, {
+      text: text.slice(0, 80),
+    });
     throw new EmotionError("PROTOCOL", message, { status, cause });
   }
 }

@@ -6,11 +6,12 @@ import { Link } from "./link.js";
 import { Outbox } from "./outbox.js";
 import { Sender } from "./sender.js";
 import { Waiters } from "./waiters.js";
+import { said } from "./words.js";
 
 /** @import { ConnectionState, ServerError, Session, SocketIo, Summary } from "./emotion-stream.js" */
 /** @import { Emitter } from "./emitter.js" */
 /** @typedef {{url?: string | URL, path?: string, token?: string, io?: SocketIo, bufferMs: number,
- *             keepConnection: boolean}} Options */
+ *             keepConnection: boolean, language?: string}} Options */
 
 const RETRY_MS = 1_000;
 export const ANSWER_MS = 8_000;
@@ -49,14 +50,16 @@ export class SessionClient {
   #originMs = 0;
   /** @type {number | undefined} */
   #retry;
-  #waiters = new Waiters(() => {
-    if (this.#wanted) return undefined;
-    return this.#failure ?? new EmotionError("CLOSED", "the stream has been stopped");
-  });
+  #language;
+  #waiters = new Waiters(
+    () => (this.#wanted ? undefined : (this.#failure ?? this.wrong("the stream has been stopped"))),
+    (s) => this.wrong("no session with the server within {s} s", "DISCONNECTED", { s }),
+  );
 
   /** @param {Options} options @param {Emitter} events */
-  constructor({ bufferMs, keepConnection, ...where }, events) {
+  constructor({ bufferMs, keepConnection, language, ...where }, events) {
     this.#events = events;
+    this.#language = language;
     this.#keepConnection = keepConnection;
     this.#outbox = new Outbox(bufferMs);
     this.#sender = new Sender(this.#outbox, {
@@ -71,7 +74,14 @@ export class SessionClient {
       onState: (state) => this.#onState(state),
       onMessage: (event, payload) => this.#onMessage(event, payload),
       onRefused: (error) => events.emit("waiting", error),
+      language: () => this.#language,
     });
+  }
+
+  /** What went wrong, in the stream's language.
+   *  @param {string} text @param {string} [code] @param {Record<string, unknown>} [values] */
+  wrong(text, code = "CLOSED", values = {}) {
+    return new EmotionError(code, said(text, this.#language, values));
   }
 
   get link() {
@@ -98,7 +108,7 @@ export class SessionClient {
   /** From now on a session is wanted; audio may be pushed.
    *  @param {object} payload of `start` @param {boolean} joinable as of the outbox */
   begin(payload, joinable) {
-    if (this.#wanted) throw new EmotionError("CLOSED", "this stream has a session; stop it first");
+    if (this.#wanted) throw this.wrong("this stream has a session; stop it first");
     this.#outbox.clear(joinable);
     this.#sentMs = 0;
     this.#hadSession = false;
@@ -134,7 +144,7 @@ export class SessionClient {
 
   /** No audio is taken from now on. */
   beginStop() {
-    if (!this.takesAudio) throw new EmotionError("CLOSED", "there is no session to stop");
+    if (!this.takesAudio) throw this.wrong("there is no session to stop");
     this.#stopping = true;
   }
 
@@ -143,7 +153,7 @@ export class SessionClient {
     if (this.#session) this.#link.emit("stop", { session_id: this.#session.session_id });
     else if (this.#starting && this.#link.online) this.#link.emit("stop", {});
     this.#keepConnection = false;
-    this.#failure = new EmotionError("CLOSED", "the stream was closed");
+    this.#failure = this.wrong("the stream was closed");
     this.end();
   }
 
@@ -176,7 +186,7 @@ export class SessionClient {
     this.#events.emit("state", { state });
     if (state === "online" && this.#wanted) this.#start();
     if (state === "unauthorized" && this.#wanted) {
-      this.#fail({ code: "UNAUTHORIZED", message: "no token, or a wrong one" });
+      this.#fail({ code: "UNAUTHORIZED", message: said("no token, or a wrong one", this.#language) });
     }
     this.#waiters.wake();
   }

@@ -21,7 +21,7 @@ export async function settle(client, event, timeoutS) {
     if (asked && event === "stop" && !session.resumed) {
       await client.link.ask("stop", ofSession, ANSWER_MS); // an empty one in its place
       const why = "the connection broke at the end: everything was scored, the summary is lost";
-      throw new EmotionError("DISCONNECTED", why);
+      throw client.wrong(why, "DISCONNECTED");
     }
     asked = true;
     const answer = await client.link.ask(event, ofSession, SETTLE_MS);

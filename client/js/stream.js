@@ -51,7 +51,8 @@ export class EmotionStream {
     ...session
   } = {}) {
     const buffer = { bufferMs: bufferMs ?? BUFFER_MS, keepConnection: keepConnection ?? false };
-    this.#client = new SessionClient({ url, path, token, io, ...buffer }, this.#events);
+    const { language } = session;
+    this.#client = new SessionClient({ url, path, token, io, language, ...buffer }, this.#events);
     this.#connectTimeoutS = timeoutOf({ connectTimeoutS, patience }, "connectTimeoutS") ?? CONNECT_TIMEOUT_S;
     this.#defaults = session;
   }

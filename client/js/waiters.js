@@ -1,6 +1,6 @@
 /* Those who wait for something to become true; looked at whenever something has changed. */
 
-import { EmotionError } from "./errors.js";
+/** @import { EmotionError } from "./errors.js" */
 
 const FOREVER_S = 1e6; // beyond what a timer can hold
 
@@ -8,10 +8,13 @@ export class Waiters {
   /** @type {Set<() => void>} */
   #looks = new Set();
   #over;
+  #late;
 
-  /** @param {() => EmotionError | undefined} over why nobody need wait any more, if so */
-  constructor(over) {
+  /** @param {() => EmotionError | undefined} over why nobody need wait any more, if so
+   *  @param {(timeoutS: number) => EmotionError} late why somebody has waited in vain */
+  constructor(over, late) {
     this.#over = over;
+    this.#late = late;
   }
 
   get some() {
@@ -42,7 +45,7 @@ export class Waiters {
       };
       const giveUp = () => {
         this.#looks.delete(look);
-        reject(new EmotionError("DISCONNECTED", `no session with the server within ${timeoutS} s`));
+        reject(this.#late(timeoutS));
       };
       if (timeoutS < FOREVER_S) timer = setTimeout(giveUp, 1000 * timeoutS);
       this.#looks.add(look);

@@ -2,7 +2,7 @@
 
     python deploy/grafana/translate.py
 
-Change dashboards/emotion-stream.json and chinese.json, then run it; tests/deploy compares.
+Change dashboards/emotion-stream-en.json and chinese.json, then run it; tests/deploy compares.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ENGLISH = HERE / "dashboards" / "emotion-stream.json"
+ENGLISH = HERE / "dashboards" / "emotion-stream-en.json"
 CHINESE = HERE / "dashboards" / "emotion-stream-zh.json"
 TEXTS = HERE / "chinese.json"
 SHOWN = {"title", "description", "legendFormat", "label", "text"}  # the keys whose values people read

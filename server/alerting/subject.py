@@ -18,7 +18,7 @@ class Subject:
 
     source: Literal["session", "file"]
     title: str
-    url: str  # where more of it is to be seen
+    url: str  # where people see more of it
     fields: JsonDict
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -33,17 +33,24 @@ class Links:
 
     def of_session(self, info: SessionInfo) -> Subject:
         """Its place on the desk."""
+        url = f"{self._base}/desk#session/{quote(info.session_id, safe='')}"
         fields = {
             "session_id": info.session_id,
             "name": info.name,
             "tags": dict(info.tags),
             "started_utc": info.started_utc,
+            "url": url,
         }
-        url = f"{self._base}/desk#session/{quote(info.session_id, safe='')}"
         return Subject("session", info.name or info.session_id, url, fields, info.tags)
 
     def of_file(self, result: str, file_name: str, duration_s: float) -> Subject:
-        """Its result.json."""
-        fields = {"result_id": result, "file_name": file_name, "duration_s": duration_s}
-        url = f"{self._base}/api/v1/results/{result}/result.json"
+        """Its page; for programs also its result.json."""
+        url = f"{self._base}/result#{result}"
+        fields = {
+            "result_id": result,
+            "file_name": file_name,
+            "duration_s": duration_s,
+            "url": f"{self._base}/api/v1/results/{result}/result.json",
+            "result_url": url,
+        }
         return Subject("file", file_name or result, url, fields)

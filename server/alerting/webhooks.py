@@ -184,7 +184,7 @@ def json_body(alert: AlertEvent, channel: str | None, subject: Subject) -> bytes
     """The alert's fields, whom it is about, and the scores that it was measured in."""
     scores = {} if alert.probs is None else {"scores": wire.scores(alert.probs)["scores"]}
     where = {} if channel is None else {"channel": channel}
-    about = {"source": subject.source, **subject.fields, "url": subject.url}
+    about = {"source": subject.source, **subject.fields}
     return orjson.dumps({"event": "alert", **wire.alert(alert), **where, **scores, **about})
 
 

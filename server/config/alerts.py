@@ -151,10 +151,12 @@ class RuleConfig(_Written):
         try:
             fields = [name for _, name, _, _ in string.Formatter().parse(message) if name is not None]
         except ValueError as wrong:
-            raise ValueError(f"{wrong}; write {{{{ and }}}} for braces that are meant as such") from None
+            doubled = "{{ and }}"
+            raise ValueError(f"{wrong}; write {doubled} for braces that are meant as such") from None
         if unknown := [name for name in fields if name not in MESSAGE_FIELDS]:
             known = ", ".join(f"{{{name}}}" for name in MESSAGE_FIELDS)
-            raise ValueError(f"there is no {{{unknown[0]}}}; a message may hold {known}")
+            place = f"{{{unknown[0]}}}"
+            raise ValueError(f"there is no {place}; a message may hold {known}")
         try:
             message.format(**dict.fromkeys(MESSAGE_FIELDS, "x") | {"percent": 50})
         except (ValueError, KeyError, IndexError, AttributeError) as wrong:

@@ -86,20 +86,31 @@ def _explain(error: dict[str, Any], path: Path | None, old: list[Renaming]) -> s
     if path and source == path.name:
         as_written = next(((one.section, one.old) for one in former if one.source == source), loc)
         line = line_of(path.read_text(encoding="utf-8"), as_written)
-    if line is not None:
-        source += f": line {line}"
-    if error["type"] == "extra_forbidden":
-        return f"{source}: {where}: unknown key{_suggest(loc)}"
-    said = error["msg"].removeprefix("Value error, ")
+    what, value = _what(error), repr(error["input"])
+    # Whole sentences: each has its Chinese one.
     if not where:
-        return f"{source}: {said}"
+        return f"{source}: settings: {what}"
+    if (
+        error["type"] == "extra_forbidden"
+        or _is_secret(loc)
+        or isinstance(error["input"], dict | list | BaseModel)
+    ):
+        return f"{source}: {where}: {what}" if line is None else f"{source}: line {line}: {where}: {what}"
+    if line is None:
+        return f"{source}: {where}: {what} (given: {value})"
+    return f"{source}: line {line}: {where}: {what} (given: {value})"
+
+
+def _what(error: dict[str, Any]) -> str:
+    """What is wrong with a value."""
+    if error["type"] == "extra_forbidden":
+        return f"unknown key{_suggest(error['loc'])}"
+    said: str = error["msg"].removeprefix("Value error, ")
     if error["type"] == "literal_error":
         known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
         near = difflib.get_close_matches(str(error["input"]), known, n=1)
         said += f", did you mean {near[0]}?" if near else ""
-    if _is_secret(loc) or isinstance(error["input"], dict | list | BaseModel):
-        return f"{source}: {where}: {said}"
-    return f"{source}: {where}: {said} (given: {error['input']!r})"
+    return said
 
 
 def _is_secret(loc: tuple[str | int, ...]) -> bool:

@@ -90,9 +90,8 @@ class SessionState:
         self._utterances: deque[JsonDict] = deque(maxlen=MAX_UTTERANCES)
         self._alerts: deque[JsonDict] = deque(maxlen=MAX_ALERTS)
         self._lost: deque[JsonDict] = deque(maxlen=MAX_LOST)
-        self._open: dict[
-            tuple[str, str | None], Level
-        ] = {}  # (rule, channel) → level: raised and not cleared
+        # (rule, channel) → the alert that was raised and is not cleared; the latest is the last of them
+        self._open: dict[tuple[str, str | None], JsonDict] = {}
         self._counts = dict.fromkeys(LEVELS, 0)
         self._last_alert: JsonDict | None = None
         self._n_utterances = self._n_alerts = self._n_lost = self._lost_frames = 0
@@ -134,7 +133,7 @@ class SessionState:
             self._open.pop(what, None)
             return
         if event.state == "raised":
-            self._open[what] = event.level
+            self._open[what] = alert
         self._counts[event.level] += 1
         self._last_alert = alert
 
@@ -221,7 +220,8 @@ class SessionState:
 
     def _state(self, now_s: float) -> JsonDict:
         age_s = self._age(now_s)
-        level = max(self._open.values(), key=LEVELS.index, default=None) if self._reason is None else None
+        worst = self._worst() if self._reason is None else None
+        level = None if worst is None else worst["level"]
         timelines = {name: timeline.now(age_s) for name, timeline in self._timelines.items()}
         return {
             "state": "live" if self._reason is None else "ended",
@@ -229,9 +229,14 @@ class SessionState:
             "timelines": timelines,
             "utterances": self._n_utterances,
             "lost_ms": wire.ms(self._lost_frames),
-            "alerts": {**self._counts, "open": level, "last": self._last_alert},
+            "alerts": {**self._counts, "open": level, "worst": worst, "last": self._last_alert},
             "trouble": priority(level, [x["negative"] for x in timelines.values()]),
         }
+
+    def _worst(self) -> JsonDict | None:
+        """Of the alerts that are open the worst, and of several the latest."""
+        latest_first = reversed(self._open.values())
+        return max(latest_first, key=lambda alert: LEVELS.index(alert["level"]), default=None)
 
 
 def priority(level: Level | None, negative: list[float]) -> float:

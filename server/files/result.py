@@ -77,9 +77,10 @@ class Recording:
         self.utterances.append(found if custom_label is None else {**found, "taught": custom_label})
 
     def finish(self, duration_s: float) -> None:
-        named = {"file_name": self.file_name} if self.file_name else {}
+        named = {"file_name": self.file_name, "model_fingerprint": self.spec.fingerprint}
         told = {"verdict": self.verdict_rule, "alerts": [wire.alert(alert) for alert in self.alerts]}
-        self.head = {**wire.provenance(self.granularity, self.spec.name, duration_s), **named, **told}
+        made = wire.provenance(self.granularity, self.spec.name, duration_s)
+        self.head = {**made, **{name: text for name, text in named.items() if text}, **told}
 
     @property
     def whole(self) -> Utterance:
@@ -111,12 +112,11 @@ class Recording:
 
     def result(self) -> JsonDict:
         """The fields of result.json."""
+        frames = {}
         if self.granularity == "frame":
             probs = np.concatenate(self.probs) if self.probs else np.empty((0, N_LABELS), np.float32)
-            found = {**self.head, **wire.frame_rows(probs), "frame_start_ms": self._starts()}
-        else:
-            found = {**self.verdict, **self.head}
-        return {**found, **self._compared, "utterances": self.utterances}
+            frames = {**wire.frame_rows(probs), "frame_start_ms": self._starts()}
+        return {**self.verdict, **self.head, **self._compared, **frames, "utterances": self.utterances}
 
     @property
     def _compared(self) -> JsonDict:
@@ -148,7 +148,7 @@ class Recording:
         if self.granularity == "utterance":
             yield orjson.dumps(self.result(), option=orjson.OPT_INDENT_2) + b"\n"
             return
-        yield orjson.dumps({**self.head, **self._compared})[:-1]
+        yield orjson.dumps({**self.verdict, **self.head, **self._compared})[:-1]
         for name in ("frame_scores", "frame_emotions", "frame_confidences"):
             yield b',\n"%s": [' % name.encode()
             yield from _joined(wire.frame_rows(rows)[name] for rows in self._blocks())

@@ -70,6 +70,7 @@ def add_routes(
         return send_from_directory(STATIC / "live", "index.html")
 
     @app.get("/upload")
+    @app.get("/result")  # the same page with one result that is kept, which the address names behind a #
     def upload_page() -> Response:
         return send_from_directory(STATIC / "upload", "index.html")
 
@@ -96,6 +97,7 @@ def add_routes(
             ready=why is None,
             error=why and in_language(why, language()),
             model=spec.name if spec else config.model.name,
+            model_fingerprint=spec.fingerprint if spec else None,
             device=spec.device if spec else None,
             dtype=spec.dtype if spec else None,
             runtime=spec.runtime if spec else None,

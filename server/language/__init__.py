@@ -15,12 +15,13 @@ from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
 from server.language.chinese import CATALOG
+from server.language.of_pydantic import PYDANTIC
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _PLACE = re.compile(r"\{(\w+)\}")
 _LONGEST = 2000  # a longer text stays as it is: looking for its pattern has a price
-_DEPTH = 3  # of texts within texts
+_DEPTH = 4  # of texts within texts
 
 
 def in_language(text: str, language: Language) -> str:
@@ -72,7 +73,8 @@ def _rank(template: str) -> tuple[bool, int]:
 
 # Those that begin with a place come last, since they would take the beginning of a text around them for their own;
 # of the others, the most specific first.
-_TEMPLATES = sorted(CATALOG, key=_rank)
+_ALL = {**CATALOG, **PYDANTIC}
+_TEMPLATES = sorted(_ALL, key=_rank)
 
 
 def _chinese(text: str, depth: int) -> str:
@@ -81,5 +83,5 @@ def _chinese(text: str, depth: int) -> str:
     for template in _TEMPLATES:
         if (found := places(template, text)) is not None:
             parts = {name: _chinese(part, depth - 1) for name, part in found.items()}
-            return CATALOG[template].format(**parts)
+            return _ALL[template].format(**parts)
     return text

@@ -269,13 +269,223 @@ _UPLOADS = {
 # Of settings, for whoever starts a program.
 _SETTINGS = {
     "These settings cannot be used:": "这些设置无法使用：",
-    "{source}: {key}: unknown key{hint}": "{source}：{key}：未知的设置{hint}",
+    "unknown key{hint}": "未知的设置{hint}",
     ", did you mean {name}?": "，您要写的是 {name} 吗？",
     "{variable}: unknown environment variable{hint}": "{variable}：未知的环境变量{hint}",
     "{path}: there is no such file": "{path}：没有这个文件",
     "{path}: cannot be read: {why}": "{path}：无法读取：{why}",
     "{path}: not YAML: {why}": "{path}：不是 YAML：{why}",
+    "{source}: line {line}: {key}: {what}": "{source}：第 {line} 行：{key}：{what}",
+    "{source}: settings: {what}": "{source}：设置：{what}",
+    "{source}: {key}: {what}": "{source}：{key}：{what}",
+    "{source}: line {line}: {key}: {what} (given: {value})": (
+        "{source}：第 {line} 行：{key}：{what}（给出的是 {value}）"
+    ),
     "{source}: {key}: {what} (given: {value})": "{source}：{key}：{what}（给出的是 {value}）",
+    "environment: {why}: lists and sections there are written as JSON": (
+        "环境变量：{why}：其中的列表和小节用 JSON 书写"
+    ),
+    "{path}: expected sections such as `server:` and `model:`, found a {kind}": (
+        "{path}：应为 `server:`、`model:` 等小节，而不是 {kind}"
+    ),
+    "{source}: {old} is now {new}; the old name is accepted until version 0.3": (
+        "{source}：{old} 现在叫 {new}；旧名称用到 0.3 版为止"
+    ),
+    "{source}: {old} and {new} are the same setting, the latter its new name: leave {leave} out": (
+        "{source}：{old} 和 {new} 是同一项设置，后者是新名称：请去掉 {leave}"
+    ),
+    "server.host: {host} can be reached from the network, and anybody there could use this server: "
+    "set server.token (EMOTION_SERVER__TOKEN=…), or server.open: true if everybody may": (
+        "server.host：{host} 可以从网络访问，那里的任何人都可以使用本服务器："
+        "请设置 server.token（EMOTION_SERVER__TOKEN=…），允许所有人使用时则设置 server.open: true"
+    ),
+    "{name} is no host name: give names alone, without scheme, port and path": (
+        "{name} 不是主机名：请只写名称，不带协议、端口和路径"
+    ),
+    "left and right are both the {who}; one is the other's": "left 和 right 都是 {who}；其中一个应是另一方",
+    "audio is kept with the record of its session: set sessions too": (
+        "音频与会话记录一起保存：请同时设置 sessions"
+    ),
+    "stream.ring_s must exceed limits.max_ahead_s by a second, or audio is lost": (
+        "stream.ring_s 必须比 limits.max_ahead_s 大一秒，否则会丢失音频"
+    ),
+    "limits.max_chunk_s must not exceed limits.max_ahead_s, or no such chunk is accepted": (
+        "limits.max_chunk_s 不能大于 limits.max_ahead_s，否则这样的数据块都不会被接受"
+    ),
+    "stream.hop_ms: {ms} does not suit {model}; {wanted}": "stream.hop_ms：{ms} 不适合 {model}；{wanted}",
+    "use a multiple of {n}": "请使用 {n} 的倍数",
+    "stream.ring_s: {s} is too short for the windows of {model}": (
+        "stream.ring_s：{s} 对 {model} 的窗口来说太短"
+    ),
 }
 
-CATALOG: dict[str, str] = {**_SETTINGS, **_ACCESS, **_SESSIONS, **_DESK, **_ENGINE, **_FILES, **_UPLOADS}
+# Of alert rules and webhooks in the settings.
+_RULES = {
+    "a rule measures one of {measures}; {given}": "一条规则只量度其中之一：{measures}；{given}",
+    "it has {measures}": "它有 {measures}",
+    "it has none": "它一个也没有",
+    "ambiguous is so or not: leave above and below out": "ambiguous 只有是与否：请去掉 above 和 below",
+    "give one of above and below: from where on somebody is told": (
+        "请给出 above 或 below 之一：从哪里开始要告知"
+    ),
+    "{measure} is about raised moods: give above": "{measure} 说的是情绪激动：请给出 above",
+    "clear_below must not exceed above, or the alert is cleared as soon as raised": (
+        "clear_below 不能大于 above，否则告警一触发就解除"
+    ),
+    "clear_above must not be under below, or the alert is cleared as soon as raised": (
+        "clear_above 不能小于 below，否则告警一触发就解除"
+    ),
+    "{name} is the verdict where no rule was raised; choose another name": (
+        "{name} 表示没有触发任何规则；请换一个名称"
+    ),
+    "{why}; write {doubled} for braces that are meant as such": "{why}；大括号本身请写成 {doubled}",
+    "there is no {place}; a message may hold {known}": "没有 {place}；消息中可以用 {known}",
+    "a field of the message is not written as it should be: {why}": "消息中有一处写法不对：{why}",
+    "share_of counts frames over a time: give window_s": "share_of 统计一段时间内的帧：请给出 window_s",
+    "ambiguous is said of utterances: leave window_s out": "ambiguous 说的是语句：请去掉 window_s",
+    "an utterance does not last: hold_s needs window_s": "语句谈不上持续：hold_s 需要 window_s",
+    "both_raised is about both channels: leave channel out": "both_raised 说的是两个声道：请去掉 channel",
+    "there is no environment variable {name}": "没有环境变量 {name}",
+    "not an address that begins with http:// or https:// and names a host": (
+        "不是以 http:// 或 https:// 开头并带有主机名的地址"
+    ),
+    "the name {name} is there twice": "名称 {name} 出现了两次",
+    "webhook {name} wants the rule {rule}, which does not exist": "webhook {name} 要的规则 {rule} 不存在",
+}
+
+# Of reference samples and custom labels, which settings name.
+_NAMED = {
+    "files.samples: {path}: {why}": "files.samples：{path}：{why}",
+    "cannot be read": "无法读取",
+    "holds {n} recordings and .npy files; 1 to {most} are compared with": (
+        "有 {n} 个录音和 .npy 文件；可以比较的是 1 到 {most} 个"
+    ),
+    "the model {name} gives no embeddings to compare": "模型 {name} 不提供可以比较的嵌入向量",
+    "holds two samples of one name": "有两个样本同名",
+    "there is no speech in it": "其中没有语音",
+    "larger than {n} MB": "大于 {n} MB",
+    "{file}: larger than {n} MB": "{file}：大于 {n} MB",
+    "{file} holds no result": "{file} 中没有结果",
+    "{kind} {shape}: an embedding of this model is {n} finite numbers; give the recording": (
+        "{kind} {shape}：该模型的嵌入向量是 {n} 个有限数；请改用录音"
+    ),
+    "it was made by {model}, and this is {ours}; give the recording": (
+        "它由 {model} 生成，而这里是 {ours}；请改用录音"
+    ),
+    "it was made by a {model} with other weights; give the recording": (
+        "它由另一份权重的 {model} 生成；请改用录音"
+    ),
+    "model.custom_labels: {why}": "model.custom_labels：{why}",
+    "{folder}: no custom labels there: {why}": "{folder}：那里没有自定义标签：{why}",
+    "{card}: too large": "{card}：太大",
+    "{card}: not of format {format}": "{card}：不是格式 {format}",
+    "{card}: 'labels' is not a list of names": "{card}：'labels' 不是名称的列表",
+    "{card}: 2 to {most} different labels are read, not {n}": (
+        "{card}：应有 2 到 {most} 个不同的标签，而不是 {n} 个"
+    ),
+    "{card}: 'embedding_size' is not a number up to {most}": "{card}：'embedding_size' 不是 {most} 以内的数",
+    "{card}: no text in 'name' or 'model'": "{card}：'name' 或 'model' 中没有文本",
+    "{card}: 'figures' has no fields": "{card}：'figures' 没有字段",
+    "{weights}: more than its card tells": "{weights}：内容超出说明文件所述",
+    "{weights}: {name} is not {shape} finite numbers of type float32": (
+        "{weights}：{name} 不是 {shape} 的 float32 有限数"
+    ),
+    "{weights}: 'scale' holds numbers that are not above 0": "{weights}：'scale' 中有不大于 0 的数",
+    "the labels {name} belong to {model}, not to {ours}: teach them again": (
+        "标签 {name} 属于 {model}，而不是 {ours}：请重新训练"
+    ),
+    "{n} numbers, those of this {model} {size}": "{n} 个数，而这个 {model} 的有 {size} 个",
+    "the labels {name} were trained on embeddings of {sizes}: teach them again": (
+        "标签 {name} 训练所用的嵌入向量有 {sizes}：请重新训练"
+    ),
+    "the labels {name} belong to a {model} with other weights: teach them again": (
+        "标签 {name} 属于另一份权重的 {model}：请重新训练"
+    ),
+}
+
+# Of `tools`, on the terminal and on the board.
+_TOOLS = {
+    "{path}: there is no such folder": "{path}：没有这个文件夹",
+    "{path}: no results there (result.json, or what `analyze --out` has written){first}": (
+        "{path}：那里没有结果（result.json，或 `analyze --out` 写出的文件）{first}"
+    ),
+    "{path}: no results there (result.json, or what `analyze --out` has written)": (
+        "{path}：那里没有结果（result.json，或 `analyze --out` 写出的文件）"
+    ),
+    "; the first that could not be read, {name}: {why}": "；第一个无法读取的是 {name}：{why}",
+    "No results of {model} there; of: {models}": "那里没有 {model} 的结果；有的是：{models}",
+    "None of the {n} results says when it was {when}.": "{n} 个结果都没有说明时间（{when}）。",
+    "--zone {zone}: no such time zone; as in Europe/Berlin, Asia/Shanghai, UTC": (
+        "--zone {zone}：没有这个时区；例如 Europe/Berlin、Asia/Shanghai、UTC"
+    ),
+    "{path} is there already: choose another --name or --out, or --replace it": (
+        "{path} 已经存在：请换一个 --name 或 --out，或用 --replace 替换它"
+    ),
+    "None of the embeddings could be read; the first: {why}": "嵌入向量都无法读取；第一个：{why}",
+    "No embeddings there. `analyze DIR --out DIR --embeddings` saves them, as does extract_embedding over REST.": (
+        "那里没有嵌入向量。`analyze DIR --out DIR --embeddings` 会保存，REST 的 extract_embedding 也会。"
+    ),
+    "Embeddings of several models cannot be compared ({models}): choose with --of": (
+        "不同模型的嵌入向量不能比较（{models}）：请用 --of 选择"
+    ),
+    "The query has {n} numbers, the embeddings of {model} {size}: they come from different models": (
+        "查询的向量有 {n} 个数，{model} 的嵌入向量有 {size} 个：它们来自不同的模型"
+    ),
+    "There is nothing in that folder but the query itself.": "该文件夹中除了查询本身没有别的。",
+    "--center needs three recordings or more: their mean is what is taken away": (
+        "--center 需要三段以上录音：要减去的是它们的平均值"
+    ),
+    "{path}: there is no speech in it, so there is no embedding": "{path}：其中没有语音，因此没有嵌入向量",
+    "{path}: holds no {name}": "{path}：其中没有 {name}",
+    "Groups need {least} recordings with embeddings or more; there are {n}": (
+        "分组至少需要 {least} 段带有嵌入向量的录音；现有 {n} 段"
+    ),
+    "-k: 2 to {most} groups can be made of {n} recordings": "-k：{n} 段录音可以分成 2 到 {most} 组",
+    "-k: there are only {n} different embeddings": "-k：只有 {n} 个不同的嵌入向量",
+    "--sample {n} is too few to find groups in": "--sample {n} 太少，找不出分组",
+    "UMAP is not installed: .venv/bin/python -m pip install umap-learn; or --method pca": (
+        "没有安装 UMAP：.venv/bin/python -m pip install umap-learn；或用 --method pca"
+    ),
+    "UMAP needs 15 recordings or more, and there are {n}: --method pca": (
+        "UMAP 至少需要 15 段录音，现有 {n} 段：请用 --method pca"
+    ),
+    "{what} needs {library}, which is not installed: {command}": "{what} 需要 {library}，尚未安装：{command}",
+    "Two labels or more are needed: a folder with a sub-folder of recordings for each": (
+        "至少需要两个标签：一个文件夹，每个标签一个录音子文件夹"
+    ),
+    "Every label needs {least} clips or more, better {few} to 20; too few: {which}": (
+        "每个标签至少需要 {least} 段录音，{few} 到 20 段更好；不够的有：{which}"
+    ),
+    "{n} labels; at most {most} can be taught": "有 {n} 个标签；最多可以训练 {most} 个",
+    "{label}/{clip} is also in {other}: a clip has one label": (
+        "{label}/{clip} 也在 {other} 中：一段录音只有一个标签"
+    ),
+    "The embeddings have different sizes ({sizes})": "嵌入向量的长度不同（{sizes}）",
+    "--name {name}: letters, digits, '-', '_', '.' and spaces, 64 at most": (
+        "--name {name}：只能用字母、数字、'-'、'_'、'.' 和空格，最多 64 个"
+    ),
+    "The model {name} gives no embeddings, so nothing can be taught to it": (
+        "模型 {name} 不提供嵌入向量，因此无法训练"
+    ),
+    "The embeddings have {n} numbers, those of {model} {size}: they are another model's": (
+        "嵌入向量有 {n} 个数，{model} 的有 {size} 个：它们属于另一个模型"
+    ),
+    "{path}: not JSON: {why}": "{path}：不是 JSON：{why}",
+    "a label is 1 to {n} characters that can be seen": "标签是 1 到 {n} 个可见字符",
+    "'numbers' is not a list of numbers": "'numbers' 不是数的列表",
+    "'label' is not a text": "'label' 不是文本",
+    "expected an object with fields": "应为含有字段的对象",
+}
+
+CATALOG: dict[str, str] = {
+    **_SETTINGS,
+    **_RULES,
+    **_NAMED,
+    **_TOOLS,
+    **_ACCESS,
+    **_SESSIONS,
+    **_DESK,
+    **_ENGINE,
+    **_FILES,
+    **_UPLOADS,
+}

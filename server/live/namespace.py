@@ -131,6 +131,7 @@ class LiveNamespace(StrictNamespace[Connection]):
             "resumed": resumed,
             "next_seq": session.next_seq,
             "model": spec.name,
+            **({"model_fingerprint": spec.fingerprint} if spec.fingerprint else {}),
             "labels": LABELS,
             "frame_ms": wire.FRAME_MS,
             "step_ms": wire.STEP_MS,

@@ -36,8 +36,8 @@ class References:
         if not self._waiting:
             return
         with suppress(ClientDisconnected):
-            embed, size = partial(self._embedding, gone), self._workers.spec.embedding_size
-            self._workers.samples = samples.load(self._config, size, embed)
+            embed = partial(self._embedding, gone)
+            self._workers.samples = samples.load(self._config, self._workers.spec, embed)
             self._waiting = False
 
     def _embedding(self, gone: Callable[[], bool], recording: Path) -> Floats | None:

@@ -26,7 +26,7 @@ from server.language import Language, in_language, of_request
 from server.metrics import Metrics
 from server.peer import on_this_machine, peer
 from server.uploads.pool import ClientDisconnected
-from server.uploads.service import PREFIX, Incoming, UploadAnswer, Uploads
+from server.uploads.service import PREFIX, Incoming, UploadAnswer, Uploads, addresses
 from stream.types import JsonDict
 
 NDJSON = "application/x-ndjson"
@@ -76,6 +76,14 @@ def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics
         response.headers["X-Accel-Buffering"] = "no"  # a proxy that collected the lines would tell nothing
         response.call_on_close(over.set)
         return response
+
+    @app.get(f"{PREFIX}/<result>")
+    def read(result: str) -> Response:
+        allowed()
+        path = _found(uploads, result, RESULT)
+        files = addresses(result, (path.parent / EMBEDDING).is_file())
+        size, body = _with_head({"success": True, "id": result, "files": files}, path)
+        return Response(body, mimetype="application/json", headers={"Content-Length": str(size)})
 
     @app.get(f"{PREFIX}/<result>/<name>")
     def download(result: str, name: str) -> Response:
@@ -152,14 +160,18 @@ def _told(step: JsonDict, language: Language) -> JsonDict:
 
 
 def _json(answer: UploadAnswer, language: Language) -> tuple[int, Iterator[bytes]]:
-    """The length of the answer as JSON, and its pieces: what result.json says is copied from there."""
+    """The length of the answer as JSON, and its pieces."""
     said = {**answer.head, "steps": [_told(step, language) for step in answer.head["steps"]]}
     if "embedding_note" in said:
         said["embedding_note"] = in_language(said["embedding_note"], language)
+    return _with_head(said, answer.result)
+
+
+def _with_head(said: JsonDict, result: Path) -> tuple[int, Iterator[bytes]]:
+    """`said`, and after it the fields of this result.json: the length of that object, and its pieces."""
     head = orjson.dumps(said)[:-1] + b","
-    file = answer.result.open("rb")
-    size = answer.result.stat().st_size
-    return len(head) + size - 1, _copied(head, file)
+    file = result.open("rb")
+    return len(head) + result.stat().st_size - 1, _copied(head, file)
 
 
 def _copied(head: bytes, file: BinaryIO) -> Iterator[bytes]:

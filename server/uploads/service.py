@@ -205,22 +205,21 @@ class Uploads:
         """The answer's fields that result.json does not have."""
         root, saved = self.store.root, summary["embedding_saved"]
         folder = f"{root if local and self._files.absolute_paths else root.name}/{name}"
-        files = {"result": RESULT, "audio": AUDIO, "csv": CSV, **({"embedding": EMBEDDING} if saved else {})}
         head: JsonDict = {
             "success": True,
             "id": name,
             "result_dir": folder,
             "processed_audio_path": f"{folder}/{AUDIO}",
             "embedding_saved": saved,
-            "files": {key: f"{PREFIX}/{name}/{file}" for key, file in files.items()},
+            "files": addresses(name, saved),
             "steps": steps,
         }
         if saved:
             head["embedding_path"] = f"{folder}/{EMBEDDING}"
         elif "embedding_note" in summary:
             head["embedding_note"] = summary["embedding_note"]
-        if form.granularity == "frame":  # result.json has frames in their place
-            head |= {**summary["verdict"], "frame_ms": wire.FRAME_MS, "step_ms": wire.STEP_MS}
+        if form.granularity == "frame":
+            head |= {"frame_ms": wire.FRAME_MS, "step_ms": wire.STEP_MS}
         return head
 
     def remove(self, name: str) -> bool:
@@ -236,6 +235,12 @@ class Uploads:
             if self._stop.wait(UPKEEP_S):
                 return
             self._workers.reap_idle()
+
+
+def addresses(name: str, embedded: bool) -> dict[str, str]:
+    """Where the files of a result are read."""
+    files = {"result": RESULT, "audio": AUDIO, "csv": CSV, **({"embedding": EMBEDDING} if embedded else {})}
+    return {key: f"{PREFIX}/{name}/{file}" for key, file in files.items()}
 
 
 def _alert(told: JsonDict) -> AlertEvent:

@@ -146,6 +146,9 @@ export class Board {
       seconds: data.duration_s[number].toFixed(1),
       at: () => new Date(data.scored[number]).toLocaleString(document.documentElement.lang),
     });
+    const page = data.page[number];
+    $("one-page").hidden = page === null;
+    if (page) $("one-page").firstElementChild?.setAttribute("href", page);
     this.#chart.select(this.#selected, number);
   }
 

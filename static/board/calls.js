@@ -1,9 +1,11 @@
 /* What the board asks of its server. Every address is below that of the page, which holds a secret. */
 
+import { currentLanguage } from "../shared/text.js";
+
 /** @typedef {{folder: string, model: string, method: string, groups: number, loose: boolean, laid_out: number,
  *             x: number[], y: number[], group: number[], name: string[], emotion: string[], confidence: number[],
  *             duration_s: number[], scored: string[], label: (string | null)[], colors: string[],
- *             labels_zh: string[], fewest: number, longest: number}} MapData
+ *             page: (string | null)[], labels_zh: string[], fewest: number, longest: number}} MapData
  *    a list of each is in the order of the recordings */
 /** @typedef {{uar: number, uar_interval_95: [number, number], chance: number, better_than_chance: boolean,
  *             accuracy: number, recall: Record<string, number>, clips: Record<string, number>,
@@ -37,15 +39,16 @@ export const audioUrl = (number) => `audio/${number}`;
 /** @param {string} path @param {object} [body]
  *  @returns {Promise<any>} */
 async function call(path, body) {
+  const language = { "Accept-Language": currentLanguage() };
   const post = {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json", ...language },
     body: JSON.stringify(body),
   };
   let response;
   let answer;
   try {
-    response = await fetch(path, body ? post : {});
+    response = await fetch(path, body ? post : { headers: language });
     answer = await response.json();
   } catch {
     throw new Refused("GONE", {});

@@ -196,11 +196,7 @@ export class Card {
     this.#level.hidden = !alerts.open;
     if (alerts.open) say(this.#level, `level.${alerts.open}`);
     say(this.#count, "card.alerts", { n: total });
-    say(
-      this.#message,
-      "alert.message",
-      alerts.open && alerts.last ? messageOf(alerts.last) : { message: "" },
-    );
+    say(this.#message, "alert.message", alerts.worst ? messageOf(alerts.worst) : { message: "" });
     this.#lost.hidden = lost < 100;
     say(this.#lost, "card.lost", { s: (lost / 1000).toFixed(1) });
   }

@@ -112,10 +112,10 @@ export class Desk {
 
   /** @param {Session} session */
   #onCritical(session) {
-    const { last } = session.alerts;
+    const { worst } = session.alerts;
     this.#notifier.alert(session);
     const level = () => t("level.critical");
-    say($("announce"), "alert.said", { level, name: title(session), ...(last ? messageOf(last) : {}) });
+    say($("announce"), "alert.said", { level, name: title(session), ...(worst ? messageOf(worst) : {}) });
   }
 
   // -- drawing -------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ export class Notifier {
     if (this.#sound.checked) this.#ring();
     if (!this.#desktop.checked) return;
     const { session_id: id, alerts } = session;
-    const body = alerts.last ? t("alert.message", messageOf(alerts.last)) : "";
+    const body = alerts.worst ? t("alert.message", messageOf(alerts.worst)) : "";
     const shown = new Notification(`${t("level.critical")}: ${title(session)}`, { body, tag: id });
     shown.onclick = () => {
       focus();

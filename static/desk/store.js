@@ -8,7 +8,8 @@ import { LABELS } from "../shared/emotions.js";
 /** @typedef {{from: number, points: (number | null)[]}} Spark the last five minutes, in points of 5 s */
 /** @typedef {{emotion: string | null, confidence: number, speaking: boolean, speech_share: number,
  *             negative: number, watched: boolean, spark: Spark}} Channel */
-/** @typedef {Record<Level, number> & {open: Level | null, last: Alert | null}} Alerts how many so far */
+/** @typedef {Record<Level, number> & {open: Level | null, worst: Alert | null,
+ *             last: Alert | null}} Alerts how many so far, the worst that is open, and the latest */
 /** What the server says of a session; all of it at first, then what has changed.
  *  @typedef {{session_id: string, name: string, tags: Record<string, string>, started_utc: string,
  *             state: "live" | "ended", timelines: Record<string, Channel>, utterances: number, lost_ms: number,

@@ -74,6 +74,7 @@ export function showSummary(totals) {
   );
   for (const { label, emoji } of likeliest) {
     const value = make("span", { class: "value" }, percent(share[label]));
-    $("summary-share").append(make("li", { "data-emotion": label }, `${emoji} `, bothNames(label), value));
+    const face = make("span", { class: "emoji" }, emoji);
+    $("summary-share").append(make("li", { "data-emotion": label }, face, " ", bothNames(label), value));
   }
 }

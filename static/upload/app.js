@@ -1,18 +1,19 @@
-/* The page of files: its words, its header, the status of the server, and the files that are given to it. */
+/* The page of files, and that of one result that is kept: their words, their header, the status of the server. */
 
 import { buildHeader } from "../shared/header.js";
 import { watchStatus } from "../shared/status.js";
 import { addWords } from "../shared/text.js";
 import { keptToken } from "../shared/token.js";
 import { Files } from "./files.js";
+import { Kept } from "./kept.js";
 import { WORDS } from "./words.js";
 
 addWords(WORDS);
 buildHeader("files");
-const files = new Files();
+const page = location.pathname.endsWith("/result") ? new Kept() : new Files();
 const status = watchStatus(
   keptToken,
-  (answer) => files.onStatus(answer),
-  (httpStatus) => files.onNoStatus(httpStatus),
+  (answer) => page.onStatus(answer),
+  (httpStatus) => page.onNoStatus(httpStatus),
 );
-files.start({ askStatus: status.now });
+page.start({ askStatus: status.now });

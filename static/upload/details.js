@@ -11,7 +11,7 @@ import { bytes, length } from "./time.js";
 import { Utterances } from "./utterances.js";
 
 /** @import { Recognition } from "../../client/emotion-stream.js" */
-/** @import { Change, Item, State } from "./queue.js" */
+/** @import { Change, Shown, State } from "./queue.js" */
 /** @import { Saver } from "./saving.js" */
 /** @import { FrameStore } from "./store.js" */
 
@@ -34,18 +34,19 @@ const SAVED = /** @type {const} */ ([
 /** @type {Partial<Record<State, string>>} of the big face; all others: working */
 const MODES = { done: "emotion", failed: "failed", canceled: "canceled" };
 
-/** @typedef {{onCancel: (item: Item) => void, onRetry: (item: Item) => void, onAgain: (item: Item) => void,
- *             onDelete: (item: Item) => void}} Acts */
+/** @template I @typedef {{onCancel?: (item: I) => void, onRetry?: (item: I) => void,
+ *             onAgain?: (item: I) => void, onDelete: (item: I) => void}} Acts */
 
+/** @template {Shown} I */
 export class Details {
-  /** @type {Item | null} the one that is open */
+  /** @type {I | null} the one that is open */
   item = null;
   bars = buildBars($("bars"));
   #saver;
   #listening;
   #utterances = new Utterances((utterance) => this.#listening.playSpan(utterance));
 
-  /** @param {{saver: Saver, store: FrameStore, acts: Acts, onProblem: (problem: unknown) => void}} parts */
+  /** @param {{saver: Saver, store: FrameStore, acts: Acts<I>, onProblem: (problem: unknown) => void}} parts */
   constructor({ saver, store, acts, onProblem }) {
     this.#saver = saver;
     const onTime = (/** @type {number} */ seconds, /** @type {boolean} */ playing) =>
@@ -57,23 +58,23 @@ export class Details {
       again: acts.onAgain,
       delete: acts.onDelete,
     };
-    for (const [id, act] of Object.entries(buttons)) $(id).onclick = () => this.item && act(this.item);
+    for (const [id, act] of Object.entries(buttons)) $(id).onclick = () => this.item && act?.(this.item);
   }
 
   /** null closes.
-   *  @param {Item | null} item */
+   *  @param {I | null} item */
   open(item) {
     if (item === this.item) return;
     this.item = item;
     $("details").hidden = !item;
     if (!item) return this.#listening.close();
     $("file-name").textContent = item.name;
-    $("file-name").title = `${item.name} · ${bytes(item.file.size)}`;
+    $("file-name").title = item.file ? `${item.name} · ${bytes(item.file.size)}` : item.name;
     this.#listening.open(item);
     this.#show(item);
   }
 
-  /** @param {Item} item @param {Change} what has changed of it */
+  /** @param {Shown} item @param {Change} what has changed of it */
   update(item, what) {
     if (item !== this.item) return;
     if (what === "progress") return this.#showProgress(item);
@@ -82,18 +83,19 @@ export class Details {
     this.#show(item);
   }
 
-  /** @param {Item} item */
+  /** @param {Shown} item */
   #show(item) {
     const { state, result, error } = item;
     $("hero").dataset.mode = MODES[state] ?? "working";
     $("details").dataset.state = state;
+    $("details").dataset.kept = String(!item.file);
     $("file-state").dataset.state = TONES[state] ?? "waiting";
     $("cancel-one").hidden = !isOpen(item);
     $("retry-one").hidden = state !== "failed" && state !== "canceled";
-    $("again").hidden = state !== "done";
+    $("again").hidden = state !== "done" || !item.file;
     $("server-said").textContent = error?.message ?? "";
     $("also").textContent = "";
-    showAlerts([]);
+    showAlerts(null);
     delete $("also").dataset.t;
     $("facts").hidden = $("saved").hidden = !result;
     $("custom").hidden = !result?.taught;
@@ -111,7 +113,7 @@ export class Details {
     }
   }
 
-  /** @param {Item} item */
+  /** @param {Shown} item */
   #showProgress(item) {
     const [key, values] = stateText(item);
     say($("file-state-text"), item.state === "failed" ? "is.failed" : key, values);
@@ -121,17 +123,17 @@ export class Details {
     $("face").style.setProperty("--p", String(item.state === "uploading" ? item.upload : scored));
     const phase = item.state === "working" && item.totalS ? "scoring" : item.state;
     say($("name"), `doing.${phase}`);
-    say($("name-also"), `doing.${phase}.do`, { ...values, size: bytes(item.file.size) });
+    say($("name-also"), `doing.${phase}.do`, { ...values, size: bytes(item.file?.size ?? 0) });
     this.#listening.progressed();
   }
 
-  /** @param {Item} item @param {Recognition} result */
+  /** @param {Shown} item @param {Recognition} result */
   #showResult(item, result) {
     showEmotion(result.emotion, result.confidence);
     if (result.ambiguous) {
       say($("also"), "ambiguous", { other: () => names(second(asRow(result.scores)))[0] });
     }
-    showAlerts(result.alerts ?? []);
+    showAlerts(result.alerts ?? null);
     const speechMs = (result.utterances ?? []).reduce(
       (sum, { start_ms: start, end_ms: end }) => sum + end - start,
       0,
@@ -144,6 +146,7 @@ export class Details {
       $("custom-name").textContent = result.taught.label;
       $("custom-sure").textContent = percent(result.taught.confidence);
     }
+    $("own-page", HTMLAnchorElement).href = `result#${encodeURIComponent(result.id)}`;
     const base = item.name.replace(/\.[^.]+$/, "");
     $("downloads").replaceChildren(
       ...SAVED.flatMap(({ kind, name, ending }) => {
@@ -158,7 +161,7 @@ export class Details {
     );
   }
 
-  /** @param {Item} item */
+  /** @param {Shown} item */
   #showUtterances({ result }) {
     const all = result?.utterances ?? [];
     this.#utterances.show(all);
@@ -173,22 +176,22 @@ export class Details {
   }
 }
 
-/** What alert rules have told of the recording: the first alert of each.
- *  @param {NonNullable<Recognition["alerts"]>} alerts */
+/** What alert rules have told of the recording: the first alert of each; null: they have not been asked.
+ *  @param {Recognition["alerts"] | null} alerts */
 function showAlerts(alerts) {
   /** @type {Map<string, NonNullable<Recognition["alerts"]>[number]>} */
   const first = new Map();
-  for (const alert of alerts) {
+  for (const alert of alerts ?? []) {
     if (alert.state !== "cleared" && !first.has(alert.rule)) first.set(alert.rule, alert);
   }
-  $("told").hidden = first.size === 0;
-  $("told").replaceChildren(
-    ...[...first.values()].map((alert) => {
-      const row = make("li", { class: "chip", "data-state": alert.level === "info" ? "waiting" : "bad" });
-      say(row, "alert.message", messageOf(alert));
-      return row;
-    }),
-  );
+  const rows = [...first.values()].map((alert) => {
+    const row = make("li", { class: "chip", "data-state": alert.level === "info" ? "waiting" : "bad" });
+    say(row, "alert.message", messageOf(alert));
+    return row;
+  });
+  const none = () => make("li", { class: "chip", "data-state": "yes", "data-t": "alert.none" });
+  $("told").hidden = !alerts;
+  $("told").replaceChildren(...(rows.length || !alerts ? rows : [none()]));
 }
 
 /** The second likeliest label.

@@ -1,7 +1,6 @@
 /* Takes files, sends them through the queue, shows them as a table and one of them in full. */
 
-import { EmotionError, recognize } from "../../client/emotion-stream.js";
-import { showConnection } from "../shared/header.js";
+import { recognize } from "../../client/emotion-stream.js";
 import { $, clearNotice, notify, notifyError } from "../shared/parts.js";
 import { currentLanguage, names, onLanguage, percent, say } from "../shared/text.js";
 import { askToken, keptToken } from "../shared/token.js";
@@ -10,6 +9,7 @@ import { Details } from "./details.js";
 import { takeFiles } from "./intake.js";
 import { isOpen, Queue, ROOM } from "./queue.js";
 import { makeSaver, save } from "./saving.js";
+import { showProblem, showServer } from "./server.js";
 import { FrameStore } from "./store.js";
 import { Table } from "./table.js";
 import { bytes } from "./time.js";
@@ -21,7 +21,7 @@ const HELD_MS = 1000; // between two looks at how long a file is still held
 
 export class Files {
   #askStatus = () => {};
-  #saver = makeSaver(keptToken, onProblem);
+  #saver = makeSaver(keptToken, showProblem);
   #store = new FrameStore();
   #queue = new Queue({
     recognize: (file, options) => recognize(file, { ...options, language: currentLanguage() }),
@@ -36,10 +36,11 @@ export class Files {
     onRetry: (item) => this.#queue.again(item),
     onRemove: (item) => this.#remove(item),
   });
+  /** @type {Details<Item>} */
   #details = new Details({
     saver: this.#saver,
     store: this.#store,
-    onProblem,
+    onProblem: showProblem,
     acts: {
       onCancel: (item) => this.#queue.cancel(item),
       onRetry: (item) => this.#queue.again(item),
@@ -52,6 +53,7 @@ export class Files {
    *  @param {{askStatus: () => void}} hooks */
   start({ askStatus }) {
     this.#askStatus = askStatus;
+    $("intake").hidden = false;
     takeFiles((files) => this.#add(files));
     $("retry-failed").onclick = () => this.#queue.retryFailed();
     $("cancel-all").onclick = () => this.#queue.cancelAll();
@@ -113,9 +115,9 @@ export class Files {
   async #deleteResult(item) {
     if (!item.result) return;
     try {
-      await this.#saver.get(`api/v1/results/${encodeURIComponent(item.result.id)}`, { method: "DELETE" });
+      await this.#saver.remove(item.result);
     } catch (problem) {
-      if (!(problem instanceof EmotionError && problem.code === "NOT_FOUND")) return onProblem(problem);
+      return showProblem(problem);
     }
     notify("deleted", "info", "deleted", null, { name: item.name });
     this.#remove(item);
@@ -154,7 +156,7 @@ export class Files {
 
   /** @param {Status} status */
   onStatus({ ready, supported_labels: labels, limits }) {
-    show(ready ? "online" : "loading");
+    showServer(ready ? "online" : "loading");
     if (labels) this.#details.bars.showSupported(labels);
     say($("drop-note"), "drop.most", { size: bytes(limits.upload_bytes) });
     this.#queue.maxBytes = limits.upload_bytes;
@@ -165,7 +167,7 @@ export class Files {
 
   /** @param {number} httpStatus */
   onNoStatus(httpStatus) {
-    show(httpStatus === 401 ? "unauthorized" : "offline");
+    showServer(httpStatus === 401 ? "unauthorized" : "offline");
     if (httpStatus === 401) this.#askToken();
   }
 
@@ -182,11 +184,11 @@ export class Files {
     for (const why of ["UNAUTHORIZED", "NOT_READY", "AWAY"]) if (why !== code) clearNotice(why);
     if (!code) return;
     if (code === "UNAUTHORIZED") {
-      show("unauthorized");
+      showServer("unauthorized");
       notifyError({ code }, "warn", { text: "token.enter", run: () => this.#askToken() });
       return this.#askToken();
     }
-    show(code === "AWAY" ? "offline" : "loading");
+    showServer(code === "AWAY" ? "offline" : "loading");
     notifyError({ code }, "warn");
     this.#askStatus();
   }
@@ -197,11 +199,6 @@ function settings() {
   const chosen = new FormData($("options", HTMLFormElement));
   const granularity = chosen.get("granularity") === "frame" ? "frame" : "utterance";
   return { granularity, embedding: chosen.get("embedding") !== null };
-}
-
-/** @param {string} state of the connection: here it is a server that is asked now and then */
-function show(state) {
-  showConnection(state, state === "online" ? { key: "state.ready" } : {});
 }
 
 /** @param {Item} item */
@@ -226,10 +223,4 @@ async function answers() {
   } catch {
     return false;
   }
-}
-
-/** @param {unknown} problem */
-function onProblem(problem) {
-  if (problem instanceof DOMException && problem.name === "AbortError") return;
-  notifyError(problem instanceof EmotionError ? problem : { code: "INTERNAL", message: String(problem) });
 }

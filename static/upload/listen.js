@@ -10,7 +10,7 @@ import { Stage } from "./stage.js";
 import { clockOf } from "./time.js";
 import { Wave } from "./wave.js";
 
-/** @import { Item } from "./queue.js" */
+/** @import { Shown } from "./queue.js" */
 /** @import { Saver } from "./saving.js" */
 /** @import { FrameStore } from "./store.js" */
 /** @import { Frames } from "./frames.js" */
@@ -30,7 +30,7 @@ export class Listening {
     onHover: (seconds) => this.#hover(seconds),
   });
   #values = this.#legend();
-  /** @type {Item | null} */
+  /** @type {Shown | null} */
   #item = null;
   /** @type {Frames | null} */
   #frames = null;
@@ -69,7 +69,7 @@ export class Listening {
 
   // -- which file ----------------------------------------------------------------------------------
 
-  /** @param {Item} item */
+  /** @param {Shown} item */
   open(item) {
     this.#item = item;
     this.#outlined = "none";
@@ -141,11 +141,11 @@ export class Listening {
   }
 
   /** The outline: from the file itself, and where that cannot be, from what the server kept of it.
-   *  @param {Item} item @param {number} seconds */
+   *  @param {Shown} item @param {number} seconds */
   async #outline(item, seconds) {
     if (!item.peaks && this.#outlined === "none") {
       this.#outlined = "decoding";
-      item.peaks = await decodedPeaks(item.file, seconds);
+      item.peaks = item.file ? await decodedPeaks(item.file, seconds) : null;
       if (this.#item !== item) return;
       this.#outlined = "decoded";
     }

@@ -1,4 +1,4 @@
-/* Plays a recording: the file that was chosen where the browser can decode it, else what the server kept of it.
+/* Plays a recording: the file that was chosen where the browser can decode it, else what the server keeps of it.
    Positions are seconds. No page in here. */
 
 import { EmotionError } from "../../client/emotion-stream.js";
@@ -15,6 +15,8 @@ export class Player {
   #fallback;
   #copied = false; // whether the server's copy has been asked for
   #broken = false;
+  /** @type {Promise<void> | undefined} */
+  #coming; // the server's copy
   /** @type {string | undefined} */
   #url;
 
@@ -29,14 +31,21 @@ export class Player {
     audio.onpause = audio.onended = () => hooks.onState(false);
     audio.onseeked = () => hooks.onTime(audio.currentTime);
     audio.onloadedmetadata = () => hooks.onLength(audio.duration);
-    audio.onerror = () => this.#onBroken();
+    audio.onerror = () => {
+      if (!audio.hasAttribute("src")) return;
+      this.#broken = true;
+      this.#ask();
+    };
   }
 
-  /** Nothing is playing after this. `fallback` may be undefined as long as the server has no copy.
+  /** Nothing is playing after this. `fallback` may be undefined as long as the server has no copy; without `file`
+   *  that is all there is.
    *  @param {Blob} [file] @param {Fallback} [fallback] */
   load(file, fallback) {
     this.#fallback = fallback;
-    this.#copied = this.#broken = false;
+    this.#copied = false;
+    this.#broken = !file;
+    this.#coming = undefined;
     this.#until = Infinity;
     this.#source(file);
   }
@@ -55,15 +64,17 @@ export class Player {
    *  @param {Fallback} fallback */
   offer(fallback) {
     this.#fallback = fallback;
-    if (this.#broken && !this.#copied) this.#onBroken();
+    if (this.#broken) this.#ask();
   }
 
-  async #onBroken() {
-    if (!this.#audio.hasAttribute("src")) return;
-    this.#broken = true;
+  #ask() {
     if (!this.#fallback || this.#copied) return;
     this.#copied = true;
-    const fallback = this.#fallback;
+    this.#coming = this.#copy(this.#fallback);
+  }
+
+  /** @param {Fallback} fallback */
+  async #copy(fallback) {
     try {
       const blob = await fallback();
       if (this.#fallback !== fallback) return; // another recording meanwhile
@@ -80,6 +91,7 @@ export class Player {
 
   async play(until = Infinity) {
     this.#until = until;
+    await this.#coming;
     try {
       await this.#audio.play();
     } catch (problem) {

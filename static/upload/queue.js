@@ -14,9 +14,9 @@ import { EmotionError } from "../../client/emotion-stream.js";
 /** Times are of performance.now(), `until` of Date.now(): until when it is held.
  *  @typedef {{upload: number, doneS: number, totalS: number, steps: Step[], error: Failure | null,
  *             result: Recognition | null, state: State}} Progress
- *  @typedef {Progress & {id: number, file: File, name: string, settings: Settings, abort?: AbortController,
- *             begunAt?: number, uploadedAt?: number, endedAt?: number, until?: number,
- *             peaks?: Peaks | null}} Item */
+ *  @typedef {Progress & {name: string, file?: File, begunAt?: number, uploadedAt?: number, endedAt?: number,
+ *             until?: number, peaks?: Peaks | null}} Shown a file, or what the server keeps of one
+ *  @typedef {Shown & {id: number, file: File, settings: Settings, abort?: AbortController}} Item */
 /** @typedef {{recognize: typeof recognize, token: () => string | undefined, answers: () => Promise<boolean>,
  *             onChange: (item: Item, what: Change) => void, onPause: (code: string | null) => void}} Hooks */
 
@@ -204,7 +204,7 @@ function fresh() {
 }
 
 /** Whether something is still to come of it.
- *  @param {Item} item */
+ *  @param {Shown} item */
 export function isOpen({ state }) {
   return state === "waiting" || state === "uploading" || state === "working" || state === "held";
 }

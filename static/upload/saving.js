@@ -32,6 +32,16 @@ export function makeSaver(token, onProblem) {
     throw new EmotionError(error?.code ?? "other", error?.message ?? `HTTP ${status}`, { status });
   }
 
+  /** Have the server remove a result, if it still has it.
+   *  @param {{id: string}} result */
+  async function remove({ id }) {
+    try {
+      await get(`api/v1/results/${encodeURIComponent(id)}`, { method: "DELETE" });
+    } catch (problem) {
+      if (!(problem instanceof EmotionError && problem.code === "NOT_FOUND")) throw problem;
+    }
+  }
+
   /** A link that saves `path` as `name`; `large`: better not through memory.
    *  @param {HTMLAnchorElement} element @param {string} path @param {string} name @param {boolean} large */
   function link(element, path, name, large) {
@@ -48,7 +58,7 @@ export function makeSaver(token, onProblem) {
     };
   }
 
-  return { get, link };
+  return { get, remove, link };
 }
 
 /** @param {Blob} blob @param {string} name */

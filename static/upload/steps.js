@@ -5,14 +5,14 @@ import { percent, say } from "../shared/text.js";
 import { bytes, took } from "./time.js";
 
 /** @import { Step } from "../../client/emotion-stream.js" */
-/** @import { Item } from "./queue.js" */
+/** @import { Shown } from "./queue.js" */
 /** @typedef {Partial<Step>} Done */
 
 const STEPS = ["receive", "decode", "resample", "detect_speech", "score", "save"];
 const TOGETHER = new Set(STEPS.slice(1, 5)); // piece by piece: the server tells of them when all is done
 
 /** What a waiting, working or finished item looks like.
- *  @param {Item} item */
+ *  @param {Shown} item */
 export function showSteps(item) {
   const byName = new Map(item.steps.map((step) => [step.step, step]));
   const others = [...byName.keys()].filter((name) => !STEPS.includes(name));
@@ -36,14 +36,14 @@ export function showSteps(item) {
   if (total !== null) say($("steps-total"), "{took}", { took: () => took(total) });
 }
 
-/** @param {Item} item @param {Done | undefined} done @param {boolean} now */
+/** @param {Shown} item @param {Done | undefined} done @param {boolean} now */
 function stateOf(item, done, now) {
   if (done) return "done";
   if (now) return "now";
   return item.state === "failed" || item.state === "canceled" ? "never" : "next";
 }
 
-/** @param {Item} item @param {string} name */
+/** @param {Shown} item @param {string} name */
 function partOf(item, name) {
   if (name === "upload") return percent(item.upload);
   return name === "score" && item.totalS ? percent(Math.min(1, item.doneS / item.totalS)) : "";

@@ -4,16 +4,16 @@
 import { Frames } from "./frames.js";
 
 /** @import { Answer } from "./frames.js" */
-/** @import { Item } from "./queue.js" */
+/** @import { Shown } from "./queue.js" */
 
 const KEPT = 4_000_000; // frames: 290 MB, eleven hours of speech
 
 export class FrameStore {
-  /** @type {Map<Item, Frames>} the oldest first */
+  /** @type {Map<Shown, Frames>} the oldest first */
   #kept = new Map();
 
   /** Takes the rows out of an answer, which then can be forgotten.
-   *  @param {Item} item */
+   *  @param {Shown} item */
   take(item) {
     const { result } = item;
     if (!result?.frame_scores) return;
@@ -24,7 +24,7 @@ export class FrameStore {
     delete result.frame_start_ms;
   }
 
-  /** @param {Item} item @param {Frames} frames */
+  /** @param {Shown} item @param {Frames} frames */
   #keep(item, frames) {
     this.#kept.delete(item);
     this.#kept.set(item, frames);
@@ -37,14 +37,14 @@ export class FrameStore {
   }
 
   /** The frames of a finished file; `fetched()` gives its result.json. null at granularity utterance.
-   *  @param {Item} item @param {() => Promise<Answer>} fetched */
+   *  @param {Shown} item @param {() => Promise<Answer>} fetched */
   async of(item, fetched) {
     if (item.result?.granularity !== "frame") return null;
     if (!this.#kept.has(item)) this.#keep(item, new Frames(await fetched()));
     return this.#kept.get(item) ?? null;
   }
 
-  /** @param {Item} item */
+  /** @param {Shown} item */
   forget(item) {
     this.#kept.delete(item);
   }

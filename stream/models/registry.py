@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stream import fingerprint
 from stream.models import compact, emotion2vec
 from stream.types import EmotionModel
 
@@ -29,6 +31,13 @@ def load_model(
     Raises ValueError for a name, device, folder, precision or runtime that cannot be used, ImportError and OSError
     for libraries and weights that cannot be had; the text says what to do.
     """
+    model = _load(name, device, options, threads)
+    shown = model.score([fingerprint.window(model.spec)])[0].embedding
+    model.spec = replace(model.spec, fingerprint=fingerprint.text(shown))
+    return model
+
+
+def _load(name: str, device: str, options: Mapping[str, Any] | None, threads: int | None) -> EmotionModel:
     if name == "fake":
         from stream.models.fake import FakeModel
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stream.types import LABEL_SETS_ZH, LABELS_ZH
 from tests.conftest import ROOT, Server
 
 
@@ -37,6 +38,16 @@ def test_the_demo_plays_at_real_time_and_ends_with_a_line_per_utterance_and_a_su
     assert "scored by compact" in done.stdout
     assert " 0.3–  5.0 s" in done.stdout, "the first utterance of the recording"
     assert "of speech in 6.0 s; " in done.stdout
+
+
+@pytest.mark.slow
+def test_labels_are_called_in_chinese_as_the_settings_say(
+    live_server: Server, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMOTION_SERVER__LABELS_ZH", "common")
+    shown = demo(short, "--url", live_server.url).stdout
+    assert all(name in shown for name in LABEL_SETS_ZH["common"])
+    assert not [name for name in set(LABELS_ZH) - set(LABEL_SETS_ZH["common"]) if name in shown]
 
 
 def test_a_file_that_is_no_recording_is_refused_in_words() -> None:

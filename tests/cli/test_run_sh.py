@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from cli.main import app
 from tests.conftest import ROOT
 
 Run = Callable[..., tuple[subprocess.CompletedProcess[str], list[str]]]
@@ -74,6 +77,35 @@ def test_other_requirements_are_told_of_and_not_installed(run: Run, tmp_path: Pa
     assert "./run.sh install" in done.stderr and calls == ["-m cli models"]
     assert installs(run("install")[1]) == ["requirements.txt"]
     assert run("models")[0].stderr == ""
+
+
+def usage(folder: Path, locale: str) -> str:
+    done = subprocess.run(
+        ["./run.sh", "--help"],
+        cwd=folder,
+        env={**os.environ, "LC_ALL": locale},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0
+    return done.stdout
+
+
+def test_both_usages_name_the_same_commands_and_all_there_are(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "run.sh", tmp_path)
+    english, chinese = (
+        [
+            line.split("  ")[1].strip()
+            for line in usage(tmp_path, locale).splitlines()
+            if line.startswith("  .")
+        ]
+        for locale in ("C", "zh_CN.UTF-8")
+    )
+    assert english == chinese
+    commands = {name for name, command in get_command(app).commands.items() if not command.hidden}  # type: ignore[attr-defined]
+    told = {words[1] for line in english if len(words := line.split()) > 1 and words[1][0].isalpha()}
+    assert commands - {"serve"} | {"tools", "install", "test", "check"} == told
 
 
 def test_help_needs_no_environment(tmp_path: Path) -> None:

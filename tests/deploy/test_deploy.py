@@ -24,11 +24,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from server.config import Config
+from server.language import LANGUAGES
 from tests.conftest import ROOT, Server
 from tests.prometheus import PROMETHEUS, Prometheus, speak, until
 
 DEPLOY = ROOT / "deploy"
-DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/emotion-stream.json").read_text(encoding="utf-8"))
+DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/emotion-stream-en.json").read_text(encoding="utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 QUERIES = [
     pytest.param(target["expr"], id=f"{panel['title']}-{target['refId']}")
@@ -167,6 +168,17 @@ def test_the_dashboard_is_well_formed() -> None:
     assert any(mount.split(":")[1] == provider["options"]["path"] for mount in mounts)
 
 
+def test_grafanas_home_and_the_server_speak_one_language() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    chosen = services["server"]["environment"]["EMOTION_SERVER__LANGUAGE"]
+    assert chosen == "${EMOTION_LANGUAGE:-en}" and chosen in home
+    for language in LANGUAGES:
+        path = home.replace(chosen, language).replace("/etc/grafana/", "")
+        board = json.loads((DEPLOY / "grafana" / path).read_text(encoding="utf-8"))
+        assert bool(re.search("[\u4e00-\u9fff]", board["title"])) == (language == "zh")
+
+
 def test_every_metric_that_is_asked_for_is_in_the_protocol() -> None:
     documented = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
     rules = (DEPLOY / "prometheus/rules.yml").read_text(encoding="utf-8")
@@ -273,7 +285,7 @@ def test_the_dashboard_says_the_same_in_chinese() -> None:
     texts = json.loads((folder / "chinese.json").read_text(encoding="utf-8"))
     shown = re.findall(
         r'"(?:title|description|legendFormat|label|text)": ("(?:[^"\\]|\\.)*")',
-        (folder / "dashboards/emotion-stream.json").read_text(encoding="utf-8"),
+        (folder / "dashboards/emotion-stream-en.json").read_text(encoding="utf-8"),
     )
     words = {json.loads(text) for text in shown}
     names = {"Prometheus", "p50", "p95", "p99"}

@@ -77,7 +77,12 @@ class Board:
         self.process = subprocess.Popen(
             [*map(str, command), "--taught", str(taught)],
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={
+                **os.environ,
+                "PYTHONUNBUFFERED": "1",
+                "EMOTION_FILES__OUTPUTS": str(folder),
+                "EMOTION_SERVER__PUBLIC_URL": "https://emotion.example.com/",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -168,6 +173,8 @@ def test_open_color_select_listen(open_board: Open) -> None:
     page.get_by_placeholder("Search names").fill("客户 07")
     page.get_by_role("button", name="Listen to 客户 07.wav").click()
     expect(page.locator("#one-name")).to_contain_text("客户 07.wav (outputs_20260302_112000)")
+    link = page.get_by_role("link", name="Its page on the server")
+    expect(link).to_have_attribute("href", "https://emotion.example.com/result#outputs_20260302_112000")
     expect(page.locator("#audio")).to_have_js_property("paused", False)
     for _ in range(100):
         if page.evaluate("document.querySelector('#audio').currentTime") > 0.2:
@@ -176,6 +183,17 @@ def test_open_color_select_listen(open_board: Open) -> None:
     else:
         pytest.fail("it does not play")
     assert not page.faults
+
+
+def test_a_refusal_is_told_in_the_readers_language(board: Board) -> None:
+    for language, words in (
+        ("zh-CN", "'numbers' 不是数的列表"),
+        ("en", "'numbers' is not a list of numbers"),
+    ):
+        answer = requests.post(
+            f"{board.url}labels", json={"numbers": "x"}, headers={"Accept-Language": language}, timeout=20
+        )
+        assert answer.json()["error"] == {"code": "OTHER", "message": words}
 
 
 def test_a_recording_without_audio_says_so(open_board: Open) -> None:

@@ -86,7 +86,7 @@ def offline(path, granularity):
 said = offline("speech.wav", "utterance")
 print(f"{said['emotion']} ({said['confidence']:.2%})")
 frames = offline("speech.wav", "frame")
-assert "emotion" not in frames and len(frames["frame_emotions"]) == len(frames["frame_scores"]) > 100
+assert frames["emotion"] in frames["scores"] and len(frames["frame_emotions"]) == len(frames["frame_scores"]) > 100
 """
 
 WRAPPER = """

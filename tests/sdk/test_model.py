@@ -15,11 +15,25 @@ import soundfile
 from emotion_stream_client import EmotionClient, Frame, Result, Summary, Utterance
 
 from emotion_stream import LABELS, LABELS_ZH, EmotionError, EmotionModel
-from stream.types import SAMPLE_RATE
+from stream.types import LABEL_SETS_ZH, SAMPLE_RATE
 from tests.conftest import ROOT, Server
 
 WHEN = {"timestamp", "timestamp_utc"}
 CUTS = (1, 7, 160, 1600, 5000, 40_000)
+
+
+def test_labels_are_called_in_chinese_as_the_settings_say(
+    speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = dict(zip(LABELS, LABEL_SETS_ZH["common"], strict=True))
+    monkeypatch.setenv("EMOTION_SERVER__LABELS_ZH", "common")
+    with EmotionModel("fake") as model:
+        found = model.inference(speech)
+    assert common != LABELS_ZH and model.labels_zh == common
+    for said in (found, *found.utterances):
+        assert said.emotion_zh == common[said.emotion]
+    assert found.utterances and {said.emotion for said in found.utterances} & {"angry", "neutral"}
+    assert "emotion_zh" not in found.to_dict()
 
 
 def without(told: dict, *names: str) -> dict:

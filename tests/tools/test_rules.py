@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ RULES = [
     {"name": "theirs", "when": {"any_of": "angry", "above": 0.6}, "window_s": 1, "channel": "customer"},
     {"name": "pair", "when": {"both_raised": "angry", "above": 0.6}, "window_s": 1, "cool_down_s": 0},
     {"name": "never", "when": {"any_of": "happy", "above": 0.6}},
+    {"name": "hardly", "when": {"any_of": ["angry", "neutral"], "below": 0.01}, "window_s": 3},
 ]
 
 
@@ -157,11 +159,33 @@ def test_the_command_prints_each_file_and_goes_on_after_a_bad_one(
     assert try_rules.main(paths, settings, 1, as_json=False) == 1
     out, err = capsys.readouterr()
     assert str(folder) in out and clock(alerts[0]["at_ms"]) in out and "never" in out
+    assert re.search(r"never +never +\(highest 0\.00\)", out) and re.search(r"hardly +\(lowest 0\.[1-9]", out)
     assert "bad.json: neither" in err and "none.wav" in err
     assert try_rules.main([settings.files.folder], settings, 1, as_json=True) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert compared(json.loads(line)["alerts"]) == compared(alerts)
+    said = json.loads(line)
+    assert compared(said["alerts"]) == compared(alerts)
+    assert (
+        list(said["lowest"]) == ["hardly"] and "never" in said["highest"] and "hardly" not in said["highest"]
+    )
     assert try_rules.main(paths[1:], settings, 1, as_json=False) == 2
+
+
+def test_alerts_call_labels_as_the_settings_do(
+    settings: Config, call: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lived(settings, call[:, :1])
+    rules = [{"name": "low", "when": {"any_of": "angry", "above": 0.6}, "message_zh": "{emotion_zh}"}]
+    for names, angry in (("emotion2vec", "生气"), ("common", "愤怒")):
+        named = config.load(
+            None,
+            {"server": {"labels_zh": names}, "model": {"name": "fake"}, "alerts": {"rules": rules}},
+        )
+        assert try_rules.main([settings.files.folder], named, 1, as_json=True) == 0
+        told = json.loads(capsys.readouterr().out)["alerts"]
+        assert told and {alert["message_zh"] for alert in told} == {angry}
+        assert try_rules.main([settings.files.folder], named, 1, as_json=False, language="zh") == 0
+        assert angry in capsys.readouterr().out
 
 
 def test_times_are_read_as_a_clock_shows_them() -> None:

@@ -72,3 +72,15 @@ def test_chinese_pictures_have_no_empty_boxes(make: Make, monkeypatch: pytest.Mo
         )
     monkeypatch.setattr(pictures, "chinese_font", lambda: None)
     assert "每天各情绪" in pictures.svg(trend.draw(found), "t", "zh"), "the reader's browser has a font"
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"), [("zh_CN.UTF-8", "没有这个文件夹"), ("C", "there is no such folder")]
+)
+def test_what_a_tool_cannot_do_it_says_in_the_terminals_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locale: str, words: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    for command in ("trend", "cluster", "board", "report"):
+        done = CliRunner().invoke(app, [command, str(tmp_path / "nowhere")])
+        assert done.exit_code == 2 and words in done.output, done.output

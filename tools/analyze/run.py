@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from server.engine.inprocess import InProcessEngine
 from server.errors import ClientError
 from server.files import find, samples
 from server.files.recognize import RecognizeOptions
+from server.language import in_language, of_terminal
 from server.local_engine import local_engine
 from stream.types import JsonDict
 from tools.analyze import batch
@@ -45,7 +47,8 @@ def main(
             custom_labels.check(labels, engine, 60)
         references = samples.load_here(config, engine)
     except (ConfigError, ValueError, OSError, ImportError) as wrong:
-        errors.print(str(wrong), markup=False, highlight=False, soft_wrap=True)
+        said = in_language(str(wrong), of_terminal(os.environ))
+        errors.print(said, markup=False, highlight=False, soft_wrap=True)
         return 2
     options = RecognizeOptions(granularity, custom_labels=labels, samples=references)
     if job is not None:

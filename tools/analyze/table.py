@@ -21,6 +21,7 @@ HEADER = (
     "model",
     "taught",
     "taught_confidence",
+    "model_fingerprint",
 )
 _NUMBERS = frozenset({"start_s", "end_s", "confidence", "taught_confidence", *LABELS})
 _BATCH = 4096  # rows of a Parquet file written at a time
@@ -57,6 +58,7 @@ def rows(entry: Entry) -> Iterator[Row]:
             result["model"],
             taught.get("label"),
             taught.get("confidence"),
+            result.get("model_fingerprint"),
         )
     if not result["utterances"]:
         scores = (result["scores"][label] for label in LABELS)
@@ -70,6 +72,7 @@ def rows(entry: Entry) -> Iterator[Row]:
             result["model"],
             None,
             None,
+            result.get("model_fingerprint"),
         )
 
 

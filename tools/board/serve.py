@@ -21,6 +21,7 @@ from server.access.origins import Origins
 from server.access.refusals import Refusals
 from server.config import ServerSection
 from server.http.pages import SAFETY
+from server.language import in_language, of_request
 from server.metrics import Metrics
 from server.paths import STATIC
 from tools.board.state import MapBoard, Refusal
@@ -93,7 +94,9 @@ def _app(board: MapBoard, secret: str) -> Any:
 
     @app.errorhandler(Refusal)
     def refused(wrong: Refusal) -> tuple[Response, int]:
-        return jsonify(error={"code": wrong.code, **wrong.values}), 409 if wrong.code == "EXISTS" else 422
+        language = of_request(request.environ, "en")
+        told = {k: in_language(v, language) if isinstance(v, str) else v for k, v in wrong.values.items()}
+        return jsonify(error={"code": wrong.code, **told}), 409 if wrong.code == "EXISTS" else 422
 
     @app.errorhandler(HTTPException)
     def http_error(wrong: HTTPException) -> tuple[Response, int]:

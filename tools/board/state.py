@@ -7,8 +7,9 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from server.config import Config
 from server.engine import Engine
 from server.files.result import AUDIO
 from server.paths import COMMAND
@@ -28,16 +29,38 @@ class Refusal(Exception):
         self.code, self.values = code, values
 
 
+def result_pages(top: Path, config: Config) -> Callable[[str], str | None]:
+    """By the id of a result below `top`: its page, where the server that keeps it has an address."""
+    outputs, base = config.files.folder.resolve(), config.server.public_url.rstrip("/")
+    known = bool(base) and outputs.is_relative_to(top.resolve())
+    kept = outputs.relative_to(top.resolve()) if known else None
+
+    def page(id_: str) -> str | None:
+        path = PurePath(id_)
+        if kept != path.parent or not path.name.startswith("outputs_"):
+            return None
+        return f"{base}/result#{path.name}"
+
+    return page
+
+
 class MapBoard:
     """May be used from any thread."""
 
     def __init__(
-        self, top: Path, among: Vectors, map_: JsonDict, engine: Callable[[], Engine], taught: Path
+        self,
+        top: Path,
+        among: Vectors,
+        map_: JsonDict,
+        engine: Callable[[], Engine],
+        taught: Path,
+        page: Callable[[str], str | None] = lambda id_: None,
     ) -> None:
         """`map_`: of `cluster.as_data`, of the records of `among`; `engine`: of the model that is set, when it is
-        needed; `taught`: the folder for what is taught. Raises ValueError and OSError for labels that are broken.
+        needed; `taught`: the folder for what is taught; `page`: where a server shows the result of that id. Raises
+        ValueError and OSError for labels that are broken.
         """
-        self._top, self._among, self._map = top, among, map_
+        self._top, self._among, self._map, self._page = top, among, map_, page
         self._load_engine, self._taught = engine, taught
         self._engine: Engine | None = None
         labels.read(top)  # what is wrong with them is told now
@@ -51,6 +74,7 @@ class MapBoard:
             **told,
             "folder": self._top.resolve().name,
             "label": [given.get(id_) for id_ in self._map["id"]],
+            "page": [self._page(id_) for id_ in self._map["id"]],
             "colors": pictures.GROUPS,
             "labels_zh": words.chinese_names(),
             "fewest": few_shot.FEWEST,

@@ -30,6 +30,7 @@ from emotion_stream_client.recognition import (
 )
 from emotion_stream_client.renamed import renamed_arguments, warn_renamed
 from emotion_stream_client.stream import AsyncStream
+from emotion_stream_client.words import said
 
 RETRY_DELAY_S = 1.0
 BLOCK = 1 << 16
@@ -39,8 +40,8 @@ class AsyncEmotionClient:
     """A server at `url`. May hold any number of streams and requests at once; belongs to one event loop.
 
     `timeout_s`: how long the server may say nothing while it works on a request. `verify`: False accepts any TLS
-    certificate; an `ssl.SSLContext` is used as it is. `language`: `zh` or `en`, of the server's
-    messages; empty: as the server is set.
+    certificate; an `ssl.SSLContext` is used as it is. `language`: `zh` or `en`, of what errors and steps say;
+    empty: as the server is set, and English where this package speaks for itself.
     """
 
     def __init__(
@@ -158,10 +159,10 @@ class AsyncEmotionClient:
         self, data: aiohttp.FormData, on_step: Callback | None, on_progress: Callback | None
     ) -> Recognition:
         async with self._request("POST", "api/v1/emotion/recognize", data=data, accept=NDJSON) as response:
-            answer = AnswerReader(response.status, on_step, on_progress)
+            answer = AnswerReader(response.status, on_step, on_progress, self._address.language)
             async for block in response.content.iter_any():
                 answer.feed(block)
-            return Recognition.of(answer.result())
+            return Recognition.of(answer.result(), self._address.language)
 
     async def download(self, result: Recognition | str, name: str, to: str | Path = ".") -> Path:
         """Save one of a result's files (result.json, embedding.npy, processed_audio.wav, result.csv); its path.
@@ -192,23 +193,24 @@ class AsyncEmotionClient:
     async def status(self) -> Json:
         """How the server is: ready, model, device, sessions … (docs/protocol.md). Raises EmotionError."""
         async with self._request("GET", "api/v1/status") as response:
-            return parsed(await response.read(), response.status)
+            return parsed(await response.read(), response.status, self._address.language)
 
     @contextlib.asynccontextmanager
     async def _request(
         self, method: str, path: str, *, data: Any = None, accept: str = "*/*"
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Raises EmotionError, unless the answer is one of success."""
-        headers = {"Accept": accept, **self._address.headers}
+        headers, language = {"Accept": accept, **self._address.headers}, self._address.language
         http = await self._session()
         try:
             async with http.request(method, self._address.at(path), data=data, headers=headers) as response:
                 if response.status >= 400:
-                    answer = parsed(await response.read(), response.status)
-                    raise failure(answer, response.status, response.headers.get("Retry-After"))
+                    answer = parsed(await response.read(), response.status, language)
+                    raise failure(answer, response.status, response.headers.get("Retry-After"), language)
                 yield response
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as wrong:
-            raise EmotionError("DISCONNECTED", f"no answer from {self._address.url}: {wrong!r}") from None
+            told = said(language, "no answer from {url}: {why}", url=self._address.url, why=repr(wrong))
+            raise EmotionError("DISCONNECTED", told) from None
 
 
 def _id(result: Recognition | str) -> str:

@@ -14,6 +14,7 @@ import socketio
 
 from emotion_stream_client.errors import EmotionError
 from emotion_stream_client.events import Json
+from emotion_stream_client.words import said
 
 CONNECT_TIMEOUT_S = (
     4.0  # for a connection: a network that swallows packets must not eat up the time to resume
@@ -27,7 +28,7 @@ class Address:
 
     url: str
     token: str = field(default="", repr=False)
-    language: str = ""  # in which the server says what is wrong; empty: as it is set
+    language: str = ""  # in which is said what is wrong; empty: as the server is set
 
     def at(self, path: str) -> str:
         """The URL of a page of the server."""
@@ -73,13 +74,15 @@ class Connection:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await io.connect(
                     self._address.origin,
+                    headers=self._address.headers,
                     auth={"token": self._address.token} if self._address.token else None,
                     transports=["websocket"],
                     socketio_path=self._address.socket_path,
                     wait_timeout=CONNECT_TIMEOUT_S,
                 )
         except (socketio.exceptions.SocketIOError, TimeoutError, OSError, aiohttp.ClientError) as wrong:
-            raise self._refusal or EmotionError("DISCONNECTED", f"no connection: {wrong}") from None
+            told = said(self._address.language, "no connection: {why}", why=wrong)
+            raise self._refusal or EmotionError("DISCONNECTED", told) from None
 
     def _on_refusal(self, answer: Any = None) -> None:
         error = answer.get("data") if isinstance(answer, dict) else None
@@ -108,7 +111,8 @@ class Connection:
                 lost.cancel()
         if answer.done():
             return answer.result()
-        return {"ok": False, "error": {"code": "DISCONNECTED", "message": f"no answer to {event}"}}
+        told = said(self._address.language, "no answer to {event}", event=event)
+        return {"ok": False, "error": {"code": "DISCONNECTED", "message": told}}
 
     async def close(self, stop: Json | None = None) -> None:
         """Hang up; `stop`: what to send as such before, without waiting for a summary."""

@@ -16,6 +16,7 @@ import aiohttp
 
 from emotion_stream_client.errors import EmotionError
 from emotion_stream_client.events import CustomLabels, Json, Utterance, build, custom_labels_of
+from emotion_stream_client.words import said
 
 Callback = Callable[[Json], None]
 Source = str | Path | bytes | BinaryIO
@@ -40,6 +41,7 @@ class Recognition(CustomLabels):
     duration_s: float
     model: str
     files: dict[str, str] = field(repr=False)
+    model_fingerprint: str = ""  # tells the model's weights from others of its name
     ambiguous: bool = False
     custom_labels: Json | None = None  # by labels of the operator's own
     # The cosine to the nearest of the operator's reference samples, if any, and to each by its name.
@@ -56,8 +58,8 @@ class Recognition(CustomLabels):
     step_ms: int | None = None
 
     @classmethod
-    def of(cls, raw: Json) -> Recognition:
-        """Raises EmotionError PROTOCOL when it is no result."""
+    def of(cls, raw: Json, language: str = "") -> Recognition:
+        """Raises EmotionError PROTOCOL, in `language`, when it is no result."""
         known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
         for name, kind in (("frame_scores", "f8"), ("frame_start_ms", "i8")):
             if raw.get(name) is not None:
@@ -66,7 +68,8 @@ class Recognition(CustomLabels):
             found = tuple(build(Utterance, "utterance", each) for each in raw.get("utterances", ()))
             return cls(**{**known, **custom_labels_of(raw), "raw": raw, "utterances": found})
         except TypeError as wrong:
-            raise EmotionError("PROTOCOL", f"not a result of an emotion-stream server: {wrong}") from None
+            told = said(language, "not a result of an emotion-stream server: {why}", why=wrong)
+            raise EmotionError("PROTOCOL", told) from None
 
 
 def _array(rows: list[Any], kind: str) -> Any:
@@ -85,10 +88,16 @@ def array_of(npy: bytes) -> Any:
 
 
 class AnswerReader:
-    """The lines of an answer, fed as bytes; the last one is the result, or the reason why there is none."""
+    """The lines of an answer, fed as bytes; the last one is the result, or the reason why there is none.
 
-    def __init__(self, status: int, on_step: Callback | None, on_progress: Callback | None) -> None:
+    `language`: of what is wrong.
+    """
+
+    def __init__(
+        self, status: int, on_step: Callback | None, on_progress: Callback | None, language: str = ""
+    ) -> None:
         self._status, self._on_step, self._on_progress = status, on_step, on_progress
+        self._language = language
         self._rest = bytearray()
         self._last: Json = {}
 
@@ -101,7 +110,7 @@ class AnswerReader:
         self._rest = bytearray(rest)
         for line in lines:
             if line.strip():
-                self._take(parsed(line, self._status))
+                self._take(parsed(line, self._status, self._language))
 
     def _take(self, line: Json) -> None:
         if "step" in line and self._on_step:
@@ -115,30 +124,35 @@ class AnswerReader:
         """Raises EmotionError."""
         self.feed(b"\n")
         if "error" in self._last:
-            raise failure(self._last, self._status, None)
+            raise failure(self._last, self._status, None, self._language)
         if "result" not in self._last:
-            raise EmotionError("PROTOCOL", "the answer ended without a result", self._status)
+            told = said(self._language, "the answer ended without a result")
+            raise EmotionError("PROTOCOL", told, self._status)
         result: Json = self._last["result"]
         return result
 
 
-def parsed(text: bytes, status: int) -> Json:
+def parsed(text: bytes, status: int, language: str = "") -> Json:
     """The JSON object in `text`. Raises EmotionError (PROTOCOL) for anything else."""
     with contextlib.suppress(ValueError):
         value = json.loads(text)
         if isinstance(value, dict):
             return value
-    said = text[:80].decode(errors="replace")
-    raise EmotionError(
-        "PROTOCOL", f"HTTP {status}, not an answer of an emotion-stream server: {said}", status
+    told = said(
+        language,
+        "HTTP {status}, not an answer of an emotion-stream server: {text}",
+        status=status,
+        text=text[:80].decode(errors="replace"),
     )
+    raise EmotionError("PROTOCOL", told, status)
 
 
-def failure(answer: Json, status: int, retry_after: str | None) -> EmotionError:
+def failure(answer: Json, status: int, retry_after: str | None, language: str = "") -> EmotionError:
     """The error that an answer holds."""
     error = answer.get("error")
     if not isinstance(error, dict) or "code" not in error:
-        return EmotionError("PROTOCOL", f"HTTP {status} without a reason", status)
+        told = said(language, "HTTP {status} without a reason", status=status)
+        return EmotionError("PROTOCOL", told, status)
     wait = error.get("retry_after", retry_after)
     seconds = None
     with contextlib.suppress(ValueError):

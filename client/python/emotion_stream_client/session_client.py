@@ -15,6 +15,7 @@ from emotion_stream_client.errors import EmotionError
 from emotion_stream_client.events import Event, Json, Opened, Refused, State, Summary, Waiting, event_of
 from emotion_stream_client.inbox import Inbox
 from emotion_stream_client.sending import SESSION_LOST, Message, Outbox, Sender
+from emotion_stream_client.words import said
 
 ANSWER_TIMEOUT_S = 8.0
 RETRY_DELAY_S = 1.0
@@ -55,6 +56,11 @@ class SessionClient:
         self._last_refusal: EmotionError | None = None  # since there was a session
         self._backlog = False  # the server has asked for a pause
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def language(self) -> str:
+        """Of what is wrong."""
+        return self._address.language
 
     @property
     def started(self) -> bool:
@@ -114,7 +120,8 @@ class SessionClient:
         """The task is over, for whatever reason: nobody must be left waiting."""
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
-            self.failure = EmotionError("PROTOCOL", f"not what an emotion-stream server says: {fault!r}")
+            told = said(self.language, "not what an emotion-stream server says: {why}", why=repr(fault))
+            self.failure = EmotionError("PROTOCOL", told)
         self.ended = True
         self.inbox.end(self.failure)
         self.wake()
@@ -261,7 +268,7 @@ class SessionClient:
                     if self.failure is not None and not even_after:
                         raise self.failure
                     if self.ended and not even_after:
-                        raise EmotionError("CLOSED", "the stream has ended")
+                        raise EmotionError("CLOSED", said(self.language, "the stream has ended"))
                     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                     self._waiters.add(waiter)
                     try:
@@ -270,6 +277,8 @@ class SessionClient:
                         self._waiters.discard(waiter)
         except TimeoutError:
             refusal = self._last_refusal
-            reason = f": {refusal.message}" if refusal else ""
-            code = refusal.code if refusal else "DISCONNECTED"
-            raise EmotionError(code, f"no session with the server within {timeout_s:g} s{reason}") from None
+            none, s = "no session with the server within {s} s", f"{timeout_s:g}"
+            if refusal is None:
+                raise EmotionError("DISCONNECTED", said(self.language, none, s=s)) from None
+            told = said(self.language, none + ": {why}", s=s, why=refusal.message)
+            raise EmotionError(refusal.code, told) from None

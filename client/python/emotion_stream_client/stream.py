@@ -14,6 +14,7 @@ from emotion_stream_client.errors import EmotionError
 from emotion_stream_client.events import Event, Json, Result, Summary, Utterance, event_of
 from emotion_stream_client.sending import Outbox
 from emotion_stream_client.session_client import ANSWER_TIMEOUT_S, RETRY_DELAY_S, Http, SessionClient
+from emotion_stream_client.words import said
 
 FLUSH_TIMEOUT_S = 30.0  # for `flush` and `stop`: the server scores what is left first
 
@@ -153,7 +154,7 @@ class AsyncStream:
             assert connection is not None and session is not None
             if asked and event == "stop" and not session.get("resumed"):
                 broke = "the connection broke at the end: everything was scored, the summary is lost"
-                raise EmotionError("DISCONNECTED", broke)
+                raise EmotionError("DISCONNECTED", said(self._client.language, broke))
             asked = True
             answer = await connection.call(event, {"session_id": session["session_id"]}, FLUSH_TIMEOUT_S)
             if answer.get("ok") and event == "flush":
@@ -188,4 +189,5 @@ class AsyncStream:
         if self._client.failure is not None:
             raise self._client.failure
         if self._client.ended or self._stopping or not self._client.started:
-            raise EmotionError("CLOSED", "the stream has ended, or is not open yet")
+            closed = "the stream has ended, or is not open yet"
+            raise EmotionError("CLOSED", said(self._client.language, closed))

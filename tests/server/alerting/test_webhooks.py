@@ -389,3 +389,4 @@ def test_json_is_what_it_says() -> None:
     assert told["rule"] == "critical" and "scores" not in told and "channel" not in told
     assert (told["source"], told["result_id"], told["file_name"]) == ("file", "outputs_1", "a.wav")
     assert told["url"] == "https://emotion.example.com/api/v1/results/outputs_1/result.json"
+    assert told["result_url"] == "https://emotion.example.com/result#outputs_1"

@@ -207,8 +207,13 @@ def test_an_alert_is_open_until_it_is_cleared() -> None:
     board.on_event("one", "agent", alert("raised", "warning", "conflict"))
     card = shown(board, clock)
     assert card["alerts"]["open"] == "critical" and card["trouble"] >= 3
+    told = card["alerts"]
+    assert told["worst"]["level"] == "critical" and told["last"]["rule"] == "conflict", (
+        "what is open comes first"
+    )
     board.on_event("one", None, alert("cleared"))
-    assert shown(board, clock)["alerts"]["open"] == "warning"
+    told = shown(board, clock)["alerts"]
+    assert told["open"] == "warning" and told["worst"]["rule"] == "conflict"
     board.on_event("one", "customer", alert("cleared", "warning", "conflict"))
     assert shown(board, clock)["alerts"]["open"] == "warning", "that was the other channel's"
     board.on_event("one", None, alert("noted", "info", "recovery"))
@@ -216,7 +221,8 @@ def test_an_alert_is_open_until_it_is_cleared() -> None:
     assert (card["alerts"]["critical"], card["alerts"]["warning"], card["alerts"]["info"]) == (1, 1, 1)
     assert card["alerts"]["open"] == "warning" and card["alerts"]["last"]["rule"] == "recovery"
     board.on_close(ended())
-    assert shown(board, clock)["alerts"]["open"] is None and shown(board, clock)["trouble"] < 1
+    told = shown(board, clock)["alerts"]
+    assert told["open"] is told["worst"] is None and shown(board, clock)["trouble"] < 1
 
 
 def test_a_delta_is_what_changed_and_adds_up_to_the_summary() -> None:

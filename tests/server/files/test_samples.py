@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from emotion_stream import EmotionModel
 from server.config import Config, ConfigError
 from server.files import samples
 from server.files.similarity import Samples
+from stream.models.fake import FakeModel
 from tests.conftest import ROOT, Server
 from tests.server.conftest import no_traceback, running
 
@@ -92,8 +94,12 @@ def test_clients_the_sdk_and_the_command_line_say_the_same(
     assert {name: told[name] for name in BOTH} == {name: there.raw[name] for name in BOTH}
 
 
+SPEC = replace(FakeModel().spec, embedding_size=3, fingerprint="0123456789abcdef" * 2)
+
+
 def load(folder: Path, embedding: np.ndarray | None = None, size: int = 3) -> Samples | None:
-    return samples.load(Config(files={"samples": str(folder)}), size, lambda path: embedding)
+    spec = replace(SPEC, embedding_size=size)
+    return samples.load(Config(files={"samples": str(folder)}), spec, lambda path: embedding)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +123,70 @@ def test_what_is_no_sample_is_named(tmp_path: Path, name: str, array: np.ndarray
     assert f"files.samples: {tmp_path / name}" in str(refused.value)
 
 
+def made(folder: Path, name: str = "calm.embedding.npy", **result: object) -> None:
+    """An embedding, and the result that it was made with."""
+    np.save(folder / name, np.ones(3, np.float32))
+    (folder / "calm.result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["calm.npy", "calm.embedding.npy"])
+def test_an_embedding_of_this_model_is_taken_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    nearly = f"{int(SPEC.fingerprint, 16) ^ 0b101:032x}"  # in another precision
+    made(tmp_path, name, model="fake", model_fingerprint=nearly)
+    found = load(tmp_path)
+    assert found is not None and found.names == ("calm",) and not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"model": "compact", "model_fingerprint": SPEC.fingerprint}, "made by compact, and this is fake"),
+        ({"model": "fake", "model_fingerprint": "f" * 32}, "made by a fake with other weights"),
+        ({"model": "compact"}, "made by compact"),
+        ({"model": "fake", "model_fingerprint": "no number"}, "literal"),
+    ],
+)
+def test_an_embedding_of_another_model_is_refused(tmp_path: Path, result: dict[str, str], words: str) -> None:
+    made(tmp_path, **result)
+    with pytest.raises(ConfigError, match=words) as refused:
+        load(tmp_path)
+    assert "calm.embedding.npy" in str(refused.value)
+
+
+@pytest.mark.parametrize("result", [{"model": "fake"}, None])
+def test_one_of_which_nothing_is_known_is_taken_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, result: dict[str, str] | None
+) -> None:
+    made(tmp_path, **(result or {}))
+    if result is None:
+        (tmp_path / "calm.result.json").unlink()
+    assert load(tmp_path) is not None
+    (warned,) = caplog.records
+    assert warned.levelname == "WARNING" and "calm" in warned.getMessage()
+
+
+@pytest.mark.slow
+def test_what_the_sdk_says_of_an_embedding_is_what_is_looked_at(folder: Path, tmp_path: Path) -> None:
+    with EmotionModel(device="cpu") as model:
+        found = model.analyze(folder / "calm.wav", return_embedding=True)
+        told = found.to_dict()
+        assert found.model_fingerprint == told["model_fingerprint"] == model.spec.fingerprint != ""
+        assert found.embedding is not None
+        np.save(tmp_path / "calm.npy", found.embedding)
+        spec = model.spec
+    config = Config(files={"samples": str(tmp_path)})
+    beside = tmp_path / "calm.result.json"
+    beside.write_text(json.dumps(told), encoding="utf-8")
+    assert samples.load(config, spec, lambda path: None) is not None
+    beside.write_text(json.dumps({**told, "model_fingerprint": f"{0:032x}"}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="other weights"):
+        samples.load(config, spec, lambda path: None)
+
+
 def test_there_are_one_to_twenty_of_bounded_size(tmp_path: Path) -> None:
-    assert samples.load(Config(), 3, lambda path: None) is None
+    assert samples.load(Config(), SPEC, lambda path: None) is None
     with pytest.raises(ConfigError, match="No such file"):
         load(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="holds 0"):

@@ -28,6 +28,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "resumed": bool,
         "next_seq": int,
         "model": str,
+        "model_fingerprint": str,
         "labels": list,
         "frame_ms": int,
         "step_ms": int,

@@ -81,8 +81,10 @@ def test_a_recording_has_a_verdict_and_its_alerts_and_they_are_passed_on(
             1, abs=1e-3
         )
         assert post["url"].endswith(f"{judging.port}/api/v1/results/{said['id']}/result.json")
+        assert post["result_url"].endswith(f"{judging.port}/result#{said['id']}")
     (card,) = (post.json["template_card"] for post in told if post.path == "/robot")
     assert card["main_title"] == {"title": "响亮", "desc": "录音: 面试 1.wav"}
+    assert card["card_action"]["url"].endswith(f"{judging.port}/result#{said['id']}"), "a page, not JSON"
     after = metrics(judging)
     for rule, level in (("loud", "critical"), ("flat", "info")):
         key = f'emotion_alerts_total{{level="{level}",rule="{rule}"}}'

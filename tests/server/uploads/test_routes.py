@@ -93,6 +93,9 @@ def test_a_recording_becomes_an_answer_and_a_folder_that_agree(
     kept = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     assert kept == {name: said[name] for name in kept}
     assert kept["file_name"] == "Ä.wav", "the recording's own name, without folders"
+    status = requests.get(files.url + "/api/v1/status", timeout=10).json()
+    assert re.fullmatch("[0-9a-f]{32}", kept["model_fingerprint"])
+    assert kept["model_fingerprint"] == status["model_fingerprint"]
     assert said["embedding_saved"] is True and said["embedding_path"] == said["result_dir"] + "/embedding.npy"
     assert said["processed_audio_path"] == said["result_dir"] + "/processed_audio.wav"
 
@@ -133,9 +136,18 @@ def test_results_can_be_read_in_parts_and_removed(files: Server, demo_pcm: bytes
     part = requests.get(files.url + said["files"]["audio"], headers={"Range": "bytes=44-47"}, timeout=10)
     assert (part.status_code, part.content) == (206, demo_pcm[:4])
     here = f"{files.url}/api/v1/results/{said['id']}"
+    for granularity, one in (
+        ("utterance", said),
+        ("frame", post(files, wav(demo_pcm), granularity="frame").json()),
+    ):
+        shown = requests.get(f"{files.url}/api/v1/results/{one['id']}", timeout=10).json()
+        kept = requests.get(files.url + one["files"]["result"], timeout=10).json()
+        assert shown == {"success": True, "id": one["id"], "files": one["files"], **kept}
+        assert shown["granularity"] == granularity and shown["scores"] == said["scores"]
     assert requests.delete(here, timeout=10).json() == {"success": True}
     assert error(requests.delete(here, timeout=10)) == (404, "NOT_FOUND")
-    assert error(requests.get(files.url + said["files"]["result"], timeout=10)) == (404, "NOT_FOUND")
+    for gone in (here, files.url + said["files"]["result"]):
+        assert error(requests.get(gone, timeout=10)) == (404, "NOT_FOUND")
     assert said["id"] not in {path.name for path in outputs(files)}
 
 

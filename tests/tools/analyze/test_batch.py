@@ -73,6 +73,7 @@ def test_one_table_of_all_and_errors_at_the_end(calls: Path) -> None:
     ]
     kept = json.loads((calls / "out" / "files" / "a.wav" / "result.json").read_text())
     assert kept["scores"] == alone["scores"]
+    assert {row["model_fingerprint"] for row in rows} == {alone["model_fingerprint"]} != {""}
     assert np.load(calls / "out" / "files" / "a.wav" / "embedding.npy", allow_pickle=False).shape == (2,)
 
     # Again, its own outputs now lying within: only what changed is done.
