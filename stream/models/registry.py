@@ -41,8 +41,4 @@ def load_model(
         return compact.load(device, rest.get("precision", "auto"), runtime, threads)
     if runtime == "onnx":
         raise ValueError(f"{name} runs with torch alone; set model.runtime to auto")
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    return emotion2vec.load(name, device, rest)
+    return emotion2vec.load(name, device, rest, threads)

@@ -25,6 +25,7 @@ from stream.types import EmotionModel
 __all__ = ["RUNTIMES", "load"]
 
 RUNTIMES = ("auto", "onnx", "torch")
+GET_TORCH = './run.sh install torch, or pip install "emotion-stream[torch]"'
 
 
 def load(
@@ -39,8 +40,9 @@ def load(
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"model.runtime {runtime!r}: not one of {', '.join(RUNTIMES)}")
+    has_torch = importlib.util.find_spec("torch") is not None
     if runtime == "auto":
-        runtime = "torch" if importlib.util.find_spec("torch") else "onnx"
+        runtime = "torch" if has_torch or device not in ("auto", "cpu") else "onnx"
     if runtime == "onnx":
         if device not in ("auto", "cpu"):
             raise ValueError(
@@ -51,9 +53,10 @@ def load(
         from stream.models.compact import graph
 
         return graph.load(precision=precision, threads=threads or 0)
-    if importlib.util.find_spec("torch") is None:
+    if not has_torch:
         raise ImportError(
-            "model.runtime is torch, which is not installed; set it to onnx, or pip install torch"
+            f"compact needs torch for {'model.runtime torch' if device in ('auto', 'cpu') else device}, "
+            f"which is not installed: {GET_TORCH}"
         )
     import torch
 

@@ -118,8 +118,10 @@ def test_auto_is_torch_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) ->
     find, absent = importlib.util.find_spec, {"torch"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else find(name))
     assert compact.load("auto").spec.runtime == "onnx"
-    with pytest.raises(ImportError, match="set it to onnx"):
+    with pytest.raises(ImportError, match=r"needs torch for model\.runtime torch.*\./run\.sh install torch"):
         compact.load("cpu", runtime="torch")
+    with pytest.raises(ImportError, match=r"needs torch for cuda:1.*pip install"):
+        compact.load("cuda:1")
     absent.add("onnxruntime")
     with pytest.raises(ImportError, match="pip install onnxruntime"):
         compact.load("cpu")
