@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,37 +79,75 @@ def test_batch_mates_do_not_matter_on_this_processor(precision: str) -> None:
     assert graph.load(precision=precision)._together
 
 
-def test_where_batch_mates_matter_windows_are_scored_one_by_one(
+def test_where_batch_mates_matter_windows_are_scored_one_by_one_and_step_by_step(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A processor whose products are rounded otherwise for many rows: one unit in the last place."""
-    exact, sizes = CompactStep.run, []
+    exact, runs = CompactStep.run, []
 
     def careless(self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
         out = exact(self, samples, state, lengths)
-        sizes.append(len(samples))
+        runs.append(out.heads.shape[:2])
         return out if len(samples) < 5 else out._replace(state=np.nextafter(out.state, np.float32(9e9)))
 
     monkeypatch.setattr(CompactStep, "run", careless)
     with caplog.at_level(logging.WARNING, "model"):
         model = graph.load(precision="float32")
     assert "float32 results of ONNX Runtime depend on batch composition on this CPU" in caplog.text
-    sizes.clear()
-    windows = [window(voice(seed), 0, 10, None, True) for seed in range(9)]
+    runs.clear()
+    windows = [window(voice(seed), 0, 25, None, True) for seed in range(9)]
     for each, together in zip(windows, model.score(windows), strict=True):
         np.testing.assert_array_equal(model.score([each])[0].state, together.state)
-    assert set(sizes) == {1}
+    assert set(runs) == {(1, 1)}
 
 
-def test_a_dependence_of_scores_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def of_many(out: StepOutput, n: int) -> StepOutput:
+    """Scores that depend a little on how many windows there are."""
+    return out._replace(heads=out.heads + np.float32(1e-4) * n)
+
+
+def of_long(out: StepOutput, n: int) -> StepOutput:
+    """States that depend a little on how many steps are taken at once."""
+    return out if out.heads.shape[1] < 16 else out._replace(state=np.nextafter(out.state, np.float32(9e9)))
+
+
+@pytest.mark.parametrize("dependence", [of_many, of_long])
+def test_a_dependence_of_scores_or_on_cuts_alone_is_found(
+    monkeypatch: pytest.MonkeyPatch, dependence: Callable[[StepOutput, int], StepOutput]
+) -> None:
     exact = CompactStep.run
 
     def careless(self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
-        out = exact(self, samples, state, lengths)
-        return out._replace(heads=out.heads + np.float32(1e-4) * len(samples))
+        return dependence(exact(self, samples, state, lengths), len(samples))
 
     monkeypatch.setattr(CompactStep, "run", careless)
     assert not step.is_invariant(graph.load(precision="float32")._step)
+
+
+@pytest.mark.parametrize(("n_windows", "n_frames"), [(1, 1000), (1, 1996), (20, 100), (40, 101), (200, 10)])
+def test_what_is_computed_at_once_is_bounded_and_long_windows_are_not_taken_step_by_step(
+    monkeypatch: pytest.MonkeyPatch, n_windows: int, n_frames: int
+) -> None:
+    model, exact, taken = graph.load(precision="float32"), CompactStep.run, []
+
+    def watched(self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
+        out = exact(self, samples, state, lengths)
+        taken.append(out.heads.shape[1])
+        return out
+
+    x = np.tile(voice(3), 10)
+    windows = [window(np.roll(x, 1000 * i), 0, n_frames, None, True) for i in range(n_windows)]
+    monkeypatch.setattr(CompactStep, "run", watched)
+    together = model.score(windows)
+    n_steps = -(-n_frames // 10)
+    at_once = max(1, step.ROWS // n_windows)
+    assert sum(taken) == n_steps and max(taken) <= at_once and len(taken) == -(-n_steps // at_once)
+    monkeypatch.setattr(graph, "ROWS", 1)
+    for i in (0, n_windows - 1):
+        (alone,) = model.score([windows[i]])
+        np.testing.assert_array_equal(alone.state, together[i].state)
+        np.testing.assert_allclose(alone.logits, together[i].logits, atol=1e-5)
+        np.testing.assert_allclose(alone.weights, together[i].weights, atol=1e-6)
 
 
 def test_auto_is_torch_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
