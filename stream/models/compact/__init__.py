@@ -19,7 +19,9 @@ Either runtime is imported by `load`, not before, and only the one that computes
 from __future__ import annotations
 
 import importlib.util
+from importlib.metadata import version
 
+from stream.models import processor
 from stream.types import EmotionModel
 
 __all__ = ["RUNTIMES", "load"]
@@ -33,16 +35,15 @@ def load(
 ) -> EmotionModel:
     """The model with the shipped weights.
 
-    `runtime`: `onnx` (ONNX Runtime, on a CPU), `torch`, or `auto`: torch where it is installed, else onnx
-    (docs/decisions/0018 says which is faster when). `threads`: how many it computes with; None: what the runtime
+    `runtime`: `onnx` (ONNX Runtime, on a CPU), `torch`, or `auto`: the faster one of those that there are
+    (docs/decisions/0018 has the figures). `threads`: how many it computes with; None: what the runtime
     takes by itself. Raises ValueError for a device, precision or runtime that cannot be used, FileNotFoundError
     without weights, ImportError where the runtime is not installed.
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"model.runtime {runtime!r}: not one of {', '.join(RUNTIMES)}")
-    has_torch = importlib.util.find_spec("torch") is not None
     if runtime == "auto":
-        runtime = "torch" if has_torch or device not in ("auto", "cpu") else "onnx"
+        runtime = "torch" if _is_for_torch(device, precision) else "onnx"
     if runtime == "onnx":
         if device not in ("auto", "cpu"):
             raise ValueError(
@@ -53,11 +54,9 @@ def load(
         from stream.models.compact import graph
 
         return graph.load(precision=precision, threads=threads or 0)
-    if not has_torch:
-        raise ImportError(
-            f"compact needs torch for {'model.runtime torch' if device in ('auto', 'cpu') else device}, "
-            f"which is not installed: {GET_TORCH}"
-        )
+    if not _has_torch():
+        wish = f"device {device}, precision {precision}, runtime {runtime}"
+        raise ImportError(f"compact needs torch for {wish}, and it is not installed: {GET_TORCH}")
     import torch
 
     from stream.models.compact import model
@@ -65,3 +64,24 @@ def load(
     if threads is not None:
         torch.set_num_threads(threads)
     return model.load(device, precision=precision)
+
+
+def _is_for_torch(device: str, precision: str) -> bool:
+    """Whether torch is what serves: a GPU, and bfloat16 where it is installed and the processor multiplies it."""
+    if device not in ("auto", "cpu") or precision == "bfloat16":
+        return True
+    if not _has_torch() or precision == "int8":
+        return False
+    return (precision == "auto" and processor.multiplies_bf16()) or (device == "auto" and _has_gpu())
+
+
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def _has_gpu() -> bool:
+    if version("torch").endswith("+cpu"):  # without importing it
+        return False
+    import torch
+
+    return torch.cuda.is_available()

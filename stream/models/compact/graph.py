@@ -51,6 +51,7 @@ class CompactGraph:
         self._possible = np.array([label in supported_labels for label in LABELS])
         self.spec = spec_of(self._config, "cpu", step.precision, supported_labels, "onnx")
         self._together = is_invariant(step)
+        step.shrink()
         if not self._together:
             log.warning(
                 "%s results of ONNX Runtime depend on batch composition on this CPU; scoring windows step by step",

@@ -60,7 +60,13 @@ class CompactStep:
         # Where in the state a layer's keys and values are: bfloat16, two of them in the place of a float32.
         self._kv_at = [slice(at, at + encoder.width * encoder.left) for at in starts]
 
-    def run(self, samples: Floats, state: Floats, lengths: npt.NDArray[np.int64]) -> StepOutput:
+    def run(
+        self,
+        samples: Floats,
+        state: Floats,
+        lengths: npt.NDArray[np.int64],
+        options: onnxruntime.RunOptions | None = None,
+    ) -> StepOutput:
         """samples (B, samples_for(T GROUP)), state (B, state_size), frames of each row (B,), the last in its last
         group: what stands behind a row's last frame changes nothing."""
         frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME, axis=1)[:, ::HOP]
@@ -70,11 +76,19 @@ class CompactStep:
         if last.min() < len(rows) - 1:  # the last frame is repeated to fill the group
             power = np.take_along_axis(power, np.minimum(rows, last), axis=1)
         fed = {"power": power, "state": state, "kv": self._numbers(state), "last": np.repeat(last, 2, axis=2)}
-        heads, stats, after, kv = self._session.run(["heads", "stats", "state_after", "kv_after"], fed)
+        wanted = ["heads", "stats", "state_after", "kv_after"]
+        heads, stats, after, kv = self._session.run(wanted, fed, options)
         halves = kv.view(np.uint16)[..., 1::2]
         for layer, at in enumerate(self._kv_at):
             after[:, at].view(np.uint16)[:] = halves[:, layer].reshape(len(after), -1)
         return StepOutput(heads, stats, after)
+
+    def shrink(self) -> None:
+        """Give back the memory that large batches have taken: otherwise ONNX Runtime keeps it for the next."""
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        samples, state = (np.zeros((1, n), np.float32) for n in (samples_for(GROUP), self.config.state_size))
+        self.run(samples, state, np.array([GROUP]), options)
 
     def _numbers(self, state: Floats) -> Floats:
         """The keys and values in a state, (B, n_layers, left, 2 width); bfloat16 is the upper half of float32."""
