@@ -6,10 +6,12 @@ settings that say whether to use it need imports to be read.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 if __name__ == "__main__":
+    gc.disable()  # while modules are loaded: they all stay, and are looked through in vain
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -19,6 +21,8 @@ if __name__ == "__main__":
         from server import hub
 
         hub.patch()
+    # engineio would load its asyncio client, of no use here, wherever aiohttp is: an eighth of a start, 8 MB.
+    sys.modules["aiohttp"] = None  # type: ignore[assignment]
 
 import json
 from pathlib import Path
@@ -28,6 +32,8 @@ from server.app import serve
 
 
 def main() -> int:
+    gc.freeze()
+    gc.enable()
     args = json.loads(sys.argv[2])
     return serve(config.load(Path(args["config"]), args["options"]))
 

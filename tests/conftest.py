@@ -14,7 +14,7 @@ import urllib.request
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 # Several workers share the cores: threads of OpenMP that spin until the others come cost 15 times the CPU time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch look
@@ -102,9 +102,38 @@ class Server:
         self.process = self._launch()
 
 
+# Room for whole recordings sent at once; what is refused for its pace is tested with other servers.
+ROOMY: dict[str, Any] = {
+    "limits__max_ahead_s": 150,
+    "stream__ring_s": 160,
+    "limits__messages_per_s": 100_000,
+    "limits__max_sessions_per_connection": 20,
+}
+
+
+def no_traceback(log: str) -> None:
+    assert "Traceback" not in log and "INTERNAL" not in log, log[-4000:]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server with the embedded model for all tests: a start costs as much as thirty of them."""
+    server = Server(files__outputs=tmp_path_factory.mktemp("outputs"), **ROOMY)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def compact(shared: Server) -> Iterator[Server]:
+    """`shared`, proven to have no traceback in its log after the test; its counts go on from test to test."""
+    before = len(shared.log())
+    yield shared
+    no_traceback(shared.log()[before:])
+
+
 @pytest.fixture(scope="module")
 def live_server() -> Iterator[Server]:
-    """A real server with the embedded model."""
+    """A server with the embedded model and the settings that it ships with, to be stopped and looked into."""
     server = Server()
     yield server
     server.stop()

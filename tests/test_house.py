@@ -76,16 +76,31 @@ def files(*packages: str) -> dict[str, Path]:
 
 
 @cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+@cache
 def ours(*packages: str) -> dict[str, ast.Module]:
-    return {n: ast.parse(path.read_text("utf-8"), str(path)) for n, path in files(*packages).items()}
+    return {name: parsed(path) for name, path in files(*packages).items()}
 
 
 def for_type_checkers(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
-def imports(name: str, node: ast.AST, inside: bool = False) -> Iterator[Import]:
+def called(call: ast.Call) -> str:
+    """The last name of what is called."""
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+
+
+@cache
+def imports(name: str, tree: ast.Module) -> tuple[Import, ...]:
     """Imports of the module `name`, those by a literal name through importlib as well."""
+    return tuple(imports_below(name, tree))
+
+
+def imports_below(name: str, node: ast.AST, inside: bool = False) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (Import(alias.name, inside) for alias in child.names)
@@ -99,12 +114,10 @@ def imports(name: str, node: ast.AST, inside: bool = False) -> Iterator[Import]:
             for alias in child.names:
                 if f"{base}.{alias.name}" in files(*PACKAGES):
                     yield Import(f"{base}.{alias.name}", inside)
-        elif isinstance(child, ast.Call) and ast.unparse(child.func).endswith(
-            ("import_module", "__import__")
-        ):
+        elif isinstance(child, ast.Call) and called(child) in ("import_module", "__import__"):
             yield from (Import(str(arg.value), inside) for arg in child.args if isinstance(arg, ast.Constant))
         deferred = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        yield from imports(name, child, inside or deferred or for_type_checkers(child))
+        yield from imports_below(name, child, inside or deferred or for_type_checkers(child))
 
 
 def top(module: str) -> str:
@@ -154,13 +167,16 @@ def room_of(module: str) -> str:
     return ".".join(parts[:2]) if parts[0] == "server" else parts[0]
 
 
-def arrows() -> Iterator[tuple[str, str]]:
+@cache
+def arrows() -> tuple[tuple[str, str], ...]:
     """Imports among modules of ours, those inside functions too, but for type checkers."""
     known = ours(*PACKAGES)
-    for name, tree in known.items():
-        for i in imports(name, tree):
-            if i.module in known and not f"{name}.".startswith(f"{i.module}."):
-                yield name, i.module
+    return tuple(
+        (name, i.module)
+        for name, tree in known.items()
+        for i in imports(name, tree)
+        if i.module in known and not f"{name}.".startswith(f"{i.module}.")
+    )
 
 
 def test_nothing_imports_upwards_and_every_room_has_its_floor() -> None:
@@ -287,10 +303,17 @@ assert not {"flask", "flask_socketio", "socketio", "torch", "onnxruntime", "pyda
     assert done.returncode == 0, done.stderr
 
 
+def dotted(node: ast.expr) -> str:
+    """`np.load`, of a name or attributes of one; what is called some other way has no name."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 def calls(tree: ast.AST) -> Iterator[tuple[str, dict[str | None, ast.expr], int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), {k.arg: k.value for k in node.keywords}, node.lineno
+            yield dotted(node.func), {k.arg: k.value for k in node.keywords}, node.lineno
 
 
 def says(value: ast.expr | None, word: str) -> bool:
@@ -302,7 +325,7 @@ def defaults(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None, int]]:
     """Names of parameters and fields with their defaults."""
     for node in ast.walk(tree):
         if isinstance(node, ast.AnnAssign):
-            yield ast.unparse(node.target), node.value, node.lineno
+            yield dotted(node.target), node.value, node.lineno
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             last = [*node.args.posonlyargs, *node.args.args][::-1]
             positional = zip(last, node.args.defaults[::-1], strict=False)

@@ -28,10 +28,10 @@ def short(tmp_path_factory: pytest.TempPathFactory, demo_samples: np.ndarray) ->
 
 @pytest.mark.slow
 def test_the_demo_plays_at_real_time_and_ends_with_a_line_per_utterance_and_a_summary(
-    live_server: Server, short: Path
+    compact: Server, short: Path
 ) -> None:
     began = time.monotonic()
-    done = demo(short, "--url", live_server.url)
+    done = demo(short, "--url", compact.url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert time.monotonic() - began > 6, "at the pace of a microphone"
     assert "scored by compact" in done.stdout

@@ -61,11 +61,11 @@ def test_a_command_that_serves_says_where_and_answers_there(command: str) -> Non
         assert server.wait(20) == 0
 
 
-def test_the_python_example_runs_as_it_stands(live_server: Server, demo_pcm: bytes, tmp_path: Path) -> None:
+def test_the_python_example_runs_as_it_stands(compact: Server, demo_pcm: bytes, tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
     (tmp_path / "speech.raw").write_bytes(demo_pcm[: 32_000 * 6])
     done = subprocess.run(
-        [sys.executable, "-c", example.replace("http://127.0.0.1:7860", live_server.url)],
+        [sys.executable, "-c", example.replace("http://127.0.0.1:7860", compact.url)],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -11,24 +11,14 @@ from emotion_stream_client import EmotionClient, Event
 from tests.client.proxy import Proxy
 from tests.conftest import Server
 from tests.server.clients import Client
-from tests.server.conftest import ROOMY, no_traceback, running
 from tests.server.ledger import Ledger, of_client
 
 RATE = 16_000
 
 
-@pytest.fixture(scope="session")  # a package's would end whenever a file of another package comes between
-def _roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(files__outputs=tmp_path_factory.mktemp("outputs"), **ROOMY) as server:
-        yield server
-
-
 @pytest.fixture
-def server(_roomy: Server) -> Iterator[Server]:
-    """With the embedded model; it has no traceback in its log after the test."""
-    before = len(_roomy.log())
-    yield _roomy
-    no_traceback(_roomy.log()[before:])
+def server(compact: Server) -> Server:
+    return compact
 
 
 @pytest.fixture
@@ -51,9 +41,9 @@ def speech(demo_pcm: bytes) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def plain(_roomy: Server, speech: np.ndarray) -> Ledger:
+def plain(shared: Server, speech: np.ndarray) -> Ledger:
     """What a plain Socket.IO client is told of `speech`."""
-    socket = Client(_roomy.url)
+    socket = Client(shared.url)
     try:
         session_id = socket.start()["session_id"]
         socket.speak(speech.tobytes())

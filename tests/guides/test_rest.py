@@ -15,7 +15,8 @@ import requests
 import soundfile
 
 from stream.types import LABELS, SAMPLE_RATE
-from tests.server.conftest import no_traceback, running
+from tests.conftest import Server, no_traceback
+from tests.server.conftest import running
 
 HERE = "/api/v1/emotion/recognize"
 ANSWER = {"success", "result_dir", "emotion", "confidence", "scores", "granularity", "embedding_saved"}
@@ -31,11 +32,11 @@ def recording(demo_samples: np.ndarray, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def base(shared: Server) -> Iterator[str]:
     """Where a server with the embedded model is."""
-    with running(files__outputs=tmp_path_factory.mktemp("outputs")) as server:
-        yield server.url
-        no_traceback(server.log())
+    before = len(shared.log())
+    yield shared.url
+    no_traceback(shared.log()[before:])
 
 
 def test_the_state_of_the_service_can_be_asked_for(base: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,29 @@ import pytest
 import requests
 
 from stream.types import LABELS
+from tests.conftest import Server, no_traceback
 from tests.server.alerting.test_webhooks import robot_takes
-from tests.server.conftest import no_traceback, running
 from tests.server.receivers import Receiver
 
 HERE = "/api/v1/emotion/recognize"
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory, demo_wav: Path) -> Iterator[Path]:
-    """Where three recordings were recognized, one of them at granularity frame."""
-    folder = tmp_path_factory.mktemp("results") / "outputs"
-    with running(files__outputs=folder) as server:
-        for granularity in ("utterance", "utterance", "frame"):
-            with demo_wav.open("rb") as f:
-                answer = requests.post(
-                    f"{server.url}{HERE}",
-                    files={"audio_file": f},
-                    data={"granularity": granularity},
-                    timeout=60,
-                )
-            assert answer.status_code == 200
-        yield folder
-        no_traceback(server.log())
+def outputs(shared: Server, demo_wav: Path) -> list[Path]:
+    """Where the results of three recordings are, one of them at granularity frame."""
+    before, folders = len(shared.log()), []
+    for granularity in ("utterance", "utterance", "frame"):
+        with demo_wav.open("rb") as f:
+            answer = requests.post(
+                f"{shared.url}{HERE}",
+                files={"audio_file": f},
+                data={"granularity": granularity},
+                timeout=60,
+            )
+        assert answer.status_code == 200
+        folders.append(Path(answer.json()["result_dir"]))
+    no_traceback(shared.log()[before:])
+    return folders
 
 
 def judged(path: Path) -> str:
@@ -50,15 +49,21 @@ def judged(path: Path) -> str:
     return "NORMAL"
 
 
-def test_results_are_judged_and_put_into_a_table(outputs: Path, tmp_path: Path) -> None:
+def test_results_are_judged_and_put_into_a_table(outputs: list[Path], tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = []
-    for path in sorted(outputs.glob("outputs_*/result.json")):
+    for folder in outputs:
+        path = folder / "result.json"
         result = json.loads(path.read_text(encoding="utf-8"))
         if "emotion" not in result:  # frames have no one emotion
             assert set(result["frame_emotions"]) <= set(LABELS)
             assert len(result["frame_scores"]) == len(result["frame_confidences"])
             continue
-        assert judged(path) in ("CRITICAL_ALERT", "LOW_ENGAGEMENT", "POTENTIAL_CONFLICT", "NORMAL")
+        assert judged(path) in (
+            "CRITICAL_ALERT",
+            "LOW_ENGAGEMENT",
+            "POTENTIAL_CONFLICT",
+            "NORMAL",
+        )
         assert result["verdict"] in ("critical", "low_engagement", "potential_conflict", "normal")
         scores = {f"score_{name}": value for name, value in result["scores"].items()}
         rows.append({"name": result["file_name"], "emotion": result["emotion"], **scores})
@@ -70,9 +75,8 @@ def test_results_are_judged_and_put_into_a_table(outputs: Path, tmp_path: Path) 
     assert (tmp_path / "table.csv").stat().st_size > 100
 
 
-def test_a_wechat_work_robot_is_told(outputs: Path) -> None:
-    path = next(p for p in sorted(outputs.glob("outputs_*/result.json")) if '"emotion"' in p.read_text())
-    result = json.loads(path.read_text(encoding="utf-8"))
+def test_a_wechat_work_robot_is_told(outputs: list[Path]) -> None:
+    result = json.loads((outputs[0] / "result.json").read_text(encoding="utf-8"))
     card = {
         "msgtype": "template_card",
         "template_card": {

@@ -29,13 +29,13 @@ def without(told: dict, *names: str) -> dict:
 @pytest.mark.parametrize("granularity", ["utterance", "frame"])
 def test_a_result_is_the_servers_result_json_to_the_last_digit(
     model: EmotionModel,
-    live_server: Server,
+    compact: Server,
     recording: Path,
     granularity: Literal["utterance", "frame"],
     tmp_path: Path,
 ) -> None:
     here = model.analyze(recording, granularity, return_embedding=True)
-    with EmotionClient(live_server.url) as client:
+    with EmotionClient(compact.url) as client:
         there = client.recognize(recording, granularity=granularity, embedding=True)
         file = client.download(there, "result.json", to=tmp_path)
         assert here.embedding is not None and here.embedding.dtype == np.float32
@@ -74,7 +74,7 @@ def test_arrays_of_any_kind_are_the_same_sound(model: EmotionModel, speech: np.n
 
 
 def test_a_stream_says_what_the_server_says_however_it_is_cut(
-    model: EmotionModel, live_server: Server, speech: np.ndarray
+    model: EmotionModel, compact: Server, speech: np.ndarray
 ) -> None:
     live = model.stream(frame_results=True)
     here, at, cuts = [], 0, 0
@@ -83,7 +83,7 @@ def test_a_stream_says_what_the_server_says_however_it_is_cut(
         at, cuts = at + CUTS[cuts % len(CUTS)], cuts + 1
     assert any(isinstance(event, Result) for event in here), "they come while it is pushed"
     here += live.finish()
-    with EmotionClient(live_server.url) as client, client.stream(frame_results=True) as stream:
+    with EmotionClient(compact.url) as client, client.stream(frame_results=True) as stream:
         stream.send(speech)
         summary = stream.stop()
         there = list(stream)

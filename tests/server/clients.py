@@ -28,10 +28,11 @@ Event = tuple[str, Payload]
 
 def eventually(holds: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
     """What `holds` gives once that is true; fails with `what` when it never becomes so."""
-    end = time.monotonic() + timeout_s
+    end, pause_s = time.monotonic() + timeout_s, 0.01
     while not (value := holds()):
         assert time.monotonic() < end, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, 0.1)  # looking takes the time of those who are waited for
     return value
 
 

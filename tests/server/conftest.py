@@ -15,29 +15,19 @@ import pytest
 
 from stream.models.registry import load_model
 from stream.types import EmotionModel
+from tests.conftest import ROOMY as ROOMY
 from tests.conftest import Server
+from tests.conftest import no_traceback as no_traceback
 from tests.server.clients import Client, Raw, eventually
 
 MODES = ("eventlet", "threading")
 EVENTLET_FIRST = ("eventlet", pytest.param("threading", marks=pytest.mark.slow))
-
-# Room for whole recordings sent at once; what is refused for its pace is tested with other servers.
-ROOMY: dict[str, Any] = {
-    "limits__max_ahead_s": 150,
-    "stream__ring_s": 160,
-    "limits__messages_per_s": 100_000,
-    "limits__max_sessions_per_connection": 20,
-}
 
 
 def metrics(server: Server) -> dict[str, float]:
     """What a scrape gives: `name{labels}` → value."""
     lines = [x for x in server.get("/metrics")[1].splitlines() if x and not x.startswith("#")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
-
-
-def no_traceback(log: str) -> None:
-    assert "Traceback" not in log and "INTERNAL" not in log, log[-4000:]
 
 
 def children_of(server: Server, module: str) -> list[psutil.Process]:
@@ -85,28 +75,12 @@ def _fake(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def _compact() -> Iterator[Server]:
-    with running(**ROOMY) as server:
-        yield server
-
-
 @pytest.fixture
 def server(_fake: Server) -> Iterator[Server]:
     """A server whose model can be computed by hand, in each of the modes."""
-    yield from _watched(_fake)
-
-
-@pytest.fixture
-def compact(_compact: Server) -> Iterator[Server]:
-    """A server with the embedded model."""
-    yield from _watched(_compact)
-
-
-def _watched(server: Server) -> Iterator[Server]:
-    before = len(server.log())
-    yield server
-    no_traceback(server.log()[before:])
+    before = len(_fake.log())
+    yield _fake
+    no_traceback(_fake.log()[before:])
 
 
 class running:

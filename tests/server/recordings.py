@@ -6,8 +6,9 @@ import io
 import os
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import av
@@ -113,11 +114,15 @@ def long_silence(seconds: int) -> bytes:
 
 @dataclass(frozen=True)
 class Hostile:
-    """An upload that must be refused, and the codes that would be right."""
+    """An upload that must be refused, and the codes that would be right. Its bytes are made when asked for."""
 
     what: str
-    data: bytes
+    make: Callable[[], bytes]
     codes: tuple[str, ...]
+
+    @property
+    def data(self) -> bytes:
+        return self.make()
 
 
 REFUSED = ("UNSUPPORTED_MEDIA", "BAD_AUDIO", "NO_AUDIO")
@@ -126,12 +131,11 @@ NOISE = (*REFUSED, "FILE_TOO_LARGE")  # chance may write a header of years
 
 def hostile(samples: np.ndarray) -> Iterator[Hostile]:
     """Some 180 files that are no recordings, or say what is not so. Always the same ones."""
-    chance = random.Random(5)
     speech = samples[:48_000]
     pcm = (speech * 32767).astype("<i2").tobytes()
-    yield Hostile("nothing", b"", ("NO_AUDIO",))
-    yield Hostile("video without sound", video_only(), ("NO_AUDIO",))
-    yield Hostile("a header and no samples", wav(b""), REFUSED)
+    yield Hostile("nothing", bytes, ("NO_AUDIO",))
+    yield Hostile("video without sound", video_only, ("NO_AUDIO",))
+    yield Hostile("a header and no samples", partial(wav, b""), REFUSED)
     for text in (
         "hello",
         "RIFF",
@@ -145,51 +149,69 @@ def hostile(samples: np.ndarray) -> Iterator[Hostile]:
         "MZ",
         "%PDF",
     ):
-        yield Hostile(f"text {text[:10]!r}", text.encode(), REFUSED)
+        yield Hostile(f"text {text[:10]!r}", text.encode, REFUSED)
     for name, text in _playlists():
-        yield Hostile(name, text.encode(), ("UNSUPPORTED_MEDIA",))
+        yield Hostile(name, text.encode, ("UNSUPPORTED_MEDIA",))
     for channels in (0, 33, 255, 1000, 65_535):
-        yield Hostile(f"WAV of {channels} channels", wav(pcm, channels=channels), REFUSED)
+        yield Hostile(f"WAV of {channels} channels", partial(wav, pcm, channels=channels), REFUSED)
     for channels in (0, 300, 10**6, 10**9, 2**32 - 1):
-        yield Hostile(f"AU of {channels} channels", au(channels), REFUSED)
-        yield Hostile(f"CAF of {channels} channels", caf(channels), REFUSED)
+        yield Hostile(f"AU of {channels} channels", partial(au, channels), REFUSED)
+        yield Hostile(f"CAF of {channels} channels", partial(caf, channels), REFUSED)
     for rate in (0, 1, 1999, 10**6, 2**31, 2**32 - 1):
-        yield Hostile(f"WAV of {rate} Hz", wav(pcm, rate=rate), REFUSED)
-        yield Hostile(f"AU of {rate} Hz", au(1, rate), REFUSED)
+        yield Hostile(f"WAV of {rate} Hz", partial(wav, pcm, rate=rate), REFUSED)
+        yield Hostile(f"AU of {rate} Hz", partial(au, 1, rate), REFUSED)
     for exact in (0.0, -1.0, 1e300, float("nan"), float("inf")):
-        yield Hostile(f"CAF of {exact} Hz", caf(1, exact), REFUSED)
+        yield Hostile(f"CAF of {exact} Hz", partial(caf, 1, exact), REFUSED)
     for bits in (0, 65_535):
-        yield Hostile(f"WAV of {bits} bits", wav(pcm, bits=bits), REFUSED)
+        yield Hostile(f"WAV of {bits} bits", partial(wav, pcm, bits=bits), REFUSED)
     for size in (len(pcm) * 2, 10**8, 2**31 - 10**7):
-        yield Hostile(f"WAV that declares {size} bytes", wav(pcm, size=size), ("BAD_AUDIO",))
-    broken = np.full(16_000, np.nan, "<f4").tobytes()
-    yield Hostile(
-        "not a number", wav(broken, bits=32).replace(b"\x10\0\0\0\1\0", b"\x10\0\0\0\3\0", 1), ("BAD_AUDIO",)
-    )
+        yield Hostile(f"WAV that declares {size} bytes", partial(wav, pcm, size=size), ("BAD_AUDIO",))
+    yield Hostile("not a number", _not_a_number, ("BAD_AUDIO",))
+    whole = cache(partial(made, samples=speech))
     for name in ("pcm24.wav", "float.wav", "a.flac", "a.m4a", "a.aiff", "a.au", "a.mp3", "a.webm"):
-        whole = made(name, speech)
         for part in (0.3, 0.6, 0.9):
-            yield Hostile(f"{part:.0%} of {name}", whole[: int(part * len(whole))], REFUSED)
+            yield Hostile(f"{part:.0%} of {name}", partial(_beginning, whole, name, part), REFUSED)
     for name in FORMATS:
-        yield Hostile(f"the first bytes of {name}", made(name, speech)[:24], REFUSED)
+        yield Hostile(f"the first bytes of {name}", partial(_beginning, whole, name, 24), REFUSED)
     for name in ("a.flac", "a.m4a", "a.webm", "a.mp3", "a.opus"):
-        changed = bytearray(made(name, speech))
-        for _ in range(len(changed) // 3):
-            changed[chance.randrange(len(changed))] = chance.randrange(256)
-        yield Hostile(f"{name} with a third of its bytes changed", bytes(changed), REFUSED)
+        changed = partial(_changed, whole, name)
+        yield Hostile(f"{name} with a third of its bytes changed", changed, REFUSED)
     for number in range(60):
-        noise = bytes(chance.randrange(256) for _ in range(chance.choice((10, 1000, 20_000))))
-        start = chance.choice(
-            (
-                b"",
-                b"RIFF\x00\x10\x00\x00WAVE",
-                b"fLaC\0\0\0\x22",
-                b"OggS\0\2",
-                b"\0\0\0\x20ftypM4A ",
-                b"\x1aE\xdf\xa3",
-            )
+        yield Hostile(f"noise {number}", partial(_noise, number), NOISE)
+
+
+def _not_a_number() -> bytes:
+    broken = np.full(16_000, np.nan, "<f4").tobytes()
+    return wav(broken, bits=32).replace(b"\x10\0\0\0\1\0", b"\x10\0\0\0\3\0", 1)
+
+
+def _beginning(whole: Callable[[str], bytes], name: str, part: float) -> bytes:
+    """A share of it, or so many bytes."""
+    data = whole(name)
+    return data[: int(part * len(data)) if part < 1 else int(part)]
+
+
+def _changed(whole: Callable[[str], bytes], name: str) -> bytes:
+    data, chance = bytearray(whole(name)), random.Random(name)
+    for _ in range(len(data) // 3):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    return bytes(data)
+
+
+def _noise(number: int) -> bytes:
+    """Chance, behind nothing or what some format begins with."""
+    chance = random.Random(number)
+    start = chance.choice(
+        (
+            b"",
+            b"RIFF\x00\x10\x00\x00WAVE",
+            b"fLaC\0\0\0\x22",
+            b"OggS\0\2",
+            b"\0\0\0\x20ftypM4A ",
+            b"\x1aE\xdf\xa3",
         )
-        yield Hostile(f"noise {number} after {start[:4]!r}", start + noise, NOISE)
+    )
+    return start + chance.randbytes(chance.choice((10, 1000, 20_000)))
 
 
 _EXTREMES = (b"\0", b"\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80")

@@ -24,12 +24,10 @@ EVIL = "http://evil.example"
 POLL = "/socket.io/?EIO=4&transport=polling"
 
 
-@pytest.fixture(scope="module", params=EVENTLET_FIRST)
-def local(request: pytest.FixtureRequest) -> Iterator[Server]:
+@pytest.fixture
+def local(server: Server) -> Server:
     """As it is out of the box: on loopback, without tokens."""
-    with running(model__name="fake", server__async_mode=request.param) as server:
-        yield server
-        no_traceback(server.log())
+    return server
 
 
 @pytest.fixture(scope="module", params=EVENTLET_FIRST)

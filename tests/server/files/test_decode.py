@@ -99,7 +99,7 @@ def test_a_damaged_recording_is_heard_or_refused_with_words(
 ) -> None:
     """From the disk, where a place before the beginning is an error of the system's."""
     chance, path = random.Random(name), tmp_path / name
-    whole = made(name, np.sin(np.arange(24_000) / 20).astype(np.float32))
+    whole = made(name, np.sin(np.arange(8_000) / 20).astype(np.float32))
     for number in range(60):
         path.write_bytes(mutated(whole, chance))
         with path.open("rb") as file:

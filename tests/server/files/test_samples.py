@@ -145,7 +145,7 @@ def test_a_server_with_a_broken_sample_says_so_and_ends(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"bad\.wav"):
             EmotionModel(device="cpu")
     environment = {**os.environ, "EMOTION_FILES__SAMPLES": str(tmp_path)}
-    command = [sys.executable, "-m", "cli", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "cli", "serve", "--port", "0", "--model", "fake"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
     )

@@ -18,14 +18,6 @@ MB = 1_000_000
 
 
 @pytest.fixture(scope="module", params=EVENTLET_FIRST)
-def floor(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """As shipped, with the model of the tests."""
-    with running(model__name="fake", server__async_mode=request.param) as server:
-        yield server
-        no_traceback(server.log())
-
-
-@pytest.fixture(scope="module", params=EVENTLET_FIRST)
 def patient(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Closes nobody for what comes too often: whoever floods it goes on."""
     with running(
@@ -50,14 +42,14 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
-def test_a_flood_closes_its_connection_with_one_line_and_a_count(floor: Server, flood: bytes) -> None:
-    before, log = metrics(floor), len(floor.log())
-    with Wire(floor.port) as wire:
+def test_a_flood_closes_its_connection_with_one_line_and_a_count(server: Server, flood: bytes) -> None:
+    before, log = metrics(server), len(server.log())
+    with Wire(server.port) as wire:
         assert wire.upgrade().pour(flood), "it was cut off"
     name = 'emotion_connections_cut_total{reason="flood"}'
-    eventually(lambda: metrics(floor)[name] > before[name], "it is counted")
-    assert floor.log()[log:].count("connection closed") <= 1
-    assert "127.0.0.1" in floor.log()
+    eventually(lambda: metrics(server)[name] > before[name], "it is counted")
+    assert server.log()[log:].count("connection closed") <= 1
+    assert "127.0.0.1" in server.log()
 
 
 @pytest.mark.parametrize(
@@ -86,49 +78,49 @@ def memory(server: Server) -> int:
 
 
 @pytest.mark.parametrize(("n", "size"), [(400, 100_000), (200_000, 0)], ids=["long", "empty"])
-def test_a_message_of_endless_fragments_is_refused(floor: Server, n: int, size: int) -> None:
-    before = memory(floor)
-    with Wire(floor.port) as wire:
+def test_a_message_of_endless_fragments_is_refused(server: Server, n: int, size: int) -> None:
+    before = memory(server)
+    with Wire(server.port) as wire:
         wire.upgrade()
         with contextlib.suppress(ConnectionError):
             for part in fragments(n, size):
                 wire.send(part)
         assert wire.close_code() in (1009, 0), "closed, not taken"
-    assert memory(floor) - before < 20 * MB
+    assert memory(server) - before < 20 * MB
 
 
-def test_the_close_code_of_a_message_that_is_too_long(floor: Server) -> None:
-    with Wire(floor.port) as wire:
+def test_the_close_code_of_a_message_that_is_too_long(server: Server) -> None:
+    with Wire(server.port) as wire:
         wire.upgrade()
         wire.send(b"".join(fragments(16, 100_000)))  # 1.6 MB
         assert wire.close_code() == 1009
 
 
-def test_before_anybody_has_joined_a_message_may_be_short_only(floor: Server) -> None:
-    with Wire(floor.port) as wire:
+def test_before_anybody_has_joined_a_message_may_be_short_only(server: Server) -> None:
+    with Wire(server.port) as wire:
         wire.upgrade(joined=False).send(frame(TEXT, b"40" + b"x" * 5_000))
         assert wire.close_code() == 1009
 
 
-def test_a_chunk_a_little_too_large_is_refused_with_words_and_a_larger_one_closes(floor: Server) -> None:
-    client = Client(floor.url)
+def test_a_chunk_a_little_too_large_is_refused_with_words_and_a_larger_one_closes(server: Server) -> None:
+    client = Client(server.url)
     for chunk in (b"\0" * (MB + 1), b"\0" * 1_400_000, base64_of(b"\0" * 1_050_000)):
         assert client.call("audio_stream", {"chunk": chunk})["error"]["code"] == "CHUNK_TOO_LARGE"
     client.send("audio_stream", {"chunk": b"\0" * 1_500_000})
     eventually(lambda: not client.connected, "the connection is closed")
 
 
-def test_a_message_of_countless_values_is_not_parsed(floor: Server) -> None:
+def test_a_message_of_countless_values_is_not_parsed(server: Server) -> None:
     """1.2 MB of empty lists take a third of a second to read, and nobody else is served meanwhile."""
-    with Wire(floor.port) as wire:
+    with Wire(server.port) as wire:
         wire.upgrade().send(frame(TEXT, b'421["start",[' + b"[]," * 400_000 + b"[]]]"))
         assert wire.close_code() != -1
         with pytest.raises(ConnectionError):
             wire.frame()
 
 
-def test_a_namespace_is_not_sent_back_whole(floor: Server) -> None:
-    with Wire(floor.port) as wire:
+def test_a_namespace_is_not_sent_back_whole(server: Server) -> None:
+    with Wire(server.port) as wire:
         wire.upgrade().send(frame(TEXT, b"40/" + b"a" * 500_000))
         got = 0
         with contextlib.suppress(ConnectionError):
@@ -161,11 +153,11 @@ PLAIN_THREADS_DIFFER = {"a length of 2**62"}
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_rfc_6455_forbids_is_closed_with_its_code(
-    floor: Server, name: str, request: pytest.FixtureRequest
+    server: Server, name: str, request: pytest.FixtureRequest
 ) -> None:
     sent, code = BROKEN[name]
-    plain = request.node.callspec.params["floor"] == "threading"
-    with Wire(floor.port) as wire:
+    plain = request.node.callspec.params["_fake"] == "threading"
+    with Wire(server.port) as wire:
         wire.upgrade().send(sent)
         if plain and name in PLAIN_THREADS_DIFFER:
             wire.sock.shutdown(1)
@@ -186,15 +178,15 @@ FINE = {
 
 
 @pytest.mark.parametrize(("sent", "answer"), FINE.values(), ids=FINE)
-def test_what_rfc_6455_allows_is_answered(floor: Server, sent: bytes, answer: tuple[int, bytes]) -> None:
-    with Wire(floor.port) as wire:
+def test_what_rfc_6455_allows_is_answered(server: Server, sent: bytes, answer: tuple[int, bytes]) -> None:
+    with Wire(server.port) as wire:
         wire.upgrade().send(sent)
         assert wire.frame() == answer
 
 
-def test_a_message_in_fragments_is_one_message(floor: Server) -> None:
+def test_a_message_in_fragments_is_one_message(server: Server) -> None:
     said = b'421["stop",{"session_id":"n\xc3\xa4"}]'
-    with Wire(floor.port) as wire:
+    with Wire(server.port) as wire:
         wire.upgrade()
         cut = said.index(b"\xc3") + 1  # within a letter
         wire.send(frame(TEXT, said[:cut], final=False) + frame(0, b"", final=False) + frame(0, said[cut:]))
@@ -210,32 +202,32 @@ KEYS = {
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
-def test_a_key_is_sixteen_bytes(floor: Server, key: str) -> None:
-    with Wire(floor.port) as wire:
+def test_a_key_is_sixteen_bytes(server: Server, key: str) -> None:
+    with Wire(server.port) as wire:
         wire.send(HANDSHAKE.format(key=key).encode())
         assert wire.status() == 400
 
 
-def test_a_handshake_without_connection_upgrade_is_refused(floor: Server) -> None:
-    with Wire(floor.port) as wire:
+def test_a_handshake_without_connection_upgrade_is_refused(server: Server) -> None:
+    with Wire(server.port) as wire:
         wire.send(HANDSHAKE.replace("Connection: Upgrade\r\n", "").format(key="A" * 22 + "==").encode())
         assert wire.status() == 400
 
 
-def test_who_ignores_that_it_was_closed_is_cut_off(floor: Server) -> None:
+def test_who_ignores_that_it_was_closed_is_cut_off(server: Server) -> None:
     """Its descriptor is free soon, whatever it still sends."""
-    before = metrics(floor)["emotion_sockets"]
-    wires = [Wire(floor.port).upgrade() for _ in range(3)]
+    before = metrics(server)["emotion_sockets"]
+    wires = [Wire(server.port).upgrade() for _ in range(3)]
     for wire in wires:
         wire.send(frame(TEXT, b"4nonsense"))  # closed for it
     for wire in wires:
         assert wire.dribble(frame(TEXT, b"6"), 12), "cut off"
         wire.sock.close()
-    eventually(lambda: metrics(floor)["emotion_sockets"] <= before, "no descriptor is left")
+    eventually(lambda: metrics(server)["emotion_sockets"] <= before, "no descriptor is left")
 
 
-def test_binary_frames_still_carry_chunks(floor: Server) -> None:
-    with Wire(floor.port) as wire:
+def test_binary_frames_still_carry_chunks(server: Server) -> None:
+    with Wire(server.port) as wire:
         wire.upgrade().send(
             frame(TEXT, b'451-1["audio_stream",{"chunk":{"_placeholder":true,"num":0}}]')
             + frame(BINARY, b"\0" * 3_200)

@@ -7,23 +7,14 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 
 import orjson
 import pytest
 
 from tests.conftest import Server
-from tests.server.conftest import EVENTLET_FIRST, no_traceback, running
 from tests.server.wires import BINARY, HANDSHAKE, KEY, TEXT, Wire, frame
 
 RECORD = "\x1e"  # between the packets of one body
-
-
-@pytest.fixture(scope="module", params=EVENTLET_FIRST)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with running(model__name="fake", server__async_mode=request.param) as server:
-        yield server
-        no_traceback(server.log())
 
 
 class Polling:

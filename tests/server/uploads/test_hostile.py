@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +40,21 @@ NAMES = (
 def requests_of(samples: np.ndarray) -> list[tuple[Hostile, bytes]]:
     """Hostile files under hostile names, and forms that are no forms."""
     cases = list(hostile(samples))
-    cases.append(Hostile("five hours in a megabyte", long_silence(18_000), ("FILE_TOO_LARGE",)))
+    cases.append(Hostile("five hours in a megabyte", partial(long_silence, 18_000), ("FILE_TOO_LARGE",)))
     bodies = []
     for number, case in enumerate(cases):
         name = NAMES[number % len(NAMES)]
         codes = ("BAD_REQUEST",) if "\n" in name else case.codes  # which ends a line of the form's
         body = form((f'name="audio_file"; filename="{name or "x"}"', case.data))
-        bodies.append((Hostile(case.what, case.data, codes), body))
+        bodies.append((Hostile(case.what, case.make, codes), body))
     bad = ("BAD_REQUEST",)
     for i in range(1, 40):
-        bodies.append((Hostile("a form cut off", b"", bad), form((FILE, SOUND))[: -10 * i]))
+        bodies.append((Hostile("a form cut off", bytes, bad), form((FILE, SOUND))[: -10 * i]))
     bodies.append(
-        (Hostile("parts without end", b"", bad), form(*[(f'name="f{i}"', b"x") for i in range(5000)]))
+        (Hostile("parts without end", bytes, bad), form(*[(f'name="f{i}"', b"x") for i in range(5000)]))
     )
-    bodies.append((Hostile("headers without end", b"", bad), b"--b\r\n" + b"X: y\r\n" * 300_000))
-    bodies.append((Hostile("zeros", b"", bad), bytes(2_000_000)))
+    bodies.append((Hostile("headers without end", bytes, bad), b"--b\r\n" + b"X: y\r\n" * 300_000))
+    bodies.append((Hostile("zeros", bytes, bad), bytes(2_000_000)))
     return bodies
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tests.conftest import ROOT
 from tests.stream.models.emotion2vec.conftest import sound
 from tests.stream.models.emotion2vec.test_parity import CLOSE, generate
 
-pytest.importorskip("onnxscript", reason="onnxscript is not installed: ./run.sh install export")
+pytestmark = pytest.mark.skipif(
+    find_spec("onnxscript") is None, reason="onnxscript is not installed: ./run.sh install export"
+)
 
 # As a program of another language would: nothing of this project, and no torch.
 PROGRAM = """
