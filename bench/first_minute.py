@@ -50,14 +50,16 @@ def measure(clone: Path) -> None:
     try:
         until_ready(process, f"http://127.0.0.1:{port}/readyz")
         took = time.monotonic() - began
+        server = psutil.Process(process.pid)  # once the shell that made the environment
+        used = sum(server.cpu_times()[:4])
         time.sleep(SETTLED_S)
-        server = psutil.Process(process.pid)
         resident = [one.memory_info().rss / MB for one in (server, *server.children(recursive=True))]
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    held = " + ".join(f"{one:.0f}" for one in resident)
+    print(f"ready after {took:.0f} s, {used:.0f} s of CPU time; resident: {held} MB")
     again = time.monotonic()
-    print(f"ready after {took:.0f} s; resident: {' + '.join(f'{one:.0f}' for one in resident)} MB")
     listed = next(
         clone / name for name in ("requirements-light.txt", "requirements.txt") if (clone / name).exists()
     )

@@ -103,6 +103,18 @@ def test_the_command_line_needs_no_torch(light: dict[str, str], tmp_path: Path, 
         assert len(list(csv.DictReader(file))) == 4, "whole and three times"
 
 
+def test_the_sdk_needs_no_torch(light: dict[str, str], demo_wav: Path) -> None:
+    code = """
+import sys
+from emotion_stream import EmotionModel
+found = EmotionModel().analyze(sys.argv[1])
+print(len(found.utterances), *({"torch", "librosa", "numba", "scipy", "funasr"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", code, str(demo_wav)]
+    done = subprocess.run(command, cwd=ROOT, env=light, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and int(done.stdout) > 1, done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "settings", "command"),
     [
