@@ -26,9 +26,10 @@ emotion-stream: the emotion of speech, while it is being spoken.
                           compare an emotion2vec model with funasr and with published scores
   ./run.sh export NAME|DIR
                           write an emotion2vec model as ONNX, with its head (docs/emotion2vec.md)
-  ./run.sh install [tools] [emotion2vec] [export]
-                          install what has changed, and what some tools or an emotion2vec model need on top
-  ./run.sh test [ARGS…]   install what the tests need and run them all; with ARGS, pytest with these
+  ./run.sh install [tools] [emotion2vec] [torch] [export]
+                          install what has changed, and what is needed on top: by some tools, by an emotion2vec
+                          model, by compact on a GPU
+  ./run.sh test [ARGS…]   install what the tests need (torch, too) and run them all; with ARGS, pytest with these
   ./run.sh check          lint, formatting and types
   ./run.sh --help         this text; `./run.sh COMMAND --help` for one command
 
@@ -54,8 +55,8 @@ emotion-stream：边说边识别语音中的情绪。
                           把 emotion2vec 模型与 funasr 及公开的得分相比较
   ./run.sh export NAME|DIR
                           把 emotion2vec 模型连同输出层写成 ONNX（docs/emotion2vec.md）
-  ./run.sh install [tools] [emotion2vec] [export]
-                          安装有变化的依赖，以及某些工具或 emotion2vec 模型另外需要的依赖
+  ./run.sh install [tools] [emotion2vec] [torch] [export]
+                          安装有变化的依赖，以及某些工具、emotion2vec 模型或在 GPU 上运行 compact 另外需要的依赖
   ./run.sh test [ARGS…]   安装测试所需并运行全部测试；给出 ARGS 时，以它们运行 pytest
   ./run.sh check          代码检查、格式和类型
   ./run.sh --help         本说明；`./run.sh COMMAND --help` 查看单个命令
@@ -68,26 +69,53 @@ say() { printf '%s\n' "$*" >&2; }
 
 wanted() { cat requirements*.txt | cksum; }
 
+# The virtual environment, made where there is none.
+environment() {
+  [ -x .venv/bin/python ] && return
+  local python=${PYTHON:-python3}
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+    say "Python 3.11 or newer is needed, as python3 or named by PYTHON=…"; exit 1; }
+  say "Making a virtual environment in .venv …"
+  "$python" -m venv .venv || { say "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+}
+
+pip() { .venv/bin/python -m pip "$@" --disable-pip-version-check; }
+
+# Python compiles what it imports by itself: doing so for all that is installed takes a third of the time.
+install() { pip install --quiet --no-compile "$@"; }
+
+# torch, where it is missing on a Linux without a GPU of NVIDIA's: PyPI's would bring gigabytes of CUDA along.
+cpu_torch() {
+  environment
+  [ "$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1 || return 0
+  pip show --quiet torch 2>/dev/null && return
+  local builds=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu} torch
+  torch=$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements-torch.txt)
+  say "No NVIDIA GPU is found here: installing the CPU build of $torch into .venv …"
+  # Where pip is set to look, then where PyTorch keeps its builds.
+  install --no-deps "$torch+cpu" 2>/dev/null && return
+  install --no-deps --extra-index-url "$builds" "$torch+cpu" && return
+  say "It could not be had from $builds. Another place that has it: TORCH_INDEX=URL ./run.sh …"
+  say "PyPI's build, with gigabytes of CUDA: .venv/bin/python -m pip install $torch"
+  exit 1
+}
+
 # ensure FILE: a virtual environment that holds what FILE lists. A stamp remembers what was installed.
 ensure() {
   local stamp=.venv/.installed-${1%.txt}
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(wanted)" ] && return
-  if [ ! -x .venv/bin/python ]; then
-    local python=${PYTHON:-python3}
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
-      say "Python 3.11 or newer is needed, as python3 or named by PYTHON=…"; exit 1; }
-    say "Making a virtual environment in .venv …"
-    "$python" -m venv .venv || { say "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-  fi
-  say "Installing $1 into .venv (a minute or two, once) …"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$1"
+  environment
+  case $1 in *torch* | *emotion2vec* | *dev*) cpu_torch ;; esac
+  say "Installing $1 into .venv (once) …"
+  install -r "$1"
   wanted >"$stamp"
 }
 
-# The environment that everything needs. Once it is made, only `install`, `test` and `check` change it.
+# What serving compact needs. Once it is there, only `install`, `test` and `check` change it.
 base() {
-  [ -f .venv/.installed-requirements ] || { ensure requirements.txt; return; }
-  [ "$(cat .venv/.installed-requirements)" = "$(wanted)" ] ||
+  local stamp=.venv/.installed-requirements-light
+  [ -f "$stamp" ] || { ensure requirements-light.txt; return; }
+  [ "$(cat "$stamp")" = "$(wanted)" ] ||
     say "The requirements have changed since .venv was made: ./run.sh install brings it up to date."
 }
 
@@ -98,7 +126,7 @@ case ${1:-} in
     for part in "$@"; do
       [ -f "requirements-$part.txt" ] || { say "There is nothing to install of that name: $part"; exit 2; }
     done
-    ensure requirements.txt
+    ensure requirements-light.txt
     for part in "$@"; do ensure "requirements-$part.txt"; done
     ;;
   test)

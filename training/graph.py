@@ -1,7 +1,8 @@
 """compact as ONNX graphs: `python -m training.graph` writes float32.onnx and int8.onnx beside its weights.
 
-A graph is one step of 100 ms for any number of sessions: what lies in time is what `stream.models.compact.graph`
-takes it through, so that a span is the same however it is cut, by construction. Weights are not in it: they are
+A graph is any number of steps of 100 ms of any number of sessions. What does not depend on the steps before is
+computed for all of them at once; the four running sums that do are scanned step by step, rounded after each, so
+that a span is the same however it is cut. Weights are not in it: they are
 external data, by the names of weights.npz, and handed in when it is loaded. The int8 graph computes most of the
 encoder's products from bytes: of weights per column, of what comes in with a fixed scale
 (`training.quantize`), so that a row knows nothing of its neighbors.
@@ -11,13 +12,12 @@ It says what `network`, `encoder` and `features` say; tests/stream/models/test_g
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from stream.models.compact.files import FOLDER, read_card
 from stream.models.compact.sizes import (
@@ -39,6 +39,7 @@ from stream.models.compact.sizes import (
     NetConfig,
 )
 from stream.types import N_LABELS
+from training.graph_builder import END, GraphBuilder
 
 MS = "com.microsoft"  # ONNX Runtime's own operators
 PRECISIONS = ("float32", "int8")
@@ -49,63 +50,11 @@ LAYER_NORM_EPSILON = 1e-5  # torch's
 LANES = 16
 
 
-class GraphBuilder:
-    """Nodes and constants, named as they come."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-        self._n = 0
-
-    def op(self, kind: str, *inputs: str, out: str | None = None, n: int = 1, **attributes: Any) -> Any:
-        """Add a node: the name of its output, or a list of `n`."""
-        self._n += 1
-        name = f"{kind}_{self._n}"
-        outs = [out or name] if n == 1 else [f"{name}_{i}" for i in range(n)]
-        self.nodes.append(helper.make_node(kind, list(inputs), outs, name=name, **attributes))
-        return outs[0] if n == 1 else outs
-
-    def const(self, value: Any, dtype: type = np.float32) -> str:
-        """A constant that is part of the graph."""
-        array: np.ndarray[Any, Any] = np.asarray(value, dtype)
-        name = f"{array.dtype}_{'_'.join(str(n) for n in array.ravel())}" if array.size < 5 else ""
-        name = f"{name}_{array.ndim}" if name else f"constant_{len(self.constants)}"
-        self.constants.setdefault(name, numpy_helper.from_array(array, name))
-        return name
-
-    def ints(self, *values: int) -> str:
-        return self.const(values, np.int64)
-
-    def weight(self, name: str, *shape: int, dtype: int = TensorProto.FLOAT) -> str:
-        """A constant that comes from outside, by its name in weights.npz or in `graph_weights`."""
-        tensor = TensorProto(name=name, data_type=dtype, dims=shape, data_location=TensorProto.EXTERNAL)
-        tensor.external_data.add(key="location", value="weights.npz")
-        self.constants.setdefault(name, tensor)
-        return name
-
-    def rows(self, x: str, start: int, end: int, step: int = 1, axis: int = 1) -> str:
-        """x[start:end:step] along `axis`."""
-        cut: str = self.op("Slice", x, self.ints(start), self.ints(end), self.ints(axis), self.ints(step))
-        return cut
-
-    def reshape(self, x: str, *shape: int, out: str | None = None) -> str:
-        shaped: str = self.op("Reshape", x, self.ints(*shape), out=out)
-        return shaped
-
-    def mean(self, x: str, axis: int, keepdims: int = 0) -> str:
-        mean: str = self.op("ReduceMean", x, self.ints(axis), keepdims=keepdims)
-        return mean
-
-    def ones_like(self, x: str) -> str:
-        ones: str = self.op("Expand", self.const(1.0), self.op("Shape", x))
-        return ones
-
-
 class StepGraph(GraphBuilder):
-    """One step of compact: inputs power (B, GROUP, bins), state (B, state_size), kv (B, n_layers, left, 2 width)
+    """T steps of compact: inputs power (B, T GROUP, bins), state (B, state_size), kv (B, n_layers, left, 2 width)
     (the keys and values in the state, as numbers) and last (B, 1, 2) (the row of the last frame that there is) ->
-    heads (B, N_LABELS + 1), stats (B, n_stats), state_after (B, state_size), with the old keys and values in it,
-    and the new ones: kv_after (B, n_layers, CHUNK, 2 width)."""
+    heads (B, T, N_LABELS + 1), stats (B, T, n_stats), state_after (B, state_size), with the old keys and values in
+    it, and the new ones: kv_after (B, n_layers, CHUNK, 2 width). Products see B T rows, or B T CHUNK."""
 
     def __init__(self, config: NetConfig, precision: str) -> None:
         super().__init__()
@@ -117,18 +66,18 @@ class StepGraph(GraphBuilder):
         c = self.config
         e = c.encoder
 
-        def info(name: str, *shape: int, dtype: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+        def info(name: str, *shape: int | str, dtype: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, dtype, ["B", *shape])
 
         inputs = [
-            info("power", GROUP, N_FFT // 2 + 1),
+            info("power", "frames", N_FFT // 2 + 1),
             info("state", c.state_size),
             info("kv", e.n_layers, e.left, 2 * e.width),
             info("last", 1, 2, dtype=TensorProto.INT64),
         ]
         outputs = [
-            info("heads", N_LABELS + 1),
-            info("stats", c.n_stats),
+            info("heads", "T", N_LABELS + 1),
+            info("stats", "T", c.n_stats),
             info("state_after", c.state_size),
             info("kv_after", e.n_layers, CHUNK, 2 * e.width),
         ]
@@ -143,23 +92,34 @@ class StepGraph(GraphBuilder):
         level, session, frames, row, n_chunks, *caches, span = self.op(
             "Split", "state", self.ints(*sizes), n=len(sizes), axis=1
         )
+        self._n_windows = self.op("Shape", "state", start=0, end=1)
         mels, loudness, lags, level_after = self._features(level)
         x, frames_after, row_after = self._convolve(mels, frames, row)
-        caches_after = []
-        kv_after = []
+        chunk = self._chunks(x, n_chunks)
+        caches_after, kv_after = [], []
         for k in range(e.n_layers):
-            before = self.reshape(self.rows("kv", k, k + 1), -1, e.left, 2 * e.width)
-            x, pairs, sums = self._layer(x, k, before, caches[2 * k + 1], n_chunks)
+            x, kv, sums = self._layer(x, k, self.rows("kv", k, k + 1), caches[2 * k + 1], chunk)
             caches_after += [caches[2 * k], sums]
-            kv_after.append(self.op("Unsqueeze", pairs, self.ints(1)))
+            kv_after.append(kv)
         self.op("Concat", *kv_after, out="kv_after", axis=1)
         encoded = self.op("Concat", x, self._prosody(lags, loudness), axis=1)
         mean, scale = (self.weight(f"heard_{what}", c.n_encoded) for what in ("mean", "scale"))
         encoded = self.op("Mul", self.op("Sub", encoded, mean), scale)
-        span_after, session_after = self._heads(encoded, span, session, n_chunks)
-        chunks = self.op("Add", n_chunks, self.const(1.0))
+        span_after, session_after = self._heads(self._windows(encoded, c.n_encoded), span, session)
+        chunks = self.op("Add", self.reshape(self.rows(chunk, -1, END), -1, 1), self.const(1.0))
         after = [level_after, session_after, frames_after, row_after, chunks, *caches_after, span_after]
         self.op("Concat", *after, out="state_after", axis=1)
+
+    def _windows(self, x: str, *shape: int) -> str:
+        """x (B T …) -> (B, T, …)."""
+        return str(self.op("Reshape", x, self.op("Concat", self._n_windows, self.ints(-1, *shape), axis=0)))
+
+    def _chunks(self, x: str, n_chunks: str) -> str:
+        """Chunks before each, (B, T, 1, 1): of x (B T CHUNK, width), after n_chunks (B, 1)."""
+        n_steps = self.op("Shape", self._windows(x, CHUNK, self.config.encoder.width), start=1, end=2)
+        ends = (self.const(0, np.int64), self.reshape(n_steps), self.const(1, np.int64))
+        at = self.op("Cast", self.op("Range", *ends), to=TensorProto.FLOAT)
+        return str(self.op("Add", self.reshape(n_chunks, -1, 1, 1, 1), self.reshape(at, -1, 1, 1)))
 
     def _product(self, x: str, name: str, k: int, n: int, gelu: bool = False) -> str:
         """x (any, k) -> (any, n), then GELU where wanted."""
@@ -176,8 +136,8 @@ class StepGraph(GraphBuilder):
         return str(self.op("Gelu", x)) if gelu else x
 
     def _features(self, level: str) -> tuple[str, str, str, str]:
-        """Above the running level, in nats: mels (B, GROUP, n_mels) and loudness (B, GROUP, 1). The periodicity of
-        lags (B, GROUP, n_lags). The sums of the level after the last frame that there is."""
+        """Above the running level, in nats: mels (B, T GROUP, n_mels) and loudness (B, T GROUP, 1). The
+        periodicity of lags (B, T GROUP, n_lags). The level's sums after the last frame that there is."""
         c, bins = self.config, N_FFT // 2 + 1
         mel = self.weight("mel", bins, c.n_mels)
         band = self.op("Mul", self.mean(self.rows(mel, *bounds(LEVEL_BANDS)), 1, 1), self.const(LEVEL_RATIO))
@@ -200,54 +160,59 @@ class StepGraph(GraphBuilder):
         return mels, loudness, self.op("Div", self.rows(lags, 0, c.n_lags, axis=2), total), level_after
 
     def _level(self, power: str, level: str) -> tuple[str, str]:
-        """Power of frames (B, GROUP, 1) -> their running level, the sums after the last frame that there is."""
-        counted = self.op("Concat", power, self.ones_like(power), axis=2)
+        """Power of frames (B, T GROUP, 1) -> their running level, the sums after the last frame that there is."""
+        counted = self._windows(self.op("Concat", power, self.ones_like(power), axis=2), GROUP, 2)
         frame = np.arange(GROUP)[:, None]
         ages = frame - np.arange(GROUP)
         kernel = np.where(ages >= 0, np.exp(-ages / self.config.level_frames), 0)
-        left = np.exp(-(frame + 1) / self.config.level_frames)
-        older = self.op("Mul", self.const(left), self.op("Unsqueeze", level, self.ints(1)))
-        sums = self.op("Add", self.op("MatMul", self.const(kernel), counted), older)
+        left = np.exp(-(frame + 1) / self.config.level_frames).astype(np.float32)
+        within = self.op("MatMul", self.const(kernel), counted)
+        at_end = self.op("Squeeze", self.rows(within, GROUP - 1, GROUP, axis=2), self.ints(2))
+        before = self.rows(self.sums_before(at_end, level, left[-1, 0]), 0, -1)
+        older = self.op("Mul", self.const(left), self.op("Unsqueeze", before, self.ints(2)))
+        sums = self._windows(self.op("Add", within, older), 2)
         of_power, of_frames = self.op("Split", sums, n=2, axis=2, num_outputs=2)
         after = self.reshape(self.op("GatherElements", sums, "last", axis=1), -1, 2)
         return self.op("Div", of_power, of_frames), after
 
     def _convolve(self, mels: str, frames: str, row: str) -> tuple[str, str, str]:
-        """(B CHUNK, width), and both rows to keep."""
+        """(B T CHUNK, width), and both rows to keep."""
         e = self.config.encoder
         x = self.op("Div", mels, self.const(LOG10))
         x = self.op("Max", self.op("Add", x, self.const(LEVEL_OFFSET)), self.const(LOG_MEL_FLOOR))
         x = self.op("Div", self.op("Add", x, self.const(4.0)), self.const(4.0))
         x = self.op("Concat", self.reshape(frames, -1, 2, e.n_mels), x, axis=1)
-        frames_after = self.reshape(self.rows(x, GROUP, GROUP + 2), -1, 2 * e.n_mels)
-        x = self.op("Concat", *(self.rows(x, i, GROUP + i) for i in range(3)), axis=2)
+        frames_after = self.reshape(self.rows(x, -2, END), -1, 2 * e.n_mels)
+        x = self.op("Concat", self.rows(x, 0, -2), self.rows(x, 1, -1), self.rows(x, 2, END), axis=2)
         x = self._product(self.reshape(x, -1, 3 * e.n_mels), "ear.first", 3 * e.n_mels, e.width, gelu=True)
-        x = self.op("Concat", *(self.reshape(y, -1, n, e.width) for y, n in ((row, 1), (x, GROUP))), axis=1)
-        row_after = self.reshape(self.rows(x, GROUP, GROUP + 1), -1, e.width)
-        x = self.op("Concat", *(self.rows(x, i, GROUP - 1 + i, 2) for i in range(3)), axis=2)
+        x = self.op("Concat", self.reshape(row, -1, 1, e.width), self._windows(x, e.width), axis=1)
+        row_after = self.reshape(self.rows(x, -1, END), -1, e.width)
+        x = self.op("Concat", *(self.rows(x, i, end, 2) for i, end in enumerate((-2, -1, END))), axis=2)
         x = self._product(self.reshape(x, -1, 3 * e.width), "ear.second", 3 * e.width, e.width, gelu=True)
         return self.op("Add", x, self.weight("ear.origin", e.width)), frames_after, row_after
 
-    def _layer(self, x: str, k: int, before: str, sums: str, n_chunks: str) -> tuple[str, str, str]:
-        """One transformer layer: x (B CHUNK, width), of the last its mean (B, width); keys and values; sums."""
+    def _layer(self, x: str, k: int, kv: str, sums: str, chunk: str) -> tuple[str, str, str]:
+        """One transformer layer: x (B T CHUNK, width), of the last its mean (B T, width); keys and values of the
+        last chunk (B, 1, CHUNK, 2 width), of the one before in `kv`; sums."""
         e, name = self.config.encoder, f"ear.layers.{k}"
-        width = e.width
+        width, n_means = e.width, len(e.ema_positions)
         qkv = self._product(self._norm(x, f"{name}.norm1"), f"{name}.qkv", width, 3 * width)
         q, pairs = self.op("Split", qkv, self.ints(width, 2 * width), n=2, axis=1)
-        pairs = self.reshape(self._rounded(pairs), -1, CHUNK, 2 * width)
+        pairs = self._windows(self._rounded(pairs), CHUNK, 2 * width)
         decay = np.exp(-CHUNK / np.array(e.ema_positions)).astype(np.float32)[:, None]
-        sums = self.reshape(sums, -1, len(e.ema_positions), 2 * width)
+        sums = self.reshape(sums, -1, n_means, 2 * width)
+        sums = self.sums_before(self.mean(pairs, 2, keepdims=1), sums, decay)
         # What as many ones would add up to: after c chunks (1 - d^c) / (1 - d).
-        power = self.op("Pow", self.const(decay), self.reshape(n_chunks, -1, 1, 1))
+        power = self.op("Pow", self.const(decay), chunk)
         count = self.op("Div", self.op("Sub", self.const(1.0), power), self.const(1 - decay))
-        means = self._rounded(self.op("Div", sums, self.op("Max", count, self.const(1e-6))))
-        older = self.op("Mul", self.const(decay), sums)
-        after = self.op("Add", older, self.mean(pairs, 1, keepdims=1))
-        context = self.op("Concat", before, pairs, means, axis=1)
+        means = self._rounded(self.op("Div", self.rows(sums, 0, -1), self.op("Max", count, self.const(1e-6))))
+        shifted = self.op("Concat", kv, pairs, axis=1)
+        context = self.op("Concat", self.rows(shifted, 0, -1), pairs, means, axis=2)
+        context = self.reshape(context, -1, e.left + CHUNK + n_means, 2 * width)
         keys, values = self.op("Split", context, n=2, axis=2, num_outputs=2)
         mixed = self.op(
             *("MultiHeadAttention", self.reshape(q, -1, CHUNK, width), keys, values, "", ""),
-            self._attention_bias(name, n_chunks),
+            self._attention_bias(name, chunk),
             domain=MS, num_heads=e.n_heads, scale=1.0,
         )  # fmt: skip
         x = self.op("Add", x, self._product(self.reshape(mixed, -1, width), f"{name}.out", width, width))
@@ -257,7 +222,8 @@ class StepGraph(GraphBuilder):
                 self.mean(self.reshape(y, -1, CHUNK, n), 1) for y, n in ((x, width), (wide, 4 * width))
             )
         x = self.op("Add", x, self._product(wide, f"{name}.narrow", 4 * width, width))
-        return x, pairs, self.reshape(after, -1, 2 * width * len(e.ema_positions))
+        after = self.reshape(self.rows(sums, -1, END), -1, 2 * width * n_means)
+        return x, self.rows(shifted, -1, END), after
 
     def _norm(self, x: str, name: str) -> str:
         width = self.config.encoder.width
@@ -270,8 +236,8 @@ class StepGraph(GraphBuilder):
         rounded: str = self.op("Cast", self.op("Cast", x, to=TensorProto.BFLOAT16), to=TensorProto.FLOAT)
         return rounded
 
-    def _attention_bias(self, name: str, n_chunks: str) -> str:
-        """(B, heads, CHUNK, context): of distance and means; a first chunk attends to itself alone."""
+    def _attention_bias(self, name: str, chunk: str) -> str:
+        """(B T, heads, CHUNK, context): of distance and means; a first chunk attends to itself alone."""
         e = self.config.encoder
         n, n_means = e.left + CHUNK, len(e.ema_positions)
         distance = np.arange(CHUNK)[:, None] + e.left - np.arange(n) + CHUNK - 1
@@ -286,35 +252,42 @@ class StepGraph(GraphBuilder):
         bias = self.op("Concat", near, far, axis=2)
         itself = np.array([False] * e.left + [True] * CHUNK + [False] * n_means)
         first = self.op("Where", self.const(itself, np.bool_), bias, self.const(MASK_VALUE))
-        begun = self.op("Greater", self.reshape(n_chunks, -1, 1, 1, 1), self.const(0.5))
+        begun = self.op("Greater", self.reshape(chunk, -1, 1, 1, 1), self.const(0.5))
         chosen: str = self.op("Where", begun, bias, first)
         return chosen
 
     def _prosody(self, lags: str, loudness: str) -> str:
-        """Voicing, pitch and loudness (B, 3)."""
+        """Voicing, pitch and loudness (B T, 3)."""
         voicing = self.op("ReduceMax", lags, self.ints(2))
         shares = self.op("Softmax", self.op("Mul", lags, self.const(20.0)), axis=2)
         pitch = self.reshape(self.weight("lag_pitch", self.config.n_lags), -1, 1)
         pitch = self.op("MatMul", shares, self.op("Expand", pitch, self.ints(self.config.n_lags, LANES)))
         loudness = self.op("Max", loudness, self.const(QUIET))
         prosody = self.op("Concat", voicing, self.rows(pitch, 0, 1, axis=2), loudness, axis=2)
+        prosody = self.reshape(prosody, -1, GROUP, 3)
         return self.reshape(self.op("MatMul", self.const(np.full((1, GROUP), 1 / GROUP)), prosody), -1, 3)
 
-    def _heads(self, encoded: str, span: str, session: str, n_chunks: str) -> tuple[str, str]:
+    def _heads(self, encoded: str, span: str, session: str) -> tuple[str, str]:
         """The statistics and what the heads say of them: both outputs. The sums of span and session."""
         c = self.config
         (wide, narrow), n, double = c.hidden, c.n_heads, np.float64
         x = self.op("Clip", encoded, self.const(-OUTLYING), self.const(OUTLYING))
-        x = self.op("Concat", x, self.op("Mul", x, x), self.ones_like(n_chunks), axis=1)
-        each = self.op("Cast", x, to=TensorProto.DOUBLE)  # or the variance of what hardly changes is lost
+        x = self.op("Concat", x, self.op("Mul", x, x), self.ones_like(self.rows(x, 0, 1, axis=2)), axis=2)
+        # In double precision, or the variance of what hardly changes is lost.
+        each = self.op("Cast", self.op("Unsqueeze", x, self.ints(2)), to=TensorProto.DOUBLE)
+        decay = np.exp(-1 / np.array([[c.recent_steps], [c.session_steps]]))
+        sums = self.op("Concat", *(self.op("Unsqueeze", y, self.ints(1)) for y in (span, session)), axis=1)
+        sums = self.sums_before(each, sums, decay)
+        older = self.op("Cast", self.rows(sums, 0, -1), to=TensorProto.DOUBLE)
+        after = self.op("Add", each, self.op("Mul", older, self.const(decay, double)))
 
-        def scan(sums: str, time_constant: float) -> tuple[str, Any]:
-            older = self.op("Cast", sums, to=TensorProto.DOUBLE)
-            sums = self.op(
-                "Add", each, self.op("Mul", older, self.const(math.exp(-1 / time_constant), double))
-            )
-            parts = self.op("Split", sums, self.ints(c.n_encoded, c.n_encoded, 1), n=3, axis=1)
-            return self.op("Cast", sums, to=TensorProto.FLOAT), parts
+        def parts(k: int) -> Any:
+            one = self.op("Squeeze", self.rows(after, k, k + 1, axis=2), self.ints(2))
+            return self.op("Split", one, self.ints(c.n_encoded, c.n_encoded, 1), n=3, axis=2)
+
+        def sums_after(k: int) -> str:
+            one = self.rows(self.rows(sums, -1, END), k, k + 1, axis=2)
+            return self.reshape(one, -1, c.n_sums)
 
         def log(x: str, added: float) -> str:
             return str(self.op("Log", self.op("Add", x, self.const(added, double))))
@@ -325,8 +298,7 @@ class StepGraph(GraphBuilder):
         def variance(square: str, mean: str) -> str:
             return str(self.op("Sub", square, self.op("Mul", mean, mean)))
 
-        span_after, (recent, recent_square, count) = scan(span, c.recent_steps)
-        session_after, (lasting, lasting_square, lasting_count) = scan(session, c.session_steps)
+        (recent, recent_square, count), (lasting, lasting_square, lasting_count) = parts(0), parts(1)
         prior = self.const(c.prior_steps, double)
         weight = self.op("Add", lasting_count, prior)
         mean, session_mean = self.op("Div", recent, count), self.op("Div", lasting, weight)
@@ -335,18 +307,19 @@ class StepGraph(GraphBuilder):
         spread = root(variance(square, session_mean), 0.05)
         distance = self.op("Div", self.op("Sub", mean, session_mean), spread)
         lasted = self.op("Log", self.op("Div", count, self.const(STEPS_PER_S, double)))
-        stats = self.op("Concat", mean, log(deviation, DEVIATION_FLOOR), distance, lasted, axis=1)
+        stats = self.op("Concat", mean, log(deviation, DEVIATION_FLOOR), distance, lasted, axis=2)
         self.op("Cast", stats, out="stats", to=TensorProto.FLOAT)
         usual, scale = (self.weight(f"stats_{what}", c.n_stats) for what in ("mean", "scale"))
         x = self.op("Mul", self.op("Sub", "stats", usual), scale)
-        x = self._silu(self._product(x, "heads.first", c.n_stats, n * wide))
+        x = self._silu(self._product(self.reshape(x, -1, c.n_stats), "heads.first", c.n_stats, n * wide))
         x = self.op("Transpose", self.reshape(x, -1, n, wide), perm=[1, 0, 2])
         x = self.op("MatMul", x, self.weight("heads.second", n, wide, narrow))
         x = self._silu(self.op("Add", x, self.weight("heads.second_bias", n, 1, narrow)))
         x = self.op("MatMul", x, self.weight("heads.third", n, narrow, N_LABELS + 1))
         x = self.op("Add", x, self.weight("heads.third_bias", n, 1, N_LABELS + 1))
-        self.op("ReduceMean", x, self.ints(0), out="heads", keepdims=0)
-        return span_after, session_after
+        x = self._windows(self.mean(x, 0), N_LABELS + 1)
+        self.op("Identity", x, out="heads")
+        return sums_after(0), sums_after(1)
 
     def _silu(self, x: str) -> str:
         product: str = self.op("Mul", x, self.op("Sigmoid", x))

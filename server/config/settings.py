@@ -85,7 +85,7 @@ class ModelSection(_Section):
     # Of emotion2vec (docs/emotion2vec.md); the embedded model has no use for them.
     hub: Literal["modelscope", "huggingface"] = "modelscope"  # where weights are fetched by name
     precision: Literal["float32", "bfloat16", "int8", "auto"] = "auto"  # auto: bfloat16 where that is faster
-    # What computes compact; auto: torch where installed, else ONNX Runtime. emotion2vec has torch alone.
+    # What computes compact; auto: ONNX Runtime, or torch for a GPU or bfloat16. emotion2vec has torch alone.
     runtime: Literal["auto", "onnx", "torch"] = "auto"
     allow_pickle: bool = False  # let a checkpoint run code when it is read: for files of your own only
     custom_labels: str = ""  # a folder made by `./run.sh tools teach`: labels of your own beside the nine

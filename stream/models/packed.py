@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from stream.models.processor import multiplies_bf16
 
 BLOCK = 16  # rows that BlockedProduct computes at a time
 
@@ -151,13 +152,4 @@ def bf16_is_faster(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16"}) and not unpackable(torch.bfloat16)
-
-
-def cpu_flags() -> set[str]:
-    """What Linux says that the processor can do; empty where it doesn't say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return {word for line in lines if line.startswith("flags") for word in line.split()}
-    except OSError:
-        return set()
+    return multiplies_bf16() and not unpackable(torch.bfloat16)

@@ -50,8 +50,4 @@ def _load(name: str, device: str, options: Mapping[str, Any] | None, threads: in
         return compact.load(device, rest.get("precision", "auto"), runtime, threads)
     if runtime == "onnx":
         raise ValueError(f"{name} runs with torch alone; set model.runtime to auto")
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    return emotion2vec.load(name, device, rest)
+    return emotion2vec.load(name, device, rest, threads)

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 import requests
+from packaging.requirements import Requirement
 
 from tests.server.clients import Client, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "import sys; from emotion_stream import main; sys.argv[0] = 'emotion-stream'; main()"
+
+EXTRAS = ["emotion2vec", "export", "tools", "torch"]
 
 pytestmark = pytest.mark.slow
 
@@ -65,9 +68,14 @@ def test_it_holds_the_pages_the_weights_and_the_license_texts_inside_one_package
     assert {name.rpartition("/")[2] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     (metadata,) = (name for name in names if name.endswith("/METADATA"))
     told = HeaderParser().parsestr(wheel.read(metadata).decode())
-    needed = [line.partition(";")[0] for line in told.get_all("Requires-Dist", [])]
-    assert any(line.startswith("torch") for line in needed) and any("funasr" in line for line in needed)
-    assert told.get_all("Provides-Extra") == ["emotion2vec", "export", "tools"]
+    needed = [Requirement(line) for line in told.get_all("Requires-Dist", [])]
+    light = {one.name for one in needed if one.marker is None}
+    assert "onnxruntime" in light and not light & {"torch", "funasr", "librosa"}
+    extras = {
+        extra: {one.name for one in needed if one.marker and extra in str(one.marker)} for extra in EXTRAS
+    }
+    assert extras["torch"] == {"torch"} and extras["emotion2vec"] == {"torch", "funasr"}
+    assert told.get_all("Provides-Extra") == EXTRAS
 
 
 def test_its_help_names_the_command_and_analyze_works_anywhere(

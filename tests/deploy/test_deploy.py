@@ -97,7 +97,10 @@ def test_an_image_for_emotion2vec_keeps_what_it_fetches() -> None:
     server = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]["server"]
     dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     assert set(server["build"]["args"]) == set(re.findall(r"^ARG (\w+)", dockerfile, re.M))
-    assert 'pip install -r "requirements-$part.txt" -c constraints.txt' in dockerfile
+    assert (
+        'pip install -r "requirements-$part.txt" -c constraints.txt --extra-index-url "$TORCH_INDEX"'
+        in dockerfile
+    )
     assert (ROOT / "requirements-emotion2vec.txt").exists()
     writable = [volume.split(":")[1] for volume in server["volumes"] if not volume.endswith(":ro")]
     caches = re.findall(r"(?:MODELSCOPE_CACHE|HF_HOME)=(\S+)", dockerfile)
@@ -106,6 +109,7 @@ def test_an_image_for_emotion2vec_keeps_what_it_fetches() -> None:
     overlay = yaml.safe_load((DEPLOY / "compose.gpu.yaml").read_text(encoding="utf-8"))["services"]
     (device,) = overlay["server"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert set(overlay["server"]["build"]["args"]) == {"TORCH_INDEX"}, "with CUDA"
 
 
 def test_nothing_is_published_with_a_password_that_everybody_knows() -> None:
@@ -268,10 +272,11 @@ def test_the_container_installs_one_version_of_each_requirement_and_it_is_in_its
         canonicalize_name(pinned.name): pinned
         for pinned in map(Requirement, _lines(ROOT / "deploy" / "constraints.txt"))
     }
-    for wanted in map(Requirement, _lines(ROOT / "requirements.txt")):
+    light, torch = (_lines(ROOT / f"requirements-{part}.txt") for part in ("light", "torch"))
+    for wanted in map(Requirement, light + torch):
         (exact,) = locked[canonicalize_name(wanted.name)].specifier
         assert exact.operator == "==" and wanted.specifier.contains(exact.version), wanted.name
-    assert "-r requirements.txt -c constraints.txt" in (ROOT / "deploy" / "Dockerfile").read_text()
+    assert "-r requirements-light.txt -c constraints.txt" in (ROOT / "deploy" / "Dockerfile").read_text()
 
 
 def _lines(path: Path) -> list[str]:

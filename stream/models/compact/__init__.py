@@ -19,12 +19,15 @@ Either runtime is imported by `load`, not before, and only the one that computes
 from __future__ import annotations
 
 import importlib.util
+from importlib.metadata import version
 
+from stream.models import processor
 from stream.types import EmotionModel
 
 __all__ = ["RUNTIMES", "load"]
 
 RUNTIMES = ("auto", "onnx", "torch")
+GET_TORCH = './run.sh install torch, or pip install "emotion-stream[torch]"'
 
 
 def load(
@@ -32,15 +35,15 @@ def load(
 ) -> EmotionModel:
     """The model with the shipped weights.
 
-    `runtime`: `onnx` (ONNX Runtime, on a CPU), `torch`, or `auto`: torch where it is installed, else onnx
-    (docs/decisions/0018 says which is faster when). `threads`: how many it computes with; None: what the runtime
+    `runtime`: `onnx` (ONNX Runtime, on a CPU), `torch`, or `auto`: the faster one of those that there are
+    (docs/decisions/0018 has the figures). `threads`: how many it computes with; None: what the runtime
     takes by itself. Raises ValueError for a device, precision or runtime that cannot be used, FileNotFoundError
     without weights, ImportError where the runtime is not installed.
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"model.runtime {runtime!r}: not one of {', '.join(RUNTIMES)}")
     if runtime == "auto":
-        runtime = "torch" if importlib.util.find_spec("torch") else "onnx"
+        runtime = "torch" if _is_for_torch(device, precision) else "onnx"
     if runtime == "onnx":
         if device not in ("auto", "cpu"):
             raise ValueError(
@@ -51,10 +54,9 @@ def load(
         from stream.models.compact import graph
 
         return graph.load(precision=precision, threads=threads or 0)
-    if importlib.util.find_spec("torch") is None:
-        raise ImportError(
-            "model.runtime is torch, which is not installed; set it to onnx, or pip install torch"
-        )
+    if not _has_torch():
+        wish = f"device {device}, precision {precision}, runtime {runtime}"
+        raise ImportError(f"compact needs torch for {wish}, and it is not installed: {GET_TORCH}")
     import torch
 
     from stream.models.compact import model
@@ -62,3 +64,24 @@ def load(
     if threads is not None:
         torch.set_num_threads(threads)
     return model.load(device, precision=precision)
+
+
+def _is_for_torch(device: str, precision: str) -> bool:
+    """Whether torch is what serves: a GPU, and bfloat16 where it is installed and the processor multiplies it."""
+    if device not in ("auto", "cpu") or precision == "bfloat16":
+        return True
+    if not _has_torch() or precision == "int8":
+        return False
+    return (precision == "auto" and processor.multiplies_bf16()) or (device == "auto" and _has_gpu())
+
+
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def _has_gpu() -> bool:
+    if version("torch").endswith("+cpu"):  # without importing it
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,8 +1,8 @@
 """Compact, the `EmotionModel`, computed by ONNX Runtime: for CPUs, without torch.
 
-The graphs beside the weights (`training.graph` writes them) are one step of 100 ms for any number of sessions.
-Longer windows are taken step by step, so that how a span is cut cannot matter. That batch mates do not is tried
-when the model is loaded; where they do, windows are scored one by one, which is slower, and safe.
+The graphs beside the weights (`training.graph` writes them) take any number of steps of 100 ms of any number of
+sessions. That neither batch mates nor the cuts of a span matter is tried when the model is loaded; where they do,
+windows are scored one by one and step by step, which is slower, and safe.
 
 The state is laid out as torch's (`network`), and either runtime goes on from the other's. They round differently
 before keys and values become bfloat16: scores differ by what that makes of a last digit, 1e-4.
@@ -18,7 +18,7 @@ import numpy as np
 from stream.models.compact import embeddings
 from stream.models.compact.files import FOLDER, read_arrays, read_card
 from stream.models.compact.sizes import GROUP, STEPS_PER_S, WARMUP_STEPS, NetConfig
-from stream.models.compact.step import CompactStep, is_invariant
+from stream.models.compact.step import ROWS, CompactStep, is_invariant
 from stream.models.compact.windows import samples_of, spec_of, states_of
 from stream.types import (
     HOP,
@@ -51,9 +51,10 @@ class CompactGraph:
         self._possible = np.array([label in supported_labels for label in LABELS])
         self.spec = spec_of(self._config, "cpu", step.precision, supported_labels, "onnx")
         self._together = is_invariant(step)
+        step.shrink()
         if not self._together:
             log.warning(
-                "%s results of ONNX Runtime depend on batch composition on this CPU; scoring windows one by one",
+                "%s results of ONNX Runtime depend on batch composition on this CPU; scoring windows step by step",
                 step.precision,
             )
 
@@ -77,18 +78,20 @@ class CompactGraph:
         samples, state = samples_of(windows), states_of(windows, self._config)
         missing = samples_for(n_steps * GROUP) - samples.shape[1]  # in a last group that is not full
         samples = np.pad(samples, ((0, 0), (0, max(0, missing))))
-        logits, weights, shares, means = [], [], [], []
-        for i in range(n_steps):
-            at, lengths = i * GROUP * HOP, np.minimum(n_frames - i * GROUP, GROUP)
-            heads, stats, state = self._step.run(samples[:, at : at + samples_for(GROUP)], state, lengths)
-            weight = attention(heads, stats)
-            logits.append(self._possible_only(heads[:, :N_LABELS]))
-            weights.append(weight)
-            shares.append(weight * lengths)
-            means.append(stats[:, : self._config.embedding_size])
-        share = np.stack(shares)[..., None]
-        embedding = (share * np.stack(means)).sum(0) / share.sum(0)
-        each = (np.repeat(np.stack(steps, 1), GROUP, axis=1) for steps in (logits, weights))
+        at_once = max(1, ROWS // len(windows)) if self._together else 1
+        parts = []
+        for first in range(0, n_steps, at_once):
+            n, at = min(at_once, n_steps - first), first * GROUP
+            part = samples[:, at * HOP : at * HOP + samples_for(n * GROUP)]
+            parts.append(self._step.run(part, state, np.minimum(n_frames - at, n * GROUP)))
+            state = parts[-1].state
+        heads = np.concatenate([part.heads for part in parts], 1)
+        stats = np.concatenate([part.stats for part in parts], 1)
+        logits, weights = self._possible_only(heads[..., :N_LABELS]), attention(heads, stats)
+        share = weights * np.clip(n_frames[:, None] - GROUP * np.arange(n_steps), 0, GROUP)
+        share /= share.sum(1, keepdims=True)
+        embedding = (share[:, None] @ stats[..., : self._config.embedding_size])[:, 0]
+        each = (np.repeat(steps, GROUP, axis=1) for steps in (logits, weights))
         # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
         return [
             FrameScores(
@@ -105,9 +108,9 @@ class CompactGraph:
 
 
 def attention(heads: Floats, stats: Floats) -> Floats:
-    """Weights (B,) of a step: see `network.attention`."""
-    warmth = np.minimum(np.exp(stats[:, -1]) * np.float32(STEPS_PER_S / WARMUP_STEPS), 1)
-    weights = (np.float32(0.02) + 1 / (1 + np.exp(-heads[:, N_LABELS]))) * warmth
+    """Weights (…) of steps: see `network.attention`."""
+    warmth = np.minimum(np.exp(stats[..., -1]) * np.float32(STEPS_PER_S / WARMUP_STEPS), 1)
+    weights = (np.float32(0.02) + 1 / (1 + np.exp(-heads[..., N_LABELS]))) * warmth
     return weights.astype(np.float32)
 
 

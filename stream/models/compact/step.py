@@ -1,7 +1,8 @@
-"""One step of compact in ONNX Runtime: 100 ms of any number of sessions; and whether they keep to themselves."""
+"""compact in ONNX Runtime: steps of 100 ms of any number of sessions; and whether they keep to themselves."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +14,10 @@ from stream.models.compact.quantized import quantized
 from stream.models.compact.sizes import GROUP, N_FFT, NetConfig
 from stream.types import FRAME, HOP, Floats, samples_for
 
+ROWS = 128  # steps of all windows that are computed at once: more are no cheaper, and take memory
 WINDOWS = 32
-# From which of them, and how many: the batches that are tried.
+CUTS = (1, 2, 4, 8, 16, 32, 64)  # where a span of ROWS steps is tried to be cut
+# From which of the windows, and how many: the batches that are tried.
 BATCHES = [(0, 1), (5, 1), (6, 2), (1, 3), (9, 4), (3, 5), (0, 8), (7, 12), (2, 16), (8, 24)]
 OPTIONS = {
     "session.intra_op.allow_spinning": "0",  # cores are shared
@@ -24,11 +27,11 @@ OPTIONS = {
 
 
 class StepOutput(NamedTuple):
-    """What a step of B sessions gives."""
+    """What T steps of B sessions give."""
 
-    heads: Floats  # (B, N_LABELS + 1): logits, and the attention's
-    stats: Floats  # (B, n_stats)
-    state: Floats  # (B, state_size)
+    heads: Floats  # (B, T, N_LABELS + 1): logits, and the attention's
+    stats: Floats  # (B, T, n_stats)
+    state: Floats  # (B, state_size), after the last
 
 
 class CompactStep:
@@ -57,21 +60,35 @@ class CompactStep:
         # Where in the state a layer's keys and values are: bfloat16, two of them in the place of a float32.
         self._kv_at = [slice(at, at + encoder.width * encoder.left) for at in starts]
 
-    def run(self, samples: Floats, state: Floats, lengths: npt.NDArray[np.int64]) -> StepOutput:
-        """samples (B, samples_for(GROUP)), state (B, state_size), frames of each row (B,), 1 to GROUP: what stands
-        behind a row's last frame changes nothing."""
+    def run(
+        self,
+        samples: Floats,
+        state: Floats,
+        lengths: npt.NDArray[np.int64],
+        options: onnxruntime.RunOptions | None = None,
+    ) -> StepOutput:
+        """samples (B, samples_for(T GROUP)), state (B, state_size), frames of each row (B,), the last in its last
+        group: what stands behind a row's last frame changes nothing."""
         frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME, axis=1)[:, ::HOP]
         spectrum = np.fft.rfft(frames * self._window, N_FFT)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        last = lengths[:, None, None] - 1
-        if last.min() < GROUP - 1:  # the last frame is repeated to fill the group
-            power = np.take_along_axis(power, np.minimum(np.arange(GROUP)[:, None], last), axis=1)
+        last, rows = lengths[:, None, None] - 1, np.arange(power.shape[1])[:, None]
+        if last.min() < len(rows) - 1:  # the last frame is repeated to fill the group
+            power = np.take_along_axis(power, np.minimum(rows, last), axis=1)
         fed = {"power": power, "state": state, "kv": self._numbers(state), "last": np.repeat(last, 2, axis=2)}
-        heads, stats, after, kv = self._session.run(["heads", "stats", "state_after", "kv_after"], fed)
+        wanted = ["heads", "stats", "state_after", "kv_after"]
+        heads, stats, after, kv = self._session.run(wanted, fed, options)
         halves = kv.view(np.uint16)[..., 1::2]
         for layer, at in enumerate(self._kv_at):
             after[:, at].view(np.uint16)[:] = halves[:, layer].reshape(len(after), -1)
         return StepOutput(heads, stats, after)
+
+    def shrink(self) -> None:
+        """Give back the memory that large batches have taken: otherwise ONNX Runtime keeps it for the next."""
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        samples, state = (np.zeros((1, n), np.float32) for n in (samples_for(GROUP), self.config.state_size))
+        self.run(samples, state, np.array([GROUP]), options)
 
     def _numbers(self, state: Floats) -> Floats:
         """The keys and values in a state, (B, n_layers, left, 2 width); bfloat16 is the upper half of float32."""
@@ -84,7 +101,11 @@ class CompactStep:
 
 
 def is_invariant(step: CompactStep) -> bool:
-    """Whether the state after a step is the same to the last bit in any batch, and scores to 1e-6."""
+    """Whether the state is the same to the last bit in any batch and however a span is cut, and scores to 1e-6."""
+    return _batch_mates_do_not_matter(step) and _cuts_do_not_matter(step)
+
+
+def _batch_mates_do_not_matter(step: CompactStep) -> bool:
     rng = np.random.default_rng(0)
     loud = 10 ** -(3 * rng.random((WINDOWS, 1)))
     before, after = (
@@ -98,8 +119,23 @@ def is_invariant(step: CompactStep) -> bool:
         for first, n in BATCHES:
             some = slice(first, first + n)
             alone = step.run(after[some], state[some], lengths[some])
-            if alone.state.tobytes() != together.state[some].tobytes():
-                return False
-            if not np.allclose(alone.heads, together.heads[some], rtol=1e-5, atol=1e-6):
+            if not _same(alone, together.heads[some], together.state[some]):
                 return False
     return True
+
+
+def _cuts_do_not_matter(step: CompactStep) -> bool:
+    rng = np.random.default_rng(1)
+    span = rng.standard_normal((1, samples_for(ROWS * GROUP))).astype(np.float32)
+    state = np.zeros((1, step.config.state_size), np.float32)
+    whole, heads = step.run(span, state, np.array([ROWS * GROUP])), []
+    for first, end in pairwise((0, *CUTS, ROWS)):
+        n = (end - first) * GROUP
+        part = step.run(span[:, first * GROUP * HOP :][:, : samples_for(n)], state, np.array([n]))
+        state = part.state
+        heads.append(part.heads)
+    return _same(whole, np.concatenate(heads, 1), state)
+
+
+def _same(one: StepOutput, heads: Floats, state: Floats) -> bool:
+    return one.state.tobytes() == state.tobytes() and np.allclose(one.heads, heads, rtol=1e-5, atol=1e-6)

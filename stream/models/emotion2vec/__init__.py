@@ -36,18 +36,28 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "WindowRule", "load"]
 
 
-def load(name: str, device: str = "auto", options: Options | Mapping[str, Any] | None = None) -> Emotion2Vec:
+def load(
+    name: str,
+    device: str = "auto",
+    options: Options | Mapping[str, Any] | None = None,
+    threads: int | None = None,
+) -> Emotion2Vec:
     """Load `name`, one of NAMES or a folder, onto `device` (`auto`, `cpu`, `cuda` or `cuda:N`).
 
-    `options`: an `adapter.Options`, or some of its fields by name. Raises ImportError without funasr,
+    `options`: an `adapter.Options`, or some of its fields by name. `threads`: how many this process computes with
+    from now on; None leaves that as it is. Raises ImportError without torch and funasr,
     ValueError for a name, device or folder that cannot be used, OSError (`hub.HubUnreachable`) when the
     weights cannot be fetched; the text says what to do.
     """
     from stream.models.emotion2vec import funasr_shim
 
     funasr_shim.import_class()  # first: without it, what follows cannot even be imported
+    import torch
+
     from stream.models.emotion2vec import adapter, loading
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     if not isinstance(options, adapter.Options):
         options = adapter.Options(**(options or {}))
     return loading.load(name, device, options)

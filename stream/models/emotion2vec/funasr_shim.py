@@ -33,7 +33,7 @@ def import_class() -> Any:
             return importlib.import_module(MODULE).Emotion2vec
         except ImportError as missing:
             raise ImportError(
-                f"emotion2vec needs funasr, which is not installed ({missing}): ./run.sh install emotion2vec"
+                f"emotion2vec needs torch and funasr, not both installed ({missing}): ./run.sh install emotion2vec"
                 ', or pip install "emotion-stream[emotion2vec]"'
             ) from missing
 

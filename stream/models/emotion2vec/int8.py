@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stream.models.emotion2vec.dense import ComputeTarget
-from stream.models.packed import cpu_flags
+from stream.models.processor import cpu_flags
 
 ROWS = 300  # at a time where two products follow each other: what is between them stays in the cache
 STEPS = 127  # on either side of 0

@@ -6,13 +6,15 @@ import importlib.util
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from stream.models import compact
+from stream.models import compact, processor
 from stream.models.compact import graph, step
 from stream.models.compact.files import FOLDER, read_card
 from stream.models.compact.sizes import NetConfig
@@ -78,48 +80,128 @@ def test_batch_mates_do_not_matter_on_this_processor(precision: str) -> None:
     assert graph.load(precision=precision)._together
 
 
-def test_where_batch_mates_matter_windows_are_scored_one_by_one(
+def test_where_batch_mates_matter_windows_are_scored_one_by_one_and_step_by_step(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A processor whose products are rounded otherwise for many rows: one unit in the last place."""
-    exact, sizes = CompactStep.run, []
+    exact, runs = CompactStep.run, []
 
-    def careless(self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
-        out = exact(self, samples, state, lengths)
-        sizes.append(len(samples))
+    def careless(
+        self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray, *more: Any
+    ) -> StepOutput:
+        out = exact(self, samples, state, lengths, *more)
+        runs.append(out.heads.shape[:2])
         return out if len(samples) < 5 else out._replace(state=np.nextafter(out.state, np.float32(9e9)))
 
     monkeypatch.setattr(CompactStep, "run", careless)
     with caplog.at_level(logging.WARNING, "model"):
         model = graph.load(precision="float32")
     assert "float32 results of ONNX Runtime depend on batch composition on this CPU" in caplog.text
-    sizes.clear()
-    windows = [window(voice(seed), 0, 10, None, True) for seed in range(9)]
+    runs.clear()
+    windows = [window(voice(seed), 0, 25, None, True) for seed in range(9)]
     for each, together in zip(windows, model.score(windows), strict=True):
         np.testing.assert_array_equal(model.score([each])[0].state, together.state)
-    assert set(sizes) == {1}
+    assert set(runs) == {(1, 1)}
 
 
-def test_a_dependence_of_scores_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def of_many(out: StepOutput, n: int) -> StepOutput:
+    """Scores that depend a little on how many windows there are."""
+    return out._replace(heads=out.heads + np.float32(1e-4) * n)
+
+
+def of_long(out: StepOutput, n: int) -> StepOutput:
+    """States that depend a little on how many steps are taken at once."""
+    return out if out.heads.shape[1] < 16 else out._replace(state=np.nextafter(out.state, np.float32(9e9)))
+
+
+@pytest.mark.parametrize("dependence", [of_many, of_long])
+def test_a_dependence_of_scores_or_on_cuts_alone_is_found(
+    monkeypatch: pytest.MonkeyPatch, dependence: Callable[[StepOutput, int], StepOutput]
+) -> None:
     exact = CompactStep.run
 
-    def careless(self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray) -> StepOutput:
-        out = exact(self, samples, state, lengths)
-        return out._replace(heads=out.heads + np.float32(1e-4) * len(samples))
+    def careless(
+        self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray, *more: Any
+    ) -> StepOutput:
+        return dependence(exact(self, samples, state, lengths, *more), len(samples))
 
     monkeypatch.setattr(CompactStep, "run", careless)
     assert not step.is_invariant(graph.load(precision="float32")._step)
 
 
-def test_auto_is_torch_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("n_windows", "n_frames"), [(1, 1000), (1, 1996), (20, 100), (40, 101), (200, 10)])
+def test_what_is_computed_at_once_is_bounded_and_long_windows_are_not_taken_step_by_step(
+    monkeypatch: pytest.MonkeyPatch, n_windows: int, n_frames: int
+) -> None:
+    model, exact, taken = graph.load(precision="float32"), CompactStep.run, []
+
+    def watched(
+        self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray, *more: Any
+    ) -> StepOutput:
+        out = exact(self, samples, state, lengths, *more)
+        taken.append(out.heads.shape[1])
+        return out
+
+    x = np.tile(voice(3), 10)
+    windows = [window(np.roll(x, 1000 * i), 0, n_frames, None, True) for i in range(n_windows)]
+    monkeypatch.setattr(CompactStep, "run", watched)
+    together = model.score(windows)
+    n_steps = -(-n_frames // 10)
+    at_once = max(1, step.ROWS // n_windows)
+    assert sum(taken) == n_steps and max(taken) <= at_once and len(taken) == -(-n_steps // at_once)
+    monkeypatch.setattr(graph, "ROWS", 1)
+    for i in (0, n_windows - 1):
+        (alone,) = model.score([windows[i]])
+        np.testing.assert_array_equal(alone.state, together[i].state)
+        np.testing.assert_allclose(alone.logits, together[i].logits, atol=1e-5)
+        np.testing.assert_allclose(alone.weights, together[i].weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "flags", "runtime"),
+    [
+        ("cpu", "auto", {"avx2"}, "onnx"),
+        ("cpu", "auto", {"avx2", "amx_bf16"}, "torch"),
+        ("cpu", "float32", {"avx2", "amx_bf16"}, "onnx"),
+        ("cpu", "int8", {"avx2", "amx_bf16"}, "onnx"),
+        ("cpu", "bfloat16", {"avx2"}, "torch"),
+    ],
+)
+def test_auto_is_what_costs_less(
+    monkeypatch: pytest.MonkeyPatch, device: str, precision: str, flags: set[str], runtime: str
+) -> None:
     pytest.importorskip("torch", reason="without it, auto is onnx")
-    assert compact.load("cpu").spec.runtime == "torch"
-    assert load_model("compact", "cpu", {"runtime": "onnx"}, threads=1).spec.runtime == "onnx"
+    monkeypatch.setattr(processor, "cpu_flags", lambda: flags)
+    assert compact.load(device, precision).spec.runtime == runtime
+    forced = load_model("compact", device, {"precision": "float32", "runtime": "torch"}, threads=1)
+    assert forced.spec.runtime == "torch"
+
+
+def test_auto_takes_a_gpu_where_torch_finds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked without importing torch where its build knows of none."""
+    torch = pytest.importorskip("torch", reason="a GPU takes torch")
+    monkeypatch.setattr(processor, "cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(compact, "version", lambda name: "2.13.0")
+    assert compact._is_for_torch("auto", "auto") and not compact._is_for_torch("cpu", "auto")
+    monkeypatch.setattr(compact, "version", lambda name: "2.13.0+cpu")
+    assert not compact._is_for_torch("auto", "auto")
+
+
+def test_without_torch_auto_is_onnx_and_what_needs_torch_says_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     find, absent = importlib.util.find_spec, {"torch"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else find(name))
+    monkeypatch.setattr(processor, "cpu_flags", lambda: {"avx2", "amx_bf16"})
     assert compact.load("auto").spec.runtime == "onnx"
-    with pytest.raises(ImportError, match="set it to onnx"):
-        compact.load("cpu", runtime="torch")
+    for device, precision, runtime in (
+        ("cpu", "auto", "torch"),
+        ("cuda:1", "auto", "auto"),
+        ("cpu", "bfloat16", "auto"),
+    ):
+        with pytest.raises(ImportError, match=rf"{device}, precision {precision}.*\./run\.sh install torch"):
+            compact.load(device, precision, runtime)
     absent.add("onnxruntime")
     with pytest.raises(ImportError, match="pip install onnxruntime"):
         compact.load("cpu")

@@ -36,5 +36,5 @@ def test_without_funasr_it_says_what_to_install() -> None:
         "from stream.models.emotion2vec import load; load('emotion2vec_plus_base')"
     )
     assert done.returncode != 0
-    assert "emotion2vec needs funasr, which is not installed" in done.stderr
+    assert "emotion2vec needs torch and funasr, not both installed" in done.stderr
     assert "./run.sh install emotion2vec" in done.stderr
