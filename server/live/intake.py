@@ -64,7 +64,7 @@ class Intake:
         if chunk.kind == "refused":
             self._source = chunk.after
             raise self._failure or _refused(chunk.after)
-        if chunk.kind == "samples":
+        if chunk.kind in ("samples", "held"):  # of what is held, the sample rate is read
             samples = self._decoded(chunk.data, message.sample_rate, next_seq, now)
         elif chunk.kind == "container":
             self._pass_on(chunk, next_seq, now)
