@@ -164,7 +164,7 @@ def test_errors_of_the_browser_client_speak_its_language(english: Server) -> Non
         heard.push(await message(new EmotionStream({ ...nobody, language }).open()));
         heard.push(await message(new EmotionStream({ language }).stop()));
         heard.push(await message(recognize(new Blob(["x"]), { url: "http://127.0.0.1:9/", language })));
-        heard.push(await message(new EmotionStream({ language, encoding: "mp4" }).open()));
+        heard.push(await message(new EmotionStream({ language, encoding: "g729" }).open()));
       }
       return heard;
     }"""

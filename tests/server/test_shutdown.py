@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -67,6 +68,16 @@ def test_five_who_are_speaking_get_everything_and_their_summaries(
     no_traceback(server.log())
 
 
+@contextlib.contextmanager
+def told_with_the_log(server: Server) -> Iterator[None]:
+    """A failure shows what the server said."""
+    try:
+        yield
+    except AssertionError:
+        print(server.log()[-4000:])
+        raise
+
+
 @pytest.mark.slow
 def test_a_closed_terminal_ends_it_in_order(connect: Connect, demo_pcm: bytes) -> None:
     """The kernel then sends SIGHUP to all of its processes, the model's too."""
@@ -77,7 +88,8 @@ def test_a_closed_terminal_ends_it_in_order(connect: Connect, demo_pcm: bytes) -
     session_id = client.start()["session_id"]
     client.speak(demo_pcm[:64_000])
     os.close(ours)
-    assert client.wait_for("session_summary")["reason"] == "shutdown"
+    with told_with_the_log(server):
+        assert client.wait_for("session_summary")["reason"] == "shutdown"
     assert server.process.wait(15) == 0
     book = ledger.of_client(client.heard, session_id)
     book.balance()
