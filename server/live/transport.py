@@ -167,7 +167,9 @@ def _send_now(original: Callable[[Socket, Any], None]) -> Callable[[Socket, Any]
 
     def send(self: Socket, pkt: Any) -> None:
         now = _limits(self).send_now
-        if now is None or not self.upgraded or self.queue.qsize() or self.closed:
+        waits = not self.upgraded or self.queue.qsize() or self.closed
+        # A ping always waits: a task that has had nothing to write for longer than two pings ends the connection.
+        if now is None or waits or pkt.packet_type == engineio_packet.PING:
             original(self, pkt)
         elif self.check_ping_timeout() and not now(pkt.encode()):
             self.queue.put(pkt)

@@ -137,3 +137,15 @@ def test_a_binary_chunk_that_never_comes_keeps_nobody_waiting(
     other.stop()
     client.close()
     eventually(lambda: metrics(strict)["emotion_connections"] <= 1, "it may leave")
+
+
+@pytest.mark.slow
+def test_a_connection_outlives_its_pings(server: Server, connect: Connect, demo_pcm: bytes) -> None:
+    """Every 25 s one is sent and answered; a connection that got results past the queue once ended after 45 s."""
+    client, end = connect(server), time.monotonic() + 55
+    client.start()
+    while time.monotonic() < end:
+        client.speak(demo_pcm[:32_000])
+        time.sleep(1)
+        assert client.connected
+    assert client.stop()["reason"] == "stop"
