@@ -12,12 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
 from server.decoding import sandbox
-from server.decoding.ffmpeg import RULES, best_audio, broken, checked_rate, floats, frames, refuse, words
+from server.decoding.ffmpeg import best_audio, channels_of, checked_rate, frames, open_container
 from server.decoding.pipe import BLOCK, PeerClosed, Pipe
 from server.errors import ClientError, Code
 from stream.codec import Resampler
@@ -61,21 +60,8 @@ def run(end: socket.socket) -> None:
 
 def _opened(feed: _Feed, output: _Output) -> Iterator[AudioFrame]:
     """The frames of the container that begins now, as they become known. Raises ClientError."""
-    try:
-        container = av.open(
-            feed,
-            "r",
-            format=_FORMATS.get(feed.container, feed.container),
-            container_options=RULES,
-            options=_LIVE,
-            io_open=refuse,
-            metadata_errors="replace",
-            buffer_size=1 << 16,
-        )
-    except MemoryError:
-        raise broken("its header asks for more memory than a recording needs") from None
-    except (av.FFmpegError, ValueError) as wrong:
-        raise broken(f"its header cannot be read ({words(wrong)}): cut off or damaged?") from None
+    format = _FORMATS.get(feed.container, feed.container)
+    container = open_container(feed, format, _LIVE)
     began_s = output.seconds
     with container:
         stream, _ = best_audio(container)
@@ -108,8 +94,7 @@ class _Output:
             raise ClientError(
                 "UNSUPPORTED_ENCODING", "this session has two channels, but the audio holds one"
             )
-        raw = frame.to_ndarray()
-        samples = floats(raw if frame.format.is_planar else raw.reshape(-1, channels).T)
+        samples = channels_of(frame)
         mixed = samples.mean(axis=0, dtype=np.float32) if channels > 1 else samples[0]
         wanted = [mixed] if pick is None else [np.ascontiguousarray(samples[i]) for i in pick]
         self._resamplers = self._resamplers or [Resampler() for _ in wanted]

@@ -6,7 +6,7 @@ Only the containers and codecs listed here are tried, and nothing else is opened
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import av
 import numpy as np
@@ -28,7 +28,7 @@ _CODECS = (
 _READ = frozenset(_CODECS.split()) | {name for name in av.codecs_available if name.startswith("pcm_")}
 FORMATS = "WAV, MP3, M4A/AAC, FLAC, OGG/Opus, WebM, AMR, AIFF, AU, CAF"
 RATES = range(2_000, 768_001)
-RULES = {
+_RULES = {
     "format_whitelist": _CONTAINERS,
     "protocol_whitelist": "none",
     "codec_whitelist": ",".join(_READ),
@@ -36,6 +36,30 @@ RULES = {
 _MOST_BAD = 0.1  # of the packets; more of them broken and the rest is not worth much either
 
 av.logging.set_level(None)
+
+
+def open_container(
+    file: Any, format: str | None = None, options: dict[str, str] | None = None, likely: bool = True
+) -> InputContainer:
+    """Its header read. `likely`: what cannot be read is a damaged recording, else none. Raises ClientError."""
+    try:
+        container: InputContainer = av.open(
+            file,
+            "r",
+            format=format,
+            container_options=_RULES,
+            options=options,
+            io_open=_refuse,
+            metadata_errors="replace",
+            buffer_size=1 << 16,
+        )
+        return container
+    except MemoryError:
+        raise broken("its header asks for more memory than a recording needs") from None
+    except (av.FFmpegError, ValueError) as wrong:
+        if likely:
+            raise broken(f"its header cannot be read ({_words(wrong)}): cut off or damaged?") from None
+        raise ClientError("UNSUPPORTED_MEDIA", f"unsupported file format; send {FORMATS}") from None
 
 
 def best_audio(container: InputContainer) -> tuple[AudioStream, AudioCodecContext]:
@@ -72,14 +96,20 @@ def frames(
             if bad > 10 and bad > _MOST_BAD * packets:
                 break
     except (av.FFmpegError, ValueError) as wrong:
-        raise broken(f"it cannot be read on after {read_s():.1f} s ({words(wrong)})") from None
+        raise broken(f"it cannot be read on after {read_s():.1f} s ({_words(wrong)})") from None
     except MemoryError:
         raise broken("its header asks for more memory than a recording needs") from None
     if bad > _MOST_BAD * packets:
         raise broken(f"{bad} of its {packets} packets cannot be decoded")
 
 
-def floats(samples: np.ndarray) -> Floats:
+def channels_of(frame: AudioFrame) -> Floats:
+    """(channels, n) in [-1, 1]. Raises ClientError BAD_AUDIO."""
+    raw = frame.to_ndarray()
+    return _floats(raw if frame.format.is_planar else raw.reshape(-1, frame.layout.nb_channels).T)
+
+
+def _floats(samples: np.ndarray) -> Floats:
     """Samples of any of FFmpeg's types as float32 in [-1, 1]. Raises ClientError BAD_AUDIO."""
     kind = samples.dtype
     if kind == np.uint8:
@@ -103,7 +133,7 @@ def checked_rate(rate: int) -> int:
     return rate
 
 
-def refuse(url: str, flags: int, options: object) -> NoReturn:
+def _refuse(url: str, flags: int, options: object) -> NoReturn:
     raise PermissionError("a recording may not open other files")
 
 
@@ -111,7 +141,7 @@ def _encrypted() -> ClientError:
     return ClientError("UNSUPPORTED_MEDIA", f"encrypted audio cannot be read; send {FORMATS}")
 
 
-def words(wrong: Exception) -> str:
+def _words(wrong: Exception) -> str:
     return str(getattr(wrong, "strerror", None) or type(wrong).__name__)
 
 

@@ -1,7 +1,7 @@
 """Any recording → mono float32 blocks of about a second, in constant memory.
 
 FFmpeg's libraries read the file (through PyAV; docs/decisions/0011), from an open file and never by a name: it may
-open nothing else, and tries only the containers and codecs listed here. What a header claims is believed only
+open nothing else, and tries only what `server.decoding.ffmpeg` lists. What a header claims is believed only
 within limits. A recording that breaks off before its declared end is refused, not quietly heard in part.
 """
 
@@ -21,17 +21,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from server.decoding.ffmpeg import (
-    FORMATS,
-    RULES,
-    best_audio,
-    broken,
-    checked_rate,
-    floats,
-    frames,
-    refuse,
-    words,
-)
+from server.decoding.ffmpeg import best_audio, broken, channels_of, checked_rate, frames, open_container
 from server.errors import ClientError
 from stream.types import Floats
 
@@ -114,9 +104,7 @@ class Audio:
         channels = frame.layout.nb_channels
         if not 0 < channels <= self._limits.max_channels:
             raise _too_many(channels, self._limits)
-        raw = frame.to_ndarray()
-        samples = raw if frame.format.is_planar else raw.reshape(-1, channels).T
-        heard = floats(samples)
+        heard = channels_of(frame)
         mono: Floats = heard[0] if channels == 1 else heard.mean(axis=0, dtype=np.float32)
         return mono
 
@@ -160,21 +148,8 @@ def opened(file: BinaryIO, limits: DecodeLimits) -> Iterator[Audio]:
         raise ClientError("NO_AUDIO", "the file is empty")
     _check_riff(head, size)
     exact = _counts_its_frames(file, head)
-    try:
-        container = av.open(
-            _Readable(file),
-            "r",
-            container_options=RULES,
-            io_open=refuse,
-            metadata_errors="replace",
-            buffer_size=1 << 16,
-        )
-    except MemoryError:
-        raise broken("its header asks for more memory than a recording needs") from None
-    except (av.FFmpegError, ValueError) as wrong:
-        if head.startswith(_STARTS) or head[4:8] == b"ftyp":
-            raise broken(f"its header cannot be read ({words(wrong)}): cut off or damaged?") from None
-        raise ClientError("UNSUPPORTED_MEDIA", f"unsupported file format; send {FORMATS}") from None
+    likely = head.startswith(_STARTS) or head[4:8] == b"ftyp"
+    container = open_container(_Readable(file), likely=likely)
     with container:
         yield _audio(container, limits, exact)
 
