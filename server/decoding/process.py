@@ -111,13 +111,16 @@ class StreamDecoder:
             end = self._connect()
             self._pipe = Pipe(end, MAX_BYTES)
             self.pid = int(self._pipe.receive().fields["pid"])
-            self._last_message = time.monotonic()
-            threading.Thread(target=self._read, name="decoding", daemon=True).start()
-            while not self._closed and (message := self._outgoing.get()) is not None:
-                self._pipe.send(*message)
         except (PeerClosed, OSError, KeyError, ValueError, TypeError) as why:
             self._broken(why)
-        if self._pipe is not None:
+        else:
+            self._last_message = time.monotonic()
+            threading.Thread(target=self._read, name="decoding", daemon=True).start()
+            # One that has refused the audio is gone before all is written; its last words are still to be read.
+            with suppress(PeerClosed):
+                while not self._closed and (message := self._outgoing.get()) is not None:
+                    self._pipe.send(*message)
+        if self._ending and self._pipe is not None:
             self._pipe.close()
 
     def _read(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from server.decoding.pipe import Pipe
 from server.decoding.pool import Decoders
 from server.decoding.process import StreamDecoder
 from server.errors import ClientError
@@ -205,6 +207,32 @@ def test_what_may_not_be_taken_yet_waits_in_bounds_though_it_be_an_hour(decoders
     process = session.process
     session.decoder.close()
     eventually(lambda: not process.is_running(), "and ends with its session")
+
+
+def test_why_it_refused_is_told_though_more_was_being_written() -> None:
+    """Its last words are in the pipe when writing to it fails: nobody has read them yet."""
+    ours, its = socket.socketpair()
+    room = threading.Event()
+    failures: list[ClientError] = []
+    decoder = StreamDecoder(
+        None,
+        lambda: ours,
+        lambda samples: 0.0 if room.is_set() else 0.01,
+        failures.append,
+        lambda ended, code: None,
+    )
+    decoder.start()
+    process = Pipe(its)
+    process.send("ready", {"pid": 1 << 30})
+    process.send("samples", {"took": 0}, [bytes(4)])
+    process.send("failed", {"code": "BAD_AUDIO", "message": "this is no audio"})
+    eventually(lambda: decoder.holding, "its samples wait for room")
+    process.close()
+    decoder.send(bytes(1000))
+    assert not decoder.settle(0.2) and not failures
+    room.set()
+    assert decoder.finish(PATIENCE_S)
+    assert [failure.code for failure in failures] == ["BAD_AUDIO"]
 
 
 def test_no_more_run_than_are_allowed_and_each_place_comes_back(speech: np.ndarray) -> None:
