@@ -8,8 +8,10 @@ import secrets
 import threading
 import time
 from dataclasses import replace
+from math import inf
 
 from server.config import Config
+from server.counts import Counts
 from server.decoding.pool import Decoders
 from server.engine import Engine
 from server.errors import ClientError
@@ -47,12 +49,13 @@ class Sessions:
         audio: AudioObserver | None = None,
         labels: CustomLabels | None = None,
         load: LoadWatch | None = None,
+        counts: Counts | None = None,
     ) -> None:
-        """`load`: what admits sessions by how busy the server is; None: nothing does."""
+        """`load`: what admits sessions by how busy the server is; None: nothing does. `counts`: of all workers."""
         self._config, self._engine, self._metrics = config, engine, metrics
         self._observers, self._audio, self._labels = observers, audio, labels
-        self._load = load
-        self._decoders = Decoders(config.limits.decoders, metrics)
+        self._load, self._counts = load, counts or Counts.alone()
+        self._decoders = Decoders(config.limits.decoders, metrics, self._counts)
         self._lock = threading.RLock()
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
@@ -137,6 +140,7 @@ class Sessions:
             self._reaped.discard(session.session_id)
             if self._open.pop(session.session_id, None) is None:
                 return session.summary(reason)
+            self._publish()
             owner = self._owner.pop(session.session_id)
             if owner is not None:
                 self._disown(owner, session, deprived=reason != "stop")
@@ -247,6 +251,7 @@ class Sessions:
             flush_timeout_s=config.engine.deadline_ms / 1000 + 1,
         )
         session = self._open[session_id] = LiveSession(session_id, request, selection, context, legacy)
+        self._publish()
         if self._load is not None and self._load.slowdown > 1:
             session.slow_down(self._load.slowdown, self._load.level)
         self._own(sid, session, client)
@@ -266,10 +271,6 @@ class Sessions:
         """A session takes as much room as it has channels to score."""
         limits = self._config.limits
         taken = {session_id: session.n_channels for session_id, session in self._open.items()}
-        if limits.max_sessions != "auto" and sum(taken.values()) + n_channels > limits.max_sessions:
-            raise ClientError(
-                "TOO_MANY_SESSIONS", f"all {limits.max_sessions} sessions are taken; try again later"
-            )
         own = sum(taken[session_id] for session_id, owner in self._owner.items() if owner == sid)
         if own + n_channels > limits.max_sessions_per_connection:
             raise ClientError(
@@ -279,6 +280,16 @@ class Sessions:
             )
         if self._load is not None:
             self._load.admit(n_channels)
+        most = inf if limits.max_sessions == "auto" else limits.max_sessions
+        if not self._counts.take("channels", sum(taken.values()), n_channels, most):
+            raise ClientError(
+                "TOO_MANY_SESSIONS", f"all {limits.max_sessions} sessions are taken; try again later"
+            )
+
+    def _publish(self) -> None:
+        """How many are open, for all workers."""
+        self._counts.publish("sessions", len(self._open))
+        self._counts.publish("channels", sum(session.n_channels for session in self._open.values()))
 
     def _own(self, sid: str, session: LiveSession, client: Client, last_received: int | None = None) -> None:
         self._owner[session.session_id] = sid
