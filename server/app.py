@@ -46,6 +46,7 @@ from server.uploads.service import Uploads
 from server.workers import pages
 from server.workers.link import Link, Place, SharedEngine
 from stream.custom_labels import CustomLabels
+from stream.types import JsonDict
 
 log = logging.getLogger("server")
 
@@ -94,7 +95,10 @@ def build(
         labels,
         load,
         counts,
+        link.elsewhere if link else None,
     )
+    if link is not None:
+        link.answering["release"] = partial(_release, sessions)
     origins, refusals = Origins(config.server.cors_origins), Refusals()
     sockets = socket_server(flask, config, origins, metrics).server
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
@@ -192,6 +196,14 @@ def serve(config: Config, place: Place | None = None) -> int:
     )
     _end(config, app, engine, http)
     return 1 if fatal or broken else 0
+
+
+def _release(sessions: Sessions, asked: JsonDict) -> JsonDict:
+    """Another worker asks for a session."""
+    try:
+        return {"events": sessions.release(asked["token"], asked["received"])}
+    except KeyError:
+        return {}
 
 
 def _keep_live(app: Application, engine: ProcessEngine | SharedEngine) -> None:

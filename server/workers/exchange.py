@@ -34,6 +34,7 @@ class Peer:
     def __init__(self, context: zmq.Context[Any], folder: str, inbox: str, worker: int) -> None:
         self.worker = worker
         self.ready = self.paused = self.told_spec = False
+        self.owes: set[tuple[str, int]] = set()  # whom it has not answered yet, and which question
         self._lock = threading.Lock()
         self._closed = False
         self._socket = context.socket(zmq.PUSH)
@@ -86,7 +87,10 @@ class Exchange:
         """It has ended; what is still scored for it goes nowhere."""
         with self._lock:
             peer = self._peers.pop(inbox)
+            owes = list(peer.owes)
         peer.close()
+        for asker, number in owes:
+            self._tell(asker, {"n": number, "worker": peer.worker, "fields": {}})
 
     def on_batch(self, n_windows: int, infer_s: float, background: bool) -> None:
         """To be called by the engine."""
@@ -131,8 +135,10 @@ class Exchange:
             self._pass_on(peer, orjson.loads(frames[0]))
         elif kind == b"told":
             told = orjson.loads(frames[0])
-            if (asker := self._peers.get(told.pop("to"))) is not None:
-                asker.send(b"told", orjson.dumps({**told, "worker": peer.worker}))
+            with self._lock:
+                asker = told.pop("to")
+                peer.owes.discard((asker, told["n"]))
+            self._tell(asker, {**told, "worker": peer.worker})
 
     def _score(self, peer: Peer, frames: list[bytes]) -> None:
         ticket, window, _ = unpack_window(frames)
@@ -149,12 +155,19 @@ class Exchange:
         """A question goes to all others that serve; the parent's own answer says how many will come."""
         with self._lock:
             others = [peer for peer in self._peers.values() if peer.ready and peer is not asker]
-            name = next(inbox for inbox, peer in self._peers.items() if peer is asker)
+            name = next((inbox for inbox, peer in self._peers.items() if peer is asker), "")
+            for peer in others:
+                peer.owes.add((name, asked["n"]))
         for peer in others:
             peer.send(b"ask", orjson.dumps({**asked, "to": name}))
         answer = self.answering.get(asked["question"])
         own = {"n": asked["n"], "worker": PARENT, "fields": answer(asked["fields"]) if answer else {}}
-        asker.send(b"told", orjson.dumps({**own, "expected": len(others) + 1}))
+        self._tell(name, {**own, "expected": len(others) + 1})
+
+    def _tell(self, asker: str, told: JsonDict) -> None:
+        peer = self._peers.get(asker)
+        if peer is not None:
+            peer.send(b"told", orjson.dumps(told))
 
     def _beat(self) -> None:
         with self._lock:

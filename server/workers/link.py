@@ -23,6 +23,7 @@ from server.counts import Counts
 from server.engine import EngineSettings, Health, OnBatch, Reply, Timing
 from server.engine.messages import Answers, Ready, pack_window, unpack
 from server.engine.scoring import Admission
+from server.live.elsewhere import Elsewhere
 from stream.types import Failed, JsonDict, ModelSpec, Window
 
 log = logging.getLogger("workers")
@@ -32,7 +33,8 @@ NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 TICK_S = 0.1
 BEAT_S = 0.2  # how often the parent tells how the engine is
 SILENT_S = 2.0  # without a word from it for so long, nobody knows
-ANSWER_S = 2.0  # how long the others may take to answer
+SESSIONS = "sessions"  # the folder of their trails, in the parent's
+ANSWER_S = 3.0  # how long the others may take to answer
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Link:
         self._closing = False
         self._parent = os.getppid()
         self.engine = SharedEngine(self, settings)
+        self.elsewhere = Elsewhere(Path(place.folder) / SESSIONS, place.inbox, self._ask_all)
         self.answering: dict[str, Callable[[JsonDict], JsonDict]] = {}
         self.on_orphaned: Callable[[], None] = lambda: None  # the parent is no more
         self._asked: dict[int, _Asked] = {}
@@ -97,15 +100,23 @@ class Link:
 
     def ask(self, question: str, fields: JsonDict | None = None) -> dict[int, JsonDict]:
         """What the others answer, by worker, and the parent as -1; whoever takes too long is left out."""
+        return self._ask(question, fields or {}).answers
+
+    def _ask(self, question: str, fields: JsonDict) -> _Asked:
         asked = _Asked()
         with self._send_lock:
             self._n_asked += 1
             number = self._n_asked
         self._asked[number] = asked
-        self.send(b"ask", orjson.dumps({"n": number, "question": question, "fields": fields or {}}))
+        self.send(b"ask", orjson.dumps({"n": number, "question": question, "fields": fields}))
         asked.done.wait(ANSWER_S)
         self._asked.pop(number, None)
-        return asked.answers
+        return asked
+
+    def _ask_all(self, question: str, fields: JsonDict) -> dict[int, JsonDict] | None:
+        """As `ask`; None when somebody has not answered."""
+        asked = self._ask(question, fields)
+        return asked.answers if asked.done.is_set() else None
 
     def close(self) -> None:
         with self._send_lock:
@@ -151,7 +162,8 @@ class Link:
         except Exception:
             log.exception("a question of another worker could not be answered: %s", asked["question"])
             fields = {}
-        self.send(b"told", orjson.dumps({"n": asked["n"], "to": asked["to"], "fields": fields}))
+        told = {"n": asked["n"], "to": asked["to"], "fields": fields}
+        self.send(b"told", orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 class _Asked:

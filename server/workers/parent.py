@@ -24,17 +24,19 @@ from server.counts import Counts, new_key
 from server.engine import EngineSettings
 from server.engine.child import private_folder
 from server.engine.process import ProcessEngine
+from server.live.elsewhere import sweep
 from server.metrics import Metrics
 from server.paths import HOME
 from server.ready import announce
 from server.workers import pages
 from server.workers.exchange import Exchange, Peer
-from server.workers.link import Place
+from server.workers.link import SESSIONS, Place
 from stream.types import JsonDict, ceil_div
 
 log = logging.getLogger("workers")
 
 TICK_S = 0.05
+SWEEP_S = 2.0
 LIVED_S = 10.0  # a worker that ends sooner is replaced ever more slowly
 MAX_PAUSE_S = 5.0
 LATER_S = 5.0  # that a worker may take beyond server.drain_s
@@ -103,6 +105,7 @@ class Parent:
         self._config, self._args, self._folder, self._listening = config, args, folder, listening
         self._n = config.server.n_workers
         self._key, self._started_s = new_key(), time.monotonic()
+        Path(folder, SESSIONS).mkdir()
         self._counts = Counts.shared(Path(folder) / "counts", self._n, 0, self._key)
         self.engine = ProcessEngine(
             _for_all(config.engine_settings, self._n), config.server.log_level, config.server.log_format
@@ -119,12 +122,18 @@ class Parent:
         self.engine.start()
         self._exchange.start()
         announced = failed = False
+        swept = 0.0
         while not failed and not stop.wait(TICK_S):
             if self.engine.health().fatal:
                 log.error("%s", self.engine.health().error)
                 failed = True
             for worker in self._workers:
                 failed = failed or not self._look_after(worker, announced)
+            if time.monotonic() > swept + SWEEP_S:
+                swept = time.monotonic()
+                living = {worker.inbox for worker in self._workers if worker.process is not None}
+                due = time.time() - self._config.limits.resume_s - LATER_S
+                sweep(Path(self._folder, SESSIONS), living, due)
             if not announced and all(w.peer is not None and w.peer.ready for w in self._workers):
                 announced = True
                 assert self.engine.spec is not None
