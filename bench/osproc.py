@@ -122,5 +122,9 @@ class CpuMeter:
 
 def _nickname(process: psutil.Process) -> str:
     words = " ".join(process.cmdline()[1:])
-    known = {"resource_tracker": "(resource tracker)", "server.engine.worker": "(model)", "server.run": "(worker)"}
+    known = {
+        "resource_tracker": "(resource tracker)",
+        "server.engine.worker": "(model)",
+        "server.run": "(worker)",
+    }
     return next((name for word, name in known.items() if word in words), "")

@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from server import logs
@@ -52,6 +53,7 @@ class ProcessEngine:
         self._logging = {"log_level": log_level, "log_format": log_format}
         self._lock = threading.RLock()
         self.on_batch: OnBatch = lambda n_windows, infer_s, background: None
+        self.on_answered: Callable[[], None] = lambda: None  # after all answers of a batch
         self._files_paused = False
         self._held: dict[int, _Held] = {}
         self._admission = Admission(settings)
@@ -189,6 +191,7 @@ class ProcessEngine:
                 self.on_batch(len(message.items), timing.infer_s, bool(held and held.window.background))
                 for ticket, answer, timing in message.items:
                     self._answer(ticket, answer, timing)
+                self.on_answered()
             elif isinstance(message, Ready):
                 self._on_ready(child, message.spec)
             elif isinstance(message, Fatal):

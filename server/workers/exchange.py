@@ -37,6 +37,7 @@ class Peer:
         self.owes: set[tuple[str, int]] = set()  # whom it has not answered yet, and which question
         self._lock = threading.Lock()
         self._closed = False
+        self._answers: list[tuple[int, Answer, Timing]] = []  # that go out with the rest of their batch
         self._socket = context.socket(zmq.PUSH)
         self._socket.set_hwm(0)  # what is in it is bounded by the engine
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -50,6 +51,17 @@ class Peer:
             for part in before:
                 self._socket.send(part, MORE)
             self._socket.send(last, NOBLOCK)
+
+    def answer(self, ticket: int, answer: Answer, timing: Timing) -> None:
+        """Waits for `flush`: a message for each would wake everybody up each time."""
+        with self._lock:
+            self._answers.append((ticket, answer, timing))
+
+    def flush(self) -> None:
+        with self._lock:
+            answers, self._answers = self._answers, []
+        if answers:
+            self.send(b"answers", *pack(Answers(answers)))
 
     def close(self) -> None:
         with self._lock:
@@ -98,6 +110,11 @@ class Exchange:
             with self._lock:
                 self._busy_s += infer_s
 
+    def on_answered(self) -> None:
+        """To be called by the engine when it has answered a batch."""
+        for peer in list(self._peers.values()):
+            peer.flush()
+
     def close(self) -> None:
         self._closing = True
         self._thread.join()
@@ -144,7 +161,7 @@ class Exchange:
         ticket, window, _ = unpack_window(frames)
 
         def reply(window: Window, answer: Answer, timing: Timing) -> None:
-            peer.send(b"answers", *pack(Answers([(ticket, answer, timing)])))
+            peer.answer(ticket, answer, timing)
 
         try:
             self._engine.submit(window, reply)
@@ -183,4 +200,5 @@ class Exchange:
             if spec is not None and not peer.told_spec:
                 peer.told_spec = True
                 peer.send(b"spec", *pack(Ready(spec)))
+            peer.flush()  # answers that came without a batch: refused, too late
             peer.send(b"beat", beat)

@@ -115,7 +115,7 @@ class Parent:
         self._metrics.watch_engine(self.engine.health, lambda: self.engine.spec)
         self._exchange = Exchange(folder, self.engine)
         self._exchange.answering["metrics"] = lambda _: {"families": pages.families(self._metrics)}
-        self.engine.on_batch = self._on_batch
+        self.engine.on_batch, self.engine.on_answered = self._on_batch, self._exchange.on_answered
         self._workers = [_Worker(number) for number in range(self._n)]
 
     def run(self, stop: threading.Event, port: int) -> int:

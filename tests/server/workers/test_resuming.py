@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import psutil
-import pytest
 
 from tests.conftest import ROOMY, Server
 from tests.server import ledger
