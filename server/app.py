@@ -20,7 +20,7 @@ from server.access.refusals import Refusals
 from server.alerting.alerts import Announcer
 from server.alerting.alerts import announce as announcing
 from server.config import Config, ConfigError
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.desk.board import Board
 from server.desk.monitor import Monitor
 from server.engine import Engine
@@ -44,7 +44,7 @@ from server.uploads.pool import UploadWorkerPool
 from server.uploads.routes import add_recognition_routes
 from server.uploads.service import Uploads
 from server.workers import pages
-from server.workers.link import Link, Place, SharedEngine
+from server.workers.link import Place, SharedEngine, WorkerLink
 from stream.custom_labels import CustomLabels
 from stream.types import JsonDict
 
@@ -68,14 +68,14 @@ class Application:
     load: LoadWatch
     refusals: Refusals
     metrics: Metrics
-    counts: Counts
+    counts: SharedCounts
 
 
 def build(
-    config: Config, engine: Engine, labels: CustomLabels | None = None, link: Link | None = None
+    config: Config, engine: Engine, labels: CustomLabels | None = None, link: WorkerLink | None = None
 ) -> Application:
     """Wire the parts around an engine. Nothing runs yet. `link`: to other workers, where there are any."""
-    counts = link.counts if link else Counts.alone()
+    counts = link.counts if link else SharedCounts.alone()
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
     limits = config.limits
@@ -143,10 +143,10 @@ def serve(config: Config, place: Place | None = None) -> int:
         log.error("%s", wrong)
         return 1
     where = config.server
-    link: Link | None = None
+    link: WorkerLink | None = None
     if place:
         config = config.of_worker
-        link = Link(place, config.engine_settings)
+        link = WorkerLink(place, config.engine_settings)
     engine = link.engine if link else ProcessEngine(config.engine_settings, where.log_level, where.log_format)
     app = build(config, engine, labels, link)
     _keep_live(app, engine)

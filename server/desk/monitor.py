@@ -14,7 +14,7 @@ from typing import Any
 from server.access import auth
 from server.access.refusals import Refusals
 from server.config import Config
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.desk.board import Board, SessionState
 from server.desk.desks import NAMESPACE, TICK_S, Desk, Desks
 from server.errors import ClientError
@@ -41,11 +41,11 @@ class Monitor(StrictNamespace[Desk]):
         board: Board,
         metrics: Metrics,
         refusals: Refusals,
-        counts: Counts | None = None,
+        counts: SharedCounts | None = None,
     ) -> None:
         """`counts`: of all workers."""
         super().__init__(NAMESPACE, metrics, refusals, config.server.language)
-        self._config, self._board, self._counts = config, board, counts or Counts.alone()
+        self._config, self._board, self._counts = config, board, counts or SharedCounts.alone()
         self._desks = Desks(server.packet_class, board)
         self._handlers = {
             "list": self.on_list,

@@ -19,6 +19,7 @@ from stream.types import Answer, Failed, JsonDict, Window
 
 log = logging.getLogger("workers")
 
+GATHER_S = 0.002  # for which the first message waits for others: waking up costs more than what is done then
 PARENT = -1  # its number among those who answer
 
 
@@ -41,6 +42,7 @@ class Peer:
         self._socket = context.socket(zmq.PUSH)
         self._socket.set_hwm(0)  # what is in it is bounded by the engine
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 10)  # ms: its worker binds when it has started
         self._socket.connect(f"ipc://{folder}/{inbox}")
 
     def send(self, *parts: Any) -> None:
@@ -132,7 +134,16 @@ class Exchange:
                 self._beat()
             if not self._inbox.poll(int(1000 * max(0.0, beat - now)) + 1):
                 continue
-            inbox, kind, *frames = self._inbox.recv_multipart()
+            time.sleep(GATHER_S)
+            self._receive()
+
+    def _receive(self) -> None:
+        """Take everything that has arrived."""
+        while True:
+            try:
+                inbox, kind, *frames = self._inbox.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
             peer = self._peers.get(inbox.decode())
             if peer is None:
                 continue  # it has ended

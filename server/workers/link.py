@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 import zmq
 
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.engine import EngineSettings, Health, OnBatch, Reply, Timing
 from server.engine.messages import Answers, Ready, pack_window, unpack
 from server.engine.scoring import Admission
@@ -32,6 +32,7 @@ log = logging.getLogger("workers")
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 TICK_S = 0.1
 BEAT_S = 0.2  # how often the parent tells how the engine is
+FIRST_S = 2.0  # until it has said so for the first time
 SILENT_S = 2.0  # without a word from it for so long, nobody knows
 SESSIONS = "sessions"  # the folder of their trails, in the parent's
 ANSWER_S = 3.0  # how long the others may take to answer
@@ -50,13 +51,13 @@ class Place:
     started_s: float  # time.monotonic() of the server
 
     @property
-    def counts(self) -> Counts:
-        return Counts.shared(
+    def counts(self) -> SharedCounts:
+        return SharedCounts.shared(
             Path(self.folder) / "counts", self.n_workers, self.worker, bytes.fromhex(self.key)
         )
 
 
-class Link:
+class WorkerLink:
     """`engine` scores windows. `answering` maps what others may ask to who answers it, each on a thread."""
 
     def __init__(self, place: Place, settings: EngineSettings) -> None:
@@ -185,7 +186,7 @@ class SharedEngine:
     """The parent's engine, as any other engine. The parent answers every window that it has got, and when it is no
     more, neither is this process."""
 
-    def __init__(self, link: Link, settings: EngineSettings) -> None:
+    def __init__(self, link: WorkerLink, settings: EngineSettings) -> None:
         self._link = link
         self._admission = Admission(settings)
         self._lock = threading.Lock()
@@ -194,11 +195,14 @@ class SharedEngine:
         self._spec: ModelSpec | None = None
         self._health = Health(False, 0, 0, "the model is loading")
         self._heard_s = time.monotonic()
+        self._told = threading.Event()
         self._closing = False
         self.on_batch: OnBatch = lambda n_windows, infer_s, background: None
 
     def start(self) -> None:
+        """Returns when the parent has said how the engine is: a successor serves at once, or not yet."""
         self._link.start()
+        self._told.wait(FIRST_S)
 
     @property
     def spec(self) -> ModelSpec | None:
@@ -248,6 +252,7 @@ class SharedEngine:
     def take_beat(self, beat: JsonDict) -> None:
         self._heard_s = time.monotonic()
         self._health = Health(**beat["health"])
+        self._told.set()
         if beat["busy_s"]:
             self.on_batch(0, beat["busy_s"], False)
 

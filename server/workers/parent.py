@@ -20,7 +20,7 @@ from types import FrameType
 
 from server import hub, logs, process_env, system
 from server.config import Config
-from server.counts import Counts, new_key
+from server.counts import SharedCounts, new_key
 from server.engine import EngineSettings
 from server.engine.child import private_folder
 from server.engine.process import ProcessEngine
@@ -35,7 +35,7 @@ from stream.types import JsonDict, ceil_div
 
 log = logging.getLogger("workers")
 
-TICK_S = 0.05
+TICK_S, CALM_S = 0.05, 0.2  # between two looks at the workers, until all are ready and then
 SWEEP_S = 2.0
 LIVED_S = 10.0  # a worker that ends sooner is replaced ever more slowly
 MAX_PAUSE_S = 5.0
@@ -106,7 +106,7 @@ class Parent:
         self._n = config.server.n_workers
         self._key, self._started_s = new_key(), time.monotonic()
         Path(folder, SESSIONS).mkdir()
-        self._counts = Counts.shared(Path(folder) / "counts", self._n, 0, self._key)
+        self._counts = SharedCounts.shared(Path(folder) / "counts", self._n, 0, self._key)
         self.engine = ProcessEngine(
             _for_all(config.engine_settings, self._n), config.server.log_level, config.server.log_format
         )
@@ -123,7 +123,7 @@ class Parent:
         self._exchange.start()
         announced = failed = False
         swept = 0.0
-        while not failed and not stop.wait(TICK_S):
+        while not failed and not stop.wait(CALM_S if announced else TICK_S):
             if self.engine.health().fatal:
                 log.error("%s", self.engine.health().error)
                 failed = True

@@ -53,7 +53,7 @@ def test_a_session_whose_worker_was_killed_goes_on_in_another(connect: Connect, 
         client = connect(server)
         started = client.start(name="Ada")
         speak(client, audio[: 40 * CHUNK], 0)
-        client.wait_for("emotion_result")
+        client.wait_for("emotion_result", lambda p: p["start_ms"] + 10 * len(p["frame_scores"]) > 3000)
         holder(server, client).kill()
         got = received(client, started["session_id"])
         heard = list(client.heard)
@@ -66,7 +66,7 @@ def test_a_session_whose_worker_was_killed_goes_on_in_another(connect: Connect, 
         book = ledger.of_client([*heard, *again.heard], started["session_id"])
         book.balance()
         assert book.scored and set(book.lost.values()) <= {"NOT_READY"}
-        assert len(book.lost) < 200, "more than what was under way"
+        assert len(book.lost) < 100, "more than what was under way"
         assert summary["audio_ms"] == 10_000
         assert summary["frames"] == len(book.scored) and summary["lost_ms"] == 10 * len(book.lost)
         assert summary["speech_ms"] == 10 * len(book.speech)
