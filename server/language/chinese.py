@@ -37,6 +37,7 @@ _SESSIONS = {
         "此服务器有多个工作进程，轮询请求会落到不同的进程；请用 WebSocket 连接（transports: websocket）"
     ),
     "the worker that has this session does not answer; try again": "持有该会话的工作进程没有应答；请重试",
+    "other workers are starting": "其他工作进程正在启动",
     "the parent process does not answer": "父进程没有应答",
     "several workers cannot share an address on this system; leave it at 1": (
         "此系统上多个工作进程不能共用一个地址；请保持为 1"

@@ -35,6 +35,7 @@ class Peer:
     def __init__(self, context: zmq.Context[Any], folder: str, inbox: str, worker: int) -> None:
         self.worker = worker
         self.ready = self.paused = self.told_spec = False
+        self.silent_s = 0.0  # for how long it has not said that it is alive, while its parent was awake
         self.owes: set[tuple[str, int]] = set()  # whom it has not answered yet, and which question
         self._lock = threading.Lock()
         self._closed = False
@@ -84,6 +85,7 @@ class Exchange:
         self._lock = threading.Lock()
         self._busy_s = 0.0
         self._paused = self._closing = False
+        self.complete = False  # all workers have been ready
         self.answering: dict[str, Callable[[JsonDict], JsonDict]] = {}
         self._thread = threading.Thread(target=self._run, name="exchange", daemon=True)
 
@@ -155,6 +157,8 @@ class Exchange:
     def _take(self, peer: Peer, kind: bytes, frames: list[bytes]) -> None:
         if kind == b"window":
             self._score(peer, frames)
+        elif kind == b"alive":
+            peer.silent_s = 0.0
         elif kind == b"ready":
             peer.ready = True
         elif kind == b"pause":
@@ -206,7 +210,9 @@ class Exchange:
         if paused != self._paused:
             self._paused = paused
             self._engine.pause_files(paused)
-        beat = orjson.dumps({"health": asdict(self._engine.health()), "busy_s": busy_s})
+        beat = orjson.dumps(
+            {"health": asdict(self._engine.health()), "busy_s": busy_s, "complete": self.complete}
+        )
         for peer in peers:
             if spec is not None and not peer.told_spec:
                 peer.told_spec = True

@@ -12,7 +12,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ BEAT_S = 0.2  # how often the parent tells how the engine is
 FIRST_S = 2.0  # until it has said so for the first time
 SILENT_S = 2.0  # without a word from it for so long, nobody knows
 SESSIONS = "sessions"  # the folder of their trails, in the parent's
+ALIVE_S = 1.0  # how often a worker says that it is alive
 ANSWER_S = 3.0  # how long the others may take to answer
 
 
@@ -49,6 +50,7 @@ class Place:
     listening: int  # the descriptor of the socket that all accept from
     key: str  # hex, of the counts
     started_s: float  # time.monotonic() of the server
+    parent: int  # its process id
 
     @property
     def counts(self) -> SharedCounts:
@@ -72,7 +74,6 @@ class WorkerLink:
         self._out.connect(f"ipc://{place.folder}/parent")
         self._send_lock = threading.Lock()
         self._closing = False
-        self._parent = os.getppid()
         self.engine = SharedEngine(self, settings)
         self.elsewhere = Elsewhere(Path(place.folder) / SESSIONS, place.inbox, self._ask_all)
         self.answering: dict[str, Callable[[JsonDict], JsonDict]] = {}
@@ -127,13 +128,17 @@ class WorkerLink:
     # -- on the thread that listens ------------------------------------------------------------------
 
     def _listen(self) -> None:
+        alive_s = 0.0
         while not self._closing:
+            if (now := time.monotonic()) - alive_s > ALIVE_S:
+                alive_s = now
+                self.send(b"alive")
             try:
                 frames = self._in.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 # The descriptor only signals changes, so it may be waited on only when a receive found nothing.
                 select.select([self._in.fileno()], [], [], TICK_S)
-                if os.getppid() != self._parent:
+                if os.getppid() != self.place.parent:
                     self.on_orphaned()
                     return
                 continue
@@ -251,7 +256,9 @@ class SharedEngine:
 
     def take_beat(self, beat: JsonDict) -> None:
         self._heard_s = time.monotonic()
-        self._health = Health(**beat["health"])
+        health = Health(**beat["health"])
+        starting = health.error is None and not beat["complete"]
+        self._health = replace(health, up=False, error="other workers are starting") if starting else health
         self._told.set()
         if beat["busy_s"]:
             self.on_batch(0, beat["busy_s"], False)
