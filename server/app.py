@@ -21,8 +21,10 @@ from server.alerting.alerts import Announcer
 from server.alerting.alerts import announce as announcing
 from server.config import Config, ConfigError
 from server.counts import SharedCounts
+from server.desk import others
 from server.desk.board import Board
 from server.desk.monitor import Monitor
+from server.desk.others import WholeBoard
 from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.http.client_files import add_client_routes
@@ -99,13 +101,15 @@ def build(
     )
     if link is not None:
         link.answering["release"] = partial(_release, sessions)
+        link.answering["board"] = lambda asked: others.answer(board, asked, time.monotonic())
     origins, refusals = Origins(config.server.cors_origins), Refusals()
     sockets = socket_server(flask, config, origins, metrics).server
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
     if link is not None:
         flask.wsgi_app = refuse_polling(flask.wsgi_app, config.server.language)  # type: ignore[method-assign, assignment]
     live = LiveNamespace(sockets, config, sessions, metrics, refusals, counts)
-    monitor = Monitor(sockets, config, board, metrics, refusals, counts)
+    shown = WholeBoard(board, link.ask) if link else board
+    monitor = Monitor(sockets, config, shown, metrics, refusals, counts)
     add_request_log(flask)
     add_client_routes(flask)
     allow_origins(flask, origins)

@@ -270,6 +270,9 @@ class Board:
             state.closed(summary.reason, self._clock())
             self._forget()
 
+    def refresh(self, wanted: set[str]) -> None:
+        """Nothing to do: it is told of all that happens. A board of several workers asks (`desk.others`)."""
+
     def find(self, session_id: str) -> SessionState | None:
         return self._sessions.get(session_id)
 

@@ -15,8 +15,9 @@ from server.access import auth
 from server.access.refusals import Refusals
 from server.config import Config
 from server.counts import SharedCounts
-from server.desk.board import Board, SessionState
+from server.desk.board import Board
 from server.desk.desks import NAMESPACE, TICK_S, Desk, Desks
+from server.desk.others import ShownSession, WholeBoard
 from server.errors import ClientError
 from server.live.requests import parse_session_id
 from server.live.strict import Handler, StrictNamespace
@@ -38,7 +39,7 @@ class Monitor(StrictNamespace[Desk]):
         self,
         server: Any,
         config: Config,
-        board: Board,
+        board: Board | WholeBoard,
         metrics: Metrics,
         refusals: Refusals,
         counts: SharedCounts | None = None,
@@ -98,6 +99,7 @@ class Monitor(StrictNamespace[Desk]):
         if payload:
             raise ClientError("BAD_REQUEST", "list takes no fields")
         now_s = time.monotonic()
+        self._board.refresh(set())
         sessions = self._board.sessions().values()
         return {
             "ok": True,
@@ -150,7 +152,8 @@ class Monitor(StrictNamespace[Desk]):
             raise ClientError("BAD_REQUEST", "'session_id' is missing: which session?")
         return session_id
 
-    def _find(self, session_id: str) -> SessionState:
+    def _find(self, session_id: str) -> ShownSession:
+        self._board.refresh({session_id})
         state = self._board.find(session_id)
         if state is None:
             raise ClientError(
