@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import emotion_stream_client
@@ -17,7 +19,16 @@ from server.errors import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
 HIDDEN = {"node_modules", ".venv", ".git", "outputs", "vendor"}
-PAGES = sorted(p for p in ROOT.rglob("*.md") if not HIDDEN & set(p.relative_to(ROOT).parts))
+
+
+def pages() -> Iterator[Path]:
+    """Every page of the repository; what is not ours is not looked through."""
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = set(folders) - HIDDEN
+        yield from (Path(folder) / name for name in files if name.endswith(".md"))
+
+
+PAGES = sorted(pages())
 
 
 def text(name: str) -> str:
