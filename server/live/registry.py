@@ -122,7 +122,8 @@ class Sessions:
         return session, False, spec
 
     def release(self, token: str, received: int | None) -> list[Entry] | None:
-        """Let another worker have the session of this token: what its client is to be told yet; None: it stays.
+        """Let another worker have the session of this token: what its client is to be told yet. None: it cannot
+        move, and has ended.
 
         Raises KeyError where there is no such session.
         """
@@ -130,9 +131,11 @@ class Sessions:
             leaving = self._of_token(token)
             if leaving is None:
                 raise KeyError(token)
-            if not leaving.can_move:
-                return None
-            self._forget(leaving, deprived=True)
+            if leaving.can_move:
+                self._forget(leaving, deprived=True)
+        if not leaving.can_move:  # its client has turned up elsewhere, and begins anew there
+            self.stop(leaving, "disconnect", RELEASE_S)
+            return None
         log.info("session goes to another worker", extra={"session": leaving.session_id})
         return leaving.hand_over(received, RELEASE_S)
 
