@@ -26,7 +26,7 @@ FLOORS = (
     *("server.language", "server.errors", "server.observers", "server.wire"),
     "server.engine",
     "server.config",
-    *("server.metrics", "server.custom_labels", "server.local_engine"),
+    *("server.replica_metrics", "server.metrics", "server.custom_labels", "server.local_engine"),
     "server.access",
     "server.hub",
     "server.alerting",

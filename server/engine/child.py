@@ -57,7 +57,7 @@ class Child:
                     json.dumps({**self._args(settings), **logging}),
                 ],
                 stdin=subprocess.DEVNULL,
-                env=process_env.of_model_process(settings.threads),
+                env=process_env.of_model_process(settings.threads, settings.gpu),
             )
         except BaseException:
             self._clean_up()

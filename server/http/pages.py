@@ -106,6 +106,16 @@ def add_routes(
             labels_zh=config.server.names_zh,
             queue_depth=health.waiting,
             engine_restarts=health.restarts,
+            replicas=[
+                {
+                    "replica": replica.number,
+                    "up": replica.up,
+                    "device": replica.device,
+                    "outstanding": replica.outstanding,
+                    "restarts": replica.restarts,
+                }
+                for replica in health.replicas
+            ],
             uptime_s=round(time.monotonic() - started, 1),
             version=__version__,
             keeps="audio" if config.recording.audio else "scores" if config.recording.sessions else "nothing",
