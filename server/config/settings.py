@@ -104,6 +104,8 @@ class ModelSection(_Section):
 class EngineSection(_Section):
     """How windows are scored."""
 
+    kind: Literal["process", "ray"] = "process"  # of replicas: processes here, or on a Ray cluster
+    ray_address: str = Field("auto", min_length=1, max_length=1000)  # auto: that this machine is part of
     replicas: int = Field(1, ge=1, le=64)  # model processes that share the work: a GPU, or cores, for each
     threads: int = Field(1, ge=1, le=256)  # CPU threads, of all of them together
     max_batch: int = Field(32, ge=1, le=4096)  # windows scored together
@@ -343,6 +345,8 @@ class Config(BaseSettings):
             model=self.model.name,
             device=self.model.device,
             model_options=self.model.options,
+            kind=e.kind,
+            ray_address=e.ray_address,
             replicas=e.replicas,
             threads=e.threads,
             batching=BatchLimits(e.max_batch, e.max_wait_ms / 1000),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from stream.batching import BatchLimits
 from stream.types import Answer, ModelSpec, Window
@@ -38,7 +38,9 @@ class EngineSettings:
     """What an engine needs to know, apart from where it runs."""
 
     model: str = "compact"
+    kind: Literal["process", "ray"] = "process"  # where replicas run: on this machine, or on a Ray cluster
     replicas: int = 1  # model processes, which share the work
+    ray_address: str = "auto"  # of the cluster; auto: the one that this machine is part of
     device: str = "auto"
     gpu: str | None = None  # the only one that a model process sees, as CUDA names it; None: all
     model_options: dict[str, str | bool] = field(default_factory=dict)  # see `load_model`
@@ -78,7 +80,7 @@ class Health:
     fatal: bool = False  # it will not come up by itself: the settings are wrong
     # How often the model ran short of memory, by remedy (`stream.types.CountsFallbacks`).
     fallbacks: dict[str, int] = field(default_factory=dict)
-    replicas: tuple[ReplicaHealth, ...] = ()  # of an engine that has model processes
+    replicas: tuple[ReplicaHealth, ...] = ()  # of an engine that has any; their restarts are its own
 
 
 class Engine(Protocol):

@@ -14,7 +14,7 @@ def of_replica(settings: EngineSettings, number: int, gpus: tuple[str, ...]) -> 
     `cuda:N` is that GPU for all of them, and so is whatever a single process finds by itself.
     """
     n = settings.replicas
-    if n == 1:
+    if n == 1 or settings.kind == "ray":
         return settings
     own = gpus[number % len(gpus)] if gpus and settings.device in ("auto", "cuda") else None
     share, rest = divmod(settings.threads, n)

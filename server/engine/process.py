@@ -50,9 +50,10 @@ class ProcessEngine:
         self._fatal: str | None = None  # why no child will ever load
         self._spread = Spread(settings.batching)
         here = gpus() if settings.replicas > 1 else ()
+        # A cluster's replicas are those of the one process that speaks for it.
+        n = 1 if settings.kind == "ray" else settings.replicas
         self.replicas = [
-            Replica(number, of_replica(settings, number, here), logging, self)
-            for number in range(settings.replicas)
+            Replica(number, of_replica(settings, number, here), logging, self) for number in range(n)
         ]
 
     def start(self) -> None:
@@ -70,8 +71,8 @@ class ProcessEngine:
 
     @property
     def n_up(self) -> int:
-        """How many children share the work now; 1 while there is none."""
-        return sum(replica.child is not None for replica in self.replicas) or 1
+        """How many share the work now; 1 while there is none."""
+        return sum(replica.n_up for replica in self.replicas) or 1
 
     def submit(self, window: Window, reply: Reply) -> None:
         with self._lock:
@@ -92,12 +93,12 @@ class ProcessEngine:
 
     def health(self) -> Health:
         with self._lock:
-            replicas = tuple(replica.health() for replica in self.replicas)
+            replicas = tuple(one for replica in self.replicas for one in replica.health())
             wrong = [replica.error or replica.late() for replica in self.replicas]
             fallbacks = sum((replica.fallbacks for replica in self.replicas), Counter[str]())
             waiting = len(self._held)
         up = any(replica.up for replica in replicas) and not self.closing
-        error = None if up else self._fatal or next(filter(None, wrong), None)
+        error = None if up else self._fatal or next(filter(None, wrong), "no replica of the model answers")
         restarts = sum(replica.restarts for replica in replicas)
         return Health(up, waiting, restarts, error, self._fatal is not None, dict(fallbacks), replicas)
 

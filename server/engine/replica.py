@@ -14,7 +14,7 @@ from typing import Protocol
 
 from server.engine import EngineSettings, ReplicaHealth, Reply
 from server.engine.child import Child, SocketPathError
-from server.engine.messages import Answers, Fatal, Ready
+from server.engine.messages import Answers, Fatal, Fleet, Ready
 from server.engine.spare import Spare
 from stream.types import ModelSpec, Window
 
@@ -36,6 +36,18 @@ class Held:
     submitted_s: float
     replica: Replica | None = None  # that has it now
     sent_s: float = 0.0  # since when
+
+
+@dataclass
+class _Figures:
+    """What a replica has done, and how a cluster's last was."""
+
+    windows: int = 0
+    batches: int = 0
+    busy_s: float = 0.0
+    restarts: int = 0
+    up: bool = False
+    outstanding: int = 0
 
 
 class Owner(Protocol):
@@ -63,11 +75,11 @@ class Replica:
         self.outstanding: dict[int, Held] = {}  # what the child was sent and has not answered, by ticket
         self.samples = 0  # of those together
         self.error: str | None = "the model is loading"
-        self.restarts = 0
         self.fallbacks: Counter[str] = Counter()  # of all children together
         self.spare = Spare(settings.spare, lambda: Child(settings, logging))
         self._fallbacks_seen: dict[str, int] = {}  # of this one
-        self._windows, self._batches, self._busy_s = 0, 0, 0.0
+        self._is_cluster = settings.kind == "ray"  # its process speaks for all replicas
+        self._figures = [_Figures() for _ in range(settings.replicas if self._is_cluster else 1)]
         self._settings, self._logging, self._owner = settings, logging, owner
         self._silent_s = 0.0  # for how long the child has said nothing while we listened
         self._thread = threading.Thread(target=self._supervise, name=f"engine-{number}", daemon=True)
@@ -102,18 +114,27 @@ class Replica:
             else None
         )
 
-    def health(self) -> ReplicaHealth:
-        """Needs the engine's lock."""
-        return ReplicaHealth(
-            self.number,
-            self.child is not None and self.late() is None,
-            len(self.outstanding),
-            self.restarts,
-            self._windows,
-            self._batches,
-            self._busy_s,
-            self.spec.device if self.spec else None,
-        )
+    def health(self) -> list[ReplicaHealth]:
+        """Of those that it speaks for. Needs the engine's lock."""
+        up, device = self.child is not None and self.late() is None, self.spec.device if self.spec else None
+        return [
+            ReplicaHealth(
+                self.number + i,
+                up and (one.up or not self._is_cluster),
+                one.outstanding if self._is_cluster else len(self.outstanding),
+                one.restarts,
+                one.windows,
+                one.batches,
+                one.busy_s,
+                device,
+            )
+            for i, one in enumerate(self._figures)
+        ]
+
+    @property
+    def n_up(self) -> int:
+        """How many of them share the work now."""
+        return 0 if self.child is None else sum(one.up for one in self._figures) if self._is_cluster else 1
 
     @property
     def _heartbeat_timeout_s(self) -> float:
@@ -128,11 +149,16 @@ class Replica:
             why = self._run_child()
             if self._owner.closing:
                 break
-            self.restarts += 1
+            for one in self._figures:
+                one.restarts, one.up, one.outstanding = one.restarts + 1, False, 0
             self.error = f"the model process ended: {why}; restarting"
             held = len(self.outstanding)
             log.error(
-                "%s (replica %d, restart %d, %d windows held)", self.error, self.number, self.restarts, held
+                "%s (replica %d, restart %d, %d windows held)",
+                self.error,
+                self.number,
+                self._figures[0].restarts,
+                held,
             )
             self._owner.on_ended(self)
             # At once after a long life; ever slower when it dies at the start.
@@ -172,6 +198,10 @@ class Replica:
             if isinstance(message, Answers):
                 self._count(message)
                 self._owner.on_answers(self, message)
+            elif isinstance(message, Fleet):
+                for i, one in enumerate(self._figures):
+                    one.up, one.outstanding = message.up[i], message.outstanding[i]
+                    one.restarts += message.restarts[i]
             elif isinstance(message, Ready):
                 self._on_ready(child, message.spec)
             elif isinstance(message, Fatal):
@@ -199,9 +229,10 @@ class Replica:
         log.info("model %s on %s (%s), process %d", spec.name, spec.device, how, child.pid)
 
     def _count(self, answers: Answers) -> None:
-        self._windows += len(answers.items)
-        self._batches += 1
-        self._busy_s += answers.items[0][2].infer_s
+        one = self._figures[answers.replica]
+        one.windows += len(answers.items)
+        one.batches += 1
+        one.busy_s += answers.items[0][2].infer_s
         for remedy, n in answers.fallbacks.items():
             self.fallbacks[remedy] += n - self._fallbacks_seen.get(remedy, 0)
         self._fallbacks_seen = answers.fallbacks
