@@ -4,10 +4,10 @@
     python -m bench.gpu_live --size small --device cpu --max-batch 8 --seconds 2    # anywhere, and it says so
 
 In one run, and for each precision: memory, what one window and ten cost, ten together beside one by one, and the
-bare forward pass on full batches. On a GPU also what becomes of a batch for which there is no memory: it is halved,
-and what does not fit alone goes to the CPU. Then, with the last of the precisions, the engine as a server has it,
-with windows through its pipes: its share of the bare forward pass, and how many streams it sustains at a p95 below
---p95-ms (`bench.emotion2vec_live` has the same without the pipes).
+bare forward pass on full batches. On a GPU also what becomes of a batch for which there is no memory: it is
+halved, and what does not fit alone goes to the CPU. Then, with the last of the precisions, the engine as a server
+has it, with windows through its pipes: its share of the bare forward pass, and how many streams it sustains at a
+p95 below --p95-ms (`bench.emotion2vec_live` has the same without the pipes).
 This process stands in for those of the sockets: its own share of a core is shown, and where that is near 1 it is
 this end that is too slow, and not the GPU.
 """
