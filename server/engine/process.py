@@ -152,9 +152,10 @@ class ProcessEngine:
         ticket, _, timing = answers.items[0]
         held = self._held.get(ticket)
         self.on_batch(len(answers.items), timing.infer_s, bool(held and held.window.background))
-        for ticket, answer, timing in answers.items:
-            with self._lock:
+        with self._lock:
+            for ticket, _, _ in answers.items:
                 replica.answered(ticket)
+        for ticket, answer, timing in answers.items:
             self._answer(ticket, answer, timing)
 
     def on_leaving(self, replica: Replica) -> None:

@@ -1,5 +1,5 @@
-"""A replica on a Ray cluster: one model, and windows by the batch. Ray makes it, places it and makes it anew when
-its process has ended (`ray_worker`); this file does not know Ray.
+"""What a replica on a Ray cluster is made of: one model, and windows by the batch. `ray_worker.ModelActor` is what
+Ray makes, places and makes anew; this file does not know Ray.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from server.engine.worker import load, why_not_loaded
 from stream.types import CountsFallbacks
 
 
-class ModelActor:
+class RemoteModel:
     """`number`: from 0 on; `args`: as a model process is given them."""
 
     def __init__(self, number: int, args: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import sys
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -22,7 +23,6 @@ import zmq
 
 from server.engine import Timing
 from server.engine.messages import Answers, Fatal, Fleet, Frames, Ready, pack_window, unpack, unpack_window
-from server.engine.ray_actor import ModelActor
 from server.engine.scoring import BatchQueue, Queued
 from server.engine.worker import HEARTBEAT_S, POLL_S, ClusterError, Send, main
 from stream.batching import BatchLimits
@@ -35,6 +35,31 @@ CONNECT_S = 5.0
 log = logging.getLogger("engine")
 
 Batch = list[Queued[int]]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class ModelActor:
+    """What Ray makes on a machine of the cluster. It is sent there as it stands, since this module is the program
+    that runs; all else it finds there, where it lies here or where emotion-stream is installed.
+    """
+
+    def __init__(self, root: str, number: int, args: dict[str, Any]) -> None:
+        import sys
+        from importlib.util import find_spec
+
+        installed = find_spec("emotion_stream")
+        sys.path += [root, *((installed and installed.submodule_search_locations) or [])]
+        from server.engine.ray_actor import RemoteModel
+
+        self._model = RemoteModel(number, args)
+
+    def hello(self) -> list[bytes]:
+        """As `RemoteModel.hello`."""
+        return self._model.hello()
+
+    def score(self, windows: list[list[bytes]]) -> list[bytes]:
+        """As `RemoteModel.score`."""
+        return self._model.score(windows)
 
 
 @dataclass(eq=False)
@@ -105,7 +130,7 @@ class Cluster:
         self._ray.kill(actor.handle, no_restart=False)
 
     def _new(self, number: int) -> Any:
-        return self._make.remote(number, self._actor_args)
+        return self._make.remote(str(ROOT), number, self._actor_args)
 
     def _ask(self, actor: Actor, reference: Any) -> int:
         self._n_calls += 1
@@ -130,8 +155,14 @@ class Cluster:
 
 
 def hello(actor: Actor, result: Future[list[bytes]]) -> ModelSpec:
-    """It has loaded its model: it is up. Raises ClusterError where it cannot, and what Ray raises."""
-    *frames, life = result.result()
+    """It has loaded its model: it is up. Raises ClusterError where it cannot."""
+    try:
+        *frames, life = result.result()
+    except Exception as broken:  # of Ray, with a traceback from there
+        why = str(broken).strip().rpartition("\n")[2]
+        raise ClusterError(
+            f"the Ray cluster cannot start a replica ({why}); docs/engines.md says what its machines need"
+        ) from broken
     said = unpack(frames)
     if isinstance(said, Fatal):
         raise ClusterError(said.message)
@@ -233,8 +264,8 @@ class RemoteLoop:
     def _greeted(self, actor: Actor, result: Future[list[bytes]]) -> None:
         try:
             hello(actor, result)
-        except Exception as wrong:  # given up by Ray, or it cannot load any more what it loaded before
-            log.warning("replica %d cannot be had: %s", actor.number, str(wrong).partition("\n")[0])
+        except ClusterError as wrong:  # given up by Ray, or it cannot load any more what it loaded before
+            log.warning("replica %d: %s", actor.number, wrong)
             self._asleep[actor] = time.monotonic() + RETRY_S
             return
         log.info("replica %d is up", actor.number)

@@ -174,6 +174,9 @@ _ENGINE = {
     " engine.ray_address names another": (
         "无法连接 Ray 集群 {address}（{why}）；`ray start --head` 在本机启动一个，engine.ray_address 指定另一个"
     ),
+    "the Ray cluster cannot start a replica ({why}); docs/engines.md says what its machines need": (
+        "Ray 集群无法启动副本（{why}）；集群中的机器需要什么，见 docs/engines.zh.md"
+    ),
     "the model process is being replaced": "模型进程正在更换",
     "the model process ended: {why}; restarting": "模型进程已结束：{why}；正在重启",
     "the model process ended twice on it": "模型进程两次因它而结束",

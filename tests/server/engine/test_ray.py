@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from server.metrics import Metrics
 from stream.batching import BatchLimits
 from stream.models.registry import load_model
 from stream.types import EmotionModel, FrameScores, Window
-from tests.conftest import free_port
+from tests.conftest import ROOT, free_port
 from tests.ray_cluster import RayCluster, ray_cluster
 from tests.server.engine.material import Desk, check_scores, until, window
 from tests.stream.voices import voice
@@ -121,6 +122,20 @@ def test_what_a_replica_had_that_dies_or_hangs_is_scored_and_nothing_twice(
     engine.close()
     desk.check_once(40)
     check_scores(windows, desk)
+
+
+@pytest.mark.slow
+def test_replicas_find_the_program_wherever_it_was_started(
+    cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is installed among libraries, and started in any folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{os.environ['PYTHONPATH']}{os.pathsep}{ROOT}")
+    engine, desk = on(cluster), Desk()
+    engine.submit(window(0), desk.reply)
+    desk.wait(1)
+    engine.close()
+    check_scores([window(0)], desk)
 
 
 @pytest.mark.slow
