@@ -33,6 +33,8 @@ class Target:
     url: str | None
     pid: int
     config: Path
+    workers: int = 1
+    model: str = ""  # empty: that of `config`
 
 
 def main(
@@ -42,6 +44,8 @@ def main(
     pid: Annotated[int, typer.Option(help="with --url: its parent process, to measure its CPU time")] = 0,
     config: Annotated[Path, typer.Option(help="the started server's configuration")] = speech.ROOT
     / "config.yaml",
+    workers: Annotated[int, typer.Option(help="socket processes of the started server")] = 1,
+    model: Annotated[str, typer.Option(help="its model; default: that of --config")] = "",
     echo: Annotated[bool, typer.Option(help="measure the stock echo server too")] = True,
     rounds: Annotated[int, typer.Option(help="alternate ours and echo this often; report medians")] = 1,
     chunk_ms: Annotated[int, typer.Option(help="audio per chunk")] = 100,
@@ -65,7 +69,7 @@ def main(
         data or speech.default_data(), seconds=wanted, chunk_ms=chunk_ms, encoding=encoding, binary=binary
     )
     plan = Plan(clients, seconds, encoding, binary, ack, real_client)
-    target = Target(url, pid, config.resolve())
+    target = Target(url, pid, config.resolve(), workers, model)
     ours: list[Figures] = []
     stock: list[Figures] = []
     for turn in range(1, rounds + 1):
@@ -119,6 +123,8 @@ def _ours(target: Target) -> Iterator[osproc.Server]:
     words = f"-m cli serve --host 127.0.0.1 --port {port} --config".split()
     # It takes whoever comes, however late: what is measured is what that costs.
     taken = ["EMOTION_LIMITS__MAX_SESSIONS=100000", "EMOTION_LIMITS__MAX_LAG_MS=60000"]
+    taken += [f"EMOTION_SERVER__WORKERS={target.workers}"]
+    taken += [f"EMOTION_MODEL__NAME={target.model}"] if target.model else []
     command = ["env", *taken, sys.executable, *words, str(target.config)]
     with osproc.running(command, f"http://127.0.0.1:{port}", "/readyz", cwd=speech.ROOT) as server:
         yield server

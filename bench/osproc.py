@@ -122,4 +122,9 @@ class CpuMeter:
 
 def _nickname(process: psutil.Process) -> str:
     words = " ".join(process.cmdline()[1:])
-    return "(resource tracker)" if "resource_tracker" in words else ""
+    known = {
+        "resource_tracker": "(resource tracker)",
+        "server.engine.worker": "(model)",
+        "server.run": "(worker)",
+    }
+    return next((name for word, name in known.items() if word in words), "")

@@ -70,7 +70,8 @@ def serve(
         refuse_settings([why])
     args = json.dumps({"config": str(config), "options": options})
     os.chdir(HOME)
-    command = [sys.executable, "-m", "server.run", server.async_mode, args]
+    mode = "parent" if server.n_workers > 1 else server.async_mode
+    command = [sys.executable, "-m", "server.run", mode, args]
     system.replace_process(command, process_env.of_server())
 
 

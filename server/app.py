@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 from flask import Flask
@@ -14,15 +17,17 @@ from server import custom_labels, hub, logs, system
 from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
-from server.alerting.alerts import Announcer, announce
+from server.alerting.alerts import Announcer
+from server.alerting.alerts import announce as announcing
 from server.config import Config, ConfigError
+from server.counts import Counts
 from server.desk.board import Board
 from server.desk.monitor import Monitor
 from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.http.client_files import add_client_routes
 from server.http.cors import allow_origins
-from server.http.handshake import require_websocket_13
+from server.http.handshake import refuse_polling, require_websocket_13
 from server.http.pages import ServerState, add_routes
 from server.http.request_log import add_request_log
 from server.live.load import Load
@@ -30,14 +35,18 @@ from server.live.namespace import LiveNamespace, socket_server
 from server.live.registry import Sessions
 from server.live.watch import LoadWatch
 from server.metrics import Metrics
-from server.paths import COMMAND, STATIC
+from server.paths import STATIC
 from server.peer import Proxies
+from server.ready import announce
 from server.records.recording import Recorder
 from server.records.routes import add_record_routes
 from server.uploads.pool import UploadWorkerPool
 from server.uploads.routes import add_recognition_routes
 from server.uploads.service import Uploads
+from server.workers import pages
+from server.workers.link import Link, Place, SharedEngine
 from stream.custom_labels import CustomLabels
+from stream.types import JsonDict
 
 log = logging.getLogger("server")
 
@@ -59,21 +68,24 @@ class Application:
     load: LoadWatch
     refusals: Refusals
     metrics: Metrics
+    counts: Counts
 
 
-def build(config: Config, engine: Engine, labels: CustomLabels | None = None) -> Application:
-    """Wire the parts around an engine. Nothing runs yet."""
+def build(
+    config: Config, engine: Engine, labels: CustomLabels | None = None, link: Link | None = None
+) -> Application:
+    """Wire the parts around an engine. Nothing runs yet. `link`: to other workers, where there are any."""
+    counts = link.counts if link else Counts.alone()
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
     limits = config.limits
-    most = limits.max_connections if limits.max_sessions == "auto" else limits.max_sessions
-    metrics.allow(most, limits.max_connections, config.engine.max_queue)
+    metrics.allow(config)
     metrics.watch_engine(engine.health, lambda: engine.spec)
     board = Board(config.monitor.ended_ttl_s)
-    announcer = announce(config, metrics)
+    announcer = announcing(config, metrics)
     recorder = Recorder(config, metrics)
     keeps = config.recording
-    load = LoadWatch(limits.max_lag_ms / 1000, limits.max_sessions == "auto", metrics)
+    load = LoadWatch(limits.max_lag_ms / 1000, limits.max_sessions == "auto", metrics, counts)
     sessions = Sessions(
         config,
         engine,
@@ -82,32 +94,47 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
         recorder if keeps.audio else None,
         labels,
         load,
+        counts,
+        link.elsewhere if link else None,
     )
+    if link is not None:
+        link.answering["release"] = partial(_release, sessions)
     origins, refusals = Origins(config.server.cors_origins), Refusals()
     sockets = socket_server(flask, config, origins, metrics).server
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
-    live = LiveNamespace(sockets, config, sessions, metrics, refusals)
-    monitor = Monitor(sockets, config, board, metrics, refusals)
+    if link is not None:
+        flask.wsgi_app = refuse_polling(flask.wsgi_app, config.server.language)  # type: ignore[method-assign, assignment]
+    live = LiveNamespace(sockets, config, sessions, metrics, refusals, counts)
+    monitor = Monitor(sockets, config, board, metrics, refusals, counts)
     add_request_log(flask)
     add_client_routes(flask)
     allow_origins(flask, origins)
     uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file)
-    state = ServerState(sessions, lambda: len(live.connections), load.status, uploads.references.not_ready)
+    state = ServerState(
+        sessions,
+        counts,
+        partial(pages.of_all, link, metrics) if link else metrics.render,
+        link.place.started_s if link else time.monotonic(),
+        load.status,
+        uploads.references.not_ready,
+    )
     add_routes(flask, config, engine, metrics, state, refusals)
     add_recognition_routes(flask, config, uploads, metrics)
     add_record_routes(flask, config, recorder.store)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
-    return Application(flask, sessions, live, monitor, uploads, recorder, announcer, load, refusals, metrics)
+    return Application(
+        flask, sessions, live, monitor, uploads, recorder, announcer, load, refusals, metrics, counts
+    )
 
 
-def serve(config: Config) -> int:
-    """Serve until SIGTERM, Ctrl-C or the end of the terminal.
+def serve(config: Config, place: Place | None = None) -> int:
+    """Serve until SIGTERM, Ctrl-C or the end of the terminal; as one of several workers, where it has a `place`.
 
     The exit status: 0 after a clean end, 1 when it could not start.
     """
     logs.configure(config.server.log_level, config.server.log_format, hub.os_thread)
-    for warning in config.warnings:
+    for warning in () if place else config.warnings:
         log.warning("%s", warning)
     _allow_files(config.limits.max_connections)
     try:
@@ -115,17 +142,24 @@ def serve(config: Config) -> int:
     except ConfigError as wrong:
         log.error("%s", wrong)
         return 1
-    engine = ProcessEngine(config.engine_settings, config.server.log_level, config.server.log_format)
-    app = build(config, engine, labels)
-    _keep_live(app, engine)
     where = config.server
+    link: Link | None = None
+    if place:
+        config = config.of_worker
+        link = Link(place, config.engine_settings)
+    engine = link.engine if link else ProcessEngine(config.engine_settings, where.log_level, where.log_format)
+    app = build(config, engine, labels, link)
+    _keep_live(app, engine)
     try:
-        http, port, connections = hub.http_server(
-            where.async_mode, where.host, where.port, app.flask, _connection_limits(config), app.metrics.cut
-        )
+        bound = hub.inherited(place.listening) if place else hub.listen(where.host, where.port)
     except OSError as taken:
         log.error("cannot listen on %s:%d: %s (choose another with --port)", where.host, where.port, taken)
         return 1
+    port = bound.getsockname()[1]
+    limits = _connection_limits(config)
+    http, connections = hub.http_server(
+        where.async_mode, bound, app.flask, limits, app.metrics.cut, app.counts
+    )
     app.metrics.sockets.set_function(lambda: float(len(connections)))
     stop = threading.Event()
 
@@ -135,6 +169,10 @@ def serve(config: Config) -> int:
     for number in system.ENDING:
         if signal.getsignal(number) != signal.SIG_IGN or number in STOPPING:  # nohup asks to stay
             signal.signal(number, on_signal)
+    if link is not None:
+        system.ignore_terminal()  # it is the parent who is asked to stop
+        link.on_orphaned = stop.set
+        link.answering["metrics"] = lambda _: {"families": pages.families(app.metrics)}
     engine.start()
     app.load.start()
     app.uploads.start()
@@ -151,13 +189,24 @@ def serve(config: Config) -> int:
         stop.set()  # a server that nobody can reach had better end, and be started again
 
     threading.Thread(target=listen, name="http", daemon=True).start()
-    log.info("listening on http://%s:%d, loading model %s", where.host, port, config.model.name)
-    fatal = _run(config, engine, app, labels, stop, port)
+    if link is None:
+        log.info("listening on http://%s:%d, loading model %s", where.host, port, config.model.name)
+    fatal = _run(
+        config, engine, app, labels, stop, link.ready if link else partial(_announce, config, engine, port)
+    )
     _end(config, app, engine, http)
     return 1 if fatal or broken else 0
 
 
-def _keep_live(app: Application, engine: ProcessEngine) -> None:
+def _release(sessions: Sessions, asked: JsonDict) -> JsonDict:
+    """Another worker asks for a session."""
+    try:
+        return {"events": sessions.release(asked["token"], asked["received"])}
+    except KeyError:
+        return {}
+
+
+def _keep_live(app: Application, engine: ProcessEngine | SharedEngine) -> None:
     """What is measured, and what is done about it (`server.live.load`)."""
 
     def on_batch(n_windows: int, infer_s: float, background: bool) -> None:
@@ -199,11 +248,11 @@ def _allow_files(connections: int) -> None:
 
 def _run(
     config: Config,
-    engine: ProcessEngine,
+    engine: ProcessEngine | SharedEngine,
     app: Application,
     labels: CustomLabels | None,
     stop: threading.Event,
-    port: int,
+    on_ready: Callable[[], None],
 ) -> bool:
     """Look after the sessions until told to stop; True when the model can never load."""
     announced = False
@@ -223,7 +272,7 @@ def _run(
             except ConfigError as wrong:
                 log.error("%s", wrong)
                 return True
-            _announce(config, engine, port)
+            on_ready()
         if announced:
             app.sessions.reap()
             app.live.reap()
@@ -231,18 +280,12 @@ def _run(
     return False
 
 
-def _announce(config: Config, engine: ProcessEngine, port: int) -> None:
-    spec = engine.spec
-    assert spec is not None
-    logs.say(
-        f"\n  emotion-stream is ready:  http://{config.server.host}:{port}\n"
-        f"  model:  {spec.name} on {spec.device} ({spec.dtype}, {spec.runtime})\n"
-        f"  choose another with --model and --device, or under `model:` in config.yaml;"
-        f" `{COMMAND} models` lists them.  Ctrl-C stops.\n"
-    )
+def _announce(config: Config, engine: Engine, port: int) -> None:
+    assert engine.spec is not None
+    announce(config.server, port, engine.spec)
 
 
-def _end(config: Config, app: Application, engine: ProcessEngine, http: hub.HttpServer) -> None:
+def _end(config: Config, app: Application, engine: Engine, http: hub.HttpServer) -> None:
     log.info("shutting down: %d sessions to finish", len(app.sessions))
     app.load.close()
     app.uploads.close()

@@ -15,6 +15,7 @@ from prometheus_client import (
 )
 
 from server import logs
+from server.config import Config
 from server.engine import Health
 from server.errors import CODES, Code
 from server.gpu import Gpus
@@ -200,9 +201,14 @@ class Metrics:
     def lost(self, code: str, seconds: float) -> None:
         self._lost.labels(code).inc(seconds)
 
-    def allow(self, max_sessions: float, max_connections: int, max_queue: int) -> None:
+    def allow(self, config: Config) -> None:
         """What the settings allow, so that a dashboard can tell how near the server is to it."""
-        allowed = {"max_sessions": max_sessions, "max_connections": max_connections, "max_queue": max_queue}
+        limits = config.limits
+        allowed = {
+            "max_sessions": limits.max_connections if limits.max_sessions == "auto" else limits.max_sessions,
+            "max_connections": limits.max_connections,
+            "max_queue": config.engine.max_queue,
+        }
         for name, limit in allowed.items():
             self._limits[name].set(limit)
 
@@ -215,7 +221,8 @@ class Metrics:
         self._restarts_seen = 0
         self._fallbacks_seen: dict[str, int] = {}
 
-    def render(self) -> bytes:
+    def refresh(self) -> None:
+        """Bring what is read at a scrape up to date."""
         health = self._health()
         log_dropped = logs.dropped()
         self._log_dropped.inc(log_dropped - self._log_dropped_seen)
@@ -227,4 +234,7 @@ class Metrics:
         self._fallbacks_seen = health.fallbacks
         if spec := self._spec():
             self._model.labels(spec.name, spec.device, spec.dtype).set(1)
+
+    def render(self) -> bytes:
+        self.refresh()
         return generate_latest(self.registry)

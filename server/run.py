@@ -1,4 +1,5 @@
-"""The server process proper: `python -m server.run MODE ARGS`, started by the command line.
+"""The server process proper: `python -m server.run MODE ARGS`, started by the command line; of a server with
+several workers its parent (MODE `parent`), and each worker.
 
 A process of its own, since eventlet must patch the standard library before anything else is imported, and the
 settings that say whether to use it need imports to be read.
@@ -28,14 +29,27 @@ import json
 from pathlib import Path
 
 from server import config
-from server.app import serve
 
 
 def main() -> int:
+    args = json.loads(sys.argv[2])
+    settings = config.load(Path(args["config"]), args["options"])
+    if sys.argv[1] == "parent":
+        from server.workers import parent
+
+        _settle()
+        return parent.serve(settings, args)
+    from server.app import serve
+    from server.workers.link import Place
+
+    _settle()
+    return serve(settings, Place(**args["place"]) if "place" in args else None)
+
+
+def _settle() -> None:
+    """All modules are loaded."""
     gc.freeze()
     gc.enable()
-    args = json.loads(sys.argv[2])
-    return serve(config.load(Path(args["config"]), args["options"]))
 
 
 if __name__ == "__main__":

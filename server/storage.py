@@ -251,7 +251,8 @@ def main(root: str, keep_days: str, keep_gb: str, fresh_s: str, *kinds: str) -> 
     system.be_nice(10)
     store = OutputStore(Path(root), float(keep_days), float(keep_gb))
     store.sweep(tuple(kind for kind in KINDS if kind in kinds), fresh_s=float(fresh_s))
-    print(store.kept_bytes)
+    with contextlib.suppress(BrokenPipeError):  # whoever asked has been killed meanwhile
+        os.write(1, str(store.kept_bytes).encode())
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ except ImportError:
 # Whether open files can be given to another process: how uploads reach the one that decodes them.
 HANDS_OVER_FILES = hasattr(socket, "send_fds")
 
+# Whether a child can go on with a socket of its parent: how workers accept from one address.
+INHERITS_SOCKETS = os.name == "posix"
+
 # What ends a server; the last one says that its terminal was closed.
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 
@@ -57,6 +60,11 @@ def allow_open_files() -> int | None:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return None if hard == resource.RLIM_INFINITY else hard
+
+
+def cores() -> int:
+    """As many as this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def be_nice(by: int) -> None:

@@ -171,6 +171,16 @@ class Decoder:
         """Bytes that wait for the rest of their sample."""
         return len(self._position.carry)
 
+    @property
+    def resting(self) -> tuple[int, bytes] | None:
+        """Where another decoder can go on: the sample rate, and what is left over; None within a WAV."""
+        at = self._position
+        return None if at.in_header or at.in_wav or at.skip else (at.format.sample_rate, at.carry)
+
+    def go_on(self, sample_rate: int, carry: bytes) -> None:
+        """From where another decoder rested, which had been declared the same."""
+        self._position = _Position(replace(self._declared, sample_rate=sample_rate), carry)
+
     def parse(self, data: bytes, sample_rate: int | None = None) -> ParsedChunk:
         """Cut what was left over and `data` into stretches of whole sample frames, without decoding any.
 

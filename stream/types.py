@@ -9,7 +9,7 @@ Nothing here imports anything but numpy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -291,6 +291,18 @@ class Lost:
 
 
 StreamEvent = SpeechStarted | SpeechEnded | FramesScored | UtteranceScored | Lost
+_PLACES: dict[type, tuple[str, ...]] = {
+    SpeechStarted: ("frame",),
+    SpeechEnded: ("frame",),
+    FramesScored: ("first_frame",),
+    UtteranceScored: ("start", "end"),
+    Lost: ("first_frame",),
+}
+
+
+def later(event: StreamEvent, n_frames: int) -> StreamEvent:
+    """The same, so many frames later."""
+    return replace(event, **{place: getattr(event, place) + n_frames for place in _PLACES[type(event)]})
 
 
 @dataclass(frozen=True)

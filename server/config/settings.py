@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from server import system
 from server.config.alerts import Alerts, RuleConfig
 from server.config.errors import ConfigError
 from server.engine import EngineSettings
@@ -22,7 +23,7 @@ from server.peer import Proxies
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
 from stream.session import StreamConfig
-from stream.types import FRAMES_PER_S, LABEL_SETS_ZH, SAMPLE_RATE, STEP_MS, LabelSet, ModelSpec
+from stream.types import FRAMES_PER_S, LABEL_SETS_ZH, SAMPLE_RATE, STEP_MS, LabelSet, ModelSpec, ceil_div
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["text", "json"]
@@ -39,6 +40,8 @@ class ServerSection(_Section):
     host: str = "127.0.0.1"
     port: int = Field(7860, ge=0, le=65535)
     async_mode: Literal["eventlet", "threading"] = "eventlet"
+    # Socket processes, which share one engine; auto: one for each core.
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = 1
     token: str = Field("", pattern=r"^[!-~]*$")  # when set, clients must present it; empty: no check
     open: bool = False  # let everybody in who can reach host, without a token
     # Names, with commas between, by which clients may call this server, beside loopback's and host; "*" for any.
@@ -58,9 +61,21 @@ class ServerSection(_Section):
     )
 
     @property
+    def n_workers(self) -> int:
+        """How many socket processes there are."""
+        return system.cores() if self.workers == "auto" else self.workers
+
+    @property
     def names_zh(self) -> tuple[str, ...]:
         """The nine labels in Chinese."""
         return LABEL_SETS_ZH[self.labels_zh]
+
+    @field_validator("workers")
+    @classmethod
+    def _can_share(cls, workers: int | str) -> int | str:
+        if workers != 1 and not system.INHERITS_SOCKETS:
+            raise ValueError("several workers cannot share an address on this system; leave it at 1")
+        return workers
 
     @field_validator("hosts")
     @classmethod
@@ -356,6 +371,20 @@ class Config(BaseSettings):
             background_deadline_s=e.background_deadline_s,
             heartbeat_timeout_s=e.heartbeat_timeout_s,
             spare=e.spare,
+        )
+
+    @property
+    def of_worker(self) -> Config:
+        """As one of several workers is to keep it: files, which are counted by each for itself, are shared out."""
+        n = self.server.n_workers
+        shared = ("concurrent", "max_waiting", "max_receiving", "max_receiving_per_peer")
+        files = {name: ceil_div(getattr(self.files, name), n) for name in shared}
+        engine = {"max_background": ceil_div(self.engine.max_background, n)}
+        return self.model_copy(
+            update={
+                "files": self.files.model_copy(update=files),
+                "engine": self.engine.model_copy(update=engine),
+            }
         )
 
     @property

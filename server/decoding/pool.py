@@ -10,6 +10,7 @@ import threading
 import time
 
 from server import process_env, system
+from server.counts import Counts
 from server.decoding.pipe import PeerClosed
 from server.decoding.process import OnFailed, OnSamples, StreamDecoder
 from server.errors import ClientError
@@ -22,9 +23,9 @@ log = logging.getLogger("decoding")
 class Decoders:
     """`open` gives a session its decoder. Every method may be called from any thread."""
 
-    def __init__(self, most: int, metrics: Metrics) -> None:
-        """`most`: decoders that run at a time."""
-        self._most, self._metrics = most, metrics
+    def __init__(self, most: int, metrics: Metrics, counts: Counts | None = None) -> None:
+        """`most`: decoders that run at a time, in all workers that `counts` knows."""
+        self._most, self._metrics, self._counts = most, metrics, counts or Counts.alone()
         self._lock = threading.Lock()
         self._running: set[StreamDecoder] = set()
         self._forker: subprocess.Popen[bytes] | None = None
@@ -36,7 +37,7 @@ class Decoders:
         if not system.HANDS_OVER_FILES:
             raise ClientError("UNSUPPORTED_ENCODING", "this server cannot decode containers; send PCM or WAV")
         with self._lock:
-            if len(self._running) >= self._most:
+            if not self._counts.take("decoders", len(self._running), 1, self._most):
                 raise ClientError(
                     "TOO_MANY_SESSIONS",
                     f"all {self._most} decoders of audio in containers are taken; send PCM, or try again later",
@@ -102,5 +103,6 @@ class Decoders:
         """It runs no more; `failure`: the code of what ended it before its time."""
         with self._lock:
             self._running.discard(decoder)
+            self._counts.publish("decoders", len(self._running))
         if failure is not None:
             self._metrics.decoding_failures.labels(failure).inc()

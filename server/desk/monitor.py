@@ -14,6 +14,7 @@ from typing import Any
 from server.access import auth
 from server.access.refusals import Refusals
 from server.config import Config
+from server.counts import Counts
 from server.desk.board import Board, SessionState
 from server.desk.desks import NAMESPACE, TICK_S, Desk, Desks
 from server.errors import ClientError
@@ -34,10 +35,17 @@ class Monitor(StrictNamespace[Desk]):
     max_unread = 32
 
     def __init__(
-        self, server: Any, config: Config, board: Board, metrics: Metrics, refusals: Refusals
+        self,
+        server: Any,
+        config: Config,
+        board: Board,
+        metrics: Metrics,
+        refusals: Refusals,
+        counts: Counts | None = None,
     ) -> None:
+        """`counts`: of all workers."""
         super().__init__(NAMESPACE, metrics, refusals, config.server.language)
-        self._config, self._board = config, board
+        self._config, self._board, self._counts = config, board, counts or Counts.alone()
         self._desks = Desks(server.packet_class, board)
         self._handlers = {
             "list": self.on_list,
@@ -71,7 +79,7 @@ class Monitor(StrictNamespace[Desk]):
     def admit(self, sid: str, token: str | None) -> Desk:
         settings = self._config.monitor
         auth.check_monitor(self._config.server.token, settings.token, token)
-        if len(self._desks) >= settings.max_desks:
+        if not self._counts.take("desks", len(self._desks), 1, settings.max_desks):
             raise ClientError(
                 "TOO_MANY_SESSIONS",
                 f"all {settings.max_desks} desks are taken; close another, or raise monitor.max_desks",
@@ -83,6 +91,7 @@ class Monitor(StrictNamespace[Desk]):
 
     def left(self, connection: Desk) -> None:
         self._desks.remove(connection.sid)
+        self._counts.publish("desks", len(self._desks))
         log.info("desk closed", extra={"desk": connection.sid})
 
     def on_list(self, desk: Desk, payload: object) -> JsonDict:

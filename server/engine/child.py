@@ -40,7 +40,7 @@ class Child:
     """A started process; the parent's view. `send` may be called from any thread, the rest from one."""
 
     def __init__(self, settings: EngineSettings, logging: Mapping[str, str]) -> None:
-        self._folder = _private_folder()
+        self._folder = private_folder()
         self._context = zmq.Context()
         self._windows = self._context.socket(zmq.PUSH)
         self._answers = self._context.socket(zmq.PULL)
@@ -132,7 +132,7 @@ class Child:
         }
 
 
-def _private_folder() -> str:
+def private_folder() -> str:
     """A new private folder with a path short enough for a socket. Raises SocketPathError, OSError."""
     for place in (tempfile.gettempdir(), SHORT_FOLDER):
         if len(os.fsencode(place)) + len("/emotion-stream-12345678/answers") <= LONGEST_PATH:

@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from server import logs
 from server.engine import EngineSettings, Health, OnBatch, Reply, Timing
@@ -38,6 +39,7 @@ class ProcessEngine:
         logging = {"log_level": log_level, "log_format": log_format}
         self._lock = threading.RLock()
         self.on_batch: OnBatch = lambda n_windows, infer_s, background: None
+        self.on_answered: Callable[[], None] = lambda: None  # after all answers of a batch
         self.closing = False
         self._files_paused = False
         self._held: dict[int, Held] = {}
@@ -157,6 +159,7 @@ class ProcessEngine:
                 replica.answered(ticket)
         for ticket, answer, timing in answers.items:
             self._answer(ticket, answer, timing)
+        self.on_answered()
 
     def on_leaving(self, replica: Replica) -> None:
         """Its child is about to be ended: nothing more is sent to it."""

@@ -1,4 +1,5 @@
-"""WebSocket handshakes as RFC 6455, 4.2.1, wants them, before a server underneath sees them."""
+"""What is refused before a Socket.IO server sees it: handshakes that RFC 6455, 4.2.1, would not have, and polling
+where there are several workers."""
 
 from __future__ import annotations
 
@@ -6,6 +7,12 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from server.errors import ClientError
+from server.language import Language, of_request
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -21,6 +28,26 @@ def require_websocket_13(wsgi: Wsgi) -> Wsgi:
             start_response("400 Bad Request", [("Sec-WebSocket-Version", "13"), ("Content-Length", "0")])
             return [b""]
         return wsgi(environ, start_response)
+
+    return guarded
+
+
+def refuse_polling(wsgi: Wsgi, default: Language) -> Wsgi:
+    """Tell who polls Socket.IO that each of its requests may reach another worker, which does not know it."""
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        transport = parse_qs(environ.get("QUERY_STRING", "")).get("transport", ["polling"])[-1]
+        if not environ.get("PATH_INFO", "").startswith("/socket.io") or transport == "websocket":
+            return wsgi(environ, start_response)
+        wrong = ClientError(
+            "BAD_REQUEST",
+            "this server has several workers, and polling would go from one to another; connect by WebSocket"
+            " (transports: websocket)",
+        )
+        body = orjson.dumps({"success": False, "error": wrong.to_wire(of_request(environ, default))})
+        head = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        start_response("400 Bad Request", head)
+        return [body]
 
     return guarded
 

@@ -15,6 +15,7 @@ from server import __version__
 from server.access import auth
 from server.access.refusals import Refusals
 from server.config import Config
+from server.counts import Counts
 from server.engine import Engine
 from server.errors import CODES, ClientError, Code
 from server.language import Language, in_language, of_request
@@ -45,7 +46,9 @@ class ServerState:
     """What the pages say of the server, each at the moment when it is asked."""
 
     sessions: Sessions
-    connections: Callable[[], int]  # how many are open
+    counts: Counts  # of all workers
+    metrics: Callable[[], bytes]  # for Prometheus
+    started_s: float  # time.monotonic()
     load: Callable[[], JsonDict]  # how busy it is
     files_not_ready: Callable[[], str | None]  # why files are not taken yet, if so
 
@@ -54,7 +57,6 @@ def add_routes(
     app: Flask, config: Config, engine: Engine, metrics: Metrics, state: ServerState, refusals: Refusals
 ) -> None:
     """Adds the routes of this module."""
-    started = time.monotonic()
 
     def not_ready() -> str | None:
         """Why no new session or file would be let in; None when it would."""
@@ -116,18 +118,18 @@ def add_routes(
                 }
                 for replica in health.replicas
             ],
-            uptime_s=round(time.monotonic() - started, 1),
+            uptime_s=round(time.monotonic() - state.started_s, 1),
             version=__version__,
             keeps="audio" if config.recording.audio else "scores" if config.recording.sessions else "nothing",
             load=state.load(),
-            sessions=len(state.sessions),
-            connections=state.connections(),
+            sessions=sum(state.counts.each("sessions")),
+            connections=sum(state.counts.each("connections")),
             limits={"upload_bytes": config.files.max_upload_bytes, "upload_s": config.files.max_audio_s},
         )
 
     @app.get("/metrics")
     def scrape() -> Response:
-        return Response(metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(state.metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.after_request
     def counted(response: Response) -> Response:

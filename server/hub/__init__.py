@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
+from server.counts import Counts
 from server.hub.connections import ConnectionLimits, TcpConnections
 from server.hub.frames import connection_of, unmask
 
@@ -26,6 +27,8 @@ __all__ = [
     "client_disconnected",
     "connection_of",
     "http_server",
+    "inherited",
+    "listen",
     "os_thread",
     "patch",
     "stop_reading",
@@ -69,7 +72,7 @@ class HttpServer(Protocol):
     def shutdown(self) -> None: ...
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A bound socket; green under eventlet, since the module is patched then. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -86,8 +89,13 @@ def _listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+def inherited(descriptor: int) -> socket.socket:
+    """A socket that a parent has bound, and from which others accept, too."""
+    return socket.socket(fileno=descriptor)
+
+
 def _admitting(accept: Callable[[], Any], connections: TcpConnections) -> Callable[[], Any]:
-    """The next connection that may come in, and its address.
+    """The next connection that may come in, and its address. Of several workers the one with the fewest takes it.
 
     Out of file descriptors or buffers: wait for some to come free. eventlet would stop accepting for ever.
     """
@@ -96,6 +104,8 @@ def _admitting(accept: Callable[[], Any], connections: TcpConnections) -> Callab
         while True:
             try:
                 sock, address = accept()
+            except BlockingIOError:  # another worker was faster
+                raise
             except OSError as short:
                 if short.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     raise
@@ -137,19 +147,22 @@ def client_disconnected(environ: Mapping[str, Any]) -> bool:
 
 
 def http_server(
-    mode: str, host: str, port: int, app: Any, limits: ConnectionLimits, on_cut: Callable[[str], None]
-) -> tuple[HttpServer, int, TcpConnections]:
-    """A server that is bound and not yet serving, its port, and what it has open.
+    mode: str,
+    bound: socket.socket,
+    app: Any,
+    limits: ConnectionLimits,
+    on_cut: Callable[[str], None],
+    counts: Counts,
+) -> tuple[HttpServer, TcpConnections]:
+    """A server that is not yet serving, and what it has open.
 
-    `on_cut` is told why a connection was cut off (`TcpConnections.cut`). Raises OSError when the address is taken.
+    `on_cut` is told why a connection was cut off (`TcpConnections.cut`); `counts`: of all who accept from `bound`.
     """
-    bound = _listen(host, port)
-    port = bound.getsockname()[1]
-    connections = TcpConnections(limits, on_cut)
+    connections = TcpConnections(limits, on_cut, counts)
     if mode == "eventlet":
         from server.hub.green import GreenServer as Serving
     else:
         from server.hub.plain import PlainServer as Serving  # type: ignore[assignment]
     server: HttpServer = Serving(bound, app, connections, lambda accept: _admitting(accept, connections))
     connections.watch()
-    return server, port, connections
+    return server, connections

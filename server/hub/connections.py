@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from server.counts import Counts
 from server.rate_limit import TokenBucket
 
 log = logging.getLogger("server")
@@ -29,6 +30,7 @@ LINGER_S = 2.0  # how long a peer may take to read our last words before its con
 # A connection that has sent nothing of a request for so long is closed; WebSockets have pings.
 SILENCE_S = 30.0
 POLL_S = 0.25  # how often deadlines are looked at
+YIELD_S = 0.005  # the head start of a worker that has fewer connections: longer than a chunk takes
 TELL_S = 10.0  # between two log lines about the same peer and reason
 
 
@@ -95,9 +97,12 @@ def peer_of(address: Any) -> str:
 class TcpConnections:
     """All that are open. May be used from any thread."""
 
-    def __init__(self, limits: ConnectionLimits, on_cut: Callable[[str], None]) -> None:
-        """`on_cut` is told why each connection is cut off: the reasons of `cut`."""
+    def __init__(
+        self, limits: ConnectionLimits, on_cut: Callable[[str], None], counts: Counts | None = None
+    ) -> None:
+        """`on_cut` is told why each is cut off: the reasons of `cut`. `counts`: what other workers have."""
         self.limits, self._on_cut = limits, on_cut
+        self.counts = counts or Counts.alone()
         self._lock = threading.Lock()
         self._open: dict[int, TcpConnection] = {}  # by id of the socket
         self._half: dict[TcpConnection, None] = {}  # without a complete request head, the oldest first
@@ -119,8 +124,9 @@ class TcpConnections:
         new = TcpConnection(sock, peer, TokenBucket(rate, 25 * rate, now))
         alone = not limits.shared(peer)
         with self._lock:
-            crowded = alone and self._open_by[peer] >= limits.per_peer
-            new.reserve = crowded or len(self._open) >= limits.connections
+            theirs = self.counts.peer(peer, +1) + self._open_by[peer]
+            crowded = alone and theirs >= limits.per_peer
+            new.reserve = crowded or len(self._open) + self.counts.elsewhere("sockets") >= limits.connections
             victim = None
             if alone and self._half_by[peer] >= max(16, limits.half_open // 2):
                 victim = next(c for c in self._half if c.peer == peer)
@@ -131,6 +137,9 @@ class TcpConnections:
             if victim is not new:
                 self._open[id(sock)] = new
                 self._open_by[peer] += 1
+                self.counts.publish("sockets", len(self._open))
+            else:
+                self.counts.peer(peer, -1)
         if victim is new:
             self.cut(new, "crowded")
             sock.close()
@@ -139,6 +148,11 @@ class TcpConnections:
             self.cut(victim, "crowded")
         self.waits(new)
         return True
+
+    def give_way(self) -> float:
+        """In how many seconds to accept, so that workers with fewer connections have the first choice."""
+        each = self.counts.each("sockets")
+        return YIELD_S if len(self._open) > min(each) else 0.0
 
     def of(self, sock: Any) -> TcpConnection:
         return self._open[id(sock)]
@@ -164,6 +178,8 @@ class TcpConnections:
             if me is None:
                 return
             self._whole(me)
+            self.counts.peer(me.peer, -1)
+            self.counts.publish("sockets", len(self._open))
             self._open_by[me.peer] -= 1
             if not self._open_by[me.peer]:
                 del self._open_by[me.peer]

@@ -54,7 +54,8 @@ class GreenServer:
     def __init__(
         self, bound: Any, app: Any, connections: TcpConnections, admitting: Callable[[Any], Any]
     ) -> None:
-        bound.accept = admitting(bound.accept)
+        shared = connections.counts.n_workers > 1
+        bound.accept = admitting(partial(_accept, bound, connections) if shared else bound.accept)
         self._socket, self._app = bound, app
         # Above what is let in: a connection that was cut off needs a moment to end.
         self._pool = greenpool.GreenPool(2 * (connections.limits.connections + RESERVE))
@@ -75,6 +76,19 @@ class GreenServer:
 
     def shutdown(self) -> None:
         self._socket.close()
+
+
+def _accept(bound: Any, connections: TcpConnections) -> Any:
+    """As the socket's own `accept`, which looks before it waits; other workers may accept from the same one."""
+    while True:
+        bound._trampoline(bound.fd, read=True)
+        if wait_s := connections.give_way():
+            eventlet.sleep(wait_s)
+        try:
+            sock, address = bound.fd.accept()
+        except BlockingIOError:
+            continue
+        return type(bound)(sock), address
 
 
 class _Input(wsgi.Input):  # type: ignore[misc]

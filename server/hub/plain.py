@@ -32,7 +32,13 @@ class PlainServer:
         handler = type("Handler", (_Handler,), {"connections": connections})
         threading_driver["websocket"] = PlainWebSocket
         self._server = make_server(host, port, app, threaded=True, request_handler=handler, fd=bound.detach())
-        self._server.get_request = admitting(self._server.get_request)  # type: ignore[method-assign]
+        accept = self._server.get_request
+
+        def in_turn() -> Any:
+            time.sleep(connections.give_way())
+            return accept()
+
+        self._server.get_request = admitting(in_turn)  # type: ignore[method-assign]
 
     def serve(self) -> None:
         self._server.serve_forever()

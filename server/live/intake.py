@@ -6,11 +6,14 @@ It belongs to a LiveSession, which calls it with its lock held, but for `settle`
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from server.config import LimitsSection
 from server.decoding.pool import Decoders
 from server.decoding.process import OnFailed, OnSamples, StreamDecoder
 from server.errors import ClientError
 from server.live.requests import AudioMessage
+from server.live.trail import Resting
 from server.rate_limit import TokenBucket
 from stream.codec import BadAudio, Decoder, Format, UnsupportedEncoding
 from stream.containers import STREAMED
@@ -56,6 +59,17 @@ class Intake:
         """Bytes that wait for the rest of their sample, or to be decoded."""
         undecoded = self._decoder.waiting if self._decoder is not None else 0
         return self._codec.leftover_bytes + len(self._source.head) + undecoded
+
+    @property
+    def resting(self) -> Resting | None:
+        """Where another intake can go on; None within a container or a WAV."""
+        at = self._codec.resting if self._source.kind == "samples" else None
+        return None if at is None else Resting(*at)
+
+    def go_on(self, resting: Resting) -> None:
+        """From where another one rested."""
+        self._source = replace(self._source, kind="samples")
+        self._codec.go_on(resting.sample_rate, resting.carry)
 
     def take(self, message: AudioMessage, next_seq: int, now: float) -> list[Floats]:
         """Samples (n,) of each channel; none of what is passed on. Raises ClientError; then nothing was taken."""

@@ -90,8 +90,10 @@ class Load:
 class Headroom:
     """How many channels may still be opened until the next second's figures are there."""
 
-    def __init__(self) -> None:
-        self._left = float(FIRST)
+    def __init__(self, first: int = FIRST) -> None:
+        """`first`: channels that may be opened at once while there are none."""
+        self._first = float(first)
+        self._left = self._first
 
     def update(self, load: Load, n_channels: int) -> None:
         """`n_channels`: open now."""
@@ -100,11 +102,11 @@ class Headroom:
             return
         busy = load.measured.busy
         if not n_channels or busy <= 0:
-            self._left = float(max(FIRST, n_channels))
+            self._left = max(self._first, float(n_channels))
             return
         # Half of what the rule of three says: what is admitted now shows in the figures only a second later.
         room = n_channels * (TARGET / busy - 1) / 2
-        self._left = min(max(room, 0.0 if busy >= TARGET else 2.0), float(max(FIRST, n_channels)))
+        self._left = min(max(room, 0.0 if busy >= TARGET else 2.0), max(self._first, float(n_channels)))
 
     def take(self, n_channels: int) -> bool:
         """Whether there is room for as many more; it is taken then."""

@@ -15,6 +15,7 @@ from server.access import auth
 from server.access.origins import Origins
 from server.access.refusals import Refusals
 from server.config import Config
+from server.counts import Counts
 from server.errors import ClientError
 from server.live import transport
 from server.live.connection import Connection
@@ -65,11 +66,17 @@ class LiveNamespace(StrictNamespace[Connection]):
     advice = "; send longer chunks"
 
     def __init__(
-        self, server: Any, config: Config, sessions: Sessions, metrics: Metrics, refusals: Refusals
+        self,
+        server: Any,
+        config: Config,
+        sessions: Sessions,
+        metrics: Metrics,
+        refusals: Refusals,
+        counts: Counts | None = None,
     ) -> None:
-        """`server`: the socketio.Server to be registered with."""
+        """`server`: the socketio.Server to be registered with. `counts`: of all workers."""
         super().__init__("/", metrics, refusals, config.server.language)
-        self._config, self._sessions = config, sessions
+        self._config, self._sessions, self._counts = config, sessions, counts or Counts.alone()
         self._unjoined = UnjoinedConnections(server)
         self._handlers: dict[str, Handler[Connection]] = {
             "start": self.on_start,
@@ -102,12 +109,14 @@ class LiveNamespace(StrictNamespace[Connection]):
         until(end + timeout_s, lambda: not self.connections)
 
     def admit(self, sid: str, token: str | None) -> Connection:
-        if len(self.connections) >= self._config.limits.max_connections:
-            raise ClientError("TOO_MANY_SESSIONS", "the server has all the connections it may have")
         auth.check(self._config.server.token, token)
+        most = self._config.limits.max_connections
+        if not self._counts.take("connections", len(self.connections), 1, most):
+            raise ClientError("TOO_MANY_SESSIONS", "the server has all the connections it may have")
         return Connection(self.server, sid, "/", self._config.limits.messages_per_s)
 
     def left(self, connection: Connection) -> None:
+        self._counts.publish("connections", len(self.connections))
         self._sessions.disconnected(connection.sid)
 
     def refuse(self, connection: Connection, wrong: ClientError) -> JsonDict:

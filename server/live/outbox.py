@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from server.live.trail import Trail
 from stream.types import JsonDict
 
 log = logging.getLogger("sockets")
@@ -55,6 +56,7 @@ class Outbox:
         self._client: Client | None = None
         self._lock = threading.RLock()
         self._draining = False  # a thread looks after the client that is behind
+        self.trail: Trail | None = None  # of what is sent, where there are other workers
 
     @property
     def pending(self) -> bool:
@@ -71,8 +73,20 @@ class Outbox:
             for _ in range(lacks):
                 self._waiting.appendleft(self._sent.pop())
             self._count = self._count if last_received is None else max(0, last_received)
+            if self.trail is not None and last_received is not None:
+                self.trail.rewind(self._count)
             self._client = client
             self._drain()
+
+    def hand_over(self, received: int | None) -> list[tuple[str, JsonDict]]:
+        """All that a client which has got so many events has still to be told; nothing goes out any more."""
+        with self._lock:
+            self._client = None
+            lacks = 0 if received is None else min(max(0, self._count - received), len(self._sent))
+            sent = list(self._sent)[len(self._sent) - lacks :]
+            events = [*sent, *self._waiting]
+            self._waiting.clear()
+            return events
 
     def put(self, event: str, payload: JsonDict) -> None:
         with self._lock:
@@ -85,6 +99,10 @@ class Outbox:
                 self._overflow()
 
     def _send(self, client: Client, event: str, payload: JsonDict) -> None:
+        if (
+            self.trail is not None and event != "error"
+        ):  # first: what it holds may be told, and not the reverse
+            self.trail.told(event, payload)
         client.send(event, payload)
         if event != "error":  # clients count results
             self._sent.append((event, payload))

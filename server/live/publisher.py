@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from server import wire
@@ -13,7 +13,7 @@ from server.live.outbox import Outbox
 from server.metrics import Metrics
 from server.observers import Observer, SessionEvent, SessionInfo, SessionSummary
 from stream.custom_labels import CustomLabels
-from stream.types import HOP, SAMPLE_RATE, FramesScored, JsonDict, Lost, StreamEvent, UtteranceScored
+from stream.types import HOP, SAMPLE_RATE, FramesScored, JsonDict, Lost, StreamEvent, UtteranceScored, later
 
 MAX_UTTERANCES = 1000  # kept for the summary
 
@@ -34,18 +34,24 @@ class Publisher:
         labels: CustomLabels | None = None,
         frame_results: bool = False,
         legacy_events: bool = False,
+        origin: int = 0,
+        utterances: Iterable[JsonDict] = (),
     ) -> None:
         """`labels_zh`: the nine in Chinese, for alerts. `label`: what the owner calls the session. `labels`: the
         operator's own.
 
         `frame_results`: the owner wants an event per frame too. `legacy_events`: these, `results` in each
         `emotion_result`, and a missed deadline as an `error` beside its `lost`.
+
+        `origin`: the frame of the session that its streams here begin with, `utterances`: what was told before;
+        of a session that was another worker's.
         """
         self._info, self._outbox, self._observers, self._metrics = info, outbox, observers, metrics
         self._label, self._labels, self._legacy = label, labels, legacy_events
         self._frame_results = frame_results or legacy_events
         self._alerts = SessionAlerts(rules, channels, labels_zh)
-        self._utterances: deque[JsonDict] = deque(maxlen=MAX_UTTERANCES)
+        self._utterances: deque[JsonDict] = deque(utterances, maxlen=MAX_UTTERANCES)
+        self._origin = origin
         for observer in observers:
             observer.on_open(info)
 
@@ -57,6 +63,8 @@ class Publisher:
     def publish(self, channel: str | None, event: StreamEvent, latency: wire.Latency | None = None) -> None:
         """Tell the owner and the observers. `latency`: of scores that a window brought."""
         frames: list[JsonDict] | None = None
+        if self._origin:
+            event = later(event, self._origin)
         if isinstance(event, FramesScored) and latency is not None:
             self._metrics.scored(latency, event.probs)
             if self._frame_results:
@@ -78,11 +86,15 @@ class Publisher:
 
     def advance(self, channel: str | None, watermark_frame: int) -> None:
         """Tell the alerts that time raises or clears: frames before `watermark_frame` are final."""
-        for where, alert in self._alerts.advance(channel, watermark_frame):
+        for where, alert in self._alerts.advance(channel, watermark_frame + self._origin):
             self._send(where, alert)
 
     def close(self, summary: SessionSummary) -> None:
         self._outbox.put("session_summary", wire.summary(summary, self._label))
+        self.leave(summary)
+
+    def leave(self, summary: SessionSummary) -> None:
+        """Its owner is told no more from here."""
         for observer in self._observers:
             observer.on_close(summary)
 

@@ -8,22 +8,29 @@ import secrets
 import threading
 import time
 from dataclasses import replace
+from math import inf
 
 from server.config import Config
+from server.counts import Counts
 from server.decoding.pool import Decoders
 from server.engine import Engine
 from server.errors import ClientError
+from server.live.elsewhere import Elsewhere, Moved
 from server.live.outbox import POLL_S, Client
 from server.live.policy import select_channels
 from server.live.requests import MAX_ID, StartRequest, parse_start
 from server.live.session import LiveSession, SessionContext
+from server.live.trail import Entry
 from server.live.watch import LoadWatch
 from server.metrics import Metrics
 from server.observers import AudioObserver, Observer, SessionSummary
+from stream.codec import Format
 from stream.custom_labels import CustomLabels
-from stream.types import HOP, SAMPLE_RATE, ModelSpec
+from stream.types import HOP, SAMPLE_RATE, JsonDict, ModelSpec
 
 log = logging.getLogger("sessions")
+
+RELEASE_S = 1.5  # for the last scores of a session that goes to another worker, which waits for it
 
 
 def not_yours() -> ClientError:
@@ -33,6 +40,19 @@ def not_yours() -> ClientError:
 
 def seconds(n_frames: int) -> float:
     return n_frames * HOP / SAMPLE_RATE
+
+
+def _taken() -> ClientError:
+    return ClientError(
+        "NOT_YOUR_SESSION", "a session of this id is open; choose another id, or give its resume_token"
+    )
+
+
+def _as_opened(opening: JsonDict, request: StartRequest) -> tuple[StartRequest, str]:
+    """How a session was opened that another worker had, and its id; token and count are those of `request`."""
+    label, session_id = opening["label"], opening["session_id"]
+    told = {name: opening[name] for name in ("frame_results", "load_events", "name", "tags")}
+    return replace(request, session_id=label, format=Format(**opening["format"]), **told), session_id
 
 
 class Sessions:
@@ -47,12 +67,17 @@ class Sessions:
         audio: AudioObserver | None = None,
         labels: CustomLabels | None = None,
         load: LoadWatch | None = None,
+        counts: Counts | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
-        """`load`: what admits sessions by how busy the server is; None: nothing does."""
+        """`load`: what admits sessions by how busy the server is; None: nothing does. `counts`: of all workers,
+        `elsewhere`: sessions of the others, where there are any.
+        """
         self._config, self._engine, self._metrics = config, engine, metrics
         self._observers, self._audio, self._labels = observers, audio, labels
-        self._load = load
-        self._decoders = Decoders(config.limits.decoders, metrics)
+        self._load, self._counts = load, counts or Counts.alone()
+        self._elsewhere = elsewhere
+        self._decoders = Decoders(config.limits.decoders, metrics, self._counts)
         self._lock = threading.RLock()
         self._open: dict[str, LiveSession] = {}
         self._owner: dict[str, str | None] = {}  # session id → sid; None: its connection broke
@@ -73,7 +98,13 @@ class Sessions:
         The flag says whether it was taken up. Raises ClientError.
         """
         spec = self._ready()
+        moved = self._moved(request)
         with self._lock:
+            if moved is not None:
+                request, session_id = _as_opened(moved.past.opening, request)
+                taken_up = self._opened(sid, client, request, session_id, spec, moved=moved)
+                self._metrics.resumes.inc()
+                return taken_up, True, spec
             if request.resume_token is not None and (session := self._resumable(request)):
                 old = self._owner[session.session_id]
                 if old is not None and old != sid:
@@ -84,12 +115,32 @@ class Sessions:
                 return session, True, spec
             taken = request.session_id in self._open
             if taken or (request.session_id and (sid, request.session_id) in self._names):
-                raise ClientError(
-                    "NOT_YOUR_SESSION",
-                    "a session of this id is open; choose another id, or give its resume_token",
-                )
+                raise _taken()
+            if request.session_id and self._elsewhere and not self._elsewhere.reserve(request.session_id):
+                raise _taken()
             session = self._opened(sid, client, request, request.session_id or secrets.token_hex(8), spec)
         return session, False, spec
+
+    def release(self, token: str, received: int | None) -> list[Entry] | None:
+        """Let another worker have the session of this token: what its client is to be told yet; None: it stays.
+
+        Raises KeyError where there is no such session.
+        """
+        with self._lock:
+            leaving = self._of_token(token)
+            if leaving is None:
+                raise KeyError(token)
+            if not leaving.can_move:
+                return None
+            self._forget(leaving, deprived=True)
+        log.info("session goes to another worker", extra={"session": leaving.session_id})
+        return leaving.hand_over(received, RELEASE_S)
+
+    def _moved(self, request: StartRequest) -> Moved | None:
+        """The session that the request is about, where another worker had it. Raises ClientError."""
+        if self._elsewhere is None or request.resume_token is None or self._of_token(request.resume_token):
+            return None
+        return self._elsewhere.fetch(request.resume_token, request.received)
 
     def start_unasked(self, sid: str, client: Client, name: str | None, never_started: bool) -> LiveSession:
         """Open a session with the defaults for audio of a connection that has no session of this name.
@@ -109,7 +160,8 @@ class Sessions:
         request = replace(parse_start(None), session_id=name, name=name or "")
         with self._lock:
             session_id = name or secrets.token_hex(8)
-            if session_id in self._open:
+            elsewhere = name and self._elsewhere and not self._elsewhere.reserve(name)
+            if session_id in self._open or elsewhere:
                 session_id = f"{session_id[: MAX_ID - 9]}-{secrets.token_hex(4)}"
             return self._opened(sid, client, request, session_id, spec, never_started)
 
@@ -135,11 +187,11 @@ class Sessions:
         complete = session.finish(timeout_s)
         with self._lock:
             self._reaped.discard(session.session_id)
-            if self._open.pop(session.session_id, None) is None:
+            if self._open.get(session.session_id) is not session:
                 return session.summary(reason)
-            owner = self._owner.pop(session.session_id)
-            if owner is not None:
-                self._disown(owner, session, deprived=reason != "stop")
+            self._forget(session, deprived=reason != "stop")
+            if self._elsewhere is not None:
+                self._elsewhere.free(session.session_id)
         summary = session.close(reason)
         fields = {
             "session": session.session_id,
@@ -226,11 +278,18 @@ class Sessions:
         session_id: str,
         spec: ModelSpec,
         never_started: bool = False,
+        moved: Moved | None = None,
     ) -> LiveSession:
-        """A new session of `sid`, with the lock held. Raises ClientError."""
+        """A new session of `sid`, or one that was another worker's, with the lock held. Raises ClientError."""
         config = self._config
-        selection = select_channels(config.policy, config.channels, request.format.channels)
-        self._admit(sid, len(selection.names))
+        try:
+            selection = select_channels(config.policy, config.channels, request.format.channels)
+            if moved is None:  # it was admitted before
+                self._admit(sid, len(selection.names))
+        except ClientError:
+            if self._elsewhere is not None:
+                self._elsewhere.free(session_id)  # where it was reserved
+            raise
         legacy = {"on": True, "off": False}.get(config.stream.legacy_events, never_started)
         context = SessionContext(
             engine=self._engine,
@@ -246,30 +305,43 @@ class Sessions:
             labels=self._labels,
             flush_timeout_s=config.engine.deadline_ms / 1000 + 1,
         )
-        session = self._open[session_id] = LiveSession(session_id, request, selection, context, legacy)
+        session = self._open[session_id] = LiveSession(session_id, request, selection, context, legacy, moved)
+        if self._elsewhere is not None and not never_started:
+            session.leave_trail(
+                moved.trail if moved else self._elsewhere.trail(session.resume_token, session.opening)
+            )
+        self._publish()
         if self._load is not None and self._load.slowdown > 1:
             session.slow_down(self._load.slowdown, self._load.level)
-        self._own(sid, session, client)
-        log.info("session opened", extra={"session": session_id, "connection": sid})
+        self._own(sid, session, client, request.received if moved else None)
+        how = "session resumed, which another worker had" if moved else "session opened"
+        log.info(how, extra={"session": session_id, "connection": sid})
         return session
 
     def _resumable(self, request: StartRequest) -> LiveSession | None:
-        token = (request.resume_token or "").encode()
-        for session in self._open.values():
-            if hmac.compare_digest(session.resume_token.encode(), token):
-                return session
+        if session := self._of_token(request.resume_token or ""):
+            return session
         if request.session_id in self._open:
             raise ClientError("NOT_YOUR_SESSION", "this resume_token is not that session's")
         return None  # it is gone: the client gets a new one
+
+    def _of_token(self, token: str) -> LiveSession | None:
+        given = token.encode()
+        sessions = list(self._open.values())
+        return next((s for s in sessions if hmac.compare_digest(s.resume_token.encode(), given)), None)
+
+    def _forget(self, session: LiveSession, deprived: bool) -> None:
+        """It is open here no more; `deprived`: without the doing of its owner."""
+        del self._open[session.session_id]
+        self._publish()
+        owner = self._owner.pop(session.session_id)
+        if owner is not None:
+            self._disown(owner, session, deprived)
 
     def _admit(self, sid: str, n_channels: int) -> None:
         """A session takes as much room as it has channels to score."""
         limits = self._config.limits
         taken = {session_id: session.n_channels for session_id, session in self._open.items()}
-        if limits.max_sessions != "auto" and sum(taken.values()) + n_channels > limits.max_sessions:
-            raise ClientError(
-                "TOO_MANY_SESSIONS", f"all {limits.max_sessions} sessions are taken; try again later"
-            )
         own = sum(taken[session_id] for session_id, owner in self._owner.items() if owner == sid)
         if own + n_channels > limits.max_sessions_per_connection:
             raise ClientError(
@@ -279,6 +351,16 @@ class Sessions:
             )
         if self._load is not None:
             self._load.admit(n_channels)
+        most = inf if limits.max_sessions == "auto" else limits.max_sessions
+        if not self._counts.take("channels", sum(taken.values()), n_channels, most):
+            raise ClientError(
+                "TOO_MANY_SESSIONS", f"all {limits.max_sessions} sessions are taken; try again later"
+            )
+
+    def _publish(self) -> None:
+        """How many are open, for all workers."""
+        self._counts.publish("sessions", len(self._open))
+        self._counts.publish("channels", sum(session.n_channels for session in self._open.values()))
 
     def _own(self, sid: str, session: LiveSession, client: Client, last_received: int | None = None) -> None:
         self._owner[session.session_id] = sid

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 
@@ -20,16 +20,18 @@ from server.decoding.pool import Decoders
 from server.engine import Busy, Engine, Timing
 from server.errors import RETRYABLE, ClientError
 from server.live.channel import Channel
+from server.live.elsewhere import Moved
 from server.live.intake import Intake
 from server.live.outbox import Client, Outbox
 from server.live.policy import ChannelSelection
 from server.live.publisher import Publisher
 from server.live.requests import AudioMessage, StartRequest
+from server.live.trail import Entry, Trail
 from server.metrics import Metrics
-from server.observers import AudioObserver, Observer, SessionInfo, SessionSummary
+from server.observers import AudioObserver, Counters, Observer, SessionInfo, SessionSummary
 from stream.custom_labels import CustomLabels
 from stream.session import StreamConfig
-from stream.types import Answer, Failed, Floats, FramesScored, JsonDict, Step, Window
+from stream.types import HOP, SAMPLE_RATE, Answer, Failed, Floats, FramesScored, JsonDict, Step, Window
 
 COUNT_S = 1.0  # audio by which the metrics may be behind a session
 
@@ -62,13 +64,17 @@ class LiveSession:
         selection: ChannelSelection,
         context: SessionContext,
         legacy_events: bool = False,
+        moved: Moved | None = None,
     ) -> None:
-        """`legacy_events`: told as clients expect that send no `start`."""
+        """`legacy_events`: told as clients expect that send no `start`. `moved`: it was another worker's."""
         now = time.monotonic()
+        past = self._past = moved.past if moved else None
         self.session_id = session_id
         self.label = request.session_id or session_id  # what its owner calls it
-        self.resume_token = secrets.token_urlsafe(24)
-        self.next_seq = 0
+        self.resume_token = (
+            request.resume_token if moved and request.resume_token else secrets.token_urlsafe(24)
+        )
+        self.next_seq = past.next_seq if past else 0
         self.last_activity_s = now
         self._context = context
         self._intake = Intake(
@@ -80,11 +86,18 @@ class LiveSession:
             self._on_decoding_failed,
             now,
         )
+        self._trail: Trail | None = None
+        self._heard = past.samples if past else 0  # at 16 kHz; kept up to date where there is a trail
+        if past:
+            self._intake.go_on(past.resting)
+        self._before_s = self._heard / SAMPLE_RATE
+        self._pass_over = past.origin * HOP - past.samples if past else 0  # samples before the next frame
         self._channels = [Channel(session_id, name, context.stream) for name in selection.names]
         self._lock = threading.RLock()
         self._settled = threading.Event()
         self._ending = self._closed = False
         self._tells_load = request.load_events
+        self._format, self._frame_results = request.format, request.frame_results
         self.outbox = Outbox(
             session_id,
             context.limits.outbox_events,
@@ -92,8 +105,8 @@ class LiveSession:
         )
         self.info = SessionInfo(
             session_id,
-            datetime.now(UTC).isoformat(timespec="milliseconds"),
-            now,
+            past.opening["started_utc"] if past else datetime.now(UTC).isoformat(timespec="milliseconds"),
+            past.opening["started_s"] if past else now,
             request.name,
             request.tags,
             request.format.channels,
@@ -112,7 +125,30 @@ class LiveSession:
             context.labels,
             request.frame_results,
             legacy_events,
+            past.origin if past else 0,
+            past.utterances if past else (),
         )
+        for event, _, payload in moved.events if moved else ():
+            self._tell_of_past(event, payload)
+
+    def leave_trail(self, trail: Trail) -> None:
+        """Write down from now on what another worker needs to go on with it."""
+        self._trail = self.outbox.trail = trail
+
+    @property
+    def opening(self) -> JsonDict:
+        """Of its trail: how it was opened. The token is not in it."""
+        return {
+            "session_id": self.session_id,
+            "label": self.label,
+            "format": asdict(self._format),
+            "frame_results": self._frame_results,
+            "load_events": self._tells_load,
+            "name": self.info.name,
+            "tags": dict(self.info.tags),
+            "started_utc": self.info.started_utc,
+            "started_s": self.info.started_s,
+        }
 
     @property
     def n_channels(self) -> int:
@@ -153,11 +189,14 @@ class LiveSession:
             except ClientError as refused:
                 if seq is not None and refused.code not in RETRYABLE:
                     self.next_seq = seq + 1
+                    self._mark()
                 raise
             if seq is not None:
                 self.next_seq = seq + 1
             if samples:
                 self._take(samples, now)
+            else:
+                self._mark()
             return {"ok": True, "received_ms": self._received_ms}
 
     def lags(self, now: float) -> list[float]:
@@ -219,15 +258,38 @@ class LiveSession:
             summary = self.summary(reason)
             self._publisher.close(summary)
             self._intake.close()
+            if self._trail is not None:
+                self._trail.remove()
             return summary
+
+    @property
+    def can_move(self) -> bool:
+        """Whether another worker could go on with it: a container is decoded where its beginning was."""
+        return self._trail is not None and self._intake.resting is not None
+
+    def hand_over(self, received: int | None, timeout_s: float) -> list[Entry]:
+        """End here, for another worker to go on: what its client is to be told, who has got so many events."""
+        self.finish(timeout_s)
+        with self._lock:
+            for channel in self._channels:
+                self._run(channel, channel.stream.give_up("NOT_READY"))
+                channel.count(self._context.metrics)
+            self._closed = True
+            self._mark()
+            if self._trail is not None:
+                self._trail.leave()
+            self._publisher.leave(self.summary("disconnect"))
+            self._intake.close()
+            events = self.outbox.hand_over(received)
+            return [(event, payload.get("channel"), payload) for event, payload in events]
 
     def summary(self, reason: str) -> SessionSummary:
         with self._lock:
             return SessionSummary(
                 self.session_id,
                 reason,
-                self._intake.received_s,
-                {channel.name: channel.counters for channel in self._channels},
+                self._before_s + self._intake.received_s,
+                {channel.name: self._counters(channel) for channel in self._channels},
                 self._publisher.utterances,
                 self._intake.leftover_bytes,
             )
@@ -271,7 +333,22 @@ class LiveSession:
 
     @property
     def _received_ms(self) -> int:
-        return wire.to_ms(self._intake.received_s)
+        return wire.to_ms(self._before_s + self._intake.received_s)
+
+    def _counters(self, channel: Channel) -> Counters:
+        here = channel.counters
+        return here + self._past.counters(channel.name) if self._past else here
+
+    def _mark(self) -> None:
+        """Write down where the audio stands, before it is acknowledged."""
+        if self._trail is not None:
+            self._trail.at(self.next_seq, self._heard, self._intake.resting)
+
+    def _tell_of_past(self, event: str, payload: JsonDict) -> None:
+        """What its client had not been told when another worker had it."""
+        if event == "lost" and payload["code"] == "NOT_READY":
+            self._context.metrics.lost("NOT_READY", (payload["end_ms"] - payload["start_ms"]) / 1000)
+        self.outbox.put(event, payload)
 
     @property
     def _all_settled(self) -> bool:
@@ -279,6 +356,13 @@ class LiveSession:
 
     def _take(self, samples: list[Floats], now: float) -> None:
         """Samples (n,) of each channel."""
+        if self._trail is not None:
+            self._heard += len(samples[0]) if samples else 0
+            self._mark()
+        if self._pass_over:
+            n = self._pass_over
+            self._pass_over = max(0, n - len(samples[0]))
+            samples = [its[n:] for its in samples]
         for channel, its in zip(self._channels, samples, strict=True):
             if not len(its):
                 continue

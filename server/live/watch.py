@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from server.counts import Counts
 from server.errors import ClientError
-from server.live.load import LEVELS, RETRY_AFTER_S, Headroom, Load, Measured
+from server.live.load import FIRST, LEVELS, RETRY_AFTER_S, Headroom, Load, Measured
 from server.metrics import Metrics
 from stream.types import JsonDict
 
@@ -27,9 +28,14 @@ Lags = Callable[[float], list[float]]  # now → of each channel, in seconds
 class LoadWatch:
     """`batch` is called by the engine, `admit` by whoever opens sessions; the rest on a thread of its own."""
 
-    def __init__(self, max_lag_s: float, measured_admission: bool, metrics: Metrics) -> None:
-        """`measured_admission`: how many sessions there may be is measured, not configured."""
-        self._load, self._headroom = Load(max_lag_s), Headroom()
+    def __init__(
+        self, max_lag_s: float, measured_admission: bool, metrics: Metrics, counts: Counts | None = None
+    ) -> None:
+        """`measured_admission`: how many sessions there may be is measured, not configured. `counts`: of all
+        workers, each of which measures itself and the engine that they share.
+        """
+        self._counts = counts or Counts.alone()
+        self._load, self._headroom = Load(max_lag_s), Headroom(FIRST // self._counts.n_workers)
         self._by_measure = measured_admission
         self._lock = threading.Lock()
         self._busy_s = 0.0  # of the engine with live windows, since it was last looked at
@@ -61,13 +67,12 @@ class LoadWatch:
         return self._load.slowdown
 
     def status(self) -> JsonDict:
-        """For /api/v1/status."""
-        measured = self._load.measured
+        """For /api/v1/status: of several workers the busiest, in each respect."""
         return {
-            "level": self._load.level,
-            "lag_ms": round(1000 * measured.lag_s),
-            "engine_busy": round(measured.engine_busy, 2),
-            "server_busy": round(measured.server_busy, 2),
+            "level": LEVELS[max(self._counts.each("level"))],
+            "lag_ms": max(self._counts.each("lag_ms")),
+            "engine_busy": round(self._load.measured.engine_busy, 2),
+            "server_busy": max(self._counts.each("busy")) / 100,
         }
 
     def batch(self, infer_s: float) -> None:
@@ -127,6 +132,9 @@ class LoadWatch:
         with self._lock:
             changed = self._load.update(measured, now)
             self._headroom.update(self._load, n_channels)
+        self._counts.publish("level", self._load.index)
+        self._counts.publish("lag_ms", round(1000 * measured.lag_s))
+        self._counts.publish("busy", round(100 * measured.server_busy))
         if changed:
             rising = self._load.index > before
             log.log(

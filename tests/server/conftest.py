@@ -6,6 +6,7 @@ A test that uses `server` or `compact` also proves that the server's log shows n
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,9 +26,14 @@ EVENTLET_FIRST = ("eventlet", pytest.param("threading", marks=pytest.mark.slow))
 
 
 def metrics(server: Server) -> dict[str, float]:
-    """What a scrape gives: `name{labels}` → value."""
-    lines = [x for x in server.get("/metrics")[1].splitlines() if x and not x.startswith("#")]
-    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+    """What a scrape gives: `name{labels}` → value; of several workers, their sum."""
+    told: dict[str, float] = {}
+    for line in server.get("/metrics")[1].splitlines():
+        if line and not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            name = re.sub(r',?worker="\d+"', "", name).replace("{}", "").replace("{,", "{")
+            told[name] = told.get(name, 0.0) + float(value)
+    return told
 
 
 def children_of(server: Server, module: str) -> list[psutil.Process]:
