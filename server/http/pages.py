@@ -106,8 +106,6 @@ def add_routes(
             supported_labels=spec.supported_labels if spec else None,
             can_say=spec.supported_labels if spec else None,  # its name until 0.1; gone in 0.3
             labels_zh=config.server.names_zh,
-            queue_depth=health.waiting,
-            engine_restarts=health.restarts,
             replicas=[
                 {
                     "replica": replica.number,
@@ -118,6 +116,8 @@ def add_routes(
                 }
                 for replica in health.replicas
             ],
+            queue_depth=health.waiting,
+            engine_restarts=health.restarts,
             uptime_s=round(time.monotonic() - state.started_s, 1),
             version=__version__,
             keeps="audio" if config.recording.audio else "scores" if config.recording.sessions else "nothing",

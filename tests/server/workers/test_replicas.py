@@ -15,9 +15,7 @@ from tests.server.live.test_replicas import all_up
 
 
 @pytest.mark.slow
-def test_a_replica_dies_under_streams_of_two_workers(
-    connect: Callable[..., Client], demo_pcm: bytes
-) -> None:
+def test_a_replica_dies_under_streams_of_two_workers(connect: Callable[..., Client], demo_pcm: bytes) -> None:
     with running(model__name="fake", server__workers=2, engine__replicas=2) as server:
         all_up(server)
         clients = [connect(server) for _ in range(12)]
