@@ -3,39 +3,34 @@ and makes one call per batch to the replica with the least audio outstanding, up
 
 Run by `child` as `python -m server.engine.ray_worker ARGS`; a plain process, since Ray's library does not live
 with eventlet. A replica that dies is made anew by Ray; what it had is tried by others, each window alone, and
-fails when the second dies too. What calls come to arrives on Ray's thread and is taken in by this one.
+fails when the second dies too.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
-import socket
 import sys
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import orjson
 import zmq
 
 from server.engine import Timing
-from server.engine.messages import Answers, Fatal, Fleet, Frames, Ready, pack_window, unpack, unpack_window
+from server.engine.messages import Answers, Fleet, pack_window, unpack, unpack_window
+from server.engine.ray_cluster import Actor, Batch, Cluster, hello
 from server.engine.scoring import BatchQueue, Queued
 from server.engine.worker import HEARTBEAT_S, POLL_S, ClusterError, Send, main
 from stream.batching import BatchLimits
-from stream.types import Failed, ModelSpec
+from stream.types import Failed
 
 CALLS = 2  # to one replica at a time: the next batch is there when the last one is done
+ASK_S = 2.0  # how often a replica that has nothing to do is asked whether it is there
 RETRY_S = 2.0  # after a replica that could not be made, before the next attempt
-CONNECT_S = 5.0
 
 log = logging.getLogger("engine")
-
-Batch = list[Queued[int]]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class ModelActor:
@@ -60,116 +55,6 @@ class ModelActor:
     def score(self, windows: list[list[bytes]]) -> list[bytes]:
         """As `RemoteModel.score`."""
         return self._model.score(windows)
-
-
-@dataclass(eq=False)
-class Actor:
-    """A replica, seen from here: up from its answer to `hello` on, until a call fails or it is asked again."""
-
-    number: int
-    handle: Any
-    up: bool = False
-    calls: dict[int, Batch] = field(default_factory=dict)
-    greeting: int = 0  # the call that asks it to say hello, once more after it has been made anew
-    on_trial: bool = False  # it tries a window whose replica died, and gets nothing else
-    heard_s: float = 0.0  # when it last gave an answer, or got work after it had none
-    life: bytes = b""  # which of its processes said hello
-    restarts: int = 0  # since they were last told of
-
-    @property
-    def samples(self) -> int:
-        return sum(len(queued.window.samples) for batch in self.calls.values() for queued in batch)
-
-    @property
-    def windows(self) -> int:
-        return sum(map(len, self.calls.values()))
-
-
-class Cluster:
-    """The replicas, and what calls to them come to: `results`, and a byte on `wake` for each."""
-
-    def __init__(self, args: dict[str, Any]) -> None:
-        """Returns when the first replica has loaded its model. Raises ClusterError."""
-        self._args = args
-        self.heartbeat_timeout_s: float = args["heartbeat_timeout_s"] or 0.0  # 0: as the model says
-        self.results: queue.SimpleQueue[tuple[Actor, int, Future[list[bytes]]]] = queue.SimpleQueue()
-        self.wake, self._bell = socket.socketpair()
-        self.wake.setblocking(False)
-        self._ray = _connect(args["ray_address"])
-        self._n_calls = 0
-        share = max(1, args["threads"] // args["replicas"])
-        self._make = self._ray.remote(
-            num_cpus=share,
-            num_gpus=1 if args["device"].startswith("cuda") else 0,
-            max_restarts=-1,
-            max_task_retries=0,  # its batch goes to another at once
-        )(ModelActor)
-        self._actor_args = {**args, "threads": share}
-        self.actors = [Actor(number, self._new(number)) for number in range(args["replicas"])]
-        for actor in self.actors:
-            self.greet(actor)
-        self.spec = self._first()
-        self.heartbeat_timeout_s = self.heartbeat_timeout_s or self.spec.heartbeat_timeout_s
-
-    def greet(self, actor: Actor) -> None:
-        """Ask it to say when it has loaded; Ray asks again what it has to make anew."""
-        actor.greeting = self._ask(actor, actor.handle.hello.options(max_task_retries=-1).remote())
-
-    def score(self, actor: Actor, windows: list[Frames]) -> int:
-        """The call's number."""
-        packed = [[bytes(part) for part in frames] for frames in windows]
-        return self._ask(actor, actor.handle.score.remote(packed))
-
-    def replace(self, actor: Actor) -> None:
-        """Ray has given it up."""
-        actor.handle = self._new(actor.number)
-        self.greet(actor)
-
-    def end(self, actor: Actor) -> None:
-        """It hangs: Ray makes it anew."""
-        self._ray.kill(actor.handle, no_restart=False)
-
-    def _new(self, number: int) -> Any:
-        return self._make.remote(str(ROOT), number, self._actor_args)
-
-    def _ask(self, actor: Actor, reference: Any) -> int:
-        self._n_calls += 1
-        number = self._n_calls
-
-        def done(result: Future[list[bytes]]) -> None:
-            self.results.put((actor, number, result))
-            self._bell.send(b"!")
-
-        reference.future().add_done_callback(done)
-        return number
-
-    def _first(self) -> ModelSpec:
-        while True:
-            try:
-                actor, _, result = self.results.get(timeout=10)
-            except queue.Empty:
-                there = {k: v for k, v in self._ray.cluster_resources().items() if k in ("CPU", "GPU")}
-                log.warning("waiting for the Ray cluster to start a replica; it has %s", there)
-                continue
-            return hello(actor, result)
-
-
-def hello(actor: Actor, result: Future[list[bytes]]) -> ModelSpec:
-    """It has loaded its model: it is up. Raises ClusterError where it cannot."""
-    try:
-        *frames, life = result.result()
-    except Exception as broken:  # of Ray, with a traceback from there
-        why = str(broken).strip().rpartition("\n")[2]
-        raise ClusterError(
-            f"the Ray cluster cannot start a replica ({why}); docs/engines.md says what its machines need"
-        ) from broken
-    said = unpack(frames)
-    if isinstance(said, Fatal):
-        raise ClusterError(said.message)
-    assert isinstance(said, Ready)
-    actor.restarts += bool(actor.life) and actor.life != life
-    actor.up, actor.life = True, life
-    return said.spec
 
 
 class RemoteLoop:
@@ -262,13 +147,26 @@ class RemoteLoop:
             return
 
     def _greeted(self, actor: Actor, result: Future[list[bytes]]) -> None:
+        before = actor.up, actor.life
         try:
-            hello(actor, result)
+            spec = hello(actor, result)
         except ClusterError as wrong:  # given up by Ray, or it cannot load any more what it loaded before
             log.warning("replica %d: %s", actor.number, wrong)
+            actor.up = False
             self._asleep[actor] = time.monotonic() + RETRY_S
             return
+        if before == (True, actor.life):
+            return
         log.info("replica %d is up", actor.number)
+        how, usual = ((s.runtime, s.dtype, s.device.partition(":")[0]) for s in (spec, self._cluster.spec))
+        if how != usual:
+            log.warning(
+                "replica %d computes in %s, others in %s: a score may depend on the replica; set model.runtime,"
+                " model.precision and model.device",
+                actor.number,
+                ", ".join(how),
+                ", ".join(usual),
+            )
 
     def _lost(self, actor: Actor, batch: Batch, why: str) -> None:
         """Its process has ended, hangs or cannot be reached: what it had is tried by others."""
@@ -293,13 +191,16 @@ class RemoteLoop:
             self._send(Answers([(ticket, twice, Timing()) for ticket in failed], replica=actor.number))
 
     def _look_after(self, now: float) -> None:
-        """Say how the replicas are, end those that hang, and ask again for those that could not be had."""
+        """Say how the replicas are, ask the idle, end those that hang, make those that could not be had."""
         self._next_fleet_s = now + HEARTBEAT_S
         actors = self._cluster.actors
         restarts = [actor.restarts for actor in actors]
         self._send(Fleet([a.up for a in actors], [a.windows for a in actors], restarts))
         for actor in actors:
             actor.restarts = 0
+            if actor.up and not actor.calls and now - actor.heard_s > ASK_S:
+                actor.heard_s = now
+                self._cluster.greet(actor)
             if actor.up and actor.calls and now - actor.heard_s > self._cluster.heartbeat_timeout_s:
                 self._cluster.end(actor)
                 calls, actor.calls, actor.on_trial = actor.calls, {}, False
@@ -310,29 +211,5 @@ class RemoteLoop:
             self._cluster.replace(actor)
 
 
-def _connect(address: str) -> Any:
-    factory = logging.getLogRecordFactory()
-    try:
-        import ray
-    except ImportError:
-        raise ClusterError(
-            "engine.kind: ray needs Ray, which is not installed: ./run.sh install ray, or"
-            " pip install 'emotion-stream[ray]'"
-        ) from None
-    try:
-        host, _, port = address.rpartition(":")
-        if port.isdigit():  # Ray itself would try for a long time, and end this process
-            socket.create_connection((host, int(port)), CONNECT_S).close()
-        ray.init(address=address, namespace="emotion-stream", log_to_driver=False, configure_logging=False)
-    except Exception as wrong:
-        why = str(wrong).partition("\n")[0]
-        raise ClusterError(
-            f"the Ray cluster {address} cannot be reached ({why}); `ray start --head` starts one on this machine,"
-            " engine.ray_address names another"
-        ) from wrong
-    logging.setLogRecordFactory(factory)  # Ray's would add a time stamp of its own to each line
-    return ray
-
-
 if __name__ == "__main__":
-    sys.exit(main(orjson.loads(sys.argv[1]), Cluster, RemoteLoop))
+    sys.exit(main(orjson.loads(sys.argv[1]), partial(Cluster, ModelActor), RemoteLoop))
