@@ -20,9 +20,11 @@ from server.access.refusals import Refusals
 from server.alerting.alerts import Announcer
 from server.alerting.alerts import announce as announcing
 from server.config import Config, ConfigError
-from server.counts import Counts
+from server.counts import SharedCounts
+from server.desk import others
 from server.desk.board import Board
 from server.desk.monitor import Monitor
+from server.desk.others import WholeBoard
 from server.engine import Engine
 from server.engine.process import ProcessEngine
 from server.http.client_files import add_client_routes
@@ -44,7 +46,7 @@ from server.uploads.pool import UploadWorkerPool
 from server.uploads.routes import add_recognition_routes
 from server.uploads.service import Uploads
 from server.workers import pages
-from server.workers.link import Link, Place, SharedEngine
+from server.workers.link import Place, SharedEngine, WorkerLink
 from stream.custom_labels import CustomLabels
 from stream.types import JsonDict
 
@@ -68,14 +70,14 @@ class Application:
     load: LoadWatch
     refusals: Refusals
     metrics: Metrics
-    counts: Counts
+    counts: SharedCounts
 
 
 def build(
-    config: Config, engine: Engine, labels: CustomLabels | None = None, link: Link | None = None
+    config: Config, engine: Engine, labels: CustomLabels | None = None, link: WorkerLink | None = None
 ) -> Application:
     """Wire the parts around an engine. Nothing runs yet. `link`: to other workers, where there are any."""
-    counts = link.counts if link else Counts.alone()
+    counts = link.counts if link else SharedCounts.alone()
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
     limits = config.limits
@@ -99,13 +101,15 @@ def build(
     )
     if link is not None:
         link.answering["release"] = partial(_release, sessions)
+        link.answering["board"] = lambda asked: others.answer(board, asked, time.monotonic())
     origins, refusals = Origins(config.server.cors_origins), Refusals()
     sockets = socket_server(flask, config, origins, metrics).server
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
     if link is not None:
         flask.wsgi_app = refuse_polling(flask.wsgi_app, config.server.language)  # type: ignore[method-assign, assignment]
     live = LiveNamespace(sockets, config, sessions, metrics, refusals, counts)
-    monitor = Monitor(sockets, config, board, metrics, refusals, counts)
+    shown = WholeBoard(board, link.ask) if link else board
+    monitor = Monitor(sockets, config, shown, metrics, refusals, counts)
     add_request_log(flask)
     add_client_routes(flask)
     allow_origins(flask, origins)
@@ -143,10 +147,10 @@ def serve(config: Config, place: Place | None = None) -> int:
         log.error("%s", wrong)
         return 1
     where = config.server
-    link: Link | None = None
+    link: WorkerLink | None = None
     if place:
         config = config.of_worker
-        link = Link(place, config.engine_settings)
+        link = WorkerLink(place, config.engine_settings)
     engine = link.engine if link else ProcessEngine(config.engine_settings, where.log_level, where.log_format)
     app = build(config, engine, labels, link)
     _keep_live(app, engine)

@@ -30,7 +30,7 @@ PEERS = 4096  # places for addresses; two that share one are counted as one, whi
 Table = npt.NDArray[np.int64]  # (workers, KINDS and PEERS)
 
 
-class Counts:
+class SharedCounts:
     """One worker's view. Every method may be called from any thread."""
 
     def __init__(self, table: Table, me: int = 0, key: bytes = b"", lock: Path | None = None) -> None:
@@ -39,16 +39,16 @@ class Counts:
         self._lock = threading.Lock()
 
     @staticmethod
-    def alone() -> Counts:
+    def alone() -> SharedCounts:
         """Those of a server that is one process."""
-        return Counts(np.zeros((1, len(KINDS) + PEERS), np.int64))
+        return SharedCounts(np.zeros((1, len(KINDS) + PEERS), np.int64))
 
     @staticmethod
-    def shared(file: Path, n_workers: int, me: int, key: bytes) -> Counts:
+    def shared(file: Path, n_workers: int, me: int, key: bytes) -> SharedCounts:
         """A table in `file`, which is made where it is missing."""
         shape = (n_workers, len(KINDS) + PEERS)
         mode: Literal["r+", "w+"] = "r+" if file.exists() else "w+"
-        return Counts(np.memmap(file, np.int64, mode, shape=shape), me, key, file)
+        return SharedCounts(np.memmap(file, np.int64, mode, shape=shape), me, key, file)
 
     @property
     def n_workers(self) -> int:

@@ -10,7 +10,7 @@ import threading
 import time
 
 from server import process_env, system
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.decoding.pipe import PeerClosed
 from server.decoding.process import OnFailed, OnSamples, StreamDecoder
 from server.errors import ClientError
@@ -23,9 +23,9 @@ log = logging.getLogger("decoding")
 class Decoders:
     """`open` gives a session its decoder. Every method may be called from any thread."""
 
-    def __init__(self, most: int, metrics: Metrics, counts: Counts | None = None) -> None:
+    def __init__(self, most: int, metrics: Metrics, counts: SharedCounts | None = None) -> None:
         """`most`: decoders that run at a time, in all workers that `counts` knows."""
-        self._most, self._metrics, self._counts = most, metrics, counts or Counts.alone()
+        self._most, self._metrics, self._counts = most, metrics, counts or SharedCounts.alone()
         self._lock = threading.Lock()
         self._running: set[StreamDecoder] = set()
         self._forker: subprocess.Popen[bytes] | None = None

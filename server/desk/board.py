@@ -66,10 +66,8 @@ class _Timeline:
         speech = self.speech
         if self.speech_since is not None:
             speech += max(0, self.scored_to - self.speech_since)
-        best = None if self.state is None else int(self.state.argmax())
         return {
-            "emotion": None if best is None else LABELS[best],
-            "confidence": 0.0 if best is None or self.state is None else round(float(self.state[best]), 2),
+            **_two_likeliest(self.state),
             "speaking": self.speech_since is not None,
             "speech_share": round(
                 min(1.0, wire.ms(speech) / max(1.0, 1000 * age_s, wire.ms(self.scored_to))), 2
@@ -270,6 +268,9 @@ class Board:
             state.closed(summary.reason, self._clock())
             self._forget()
 
+    def refresh(self, wanted: set[str]) -> None:
+        """Nothing to do: it is told of all that happens. A board of several workers asks (`desk.others`)."""
+
     def find(self, session_id: str) -> SessionState | None:
         return self._sessions.get(session_id)
 
@@ -288,6 +289,19 @@ class Board:
             for place, (at, session_id) in enumerate(ended):
                 if at < due or place < len(ended) - MAX_ENDED:
                     del self._sessions[session_id]
+
+
+def _two_likeliest(state: Floats | None) -> JsonDict:
+    """Whoever looks sees how sure it is by what comes second."""
+    if state is None:
+        return {"emotion": None, "confidence": 0.0, "second": None, "second_confidence": 0.0}
+    second, first = np.argsort(state)[-2:]
+    return {
+        "emotion": LABELS[first],
+        "confidence": round(float(state[first]), 2),
+        "second": LABELS[second],
+        "second_confidence": round(float(state[second]), 2),
+    }
 
 
 def _spark(line: Sparkline, start: int) -> JsonDict:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 from engineio import packet as engineio_packet
 from socketio.packet import EVENT
 
-from server.desk.board import Board, SessionState
+from server.desk.board import Board
+from server.desk.others import ShownSession, WholeBoard
 from server.live.connection import Connection
 from stream.types import JsonDict
 
@@ -29,7 +30,7 @@ AT_ONCE = 20  # sessions looked at before the live sessions get their turn
 BEHIND = 4  # packets waiting in a desk's connection when it counts as slow
 MESSAGES_PER_S = 10.0
 
-SessionStates = dict[str, SessionState]
+SessionStates = Mapping[str, ShownSession]
 Encoded = dict[str, orjson.Fragment]  # by session id
 
 
@@ -62,7 +63,7 @@ class Desk(Connection):
 class Desks:
     """All of them, and the one thread that tells them. It runs while there are any."""
 
-    def __init__(self, packet_class: Any, board: Board) -> None:
+    def __init__(self, packet_class: Any, board: Board | WholeBoard) -> None:
         """`packet_class`: the socketio.Server's, which knows how to encode."""
         self._packet_class, self._board = packet_class, board
         self._desks: dict[str, Desk] = {}
@@ -90,7 +91,7 @@ class Desks:
         with self.lock:
             return self._desks.pop(sid, None)
 
-    def open(self, desk: Desk, session_id: str, state: SessionState) -> None:
+    def open(self, desk: Desk, session_id: str, state: ShownSession) -> None:
         """Show `desk` this session in full, from now on. With the lock held: no tick may come in between."""
         desk.open.add(session_id)
         desk.send_packet(self._snapshot(session_id, state))
@@ -101,6 +102,7 @@ class Desks:
             desks = [desk for desk in self._desks.values() if desk.summaries or desk.open]
         if not desks:
             return
+        self._board.refresh({session_id for desk in desks for session_id in desk.open})
         sessions = self._board.sessions()
         changed: Encoded = {}
         for place, (session_id, state) in enumerate(sessions.items(), 1):
@@ -169,14 +171,14 @@ class Desks:
             "summaries", {"whole": removed is None, "sessions": sessions, "gone": removed or []}
         )
 
-    def _snapshot(self, session_id: str, state: SessionState) -> Any:
+    def _snapshot(self, session_id: str, state: ShownSession) -> Any:
         summary = state.summary(time.monotonic())
         return self._packet(
             "session",
             {"session_id": session_id, "whole": True, "summary": summary, **state.details(snapshot=True)},
         )
 
-    def _increment(self, session_id: str, state: SessionState, changed: Encoded) -> Any:
+    def _increment(self, session_id: str, state: ShownSession, changed: Encoded) -> Any:
         """None: nothing has happened."""
         more = state.details(snapshot=False)
         if session_id in changed:

@@ -14,9 +14,10 @@ from typing import Any
 from server.access import auth
 from server.access.refusals import Refusals
 from server.config import Config
-from server.counts import Counts
-from server.desk.board import Board, SessionState
+from server.counts import SharedCounts
+from server.desk.board import Board
 from server.desk.desks import NAMESPACE, TICK_S, Desk, Desks
+from server.desk.others import ShownSession, WholeBoard
 from server.errors import ClientError
 from server.live.requests import parse_session_id
 from server.live.strict import Handler, StrictNamespace
@@ -38,14 +39,14 @@ class Monitor(StrictNamespace[Desk]):
         self,
         server: Any,
         config: Config,
-        board: Board,
+        board: Board | WholeBoard,
         metrics: Metrics,
         refusals: Refusals,
-        counts: Counts | None = None,
+        counts: SharedCounts | None = None,
     ) -> None:
         """`counts`: of all workers."""
         super().__init__(NAMESPACE, metrics, refusals, config.server.language)
-        self._config, self._board, self._counts = config, board, counts or Counts.alone()
+        self._config, self._board, self._counts = config, board, counts or SharedCounts.alone()
         self._desks = Desks(server.packet_class, board)
         self._handlers = {
             "list": self.on_list,
@@ -98,6 +99,7 @@ class Monitor(StrictNamespace[Desk]):
         if payload:
             raise ClientError("BAD_REQUEST", "list takes no fields")
         now_s = time.monotonic()
+        self._board.refresh(set())
         sessions = self._board.sessions().values()
         return {
             "ok": True,
@@ -150,7 +152,8 @@ class Monitor(StrictNamespace[Desk]):
             raise ClientError("BAD_REQUEST", "'session_id' is missing: which session?")
         return session_id
 
-    def _find(self, session_id: str) -> SessionState:
+    def _find(self, session_id: str) -> ShownSession:
+        self._board.refresh({session_id})
         state = self._board.find(session_id)
         if state is None:
             raise ClientError(

@@ -15,7 +15,7 @@ from server import __version__
 from server.access import auth
 from server.access.refusals import Refusals
 from server.config import Config
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.engine import Engine
 from server.errors import CODES, ClientError, Code
 from server.language import Language, in_language, of_request
@@ -46,7 +46,7 @@ class ServerState:
     """What the pages say of the server, each at the moment when it is asked."""
 
     sessions: Sessions
-    counts: Counts  # of all workers
+    counts: SharedCounts  # of all workers
     metrics: Callable[[], bytes]  # for Prometheus
     started_s: float  # time.monotonic()
     load: Callable[[], JsonDict]  # how busy it is

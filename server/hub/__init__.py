@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.hub.connections import ConnectionLimits, TcpConnections
 from server.hub.frames import connection_of, unmask
 
@@ -152,7 +152,7 @@ def http_server(
     app: Any,
     limits: ConnectionLimits,
     on_cut: Callable[[str], None],
-    counts: Counts,
+    counts: SharedCounts,
 ) -> tuple[HttpServer, TcpConnections]:
     """A server that is not yet serving, and what it has open.
 

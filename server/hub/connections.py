@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.rate_limit import TokenBucket
 
 log = logging.getLogger("server")
@@ -98,11 +98,11 @@ class TcpConnections:
     """All that are open. May be used from any thread."""
 
     def __init__(
-        self, limits: ConnectionLimits, on_cut: Callable[[str], None], counts: Counts | None = None
+        self, limits: ConnectionLimits, on_cut: Callable[[str], None], counts: SharedCounts | None = None
     ) -> None:
         """`on_cut` is told why each is cut off: the reasons of `cut`. `counts`: what other workers have."""
         self.limits, self._on_cut = limits, on_cut
-        self.counts = counts or Counts.alone()
+        self.counts = counts or SharedCounts.alone()
         self._lock = threading.Lock()
         self._open: dict[int, TcpConnection] = {}  # by id of the socket
         self._half: dict[TcpConnection, None] = {}  # without a complete request head, the oldest first

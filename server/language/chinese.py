@@ -32,6 +32,16 @@ _ACCESS = {
 
 # Of live sessions, and of what clients send.
 _SESSIONS = {
+    "this server has several workers, and polling would go from one to another; connect by WebSocket"
+    " (transports: websocket)": (
+        "此服务器有多个工作进程，轮询请求会落到不同的进程；请用 WebSocket 连接（transports: websocket）"
+    ),
+    "the worker that has this session does not answer; try again": "持有该会话的工作进程没有应答；请重试",
+    "other workers are starting": "其他工作进程正在启动",
+    "the parent process does not answer": "父进程没有应答",
+    "several workers cannot share an address on this system; leave it at 1": (
+        "此系统上多个工作进程不能共用一个地址；请保持为 1"
+    ),
     "the server has all the connections it may have": "服务器的连接数已满",
     "not everything was scored in time; results still come": "部分音频未能及时得到得分；结果仍会陆续到达",
     "this server scores the {watched}'s voice only, and one channel may hold both: start with channels: 2,"

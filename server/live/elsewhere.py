@@ -66,7 +66,7 @@ class Elsewhere:
             raise ClientError("NOT_READY", "the worker that has this session does not answer; try again")
         had = next((each for each in answers.values() if "events" in each), None)
         if had is not None and had["events"] is None:
-            return None  # it cannot move
+            return None  # it could not move
         path = self._folder / f"{_hash(token)}.{self._me}"
         try:
             found.rename(path)
@@ -75,6 +75,8 @@ class Elsewhere:
         past = Past.read(path)
         if past is None or not past.can_go_on:
             path.unlink(missing_ok=True)
+            if past is not None:
+                self.free(past.opening["session_id"])
             return None
         lacking = [] if received is None else past.rewind(received)
         trail = Trail.of(past, path)

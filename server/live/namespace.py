@@ -15,7 +15,7 @@ from server.access import auth
 from server.access.origins import Origins
 from server.access.refusals import Refusals
 from server.config import Config
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.errors import ClientError
 from server.live import transport
 from server.live.connection import Connection
@@ -72,11 +72,11 @@ class LiveNamespace(StrictNamespace[Connection]):
         sessions: Sessions,
         metrics: Metrics,
         refusals: Refusals,
-        counts: Counts | None = None,
+        counts: SharedCounts | None = None,
     ) -> None:
         """`server`: the socketio.Server to be registered with. `counts`: of all workers."""
         super().__init__("/", metrics, refusals, config.server.language)
-        self._config, self._sessions, self._counts = config, sessions, counts or Counts.alone()
+        self._config, self._sessions, self._counts = config, sessions, counts or SharedCounts.alone()
         self._unjoined = UnjoinedConnections(server)
         self._handlers: dict[str, Handler[Connection]] = {
             "start": self.on_start,

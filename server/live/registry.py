@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import inf
 
 from server.config import Config
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.decoding.pool import Decoders
 from server.engine import Engine
 from server.errors import ClientError
@@ -67,7 +67,7 @@ class Sessions:
         audio: AudioObserver | None = None,
         labels: CustomLabels | None = None,
         load: LoadWatch | None = None,
-        counts: Counts | None = None,
+        counts: SharedCounts | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         """`load`: what admits sessions by how busy the server is; None: nothing does. `counts`: of all workers,
@@ -75,7 +75,7 @@ class Sessions:
         """
         self._config, self._engine, self._metrics = config, engine, metrics
         self._observers, self._audio, self._labels = observers, audio, labels
-        self._load, self._counts = load, counts or Counts.alone()
+        self._load, self._counts = load, counts or SharedCounts.alone()
         self._elsewhere = elsewhere
         self._decoders = Decoders(config.limits.decoders, metrics, self._counts)
         self._lock = threading.RLock()
@@ -122,7 +122,8 @@ class Sessions:
         return session, False, spec
 
     def release(self, token: str, received: int | None) -> list[Entry] | None:
-        """Let another worker have the session of this token: what its client is to be told yet; None: it stays.
+        """Let another worker have the session of this token: what its client is to be told yet. None: it cannot
+        move, and has ended.
 
         Raises KeyError where there is no such session.
         """
@@ -130,9 +131,11 @@ class Sessions:
             leaving = self._of_token(token)
             if leaving is None:
                 raise KeyError(token)
-            if not leaving.can_move:
-                return None
-            self._forget(leaving, deprived=True)
+            if leaving.can_move:
+                self._forget(leaving, deprived=True)
+        if not leaving.can_move:  # its client has turned up elsewhere, and begins anew there
+            self.stop(leaving, "disconnect", RELEASE_S)
+            return None
         log.info("session goes to another worker", extra={"session": leaving.session_id})
         return leaving.hand_over(received, RELEASE_S)
 

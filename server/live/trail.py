@@ -141,7 +141,7 @@ def _line(of: list[Any]) -> bytes:
 
 
 @dataclass
-class Voice:
+class Told:
     """What was told of one channel. Frames."""
 
     speech: int = 0
@@ -176,7 +176,7 @@ class Past:
         self.opening, self.head = opening, head
         self.next_seq, self.samples, rate, self.can_go_on, n, carry = _HEAD.unpack(head)
         self.resting = Resting(rate, carry[:n])
-        self.voices: dict[str | None, Voice] = {}
+        self.voices: dict[str | None, Told] = {}
         self.utterances: deque[JsonDict] = deque(maxlen=UTTERANCES)
         self.count = 0  # of events that its client was told
         self.entries: deque[Entry] = deque()  # the last of them, not in `voices` and `utterances` yet
@@ -226,7 +226,7 @@ class Past:
 
     def counters(self, channel: str | None) -> Counters:
         """What became of the frames of a channel."""
-        voice = self.voices.get(channel, Voice())
+        voice = self.voices.get(channel, Told())
         by_label = np.array([voice.by_label[label] for label in LABELS], np.int64)
         return Counters(voice.speech, voice.lost, by_label)
 
@@ -235,11 +235,11 @@ class Past:
         if event == "utterance_result":
             self.utterances.append(payload)
         else:
-            self.voices.setdefault(channel, Voice()).take(event, payload)
+            self.voices.setdefault(channel, Told()).take(event, payload)
 
     def _begin_with(self, base: JsonDict) -> None:
         for name, of in base["voices"]:
-            self.voices[name] = Voice(**{**of, "by_label": Counter(of["by_label"])})
+            self.voices[name] = Told(**{**of, "by_label": Counter(of["by_label"])})
         self.utterances.extend(base["utterances"])
         self.count = base["count"]
 
@@ -261,7 +261,7 @@ class Past:
         return tell
 
 
-def _closing(label: str, channel: str | None, voice: Voice, now: int) -> list[Entry]:
+def _closing(label: str, channel: str | None, voice: Told, now: int) -> list[Entry]:
     """Speech that was detected, and will not be scored any more."""
     spans = [(start, end) for start, end in voice.ended]
     if voice.open is not None:

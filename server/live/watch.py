@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.errors import ClientError
 from server.live.load import FIRST, LEVELS, RETRY_AFTER_S, Headroom, Load, Measured
 from server.metrics import Metrics
@@ -29,12 +29,12 @@ class LoadWatch:
     """`batch` is called by the engine, `admit` by whoever opens sessions; the rest on a thread of its own."""
 
     def __init__(
-        self, max_lag_s: float, measured_admission: bool, metrics: Metrics, counts: Counts | None = None
+        self, max_lag_s: float, measured_admission: bool, metrics: Metrics, counts: SharedCounts | None = None
     ) -> None:
         """`measured_admission`: how many sessions there may be is measured, not configured. `counts`: of all
         workers, each of which measures itself and the engine that they share.
         """
-        self._counts = counts or Counts.alone()
+        self._counts = counts or SharedCounts.alone()
         self._load, self._headroom = Load(max_lag_s), Headroom(FIRST // self._counts.n_workers)
         self._by_measure = measured_admission
         self._lock = threading.Lock()

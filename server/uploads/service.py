@@ -165,7 +165,7 @@ class Uploads:
 
     @contextmanager
     def _accounted(self) -> Iterator[_Outcome]:
-        """Counts and logs how an upload ended; faults of the disk become ClientErrors."""
+        """SharedCounts and logs how an upload ended; faults of the disk become ClientErrors."""
         outcome = _Outcome()
         try:
             yield outcome

@@ -19,6 +19,7 @@ from stream.types import Answer, Failed, JsonDict, Window
 
 log = logging.getLogger("workers")
 
+GATHER_S = 0.002  # for which the first message waits for others: waking up costs more than what is done then
 PARENT = -1  # its number among those who answer
 
 
@@ -34,6 +35,7 @@ class Peer:
     def __init__(self, context: zmq.Context[Any], folder: str, inbox: str, worker: int) -> None:
         self.worker = worker
         self.ready = self.paused = self.told_spec = False
+        self.silent_s = 0.0  # for how long it has not said that it is alive, while its parent was awake
         self.owes: set[tuple[str, int]] = set()  # whom it has not answered yet, and which question
         self._lock = threading.Lock()
         self._closed = False
@@ -41,6 +43,7 @@ class Peer:
         self._socket = context.socket(zmq.PUSH)
         self._socket.set_hwm(0)  # what is in it is bounded by the engine
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 10)  # ms: its worker binds when it has started
         self._socket.connect(f"ipc://{folder}/{inbox}")
 
     def send(self, *parts: Any) -> None:
@@ -82,6 +85,7 @@ class Exchange:
         self._lock = threading.Lock()
         self._busy_s = 0.0
         self._paused = self._closing = False
+        self.complete = False  # all workers have been ready
         self.answering: dict[str, Callable[[JsonDict], JsonDict]] = {}
         self._thread = threading.Thread(target=self._run, name="exchange", daemon=True)
 
@@ -132,7 +136,16 @@ class Exchange:
                 self._beat()
             if not self._inbox.poll(int(1000 * max(0.0, beat - now)) + 1):
                 continue
-            inbox, kind, *frames = self._inbox.recv_multipart()
+            time.sleep(GATHER_S)
+            self._receive()
+
+    def _receive(self) -> None:
+        """Take everything that has arrived."""
+        while True:
+            try:
+                inbox, kind, *frames = self._inbox.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
             peer = self._peers.get(inbox.decode())
             if peer is None:
                 continue  # it has ended
@@ -144,6 +157,8 @@ class Exchange:
     def _take(self, peer: Peer, kind: bytes, frames: list[bytes]) -> None:
         if kind == b"window":
             self._score(peer, frames)
+        elif kind == b"alive":
+            peer.silent_s = 0.0
         elif kind == b"ready":
             peer.ready = True
         elif kind == b"pause":
@@ -195,7 +210,9 @@ class Exchange:
         if paused != self._paused:
             self._paused = paused
             self._engine.pause_files(paused)
-        beat = orjson.dumps({"health": asdict(self._engine.health()), "busy_s": busy_s})
+        beat = orjson.dumps(
+            {"health": asdict(self._engine.health()), "busy_s": busy_s, "complete": self.complete}
+        )
         for peer in peers:
             if spec is not None and not peer.told_spec:
                 peer.told_spec = True

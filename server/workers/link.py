@@ -12,14 +12,14 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import zmq
 
-from server.counts import Counts
+from server.counts import SharedCounts
 from server.engine import EngineSettings, Health, OnBatch, ReplicaHealth, Reply, Timing
 from server.engine.messages import Answers, Ready, pack_window, unpack
 from server.engine.scoring import Admission
@@ -32,8 +32,10 @@ log = logging.getLogger("workers")
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 TICK_S = 0.1
 BEAT_S = 0.2  # how often the parent tells how the engine is
+FIRST_S = 2.0  # until it has said so for the first time
 SILENT_S = 2.0  # without a word from it for so long, nobody knows
 SESSIONS = "sessions"  # the folder of their trails, in the parent's
+ALIVE_S = 1.0  # how often a worker says that it is alive
 ANSWER_S = 3.0  # how long the others may take to answer
 
 
@@ -48,15 +50,16 @@ class Place:
     listening: int  # the descriptor of the socket that all accept from
     key: str  # hex, of the counts
     started_s: float  # time.monotonic() of the server
+    parent: int  # its process id
 
     @property
-    def counts(self) -> Counts:
-        return Counts.shared(
+    def counts(self) -> SharedCounts:
+        return SharedCounts.shared(
             Path(self.folder) / "counts", self.n_workers, self.worker, bytes.fromhex(self.key)
         )
 
 
-class Link:
+class WorkerLink:
     """`engine` scores windows. `answering` maps what others may ask to who answers it, each on a thread."""
 
     def __init__(self, place: Place, settings: EngineSettings) -> None:
@@ -71,7 +74,6 @@ class Link:
         self._out.connect(f"ipc://{place.folder}/parent")
         self._send_lock = threading.Lock()
         self._closing = False
-        self._parent = os.getppid()
         self.engine = SharedEngine(self, settings)
         self.elsewhere = Elsewhere(Path(place.folder) / SESSIONS, place.inbox, self._ask_all)
         self.answering: dict[str, Callable[[JsonDict], JsonDict]] = {}
@@ -126,13 +128,17 @@ class Link:
     # -- on the thread that listens ------------------------------------------------------------------
 
     def _listen(self) -> None:
+        alive_s = 0.0
         while not self._closing:
+            if (now := time.monotonic()) - alive_s > ALIVE_S:
+                alive_s = now
+                self.send(b"alive")
             try:
                 frames = self._in.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 # The descriptor only signals changes, so it may be waited on only when a receive found nothing.
                 select.select([self._in.fileno()], [], [], TICK_S)
-                if os.getppid() != self._parent:
+                if os.getppid() != self.place.parent:
                     self.on_orphaned()
                     return
                 continue
@@ -185,7 +191,7 @@ class SharedEngine:
     """The parent's engine, as any other engine. The parent answers every window that it has got, and when it is no
     more, neither is this process."""
 
-    def __init__(self, link: Link, settings: EngineSettings) -> None:
+    def __init__(self, link: WorkerLink, settings: EngineSettings) -> None:
         self._link = link
         self._admission = Admission(settings)
         self._lock = threading.Lock()
@@ -194,11 +200,14 @@ class SharedEngine:
         self._spec: ModelSpec | None = None
         self._health = Health(False, 0, 0, "the model is loading")
         self._heard_s = time.monotonic()
+        self._told = threading.Event()
         self._closing = False
         self.on_batch: OnBatch = lambda n_windows, infer_s, background: None
 
     def start(self) -> None:
+        """Returns when the parent has said how the engine is: a successor serves at once, or not yet."""
         self._link.start()
+        self._told.wait(FIRST_S)
 
     @property
     def spec(self) -> ModelSpec | None:
@@ -253,7 +262,10 @@ class SharedEngine:
     def take_beat(self, beat: JsonDict) -> None:
         self._heard_s = time.monotonic()
         replicas = tuple(ReplicaHealth(**replica) for replica in beat["health"].pop("replicas"))
-        self._health = Health(**beat["health"], replicas=replicas)
+        health = Health(**beat["health"], replicas=replicas)
+        starting = health.error is None and not beat["complete"]
+        self._health = replace(health, up=False, error="other workers are starting") if starting else health
+        self._told.set()
         if beat["busy_s"]:
             self.on_batch(0, beat["busy_s"], False)
 

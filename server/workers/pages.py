@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
 from server.metrics import Metrics
-from server.workers.link import Link
+from server.workers.link import WorkerLink
 from stream.types import JsonDict
 
 # Families of the parent, by their beginnings and ends; all others are those of workers.
@@ -46,7 +46,7 @@ def families(metrics: Metrics) -> Families:
     ]
 
 
-def of_all(link: Link, metrics: Metrics) -> bytes:
+def of_all(link: WorkerLink, metrics: Metrics) -> bytes:
     """The page, as any worker gives it. One that does not answer in time is missing on it."""
     told = {worker: fields["families"] for worker, fields in link.ask("metrics").items() if fields}
     return page({**told, link.place.worker: families(metrics)})

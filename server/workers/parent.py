@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from types import FrameType
 
 from server import hub, logs, process_env, system
 from server.config import Config
-from server.counts import Counts, new_key
+from server.counts import SharedCounts, new_key
 from server.engine import EngineSettings
 from server.engine.child import private_folder
 from server.engine.process import ProcessEngine
@@ -35,10 +36,12 @@ from stream.types import JsonDict, ceil_div
 
 log = logging.getLogger("workers")
 
-TICK_S = 0.05
+TICK_S, CALM_S = 0.05, 0.2  # between two looks at the workers, until all are ready and then
 SWEEP_S = 2.0
 LIVED_S = 10.0  # a worker that ends sooner is replaced ever more slowly
 MAX_PAUSE_S = 5.0
+HANGS_S = 15.0  # without a word for so long
+LAPSE_S = 0.5  # as of `server.engine.process`: more, and this process stood still
 LATER_S = 5.0  # that a worker may take beyond server.drain_s
 
 
@@ -51,6 +54,7 @@ class _Worker:
     peer: Peer | None = None
     inbox: str = ""
     began_s: float = 0.0
+    looked_s: float = 0.0
     lives: int = 0
     pause_s: float = 0.0
     not_before_s: float = field(default=0.0)
@@ -106,7 +110,7 @@ class Parent:
         self._n = config.server.n_workers
         self._key, self._started_s = new_key(), time.monotonic()
         Path(folder, SESSIONS).mkdir()
-        self._counts = Counts.shared(Path(folder) / "counts", self._n, 0, self._key)
+        self._counts = SharedCounts.shared(Path(folder) / "counts", self._n, 0, self._key)
         self.engine = ProcessEngine(
             _for_all(config.engine_settings, self._n), config.server.log_level, config.server.log_format
         )
@@ -123,7 +127,7 @@ class Parent:
         self._exchange.start()
         announced = failed = False
         swept = 0.0
-        while not failed and not stop.wait(TICK_S):
+        while not failed and not stop.wait(CALM_S if announced else TICK_S):
             if self.engine.health().fatal:
                 log.error("%s", self.engine.health().error)
                 failed = True
@@ -135,7 +139,7 @@ class Parent:
                 due = time.time() - self._config.limits.resume_s - LATER_S
                 sweep(Path(self._folder, SESSIONS), living, due)
             if not announced and all(w.peer is not None and w.peer.ready for w in self._workers):
-                announced = True
+                announced = self._exchange.complete = True
                 assert self.engine.spec is not None
                 announce(self._config.server, port, self.engine.spec)
         self._end()
@@ -148,6 +152,13 @@ class Parent:
     def _look_after(self, worker: _Worker, announced: bool) -> bool:
         """Start it, or its successor. False: it cannot start, and neither could another."""
         now = time.monotonic()
+        if worker.peer is not None and worker.process is not None:
+            worker.peer.silent_s += min(now - worker.looked_s, LAPSE_S)
+            if worker.peer.silent_s > HANGS_S:
+                log.error("worker %d hangs, and is killed", worker.number, extra={"pid": worker.process.pid})
+                worker.process.kill()
+                worker.peer.silent_s = 0.0
+        worker.looked_s = now
         if worker.process is not None and (code := worker.process.poll()) is not None:
             how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
             log.error("worker %d ended: %s", worker.number, how, extra={"pid": worker.process.pid})
@@ -174,6 +185,7 @@ class Parent:
             self._listening,
             self._key.hex(),
             self._started_s,
+            os.getpid(),
         )
         worker.peer = self._exchange.open(worker.inbox, worker.number)
         args = json.dumps({**self._args, "place": asdict(place)})

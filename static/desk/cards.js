@@ -1,12 +1,13 @@
 /* The cards: one for each session, built once, and changed only where something has changed. Cards that are not
    in view are not drawn until they are. */
 
-import { emotionOf } from "../shared/emotions.js";
-import { make } from "../shared/parts.js";
-import { messageOf, names, percent, say } from "../shared/text.js";
+import { feelingOfTwo } from "../shared/feeling.js";
+import { facesOf, make, sayFeeling } from "../shared/parts.js";
+import { messageOf, percent, say } from "../shared/text.js";
 import { drawSpark, slotOf } from "./spark.js";
 import { duration } from "./store.js";
 
+/** @import { Feeling } from "../shared/feeling.js" */
 /** @import { Channel, Session } from "./store.js" */
 /** Of the drawings, in px; `half`: of each of two on one card; `key` changes with whatever changes how they look.
  *  @typedef {{full: number, half: number, height: number, key: string}} Size */
@@ -71,13 +72,13 @@ class ChannelView {
   }
 
   /** @param {Channel} channel */
-  show({ emotion, confidence, speaking, speech_share: share, watched }) {
+  show({ emotion, confidence, second, second_confidence: rest, speaking, speech_share: share, watched }) {
     if (!watched) return this.#showUnwatched();
-    const shown = `${emotion} ${confidence} ${share}`;
+    const shown = `${emotion} ${confidence} ${second} ${rest} ${share}`;
     this.element.dataset.speaking = String(speaking);
     if (shown === this.#shown) return;
     this.#shown = shown;
-    if (emotion) this.#showEmotion(emotion, confidence);
+    if (emotion) this.#showFeeling(feelingOfTwo(emotion, confidence, second ?? emotion, rest));
     else {
       this.#face.textContent = "…";
       say(this.#name, "card.quiet");
@@ -85,15 +86,16 @@ class ChannelView {
     say(this.#share, "card.speech", { p: percent(share) });
   }
 
-  /** @param {string} emotion @param {number} confidence */
-  #showEmotion(emotion, confidence) {
-    this.element.style.setProperty("--p", String(confidence));
-    this.#sure.textContent = percent(confidence);
-    if (this.element.dataset.emotion === emotion) return;
-    this.element.dataset.emotion = emotion;
-    this.#face.textContent = emotionOf(emotion).emoji;
-    say(this.#name, "{name}", { name: () => names(emotion)[0] });
-    say(this.#also, "{name}", { name: () => names(emotion)[1] });
+  /** @param {Feeling} feeling */
+  #showFeeling(feeling) {
+    this.element.style.setProperty("--p", String(feeling.confidence));
+    this.element.dataset.emotion = feeling.label;
+    this.element.dataset.sure = feeling.sure;
+    this.#sure.textContent = feeling.sure === "sure" ? percent(feeling.confidence) : "";
+    this.#face.textContent = facesOf(feeling);
+    sayFeeling(this.#name, feeling, 0);
+    if (feeling.sure === "sure") sayFeeling(this.#also, feeling, 1);
+    else say(this.#also, "");
   }
 
   #showUnwatched() {

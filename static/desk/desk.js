@@ -136,8 +136,9 @@ export class Desk {
     if (!held) this.#arrangeSoon();
   }
 
-  /** What changes by itself on the cards. */
+  /** What changes by itself on the cards, while the server is there to say so. */
   #refresh() {
+    if (this.#link !== "online") return;
     this.#grid.refresh(this.#store.sessions, performance.now());
   }
 

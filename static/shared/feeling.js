@@ -15,7 +15,13 @@ export function feelingOf(row, held) {
   const ranked = LABELS.map((label, i) => ({ label, p: row[i] })).sort((a, b) => b.p - a.p);
   const first = ranked.find(({ label }) => label === held) ?? ranked[0];
   const second = ranked.find(({ label }) => label !== first.label) ?? first;
-  const lead = first.p - second.p;
-  const sure = first.p < CLEAR ? "mixed" : lead < LEAD ? "either" : "sure";
-  return { label: first.label, other: second.label, sure, confidence: first.p, rest: second.p };
+  return feelingOfTwo(first.label, first.p, second.label, second.p);
+}
+
+/** The same by the two likeliest.
+ *  @param {string} label @param {number} confidence @param {string} other @param {number} rest
+ *  @returns {Feeling} */
+export function feelingOfTwo(label, confidence, other, rest) {
+  const sure = confidence < CLEAR ? "mixed" : confidence - rest < LEAD ? "either" : "sure";
+  return { label, other, sure, confidence, rest };
 }
