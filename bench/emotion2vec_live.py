@@ -26,6 +26,7 @@ from bench.emotion2vec import windows_of_speech
 from bench.emotion2vec_random import make_folder
 from server.engine import Busy, EngineSettings, Timing
 from server.engine.inprocess import InProcessEngine
+from server.engine.process import ProcessEngine
 from stream.batching import BatchLimits
 from stream.models.emotion2vec import load
 from stream.models.emotion2vec.adapter import Emotion2Vec, Options
@@ -80,7 +81,7 @@ class Ledger:
 
 
 def live(
-    engine: InProcessEngine, windows: list[Window], streams: int, seconds: float, hop_s: float
+    engine: InProcessEngine | ProcessEngine, windows: list[Window], streams: int, seconds: float, hop_s: float
 ) -> LiveRun:
     """`streams` streams for `seconds`; the first fifth is not counted."""
     ledger, refused, sent = Ledger(), 0, 0
@@ -118,7 +119,7 @@ def raw_rate(model: Emotion2Vec, windows: list[Window], seconds: float) -> float
     return done / (time.perf_counter() - begin)
 
 
-def engine_rate(engine: InProcessEngine, windows: list[Window], seconds: float) -> float:
+def engine_rate(engine: InProcessEngine | ProcessEngine, windows: list[Window], seconds: float) -> float:
     """Windows per second through the engine when three batches always wait."""
     ledger, sent, begin = Ledger(), 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
@@ -133,7 +134,7 @@ def engine_rate(engine: InProcessEngine, windows: list[Window], seconds: float) 
 
 
 def search(
-    engine: InProcessEngine, windows: list[Window], args: argparse.Namespace, hop_s: float
+    engine: InProcessEngine | ProcessEngine, windows: list[Window], args: argparse.Namespace, hop_s: float
 ) -> LiveRun | None:
     """The most streams that are sustained; None: not even one."""
     best: LiveRun | None = None

@@ -38,6 +38,11 @@ class Table(StrEnum):
     parquet = "parquet"
 
 
+class Where(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
 class Granularity(StrEnum):
     utterance = "utterance"
     frame = "frame"
@@ -87,7 +92,18 @@ def analyze(
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="With --out: --each, with embedding.npy.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, max=32, help="With --out: recordings under way at once.")] = 2,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="With --out: recordings under way at once.",
+            show_default="2; on a cluster 3 for each replica",
+        ),
+    ] = None,
+    engine: Annotated[
+        Where, typer.Option(help="What scores: this process, or the Ray cluster of the settings.")
+    ] = Where.local,
     custom_labels: CustomLabels = None,
     taught: Taught = None,
     model: ModelName = None,
@@ -108,10 +124,12 @@ def analyze(
         each = each or embeddings
         if granularity is Granularity.frame and not each:
             raise typer.BadParameter("rows are utterances; frames are in --each", param_hint="--granularity")
-        job = BatchJob(paths[0], out, table.value, each, embeddings, granularity.value, jobs)
+        at_once = jobs or (3 * loaded.engine.replicas if engine is Where.ray else 2)
+        job = BatchJob(paths[0], out, table.value, each, embeddings, granularity.value, at_once)
     elif each or embeddings or table is not Table.csv:
         raise typer.BadParameter("say where to, with --out DIR", param_hint="--each, --embeddings, --table")
-    raise typer.Exit(run(paths, granularity.value, loaded, as_json or not sys.stdout.isatty(), job))
+    as_json = as_json or not sys.stdout.isatty()
+    raise typer.Exit(run(paths, granularity.value, loaded, as_json, job, engine is Where.ray))
 
 
 @app.command()

@@ -216,7 +216,7 @@ def _keep_live(app: Application, engine: ProcessEngine | SharedEngine) -> None:
     def on_batch(n_windows: int, infer_s: float, background: bool) -> None:
         app.metrics.batch(n_windows, infer_s)
         if not background:
-            app.load.batch(infer_s)
+            app.load.batch(infer_s / engine.n_up)  # of the time that all replicas have
 
     def on_level(load: Load) -> None:
         engine.pause_files(load.files_paused)

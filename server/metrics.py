@@ -19,6 +19,7 @@ from server.config import Config
 from server.engine import Health
 from server.errors import CODES, Code
 from server.gpu import Gpus
+from server.replica_metrics import ReplicaFigures
 from server.wire import Latency
 from stream.types import LABELS, Floats, ModelSpec
 
@@ -216,6 +217,7 @@ class Metrics:
         self._up.set_function(lambda: float(health().up))
         self._waiting.set_function(lambda: float(health().waiting))
         self._health, self._spec = health, spec
+        self.registry.register(ReplicaFigures(health))
         self._restarts_seen = 0
         self._fallbacks_seen: dict[str, int] = {}
 

@@ -15,9 +15,11 @@ def of_server() -> dict[str, str]:
     return {**_MALLOC, **os.environ}
 
 
-def of_model_process(threads: int) -> dict[str, str]:
-    """The server's, without its memory settings, which would slow tensors down."""
+def of_model_process(threads: int, gpu: str | None = None) -> dict[str, str]:
+    """The server's, without its memory settings, which would slow tensors down. `gpu`: the only one it may see."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    if gpu is not None:  # numbered as nvidia-smi does, and as the metrics of GPUs do
+        ours |= {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     # Libraries read it when they are loaded; more threads than this slow each other down.
     return {**ours, "OMP_NUM_THREADS": str(threads)}
 

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 TELLERS = {
     **dict.fromkeys(("ClientError", "Failed", "EmotionError", "_refusal"), 1),
     **dict.fromkeys(("UnsupportedEncoding", "BadAudio", "UnsupportedWav", "BadWav"), 0),
-    **dict.fromkeys(("_broken", "broken", "_no_room", "give_up"), 0),
+    **dict.fromkeys(("_broken", "broken", "_no_room", "give_up", "ClusterError"), 0),
 }
 # The same of programs on a terminal: of settings, of what these name, and of folders of results.
 OF_A_TERMINAL = {

@@ -119,7 +119,10 @@ class ModelSection(_Section):
 class EngineSection(_Section):
     """How windows are scored."""
 
-    threads: int = Field(1, ge=1, le=256)
+    kind: Literal["process", "ray"] = "process"  # of replicas: processes here, or on a Ray cluster
+    ray_address: str = Field("auto", min_length=1, max_length=1000)  # auto: that this machine is part of
+    replicas: int = Field(1, ge=1, le=64)  # model processes that share the work: a GPU, or cores, for each
+    threads: int = Field(1, ge=1, le=256)  # CPU threads, of all of them together
     max_batch: int = Field(32, ge=1, le=4096)  # windows scored together
     max_wait_ms: float = Field(40, ge=0, le=1000)  # how long a window may wait for a batch to fill
     max_queue: int = Field(1024, ge=1)  # live windows held; more are refused as OVERLOADED
@@ -128,7 +131,7 @@ class EngineSection(_Section):
     background_deadline_s: float = Field(120, gt=0)  # files are given up after so long without any room
     # A model process silent for so long is replaced; null: the model's own, 5 s for compact, 20 s for emotion2vec.
     heartbeat_timeout_s: float | None = Field(None, gt=1, le=3600)
-    spare: bool = False  # a second model process waits to take over: twice the memory
+    spare: bool = False  # another model process for each waits to take over: twice the memory
 
 
 class SpeechSection(_Section):
@@ -357,6 +360,9 @@ class Config(BaseSettings):
             model=self.model.name,
             device=self.model.device,
             model_options=self.model.options,
+            kind=e.kind,
+            ray_address=e.ray_address,
+            replicas=e.replicas,
             threads=e.threads,
             batching=BatchLimits(e.max_batch, e.max_wait_ms / 1000),
             max_queue=e.max_queue,

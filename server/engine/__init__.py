@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from stream.batching import BatchLimits
 from stream.types import Answer, ModelSpec, Window
@@ -38,9 +38,13 @@ class EngineSettings:
     """What an engine needs to know, apart from where it runs."""
 
     model: str = "compact"
+    kind: Literal["process", "ray"] = "process"  # where replicas run: on this machine, or on a Ray cluster
+    replicas: int = 1  # model processes, which share the work
+    ray_address: str = "auto"  # of the cluster; auto: the one that this machine is part of
     device: str = "auto"
+    gpu: str | None = None  # the only one that a model process sees, as CUDA names it; None: all
     model_options: dict[str, str | bool] = field(default_factory=dict)  # see `load_model`
-    threads: int = 1
+    threads: int = 1  # of all replicas together
     batching: BatchLimits = field(default_factory=BatchLimits)
     max_queue: int = 1024  # live windows held
     max_background: int = 64  # and background windows, those of files, beside them
@@ -48,7 +52,21 @@ class EngineSettings:
     background_deadline_s: float = 120.0  # a background window does when none at all was scored for so long
     # A child without a heartbeat for this long is killed and replaced; None: what the model says of itself.
     heartbeat_timeout_s: float | None = None
-    spare: bool = False  # a second child that has loaded takes over then, at once
+    spare: bool = False  # another child of each replica that has loaded takes over then, at once
+
+
+@dataclass(frozen=True)
+class ReplicaHealth:
+    """How one of an engine's replicas is, and what it has done; its successors continue the counts."""
+
+    number: int  # from 0 on
+    up: bool
+    outstanding: int  # windows it was given and has not answered
+    restarts: int
+    windows: int  # scored, and in how many batches and seconds
+    batches: int
+    busy_s: float
+    device: str | None  # None until it has loaded
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,7 @@ class Health:
     fatal: bool = False  # it will not come up by itself: the settings are wrong
     # How often the model ran short of memory, by remedy (`stream.types.CountsFallbacks`).
     fallbacks: dict[str, int] = field(default_factory=dict)
+    replicas: tuple[ReplicaHealth, ...] = ()  # of an engine that has any; their restarts are its own
 
 
 class Engine(Protocol):

@@ -26,6 +26,7 @@ from stream.types import Window
 
 # As plain numbers: combining pyzmq's own takes longer than what it sends.
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+MODULES = {"process": "server.engine.worker", "ray": "server.engine.ray_worker"}
 LONGEST_PATH = 100  # of a Unix socket; systems take 103 to 107 bytes
 # Where to go when the folder for temporary files has a long name; a folder of our own is made in it.
 SHORT_FOLDER = "/tmp"  # noqa: S108
@@ -53,11 +54,11 @@ class Child:
                 [
                     sys.executable,
                     "-m",
-                    "server.engine.worker",
+                    MODULES[settings.kind],
                     json.dumps({**self._args(settings), **logging}),
                 ],
                 stdin=subprocess.DEVNULL,
-                env=process_env.of_model_process(settings.threads),
+                env=process_env.of_model_process(settings.threads, settings.gpu),
             )
         except BaseException:
             self._clean_up()
@@ -123,6 +124,9 @@ class Child:
             "device": settings.device,
             "model_options": settings.model_options,
             "threads": settings.threads,
+            "replicas": settings.replicas,
+            "ray_address": settings.ray_address,
+            "heartbeat_timeout_s": settings.heartbeat_timeout_s,
             "max_batch": settings.batching.max_batch,
             "max_wait_s": settings.batching.max_wait_s,
         }

@@ -43,9 +43,19 @@ class Answers:
 
     items: list[tuple[int, Answer, Timing]]
     fallbacks: dict[str, int] = field(default_factory=dict)  # see Health; counted since the process began
+    replica: int = 0  # of those that one process speaks for
 
 
-Message = Ready | Fatal | Heartbeat | Answers
+@dataclass(frozen=True)
+class Fleet:
+    """How the replicas are that a process speaks for, in their order. One that has any sends it once a second."""
+
+    up: list[bool]
+    outstanding: list[int]  # windows that each was given and has not answered
+    restarts: list[int]  # since the last such message
+
+
+Message = Ready | Fatal | Heartbeat | Answers | Fleet
 
 
 def pack_window(ticket: int, window: Window, submitted_s: float) -> Frames:
@@ -91,6 +101,8 @@ def pack(message: Message) -> Frames:
         return [orjson.dumps({"kind": "fatal", "message": message.message})]
     if isinstance(message, Heartbeat):
         return [b'{"kind":"heartbeat"}']
+    if isinstance(message, Fleet):
+        return [orjson.dumps({"kind": "fleet", **asdict(message)})]
     heads: list[dict[str, Any]] = []
     arrays: list[Floats] = []
     for ticket, answer, timing in message.items:
@@ -107,7 +119,8 @@ def pack(message: Message) -> Frames:
     body = (
         np.concatenate(arrays, dtype=np.float32, casting="same_kind") if arrays else np.empty(0, np.float32)
     )
-    return [orjson.dumps({"kind": "answers", "items": heads, "fallbacks": message.fallbacks}), body.data]
+    rest = {"fallbacks": message.fallbacks, "replica": message.replica}
+    return [orjson.dumps({"kind": "answers", "items": heads, **rest}), body.data]
 
 
 def unpack(frames: Sequence[bytes]) -> Message:
@@ -119,6 +132,8 @@ def unpack(frames: Sequence[bytes]) -> Message:
         return Fatal(head["message"])
     if head["kind"] == "heartbeat":
         return Heartbeat()
+    if head["kind"] == "fleet":
+        return Fleet(head["up"], head["outstanding"], head["restarts"])
     body, at = np.frombuffer(frames[1], np.float32), 0
     items: list[tuple[int, Answer, Timing]] = []
     for item in head["items"]:
@@ -135,4 +150,4 @@ def unpack(frames: Sequence[bytes]) -> Message:
         at = embedding_at + item["embedding"]
         embedding = body[embedding_at:at].copy() if item["embedding"] else None
         items.append((item["ticket"], FrameScores(logits, weights, state, embedding, item["gain"]), timing))
-    return Answers(items, head["fallbacks"])
+    return Answers(items, head["fallbacks"], head["replica"])

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import orjson
@@ -29,7 +29,7 @@ from server.engine.messages import Answers, Fatal, Heartbeat, Message, Ready, pa
 from server.engine.scoring import BatchQueue, limits_for, score_timed
 from stream.batching import BatchLimits
 from stream.models.registry import load_model
-from stream.types import CountsFallbacks, EmotionModel, Interruptible, Window, samples_for
+from stream.types import CountsFallbacks, EmotionModel, Interruptible, ModelSpec, Window, samples_for
 
 HEARTBEAT_S = 1.0  # how often a process sends one that has nothing else to send
 POLL_S = (
@@ -39,8 +39,36 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 log = logging.getLogger("engine")
 
+Send = Callable[[Message], None]
 
-def main(args: dict[str, Any]) -> int:
+
+class HasSpec(Protocol):
+    """What has been loaded: a model, or replicas of one."""
+
+    spec: ModelSpec
+
+
+Loaded = TypeVar("Loaded", bound=HasSpec)
+
+
+class ClusterError(Exception):
+    """The replicas cannot be had; the text says what to do."""
+
+
+class Loop(Protocol):
+    """What serves windows once the model has loaded: `BatchLoop`, or `ray_worker`'s."""
+
+    def run(self) -> None:
+        """Never returns."""
+        ...
+
+
+def main(
+    args: dict[str, Any],
+    load: Callable[[dict[str, Any]], Loaded],
+    loop: Callable[[Loaded, zmq.Socket[bytes], Send, BatchLimits], Loop],
+) -> int:
+    """Talk to the parent: `load` what scores, and let `loop` serve with it."""
     system.ignore_terminal()
     logs.configure(args["log_level"], args["log_format"])
     context = zmq.Context()
@@ -57,17 +85,16 @@ def main(args: dict[str, Any]) -> int:
 
     try:
         with _heartbeats(send):
-            model = _load(args)
+            loaded = load(args)
     except Exception as wrong:  # whatever it is, trying again would not help
         log.debug("loading failed", exc_info=True)
-        kind = "" if isinstance(wrong, ValueError | OSError | ImportError) else f"{type(wrong).__name__}: "
-        send(Fatal(f"model {args['model']!r} cannot be loaded: {kind}{wrong}"))
+        send(Fatal(why_not_loaded(args["model"], wrong)))
         answers.close()
         context.term()
         return 2
-    send(Ready(model.spec))
+    send(Ready(loaded.spec))
     limits = BatchLimits(int(args["max_batch"]), float(args["max_wait_s"]))
-    BatchLoop(model, windows, send, limits_for(model.spec, limits)).run()
+    loop(loaded, windows, send, limits_for(loaded.spec, limits)).run()
     return 0
 
 
@@ -78,7 +105,7 @@ class BatchLoop:
         self,
         model: EmotionModel,
         windows: zmq.Socket[bytes],
-        send: Callable[[Message], None],
+        send: Send,
         limits: BatchLimits,
     ) -> None:
         self._model, self._windows, self._send = model, windows, send
@@ -146,7 +173,7 @@ def _exit_with_parent(parent: int, folder: Path) -> None:
 
 
 @contextmanager
-def _heartbeats(send: Callable[[Message], None]) -> Iterator[None]:
+def _heartbeats(send: Send) -> Iterator[None]:
     """Send them while the main thread is busy loading: a large model may be on its way from a hub."""
     done = threading.Event()
 
@@ -163,7 +190,16 @@ def _heartbeats(send: Callable[[Message], None]) -> Iterator[None]:
         thread.join()
 
 
-def _load(args: dict[str, Any]) -> EmotionModel:
+def why_not_loaded(name: str, wrong: Exception) -> str:
+    """For people. What says by itself what to do stands as it is."""
+    if isinstance(wrong, ClusterError):
+        return str(wrong)
+    kind = "" if isinstance(wrong, ValueError | OSError | ImportError) else f"{type(wrong).__name__}: "
+    return f"model {name!r} cannot be loaded: {kind}{wrong}"
+
+
+def load(args: dict[str, Any]) -> EmotionModel:
+    """The model, warmed up."""
     model = load_model(args["model"], args["device"], args["model_options"], args["threads"])
     _warm_up(model)
     gc.collect()
@@ -183,4 +219,4 @@ def _warm_up(model: EmotionModel) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(orjson.loads(sys.argv[1])))
+    sys.exit(main(orjson.loads(sys.argv[1]), load, BatchLoop))

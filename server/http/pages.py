@@ -106,6 +106,16 @@ def add_routes(
             supported_labels=spec.supported_labels if spec else None,
             can_say=spec.supported_labels if spec else None,  # its name until 0.1; gone in 0.3
             labels_zh=config.server.names_zh,
+            replicas=[
+                {
+                    "replica": replica.number,
+                    "up": replica.up,
+                    "device": replica.device,
+                    "outstanding": replica.outstanding,
+                    "restarts": replica.restarts,
+                }
+                for replica in health.replicas
+            ],
             queue_depth=health.waiting,
             engine_restarts=health.restarts,
             uptime_s=round(time.monotonic() - state.started_s, 1),

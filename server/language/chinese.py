@@ -175,6 +175,18 @@ _ENGINE = {
     "the model holds too many windows": "模型待处理的窗口过多",
     "the engine is shutting down": "推理引擎正在关闭",
     "the engine holds as many windows as it may": "推理引擎待处理的窗口已满",
+    "no replica of the model answers": "没有模型副本应答",
+    "engine.kind: ray needs Ray, which is not installed: ./run.sh install ray, or"
+    " pip install 'emotion-stream[ray]'": (
+        "engine.kind: ray 需要 Ray，但它没有安装：./run.sh install ray，或 pip install 'emotion-stream[ray]'"
+    ),
+    "the Ray cluster {address} cannot be reached ({why}); `ray start --head` starts one on this machine,"
+    " engine.ray_address names another": (
+        "无法连接 Ray 集群 {address}（{why}）；`ray start --head` 在本机启动一个，engine.ray_address 指定另一个"
+    ),
+    "the Ray cluster cannot start a replica ({why}); docs/engines.md says what its machines need": (
+        "Ray 集群无法启动副本（{why}）；集群中的机器需要什么，见 docs/engines.zh.md"
+    ),
     "the model process is being replaced": "模型进程正在更换",
     "the model process ended: {why}; restarting": "模型进程已结束：{why}；正在重启",
     "the model process ended twice on it": "模型进程两次因它而结束",

@@ -20,7 +20,7 @@ import orjson
 import zmq
 
 from server.counts import SharedCounts
-from server.engine import EngineSettings, Health, OnBatch, Reply, Timing
+from server.engine import EngineSettings, Health, OnBatch, ReplicaHealth, Reply, Timing
 from server.engine.messages import Answers, Ready, pack_window, unpack
 from server.engine.scoring import Admission
 from server.live.elsewhere import Elsewhere
@@ -213,6 +213,11 @@ class SharedEngine:
     def spec(self) -> ModelSpec | None:
         return self._spec
 
+    @property
+    def n_up(self) -> int:
+        """As of `ProcessEngine`."""
+        return sum(replica.up for replica in self._health.replicas) or 1
+
     def submit(self, window: Window, reply: Reply) -> None:
         with self._lock:
             if not self._closing:
@@ -256,7 +261,8 @@ class SharedEngine:
 
     def take_beat(self, beat: JsonDict) -> None:
         self._heard_s = time.monotonic()
-        health = Health(**beat["health"])
+        replicas = tuple(ReplicaHealth(**replica) for replica in beat["health"].pop("replicas"))
+        health = Health(**beat["health"], replicas=replicas)
         starting = health.error is None and not beat["complete"]
         self._health = replace(health, up=False, error="other workers are starting") if starting else health
         self._told.set()

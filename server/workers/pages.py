@@ -24,6 +24,7 @@ PARENTS = (
     "emotion_inference_seconds",
     "emotion_batch_windows",
     "emotion_model_info",
+    "emotion_replica",
     "emotion_gpu",
 )
 LIMIT = "_limit"

@@ -20,7 +20,7 @@ from tests.server.clients import Client, eventually
 ROOT = Path(__file__).resolve().parents[2]
 START = "import sys; from emotion_stream import main; sys.argv[0] = 'emotion-stream'; main()"
 
-EXTRAS = ["emotion2vec", "export", "tools", "torch"]
+EXTRAS = ["emotion2vec", "export", "ray", "tools", "torch"]
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +75,7 @@ def test_it_holds_the_pages_the_weights_and_the_license_texts_inside_one_package
         extra: {one.name for one in needed if one.marker and extra in str(one.marker)} for extra in EXTRAS
     }
     assert extras["torch"] == {"torch"} and extras["emotion2vec"] == {"torch", "funasr"}
+    assert extras["ray"] == {"ray"}
     assert told.get_all("Provides-Extra") == EXTRAS
 
 

@@ -5,6 +5,7 @@ logic, and every query of the dashboard against a real Prometheus that scrapes a
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import re
@@ -272,8 +273,8 @@ def test_the_container_installs_one_version_of_each_requirement_and_it_is_in_its
         canonicalize_name(pinned.name): pinned
         for pinned in map(Requirement, _lines(ROOT / "deploy" / "constraints.txt"))
     }
-    light, torch = (_lines(ROOT / f"requirements-{part}.txt") for part in ("light", "torch"))
-    for wanted in map(Requirement, light + torch):
+    parts = (_lines(ROOT / f"requirements-{part}.txt") for part in ("light", "torch", "ray"))
+    for wanted in map(Requirement, itertools.chain(*parts)):
         (exact,) = locked[canonicalize_name(wanted.name)].specifier
         assert exact.operator == "==" and wanted.specifier.contains(exact.version), wanted.name
     assert "-r requirements-light.txt -c constraints.txt" in (ROOT / "deploy" / "Dockerfile").read_text()

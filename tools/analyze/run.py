@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,40 +21,58 @@ from rich.progress import (
 
 from server import custom_labels, wire
 from server.config import Config, ConfigError
-from server.engine.inprocess import InProcessEngine
+from server.engine import Engine
 from server.errors import ClientError
 from server.files import find, samples
 from server.files.recognize import RecognizeOptions
 from server.language import in_language, of_terminal
-from server.local_engine import local_engine
+from server.local_engine import cluster_engine, local_engine
 from stream.types import JsonDict
 from tools.analyze import batch
 from tools.analyze.batch import BatchJob
 
 
 def main(
-    paths: list[Path], granularity: str, config: Config, as_json: bool, job: BatchJob | None = None
+    paths: list[Path],
+    granularity: str,
+    config: Config,
+    as_json: bool,
+    job: BatchJob | None = None,
+    on_cluster: bool = False,
 ) -> int:
     """Print a result per file; the exit status: 0, 1 when a file could not be read, 2 when nothing could start.
 
-    With a `job`, that is done instead.
+    With a `job`, that is done instead. `on_cluster`: scored by the Ray cluster of the settings.
     """
     errors = Console(stderr=True)
-    try:
-        recordings = find.find(paths) if job is None else []
-        labels = custom_labels.load(config)
-        engine = local_engine(config)
-        if labels:
-            custom_labels.check(labels, engine, 60)
-        references = samples.load_here(config, engine)
-    except (ConfigError, ValueError, OSError, ImportError) as wrong:
-        said = in_language(str(wrong), of_terminal(os.environ))
-        errors.print(said, markup=False, highlight=False, soft_wrap=True)
-        return 2
-    options = RecognizeOptions(granularity, custom_labels=labels, samples=references)
-    if job is not None:
-        options = replace(options, granularity=job.granularity, embed=job.embeddings)
-        return batch.main(job, engine, config, options, errors)
+    with ExitStack() as stack:
+        try:
+            recordings = find.find(paths) if job is None else []
+            labels = custom_labels.load(config)
+            engine = cluster_engine(config) if on_cluster else local_engine(config)
+            stack.callback(engine.close)
+            if labels:
+                custom_labels.check(labels, engine, 60)
+            references = samples.load_here(config, engine)
+        except (ConfigError, ValueError, OSError, ImportError) as wrong:
+            said = in_language(str(wrong), of_terminal(os.environ))
+            errors.print(said, markup=False, highlight=False, soft_wrap=True)
+            return 2
+        options = RecognizeOptions(granularity, custom_labels=labels, samples=references)
+        if job is not None:
+            options = replace(options, granularity=job.granularity, embed=job.embeddings)
+            return batch.main(job, engine, config, options, errors)
+        return _print(recordings, options, engine, config, as_json, errors)
+
+
+def _print(
+    recordings: list[Path],
+    options: RecognizeOptions,
+    engine: Engine,
+    config: Config,
+    as_json: bool,
+    errors: Console,
+) -> int:
     if not recordings:
         errors.print("No recordings there. Read are: " + " ".join(sorted(find.SUFFIXES)), highlight=False)
         return 2
@@ -67,7 +86,7 @@ def main(
         for path in recordings:
             result = _one(path, options, engine, config)
             failed += "error" in result
-            line = _line(result, granularity, as_json)
+            line = _line(result, options.granularity, as_json)
             if sys.stdout.isatty():  # above the bar, which shares the terminal
                 errors.print(line, markup=False, highlight=False, soft_wrap=True)
             else:
@@ -76,7 +95,7 @@ def main(
     return 1 if failed else 0
 
 
-def _one(path: Path, options: RecognizeOptions, engine: InProcessEngine, config: Config) -> JsonDict:
+def _one(path: Path, options: RecognizeOptions, engine: Engine, config: Config) -> JsonDict:
     try:
         return {"file": str(path), **find.recognize_file(path, engine, config, options).result()}
     except ClientError as refused:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,11 @@ def test_a_child_that_has_nothing_to_do_is_not_taken_for_hung() -> None:
         (
             EngineSettings(model="compact", device="tpu", deadline_s=60),
             "device 'tpu': not one of auto, cpu, cuda",
+        ),
+        pytest.param(
+            EngineSettings(model="fake", kind="ray", deadline_s=60),
+            "engine.kind: ray needs Ray, which is not installed: ./run.sh install ray",
+            marks=pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed here"),
         ),
     ],
 )

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from server.engine import Timing
-from server.engine.messages import Answers, Fatal, Heartbeat, Ready, pack, pack_window, unpack, unpack_window
+from server.engine.messages import (
+    Answers,
+    Fatal,
+    Fleet,
+    Heartbeat,
+    Ready,
+    pack,
+    pack_window,
+    unpack,
+    unpack_window,
+)
 from stream.types import LABELS, N_LABELS, Failed, FrameScores, ModelSpec, RecordingWindow, Window
 
 few = settings(max_examples=60, deadline=None)
@@ -126,6 +136,8 @@ def test_why_it_cannot_load_comes_through(text: str) -> None:
 
 def test_a_sign_of_life_comes_through() -> None:
     assert unpack(piped(pack(Heartbeat()))) == Heartbeat()
+    fleet = Fleet([True, False], [3, 0], [0, 2])
+    assert unpack(piped(pack(fleet))) == fleet
 
 
 def test_a_state_does_not_keep_its_whole_batch_in_memory() -> None:

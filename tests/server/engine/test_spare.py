@@ -31,7 +31,7 @@ def workers() -> list[psutil.Process]:
 
 def loaded_twice() -> ProcessEngine:
     engine = started(spare=True)
-    until(lambda: engine._spare.ready)
+    until(lambda: engine.replicas[0].spare.ready)
     assert len(workers()) == 2
     return engine
 
@@ -45,7 +45,7 @@ def test_when_the_first_dies_the_spare_has_its_windows_at_once_and_is_replaced()
     kill(engine)
     desk.wait(10)
     assert engine.pid == spare and engine.health().restarts == 1
-    until(lambda: engine._spare.ready)
+    until(lambda: engine.replicas[0].spare.ready)
     assert len(workers()) == 2
     engine.close()
     desk.check_once(10)
@@ -72,7 +72,7 @@ def test_a_spare_that_dies_is_told_of_and_the_first_serves_on() -> None:
     engine, desk = loaded_twice(), Desk()
     (spare,) = [child for child in workers() if child.pid != engine.pid]
     spare.kill()
-    until(lambda: not engine._spare.ready)
+    until(lambda: not engine.replicas[0].spare.ready)
     engine.submit(window(0), desk.reply)
     desk.wait(1)
     assert engine.health().up and engine.health().restarts == 0
