@@ -38,10 +38,10 @@ FLOORS = (
     "server.http",
     "server.uploads",
     *("server.app", "server.run"),
-    *("tools", "evaluation"),
+    *("tools", "evaluation", "training"),
     "cli",
     "emotion_stream",
-    *("training", "bench"),
+    "bench",
 )
 PACKAGES = (
     "stream",
