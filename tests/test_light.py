@@ -79,15 +79,21 @@ def test_a_server_streams_and_takes_files_without_torch_in_any_of_its_processes(
         assert answer["success"], answer
         assert len(summary["utterances"]) > 1 and len(answer["utterances"]) == len(summary["utterances"])
         me = psutil.Process(server.process.pid)
+        assert not mapped_by(me, "libav"), "FFmpeg's libraries are for processes that are shut in"
         processes = [me, *me.children(recursive=True)]
         seen = {
             int(path.name) for path in (Path(light["PYTHONPATH"].split(os.pathsep)[0]) / "seen").iterdir()
         }
         assert len(processes) >= 3 and {process.pid for process in processes} <= seen, "each was shut off"
+        assert any(mapped_by(process, "libav") for process in processes), "and there it is"
         for process in processes:
-            mapped = {Path(mapped.path).name for mapped in process.memory_maps()}
-            assert not [name for name in mapped if re.match("libtorch|libllvmlite|_torch", name)]
+            assert not mapped_by(process, "libtorch|libllvmlite|_torch")
         no_traceback(server.log())
+
+
+def mapped_by(process: psutil.Process, names: str) -> list[str]:
+    """Files in its memory whose names begin so."""
+    return [mapped.path for mapped in process.memory_maps() if re.match(names, Path(mapped.path).name)]
 
 
 def test_the_command_line_needs_no_torch(light: dict[str, str], tmp_path: Path, demo_wav: Path) -> None:

@@ -20,14 +20,13 @@ from server.files.decode import SUFFIXES
 from server.files.find import recognize_file
 from server.files.recognize import RecognizeOptions
 from server.files.result import clean_name
-from server.files.similarity import Samples
+from server.files.similarity import MAX_S, Samples
 from server.paths import HOME
 from stream import fingerprint
 from stream.types import Floats, ModelSpec
 
 MAX_SAMPLES = 20
 MAX_BYTES = 20_000_000  # of one file
-MAX_S = 120  # of one recording
 RESULT = ".result.json"  # with which the name of an embedding's result ends
 
 log = logging.getLogger("files")

@@ -8,6 +8,7 @@ import numpy as np
 
 from stream.types import Floats, JsonDict
 
+MAX_S = 120  # of a recording that is a sample
 DIGITS = 4
 
 

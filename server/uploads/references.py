@@ -13,8 +13,8 @@ import numpy as np
 from server import system
 from server.config import Config
 from server.errors import ClientError
-from server.files import samples
 from server.files.result import EMBEDDING
+from server.files.similarity import MAX_S
 from server.uploads.form import Form
 from server.uploads.pool import ClientDisconnected, UploadWorkerPool
 from stream.types import Floats
@@ -35,6 +35,8 @@ class References:
         """Hear them, once the model has loaded; ends early when `gone()`. Raises ConfigError."""
         if not self._waiting:
             return
+        from server.files import samples  # brings FFmpeg's libraries, which this process has no other use for
+
         with suppress(ClientDisconnected):
             embed = partial(self._embedding, gone)
             self._workers.samples = samples.load(self._config, self._workers.spec, embed)
@@ -46,6 +48,6 @@ class References:
         with tempfile.TemporaryDirectory(prefix="emotion-stream-") as folder:
             found = Path(folder)
             said = self._workers.run(recording, found, form, gone, lambda report: None)
-            if said["duration_s"] > samples.MAX_S:
-                raise ClientError("FILE_TOO_LARGE", f"longer than {samples.MAX_S} s")
+            if said["duration_s"] > MAX_S:
+                raise ClientError("FILE_TOO_LARGE", f"longer than {MAX_S} s")
             return np.load(found / EMBEDDING, allow_pickle=False) if said["embedding_saved"] else None

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,20 +24,34 @@ from stream.models.registry import load_model
 from stream.types import EmotionModel, Floats, softmax
 from tests.stream.voices import voice, window
 
+if TYPE_CHECKING:
+    from stream.models.compact.model import Compact
+
 ROOT = Path(__file__).parents[3]
 # Scores in float32: both runtimes round, and keys and values are bfloat16. The most seen in 50 voices was 1.3e-4.
 APART = {"float32": 3e-4, "int8": 0.12}
 ON_AVERAGE = {"float32": 1e-5, "int8": 6e-3}
 
 
-@pytest.mark.parametrize("precision", graph.PRECISIONS[1:])
-def test_it_is_the_torch_network(precision: str) -> None:
+@cache
+def in_onnx(precision: str) -> graph.CompactGraph:
+    """Loaded once: a load proves on each start that batch mates and cuts do not matter."""
+    return graph.load(precision=precision)
+
+
+@cache
+def in_torch() -> Compact:
     pytest.importorskip("torch", reason="torch is the reference")
     from stream.models.compact.model import load
 
+    return load("cpu", precision="float32")
+
+
+@pytest.mark.parametrize("precision", graph.PRECISIONS[1:])
+def test_it_is_the_torch_network(precision: str) -> None:
     lengths = [100, 100, 100, 100, 73]
     windows = [replace(window(voice(seed), 0, n, None, True), embed=True) for seed, n in enumerate(lengths)]
-    torch_model, graph_model = load("cpu", precision="float32"), graph.load(precision=precision)
+    torch_model, graph_model = in_torch(), in_onnx(precision)
     assert graph_model.spec == replace(torch_model.spec, dtype=precision, runtime="onnx")
     differences = []
     for mine in windows:
@@ -55,11 +70,8 @@ def test_it_is_the_torch_network(precision: str) -> None:
 
 def test_a_session_goes_on_in_the_other_runtime() -> None:
     """The state is laid out alike: a session that moves is scored as one that stayed."""
-    pytest.importorskip("torch", reason="torch is the reference")
-    from stream.models.compact.model import load
-
     x = voice(3)
-    models: list[EmotionModel] = [load("cpu", precision="float32"), graph.load(precision="float32")]
+    models: list[EmotionModel] = [in_torch(), in_onnx("float32")]
     stayed = models[0].score([window(x, 0, 100, None, True)])[0]
     for first, second in (models, models[::-1]):
         begun = first.score([window(x, 0, 50, None, True)])[0].state
@@ -77,7 +89,7 @@ def test_the_shipped_graphs_are_what_the_recipe_writes() -> None:
 
 @pytest.mark.parametrize("precision", graph.PRECISIONS[1:])
 def test_batch_mates_do_not_matter_on_this_processor(precision: str) -> None:
-    assert graph.load(precision=precision)._together
+    assert in_onnx(precision)._together
 
 
 def test_where_batch_mates_matter_windows_are_scored_one_by_one_and_step_by_step(
@@ -118,7 +130,7 @@ def of_long(out: StepOutput, n: int) -> StepOutput:
 def test_a_dependence_of_scores_or_on_cuts_alone_is_found(
     monkeypatch: pytest.MonkeyPatch, dependence: Callable[[StepOutput, int], StepOutput]
 ) -> None:
-    exact = CompactStep.run
+    model, exact = in_onnx("float32"), CompactStep.run
 
     def careless(
         self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray, *more: Any
@@ -126,14 +138,14 @@ def test_a_dependence_of_scores_or_on_cuts_alone_is_found(
         return dependence(exact(self, samples, state, lengths, *more), len(samples))
 
     monkeypatch.setattr(CompactStep, "run", careless)
-    assert not step.is_invariant(graph.load(precision="float32")._step)
+    assert not step.is_invariant(model._step)
 
 
 @pytest.mark.parametrize(("n_windows", "n_frames"), [(1, 1000), (1, 1996), (20, 100), (40, 101), (200, 10)])
 def test_what_is_computed_at_once_is_bounded_and_long_windows_are_not_taken_step_by_step(
     monkeypatch: pytest.MonkeyPatch, n_windows: int, n_frames: int
 ) -> None:
-    model, exact, taken = graph.load(precision="float32"), CompactStep.run, []
+    model, exact, taken = in_onnx("float32"), CompactStep.run, []
 
     def watched(
         self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray, *more: Any
@@ -173,7 +185,12 @@ def test_auto_is_what_costs_less(
     pytest.importorskip("torch", reason="without it, auto is onnx")
     monkeypatch.setattr(processor, "cpu_flags", lambda: flags)
     assert compact.load(device, precision).spec.runtime == runtime
-    forced = load_model("compact", device, {"precision": "float32", "runtime": "torch"}, threads=1)
+
+
+def test_a_runtime_that_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="without it, auto is onnx")
+    monkeypatch.setattr(processor, "cpu_flags", lambda: {"avx2"})
+    forced = load_model("compact", "cpu", {"precision": "float32", "runtime": "torch"}, threads=1)
     assert forced.spec.runtime == "torch"
 
 
