@@ -220,27 +220,49 @@ def verify_model(
 
 @app.command()
 def export(
-    name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="An emotion2vec model, or a folder.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|DIR", help="compact, an emotion2vec model, or a folder.")
+    ],
     out: Annotated[Path | None, typer.Option(help="The file. [default: NAME.onnx]")] = None,
     config: ConfigFile = CONFIG,
 ) -> None:
-    """Write a model as ONNX, with its head: for other runtimes than torch (docs/emotion2vec.md)."""
-    model = settings(config, {}).model
+    """Write a model as ONNX, with its head: for other runtimes than torch (docs/platforms.md)."""
     file = out or Path(f"{Path(name).name}.onnx")
     try:
-        from stream.models.emotion2vec import funasr_shim
-
-        funasr_shim.import_class()
-        from stream.models.emotion2vec.export import export as write
-
-        typer.echo(f"Exporting {name}: a minute or two …", err=True)
-        done = write(name, file, model.hub, model.allow_pickle)
+        apart, terms = _export_compact(file) if name == "compact" else _export_emotion2vec(name, file, config)
     except (ValueError, OSError, ImportError) as wrong:
         typer.echo(str(wrong), err=True)
         raise typer.Exit(2) from None
-    typer.echo(f"{done.path}: {done.path.stat().st_size / 1e6:.1f} MB")
-    typer.echo(f"its scores differ from torch's by {done.apart:.1g} at most, on noise of three lengths")
-    typer.echo(f"license of the weights: {done.license}")
+    typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"its scores differ from torch's by {apart:.1g} at most, on noise of three lengths")
+    typer.echo(f"license of the weights: {terms}")
+
+
+def _export_compact(file: Path) -> tuple[float, str]:
+    """How far its scores are from torch's; the license."""
+    from stream.models import compact
+
+    reference = compact.load("cpu", "float32", "torch")
+    try:
+        from training import export as recipe
+    except ImportError as missing:
+        raise ImportError(
+            f"exporting compact needs a checkout, and ./run.sh install torch export ({missing.name} is missing)"
+        ) from None
+    return recipe.export(file, reference), recipe.LICENSE
+
+
+def _export_emotion2vec(name: str, file: Path, config: Path) -> tuple[float, str]:
+    """How far its scores are from torch's; the license."""
+    from stream.models.emotion2vec import funasr_shim
+
+    model = settings(config, {}).model
+    funasr_shim.import_class()
+    from stream.models.emotion2vec.export import export as write
+
+    typer.echo(f"Exporting {name}: a minute or two …", err=True)
+    done = write(name, file, model.hub, model.allow_pickle)
+    return done.apart, done.license
 
 
 @app.command()

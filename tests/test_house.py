@@ -40,10 +40,10 @@ FLOORS = (
     "server.uploads",
     "server.workers",
     *("server.app", "server.run"),
-    *("tools", "evaluation"),
+    *("tools", "evaluation", "training"),
     "cli",
     "emotion_stream",
-    *("training", "bench"),
+    "bench",
 )
 PACKAGES = (
     "stream",

@@ -55,6 +55,7 @@ def _at_the_end(net: CompactNet, version: EncodedClips, at: int, batch: int) -> 
     pieces = [torch.from_numpy(version.of(i)) for i in some]
     encoded = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
     blank = torch.zeros(len(some), net.config.n_sums)
-    stats, _, _ = net.statistics((encoded - net.encoded_mean) * net.encoded_scale, blank, blank)
+    encoded = (encoded - net.encoded_mean) * net.encoded_scale
+    stats = net.statistics(encoded[:, :, None], blank, blank)[0][:, :, 0]
     last = torch.tensor([len(piece) for piece in pieces]) - 1
     return (stats[torch.arange(len(some)), last] - net.stats_mean) * net.stats_scale

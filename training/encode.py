@@ -71,7 +71,7 @@ def encode(net: CompactNet, version: Version) -> EncodedClips:
             row[len(frames) :] = frames[-1]
         blank = torch.zeros(len(some), sum(net.config.encoder.cache_sizes))
         encoded, _, _ = net.encode(torch.from_numpy(raw), torch.zeros(len(some), 2), blank)
-        for row, i in zip(encoded.numpy(), some, strict=True):
+        for row, i in zip(encoded[:, :, -1].numpy(), some, strict=True):
             steps[slice(*bounds[i])] = row[: n_steps[i]]
     return EncodedClips(version.clips, steps, bounds)
 

@@ -56,7 +56,8 @@ def predict(
         encoded = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
         blank = torch.zeros(len(some), net.config.n_sums)
         session = blank if known is None else known[some]
-        stats, _, _ = net.statistics((encoded - net.encoded_mean) * net.encoded_scale, blank, session)
+        encoded = (encoded - net.encoded_mean) * net.encoded_scale
+        stats = net.statistics(encoded[:, :, None], blank, session)[0][:, :, 0]
         out = net.heads((stats - net.stats_mean) * net.stats_scale)
         logits = out[..., :N_LABELS]
         weights = attention(out, stats) * (

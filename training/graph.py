@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 
 from stream.models.compact.files import FOLDER, read_card
 from stream.models.compact.sizes import (
+    ANSWERS,
     CHUNK,
     DEVIATION_FLOOR,
     FLOOR,
@@ -36,7 +37,9 @@ from stream.models.compact.sizes import (
     QUIET,
     STEPS_PER_S,
     VOICED,
+    WARMUP_STEPS,
     NetConfig,
+    beginnings,
 )
 from stream.types import N_LABELS
 from training.graph_builder import END, GraphBuilder
@@ -53,8 +56,9 @@ LANES = 16
 class StepGraph(GraphBuilder):
     """T steps of compact: inputs power (B, T GROUP, bins), state (B, state_size), kv (B, n_layers, left, 2 width)
     (the keys and values in the state, as numbers) and last (B, 1, 2) (the row of the last frame that there is) ->
-    heads (B, T, N_LABELS + 1), stats (B, T, n_stats), state_after (B, state_size), with the old keys and values in
-    it, and the new ones: kv_after (B, n_layers, CHUNK, 2 width). Products see B T rows, or B T CHUNK."""
+    heads (B, T ANSWERS, N_LABELS + 1): logits and a weight; stats (B, T, n_stats), at each step's end; state_after
+    (B, state_size), with the old keys and values in it, and the new ones: kv_after (B, n_layers, CHUNK, 2 width).
+    Products see B T CHUNK rows, or B T ANSWERS."""
 
     def __init__(self, config: NetConfig, precision: str) -> None:
         super().__init__()
@@ -76,7 +80,7 @@ class StepGraph(GraphBuilder):
             info("last", 1, 2, dtype=TensorProto.INT64),
         ]
         outputs = [
-            info("heads", "T", N_LABELS + 1),
+            info("heads", "answers", N_LABELS + 1),
             info("stats", "T", c.n_stats),
             info("state_after", c.state_size),
             info("kv_after", e.n_layers, CHUNK, 2 * e.width),
@@ -105,7 +109,7 @@ class StepGraph(GraphBuilder):
         encoded = self.op("Concat", x, self._prosody(lags, loudness), axis=1)
         mean, scale = (self.weight(f"heard_{what}", c.n_encoded) for what in ("mean", "scale"))
         encoded = self.op("Mul", self.op("Sub", encoded, mean), scale)
-        span_after, session_after = self._heads(self._windows(encoded, c.n_encoded), span, session)
+        span_after, session_after = self._heads(self._windows(encoded, ANSWERS, c.n_encoded), span, session)
         chunks = self.op("Add", self.reshape(self.rows(chunk, -1, END), -1, 1), self.const(1.0))
         after = [level_after, session_after, frames_after, row_after, chunks, *caches_after, span_after]
         self.op("Concat", *after, out="state_after", axis=1)
@@ -192,8 +196,8 @@ class StepGraph(GraphBuilder):
         return self.op("Add", x, self.weight("ear.origin", e.width)), frames_after, row_after
 
     def _layer(self, x: str, k: int, kv: str, sums: str, chunk: str) -> tuple[str, str, str]:
-        """One transformer layer: x (B T CHUNK, width), of the last its mean (B T, width); keys and values of the
-        last chunk (B, 1, CHUNK, 2 width), of the one before in `kv`; sums."""
+        """One transformer layer: x (B T CHUNK, width), of the last its means up to each answer (B T ANSWERS,
+        width); keys and values of the last chunk (B, 1, CHUNK, 2 width), of the one before in `kv`; sums."""
         e, name = self.config.encoder, f"ear.layers.{k}"
         width, n_means = e.width, len(e.ema_positions)
         qkv = self._product(self._norm(x, f"{name}.norm1"), f"{name}.qkv", width, 3 * width)
@@ -217,13 +221,16 @@ class StepGraph(GraphBuilder):
         )  # fmt: skip
         x = self.op("Add", x, self._product(self.reshape(mixed, -1, width), f"{name}.out", width, width))
         wide = self._product(self._norm(x, f"{name}.norm2"), f"{name}.wide", width, 4 * width, gelu=True)
-        if k == e.n_layers - 1:  # a mean of products is the product of the mean: a fifth of the work
-            x, wide = (
-                self.mean(self.reshape(y, -1, CHUNK, n), 1) for y, n in ((x, width), (wide, 4 * width))
-            )
+        if k == e.n_layers - 1:  # a mean of products is the product of the mean: two fifths of the work
+            x, wide = (self._up_to_answers(y, CHUNK, n) for y, n in ((x, width), (wide, 4 * width)))
         x = self.op("Add", x, self._product(wide, f"{name}.narrow", 4 * width, width))
         after = self.reshape(self.rows(sums, -1, END), -1, 2 * width * n_means)
         return x, self.rows(shifted, -1, END), after
+
+    def _up_to_answers(self, x: str, each: int, width: int) -> str:
+        """x (B T each, width) -> means over each step up to its answers (B T ANSWERS, width)."""
+        means = self.op("MatMul", self.const(beginnings(each)), self.reshape(x, -1, each, width))
+        return self.reshape(means, -1, width)
 
     def _norm(self, x: str, name: str) -> str:
         width = self.config.encoder.width
@@ -257,37 +264,36 @@ class StepGraph(GraphBuilder):
         return chosen
 
     def _prosody(self, lags: str, loudness: str) -> str:
-        """Voicing, pitch and loudness (B T, 3)."""
+        """Voicing, pitch and loudness (B T ANSWERS, 3)."""
         voicing = self.op("ReduceMax", lags, self.ints(2))
         shares = self.op("Softmax", self.op("Mul", lags, self.const(20.0)), axis=2)
         pitch = self.reshape(self.weight("lag_pitch", self.config.n_lags), -1, 1)
         pitch = self.op("MatMul", shares, self.op("Expand", pitch, self.ints(self.config.n_lags, LANES)))
         loudness = self.op("Max", loudness, self.const(QUIET))
         prosody = self.op("Concat", voicing, self.rows(pitch, 0, 1, axis=2), loudness, axis=2)
-        prosody = self.reshape(prosody, -1, GROUP, 3)
-        return self.reshape(self.op("MatMul", self.const(np.full((1, GROUP), 1 / GROUP)), prosody), -1, 3)
+        return self._up_to_answers(prosody, GROUP, 3)
 
     def _heads(self, encoded: str, span: str, session: str) -> tuple[str, str]:
-        """The statistics and what the heads say of them: both outputs. The sums of span and session."""
+        """encoded (B, T, ANSWERS, n_encoded): the statistics and what the heads say of them, both outputs. The
+        sums of span and session."""
         c = self.config
         (wide, narrow), n, double = c.hidden, c.n_heads, np.float64
         x = self.op("Clip", encoded, self.const(-OUTLYING), self.const(OUTLYING))
-        x = self.op("Concat", x, self.op("Mul", x, x), self.ones_like(self.rows(x, 0, 1, axis=2)), axis=2)
+        x = self.op("Concat", x, self.op("Mul", x, x), self.ones_like(self.rows(x, 0, 1, axis=3)), axis=3)
         # In double precision, or the variance of what hardly changes is lost.
-        each = self.op("Cast", self.op("Unsqueeze", x, self.ints(2)), to=TensorProto.DOUBLE)
-        decay = np.exp(-1 / np.array([[c.recent_steps], [c.session_steps]]))
-        sums = self.op("Concat", *(self.op("Unsqueeze", y, self.ints(1)) for y in (span, session)), axis=1)
-        sums = self.sums_before(each, sums, decay)
-        older = self.op("Cast", self.rows(sums, 0, -1), to=TensorProto.DOUBLE)
-        after = self.op("Add", each, self.op("Mul", older, self.const(decay, double)))
+        each = self.op("Cast", x, to=TensorProto.DOUBLE)
+        share = np.arange(1, ANSWERS + 1)[:, None] / ANSWERS  # of a step, that has been heard
 
-        def parts(k: int) -> Any:
-            one = self.op("Squeeze", self.rows(after, k, k + 1, axis=2), self.ints(2))
-            return self.op("Split", one, self.ints(c.n_encoded, c.n_encoded, 1), n=3, axis=2)
-
-        def sums_after(k: int) -> str:
-            one = self.rows(self.rows(sums, -1, END), k, k + 1, axis=2)
-            return self.reshape(one, -1, c.n_sums)
+        def sums(before: str, time_constant: float) -> tuple[Any, str]:
+            """At every answer: of what is encoded, of its squares, their count. After the last step."""
+            last = self.op("Squeeze", self.rows(each, ANSWERS - 1, ANSWERS, axis=2), self.ints(2))
+            scanned = self.sums_before(last, before, np.exp(-1 / np.array([time_constant])))
+            older = self.op("Cast", self.rows(scanned, 0, -1), to=TensorProto.DOUBLE)
+            left = self.const(np.exp(-share / time_constant), double)
+            older = self.op("Mul", left, self.op("Unsqueeze", older, self.ints(2)))
+            at = self.op("Add", self.op("Mul", each, self.const(share, double)), older)
+            parts = self.op("Split", at, self.ints(c.n_encoded, c.n_encoded, 1), n=3, axis=3)
+            return parts, self.reshape(self.rows(scanned, -1, END), -1, c.n_sums)
 
         def log(x: str, added: float) -> str:
             return str(self.op("Log", self.op("Add", x, self.const(added, double))))
@@ -298,7 +304,8 @@ class StepGraph(GraphBuilder):
         def variance(square: str, mean: str) -> str:
             return str(self.op("Sub", square, self.op("Mul", mean, mean)))
 
-        (recent, recent_square, count), (lasting, lasting_square, lasting_count) = parts(0), parts(1)
+        (recent, recent_square, count), span_after = sums(span, c.recent_steps)
+        (lasting, lasting_square, lasting_count), session_after = sums(session, c.session_steps)
         prior = self.const(c.prior_steps, double)
         weight = self.op("Add", lasting_count, prior)
         mean, session_mean = self.op("Div", recent, count), self.op("Div", lasting, weight)
@@ -307,19 +314,24 @@ class StepGraph(GraphBuilder):
         spread = root(variance(square, session_mean), 0.05)
         distance = self.op("Div", self.op("Sub", mean, session_mean), spread)
         lasted = self.op("Log", self.op("Div", count, self.const(STEPS_PER_S, double)))
-        stats = self.op("Concat", mean, log(deviation, DEVIATION_FLOOR), distance, lasted, axis=2)
-        self.op("Cast", stats, out="stats", to=TensorProto.FLOAT)
+        stats = self.op("Concat", mean, log(deviation, DEVIATION_FLOOR), distance, lasted, axis=3)
+        stats = self.op("Cast", stats, to=TensorProto.FLOAT)
+        self.op("Squeeze", self.rows(stats, ANSWERS - 1, ANSWERS, axis=2), self.ints(2), out="stats")
         usual, scale = (self.weight(f"stats_{what}", c.n_stats) for what in ("mean", "scale"))
-        x = self.op("Mul", self.op("Sub", "stats", usual), scale)
+        x = self.op("Mul", self.op("Sub", stats, usual), scale)
         x = self._silu(self._product(self.reshape(x, -1, c.n_stats), "heads.first", c.n_stats, n * wide))
         x = self.op("Transpose", self.reshape(x, -1, n, wide), perm=[1, 0, 2])
         x = self.op("MatMul", x, self.weight("heads.second", n, wide, narrow))
         x = self._silu(self.op("Add", x, self.weight("heads.second_bias", n, 1, narrow)))
         x = self.op("MatMul", x, self.weight("heads.third", n, narrow, N_LABELS + 1))
-        x = self.op("Add", x, self.weight("heads.third_bias", n, 1, N_LABELS + 1))
-        x = self._windows(self.mean(x, 0), N_LABELS + 1)
-        self.op("Identity", x, out="heads")
-        return sums_after(0), sums_after(1)
+        x = self.mean(self.op("Add", x, self.weight("heads.third_bias", n, 1, N_LABELS + 1)), 0)
+        logits, attention = self.op("Split", x, self.ints(N_LABELS, 1), n=2, axis=1)
+        warmth = self.op("Cast", self.reshape(count, -1, 1), to=TensorProto.FLOAT)
+        warmth = self.op("Min", self.op("Div", warmth, self.const(WARMUP_STEPS)), self.const(1.0))
+        weights = self.op("Add", self.op("Sigmoid", attention), self.const(0.02))
+        x = self.op("Concat", logits, self.op("Mul", weights, warmth), axis=1)
+        self.op("Identity", self._windows(x, N_LABELS + 1), out="heads")
+        return span_after, session_after
 
     def _silu(self, x: str) -> str:
         product: str = self.op("Mul", x, self.op("Sigmoid", x))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -99,11 +99,18 @@ class ModelSection(_Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     # Of emotion2vec (docs/emotion2vec.md); the embedded model has no use for them.
     hub: Literal["modelscope", "huggingface"] = "modelscope"  # where weights are fetched by name
-    precision: Literal["float32", "bfloat16", "int8", "auto"] = "auto"  # auto: bfloat16 where that is faster
+    # auto: bfloat16 where that is faster; never float16 (of emotion2vec, on a GPU) nor int8.
+    precision: Literal["float32", "bfloat16", "float16", "int8", "auto"] = "auto"
     # What computes compact; auto: ONNX Runtime, or torch for a GPU or bfloat16. emotion2vec has torch alone.
     runtime: Literal["auto", "onnx", "torch"] = "auto"
     allow_pickle: bool = False  # let a checkpoint run code when it is read: for files of your own only
     custom_labels: str = ""  # a folder made by `./run.sh tools teach`: labels of your own beside the nine
+
+    @model_validator(mode="after")
+    def _float16_on_a_gpu(self) -> Self:
+        if self.precision == "float16" and self.device == "cpu":
+            raise ValueError("precision float16 is for GPUs; on a CPU take bfloat16, float32, int8 or auto")
+        return self
 
     @property
     def options(self) -> dict[str, str | bool]:

@@ -321,6 +321,9 @@ _SETTINGS = {
         "server.host：{host} 可以从网络访问，那里的任何人都可以使用本服务器："
         "请设置 server.token（EMOTION_SERVER__TOKEN=…），允许所有人使用时则设置 server.open: true"
     ),
+    "precision float16 is for GPUs; on a CPU take bfloat16, float32, int8 or auto": (
+        "精度 float16 只用于 GPU；在 CPU 上请用 bfloat16、float32、int8 或 auto"
+    ),
     "{name} is no host name: give names alone, without scheme, port and path": (
         "{name} 不是主机名：请只写名称，不带协议、端口和路径"
     ),

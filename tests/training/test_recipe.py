@@ -155,7 +155,9 @@ def test_a_batch_has_a_number_and_is_always_the_same(versions: list[EncodedClips
 def test_the_fit_sees_what_the_server_computes(versions: list[EncodedClips]) -> None:
     net = network(versions)
     batch = Sampler(versions, range(len(versions[0].clips)), net, 1).batch(16, 3)
-    everywhere, _, _ = net.statistics(batch.encoded, torch.zeros(16, SMALL.n_sums), batch.session)
+    everywhere = net.statistics(batch.encoded[:, :, None], torch.zeros(16, SMALL.n_sums), batch.session)[0][
+        :, :, 0
+    ]
     last = everywhere[torch.arange(16), batch.lengths - 1]
     torch.testing.assert_close(statistics_at(net, batch)[:, -1], last, atol=2e-3, rtol=1e-3)
 

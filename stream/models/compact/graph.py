@@ -14,10 +14,11 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from stream.models.compact import embeddings
 from stream.models.compact.files import FOLDER, read_arrays, read_card
-from stream.models.compact.sizes import GROUP, STEPS_PER_S, WARMUP_STEPS, NetConfig
+from stream.models.compact.sizes import ANSWER_SHARES, ANSWERS, GROUP, NetConfig
 from stream.models.compact.step import ROWS, CompactStep, is_invariant
 from stream.models.compact.windows import samples_of, spec_of, states_of
 from stream.types import (
@@ -87,11 +88,11 @@ class CompactGraph:
             state = parts[-1].state
         heads = np.concatenate([part.heads for part in parts], 1)
         stats = np.concatenate([part.stats for part in parts], 1)
-        logits, weights = self._possible_only(heads[..., :N_LABELS]), attention(heads, stats)
-        share = weights * np.clip(n_frames[:, None] - GROUP * np.arange(n_steps), 0, GROUP)
+        logits, weights = frames_of(heads, n_frames)
+        logits = self._possible_only(logits)
+        share = weights.reshape(len(weights), n_steps, GROUP).sum(2)
         share /= share.sum(1, keepdims=True)
         embedding = (share[:, None] @ stats[..., : self._config.embedding_size])[:, 0]
-        each = (np.repeat(steps, GROUP, axis=1) for steps in (logits, weights))
         # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
         return [
             FrameScores(
@@ -102,16 +103,21 @@ class CompactGraph:
                 self._gain,
             )
             for window, logits, weights, state, embedding in zip(
-                windows, *each, state, embedding, strict=True
+                windows, logits, weights, state, embedding, strict=True
             )
         ]
 
 
-def attention(heads: Floats, stats: Floats) -> Floats:
-    """Weights (…) of steps: see `network.attention`."""
-    warmth = np.minimum(np.exp(stats[..., -1]) * np.float32(STEPS_PER_S / WARMUP_STEPS), 1)
-    weights = (np.float32(0.02) + 1 / (1 + np.exp(-heads[..., N_LABELS]))) * warmth
-    return weights.astype(np.float32)
+def frames_of(heads: Floats, n_frames: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """What the heads gave at each answer (B, T ANSWERS, N_LABELS + 1), frames of each row (B,) -> logits
+    (B, T GROUP, N_LABELS) and weights (B, T GROUP) of every frame; those behind a row's last weigh nothing."""
+    frame, n_frames = np.arange(heads.shape[1] // ANSWERS * GROUP), n_frames[:, None]
+    full, answer = frame < n_frames // GROUP * GROUP, frame * ANSWERS // GROUP
+    given = np.take_along_axis(
+        heads, np.where(full, answer, answer - answer % ANSWERS + ANSWERS - 1)[..., None], 1
+    )
+    share = np.where(full, np.array(ANSWER_SHARES, np.float32)[answer % ANSWERS], np.float32(1))
+    return given[..., :N_LABELS], given[..., N_LABELS] * share * (frame < n_frames)
 
 
 def load(folder: Path = FOLDER, precision: str = "auto", threads: int = 1) -> CompactGraph:

@@ -23,6 +23,8 @@ from torch.nn import functional as F
 from stream.models.compact.encoder import CausalEncoder
 from stream.models.compact.features import Features
 from stream.models.compact.sizes import (
+    ANSWER_SHARES,
+    ANSWERS,
     CHUNK,
     DEVIATION_FLOOR,
     EMBEDDED_STEPS,
@@ -34,6 +36,7 @@ from stream.models.compact.sizes import (
     STEPS_PER_S,
     WARMUP_STEPS,
     NetConfig,
+    beginnings,
 )
 from stream.models.packed import PackedLinear
 from stream.types import N_LABELS, ceil_div
@@ -79,7 +82,8 @@ class Heads(nn.Module):
 class CompactNet(nn.Module):
     """Features, the encoder, the heads."""
 
-    mean_of_chunk: Tensor
+    of_positions: Tensor
+    of_frames: Tensor
     encoded_mean: Tensor
     encoded_scale: Tensor
     stats_mean: Tensor
@@ -92,7 +96,8 @@ class CompactNet(nn.Module):
         self.register_buffer("encoded_scale", torch.ones(c.n_encoded))
         self.register_buffer("stats_mean", torch.zeros(c.n_stats))
         self.register_buffer("stats_scale", torch.ones(c.n_stats))
-        self.register_buffer("mean_of_chunk", torch.full((1, CHUNK), 1 / CHUNK), persistent=False)
+        for name, n in (("of_positions", CHUNK), ("of_frames", GROUP)):
+            self.register_buffer(name, torch.from_numpy(beginnings(n)), persistent=False)
         self.features = Features(c.n_mels, c.n_lags)
         self.encoder = CausalEncoder(c.encoder)
         self.heads = Heads(c)
@@ -103,20 +108,21 @@ class CompactNet(nn.Module):
 
     def encode(self, raw: Tensor, level: Tensor, cache: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """raw (B, T, n_raw), T a multiple of GROUP, the level's sums (B, 2) and the encoder's cache -> what every
-        step is (B, T / GROUP, n_encoded), the level's sums at every frame (B, T, 2), the new cache in parts.
+        step is up to each of its answers (B, T / GROUP, ANSWERS, n_encoded), the level's sums at every frame
+        (B, T, 2), the new cache in parts.
 
         Everything is relative to the running level: no absolute one goes in, that of a corpus names the corpus.
         """
         c = self.config
         mels, lags = raw[..., : c.n_mels], raw[..., c.n_mels :]
         power, sums, running_level = self.level(mels, level)
-        means, after = self.encoder(mels, running_level, cache, self.mean_of_chunk)
+        means, after = self.encoder(mels, running_level, cache, self.of_positions)
         voicing = lags.amax(-1, keepdim=True)
         # Not `@`: with a vector that is rounded otherwise for other numbers of rows, on some processors.
         pitch = (torch.softmax(20.0 * lags, -1) * self.features.lag_pitch).sum(-1, keepdim=True)
         loudness = (power.log() - running_level).clamp(min=QUIET)
-        prosody = torch.cat([voicing, pitch, loudness], -1).view(len(raw), -1, GROUP, 3).mean(2)
-        encoded = torch.cat([means[:, :, 0], prosody], -1)
+        prosody = torch.cat([voicing, pitch, loudness], -1).view(len(raw), -1, GROUP, 3)
+        encoded = torch.cat([means, self.of_frames @ prosody], -1)
         return (encoded - self.encoded_mean) * self.encoded_scale, sums, after
 
     def level(self, mels: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,12 +134,12 @@ class CompactNet(nn.Module):
         return power, sums, (sums[..., :1] / sums[..., 1:]).log()
 
     def statistics(self, encoded: Tensor, span: Tensor, session: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """encoded (B, steps, n_encoded) after the sums of span and session (B, n_sums) -> (B, steps, n_stats), and
-        both sums after the last step."""
+        """encoded (B, steps, R, n_encoded), of R evenly spaced beginnings of each step, after the sums of span and
+        session (B, n_sums) -> (B, steps, R, n_stats), and both sums after the last step."""
         c = self.config
         each = moments(encoded).double()  # of numbers that hardly change, single precision loses the variance
-        recent, lasting = ema_scan(each, span, c.recent_steps), ema_scan(each, session, c.session_steps)
-        return self.summary(recent, lasting).float(), recent[:, -1].float(), lasting[:, -1].float()
+        recent, lasting = sums_within(each, span, c.recent_steps), sums_within(each, session, c.session_steps)
+        return self.summary(recent, lasting).float(), recent[:, -1, -1].float(), lasting[:, -1, -1].float()
 
     def summary(self, recent: Tensor, lasting: Tensor) -> Tensor:
         """The running sums of span and session (..., n_sums) -> (..., n_stats)."""
@@ -193,12 +199,15 @@ class CompactNet(nn.Module):
         raw = raw.gather(1, at.minimum(lengths[:, None] - 1)[..., None].expand(-1, -1, c.n_raw))
         encoded, levels, cache = self.encode(raw, level, caches[0])
         stats, span, session = self.statistics(encoded, caches[1], session)
-        out = self.heads((stats - self.stats_mean) * self.stats_scale)
-        weights = attention(out, stats).repeat_interleave(GROUP, dim=1) * (at < lengths[:, None])
-        logits = out[..., :N_LABELS].repeat_interleave(GROUP, dim=1)
+        out = self.heads(((stats - self.stats_mean) * self.stats_scale).flatten(1, 2))
+        full, answer = at < lengths[:, None] // GROUP * GROUP, at * ANSWERS // GROUP
+        share = torch.where(full, out.new_tensor(ANSWER_SHARES)[answer % ANSWERS], 1.0)
+        answer = torch.where(full, answer, answer - answer % ANSWERS + ANSWERS - 1)
+        weights = attention(out, stats.flatten(1, 2)).gather(1, answer) * share * (at < lengths[:, None])
+        logits = out[..., :N_LABELS].gather(1, answer[..., None].expand(-1, -1, N_LABELS))
         level = levels.gather(1, (lengths - 1)[:, None, None].expand(-1, -1, 2))[:, 0]
         after = torch.cat([level, session, *cache, span], dim=1)
-        return logits[:, :n_frames], weights[:, :n_frames], stats, after
+        return logits[:, :n_frames], weights[:, :n_frames], stats[:, :, -1], after
 
 
 def attention(out: Tensor, stats: Tensor) -> Tensor:
@@ -214,6 +223,16 @@ def moments(encoded: Tensor) -> Tensor:
     """What is summed of encoded (..., n_encoded): itself, its square, and a count: (..., n_sums)."""
     encoded = encoded.clamp(-OUTLYING, OUTLYING)
     return torch.cat([encoded, encoded.square(), torch.ones_like(encoded[..., :1])], -1)
+
+
+def sums_within(x: Tensor, sums: Tensor, time_constant: float) -> Tensor:
+    """Exponentially decaying sums of x (B, steps, R, K), of R evenly spaced beginnings of each step, from float32
+    sums (B, K): (B, steps, R, K). A beginning counts as the part of a step that it is; the steps after it go on
+    from the whole, which comes last."""
+    after = ema_scan(x[:, :, -1], sums, time_constant)
+    before = torch.cat([sums[:, None], after[:, :-1].float()], 1)[:, :, None].to(x.dtype)
+    share = torch.arange(1, x.shape[2] + 1, dtype=x.dtype, device=x.device)[:, None] / x.shape[2]
+    return share * x + torch.exp(-share / time_constant) * before
 
 
 def ema_scan(x: Tensor, sums: Tensor, time_constant: float, together: int = 1) -> Tensor:

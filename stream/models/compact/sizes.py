@@ -6,7 +6,9 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from stream.types import HOP, SAMPLE_RATE
+import numpy as np
+
+from stream.types import HOP, SAMPLE_RATE, Floats
 
 # Features.
 N_FFT = 512
@@ -17,6 +19,12 @@ VOICED = slice(2, 2000 * N_FFT // SAMPLE_RATE + 1)  # bins: above 2 kHz noise an
 # The encoder.
 GROUP = 10  # frames of a chunk: 100 ms
 CHUNK = GROUP // 2  # positions of a chunk: the second convolution halves the rate
+# How often the heads are asked in a chunk: every 50 ms. At every position it would cost a quarter more
+# (docs/decisions/0023). Divides GROUP.
+ANSWERS = 2
+# By what their weights are multiplied, 1 on average: the heads learned to weigh whole steps, and what is pooled
+# rests on these. A last step that is not full has one answer.
+ANSWER_SHARES = (*(1e-3,) * (ANSWERS - 1), ANSWERS - 1e-3 * (ANSWERS - 1))
 LOG10 = math.log(10)
 # Decades: where the running level of speech lies in Whisper's input, of recordings that peak at 0.7.
 LEVEL_OFFSET = -1.0
@@ -34,6 +42,14 @@ DEVIATION_FLOOR = 0.1  # added to deviations before their logarithm is taken
 # How long what has an embedding is taken to have lasted: of 4 to 40 steps, 20 came nearest to the scores of the
 # sound (180 clips of `val` of three corpora).
 EMBEDDED_STEPS = 20
+
+
+def beginnings(n: int) -> Floats:
+    """(ANSWERS, n): means over the first 1/ANSWERS of `n` things in a row, the first 2/ANSWERS, … and all of them;
+    what a border falls into counts in part."""
+    ends = n * np.arange(1, ANSWERS + 1)[:, None] / ANSWERS
+    means: Floats = (np.clip(ends - np.arange(n), 0, 1) / ends).astype(np.float32)
+    return means
 
 
 @dataclass(frozen=True)

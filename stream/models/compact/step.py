@@ -29,8 +29,8 @@ OPTIONS = {
 class StepOutput(NamedTuple):
     """What T steps of B sessions give."""
 
-    heads: Floats  # (B, T, N_LABELS + 1): logits, and the attention's
-    stats: Floats  # (B, T, n_stats)
+    heads: Floats  # (B, T ANSWERS, N_LABELS + 1): logits, and a weight
+    stats: Floats  # (B, T, n_stats), at the end of each step
     state: Floats  # (B, state_size), after the last
 
 

@@ -30,7 +30,7 @@ from stream.types import (
 
 log = logging.getLogger("model")
 
-Precision = Literal["float32", "bfloat16", "int8", "auto"]
+Precision = Literal["float32", "bfloat16", "float16", "int8", "auto"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Options:
     """How to load and run a checkpoint."""
 
     hub: Hub = "modelscope"
-    precision: Precision = "float32"  # auto: bfloat16 where the device multiplies it faster; never int8
+    precision: Precision = "float32"  # auto: bfloat16 where the device multiplies it faster; nothing else
     allow_pickle: bool = False  # let model.pt run code when it is read: for files of your own only
     rule: WindowRule = field(default_factory=WindowRule)
     longest_s: float = (

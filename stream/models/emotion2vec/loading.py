@@ -17,6 +17,8 @@ from stream.types import SAMPLE_RATE
 
 log = logging.getLogger("model")
 
+APART = 0.03  # of a score, between float16 and float32
+
 
 def load(name: str, device: str, options: Options) -> Emotion2Vec:
     """See `stream.models.emotion2vec.load`."""
@@ -39,9 +41,13 @@ def _elsewhere(module: Any, plain: Encoder, target: ComputeTarget) -> Encoder:
     """The encoder in `target`; `plain` on a CPU whose products in that precision depend on batch mates."""
     encoder = Encoder(module, target)
     if target.device.type != "cpu":
-        if target.dtype == torch.bfloat16:
+        if target.dtype == torch.float16 and not is_near(encoder, plain):
+            log.warning("float16 is too narrow for this checkpoint; using float32")
+            return Encoder(module, ComputeTarget(target.device, torch.float32))
+        if target.dtype != torch.float32:
             log.info(
-                "bfloat16 on a GPU: batch mates may move a score by 1e-3; model.precision: float32 avoids it"
+                "%s on a GPU: batch mates may move a score by 1e-3; model.precision: float32 avoids it",
+                target.name,
             )
         return encoder
     if is_batch_invariant(encoder):
@@ -59,6 +65,19 @@ def is_batch_invariant(encoder: Encoder) -> bool:
             for some in (noise, *(row[None] for row in noise))
         )
     return bool(torch.allclose(together, torch.cat(alone), rtol=0, atol=1e-5))
+
+
+def is_near(encoder: Encoder, plain: Encoder) -> bool:
+    """Whether noise, soft and loud, gets the same scores from both, to APART: what is too large for a narrow type
+    becomes no number at all."""
+    noise = torch.randn(3, SAMPLE_RATE // 2, generator=torch.Generator().manual_seed(0))
+    noise *= torch.tensor([[1e-3], [0.1], [1.0]])
+    with torch.inference_mode():
+        one, other = (
+            e.logits(e.features(noise.to(e.target.device), both_phases=True)).cpu().softmax(-1)
+            for e in (encoder, plain)
+        )
+    return bool(torch.allclose(one, other, rtol=0, atol=APART))
 
 
 def _check_against(module: Any, encoder: Encoder) -> None:
@@ -88,6 +107,12 @@ def _target(name: str, precision: Precision) -> ComputeTarget:
         raise ValueError(f"device {name!r} is not there: this machine offers {present} of its kind")
     if precision == "int8" and (unfit := int8.unfit(device)):
         raise ValueError(f"precision int8: {unfit}; take bfloat16, float32 or auto")
+    if precision == "float16":
+        if device.type != "cuda":
+            raise ValueError(
+                f"precision float16 is for GPUs; on a {device.type.upper()} take bfloat16, float32, int8 or auto"
+            )
+        return ComputeTarget(device, torch.float16)
     reduced = precision == "bfloat16" or (precision in ("auto", "int8") and bf16_is_faster(device))
     if reduced and device.type == "cpu" and (why := unpackable(torch.bfloat16)):
         log.warning("no bfloat16 on this processor (%s); using float32", why)

@@ -118,6 +118,7 @@ def test_a_variable_is_named_when_it_is_the_variable_that_is_wrong(
         ("limits:\n  max_sessions: 1.5\n", ["limits.max_sessions"]),
         ("server: 5\n", ["server"]),
         ("server: [a, b]\n", ["server"]),
+        ("model: {precision: float16, device: cpu}\n", ["model", "float16 is for GPUs"]),
         ("- a\n- b\n", []),
         ("just text\n", []),
         ("server:\n\tport: 1\n", ["not YAML"]),

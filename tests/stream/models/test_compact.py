@@ -28,6 +28,7 @@ from stream.types import (
     N_LABELS,
     SAMPLE_RATE,
     EmotionModel,
+    Floats,
     frames_in,
     samples_for,
     softmax,
@@ -105,6 +106,24 @@ def test_short_windows_among_full_ones(model: EmotionModel) -> None:
         assert alone.state is not None and together.state is not None
         np.testing.assert_allclose(alone.embedding, together.embedding, atol=1e-4)
         np.testing.assert_allclose(alone.state, together.state, rtol=1e-4, atol=1e-3)
+
+
+def test_it_answers_anew_every_50_ms_and_verdicts_rest_on_whole_steps(model: EmotionModel) -> None:
+    scores = play(model, voice(2), [180])
+    answers = scores.logits.reshape(36, 5, N_LABELS)
+    np.testing.assert_array_equal(answers, np.broadcast_to(answers[:, :1], answers.shape))
+    probs = softmax(answers[:, 0])
+    assert np.abs(np.diff(probs, axis=0)).max(1).min() > 1e-5, "no two in a row are the same"
+    between, ends = probs[2::2], probs[1::2]
+    assert np.abs(between - (ends[:-1] + ends[1:]) / 2).max(1).mean() > 1e-3, "nor on a line between others"
+
+    def verdict(frames: slice) -> Floats:
+        weights = scores.weights.reshape(18, 10)[:, frames].ravel()
+        return softmax(
+            weights @ scores.logits.reshape(18, 10, -1)[:, frames].reshape(len(weights), -1) / weights.sum()
+        )
+
+    np.testing.assert_allclose(verdict(slice(None)), verdict(slice(5, None)), atol=1e-3)
 
 
 def test_only_the_promised_lookahead_is_used(model: EmotionModel) -> None:

@@ -102,7 +102,7 @@ def test_where_batch_mates_matter_windows_are_scored_one_by_one_and_step_by_step
         self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray, *more: Any
     ) -> StepOutput:
         out = exact(self, samples, state, lengths, *more)
-        runs.append(out.heads.shape[:2])
+        runs.append(out.stats.shape[:2])
         return out if len(samples) < 5 else out._replace(state=np.nextafter(out.state, np.float32(9e9)))
 
     monkeypatch.setattr(CompactStep, "run", careless)
@@ -123,7 +123,7 @@ def of_many(out: StepOutput, n: int) -> StepOutput:
 
 def of_long(out: StepOutput, n: int) -> StepOutput:
     """States that depend a little on how many steps are taken at once."""
-    return out if out.heads.shape[1] < 16 else out._replace(state=np.nextafter(out.state, np.float32(9e9)))
+    return out if out.stats.shape[1] < 16 else out._replace(state=np.nextafter(out.state, np.float32(9e9)))
 
 
 @pytest.mark.parametrize("dependence", [of_many, of_long])
@@ -151,7 +151,7 @@ def test_what_is_computed_at_once_is_bounded_and_long_windows_are_not_taken_step
         self: CompactStep, samples: Floats, state: Floats, lengths: np.ndarray, *more: Any
     ) -> StepOutput:
         out = exact(self, samples, state, lengths, *more)
-        taken.append(out.heads.shape[1])
+        taken.append(out.stats.shape[1])
         return out
 
     x = np.tile(voice(3), 10)
