@@ -185,6 +185,7 @@ def test_nobody_is_left_when_the_parent_is_killed(connect: Connect) -> None:
         eventually(lambda: not [p.cmdline() for p in family if not ended(p)], "they have ended, too")
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(connect: Connect) -> None:
     with running(model__name="fake", server__workers=2) as server:
         victim = workers_of(server)[0]
