@@ -32,6 +32,11 @@ _ACCESS = {
 
 # Of live sessions, and of what clients send.
 _SESSIONS = {
+    "the first message must be a start: a JSON object of its fields": (
+        "第一条消息必须是 start：由其字段组成的 JSON 对象"
+    ),
+    "a text message must be a JSON object": "文本消息必须是 JSON 对象",
+    "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
     "the server has all the connections it may have": "服务器的连接数已满",
     "not everything was scored in time; results still come": "部分音频未能及时得到得分；结果仍会陆续到达",
     "this server scores the {watched}'s voice only, and one channel may hold both: start with channels: 2,"
