@@ -21,8 +21,10 @@ from server.desk.monitor import Monitor
 from server.doors.websocket import add_websocket_door
 from server.engine import Engine
 from server.engine.process import ProcessEngine
+from server.http.asyncapi import add_asyncapi_route
 from server.http.client_files import add_client_routes
 from server.http.cors import allow_origins
+from server.http.docs import add_docs_routes
 from server.http.handshake import require_websocket_13
 from server.http.pages import ServerState, add_routes
 from server.http.request_log import add_request_log
@@ -92,6 +94,8 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     monitor = Monitor(sockets, config, board, metrics, refusals)
     add_request_log(flask)
     add_client_routes(flask)
+    add_asyncapi_route(flask)
+    add_docs_routes(flask)
     allow_origins(flask, origins)
     uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file)
     state = ServerState(sessions, lambda: len(live.connections), load.status, uploads.references.not_ready)

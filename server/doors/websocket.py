@@ -118,14 +118,14 @@ class WebSocketDoor:
             me.tell({"type": "pong"})
 
     def _call(self, me: SocketOwner, event: str, fields: JsonDict) -> JsonDict | None:
-        """Have it handled, and answer where that is wanted."""
+        """Have it handled, and answer: to what asks for it, or asked for more than audio and was not refused."""
         given = fields.get("id")
         asked = (isinstance(given, int) and not isinstance(given, bool)) or (
             isinstance(given, str) and len(given) <= MAX_ID
         )
         number = {"id": fields.pop("id")} if asked else {}
         answer = self._live.handle(event, me, (fields,))
-        if answer is not None and (asked or event != "audio_stream"):
+        if answer is not None and (asked or (answer["ok"] and event != "audio_stream")):
             me.tell({"type": "ack", "to": event[:40], **number, **answer})
         return answer
 

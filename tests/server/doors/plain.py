@@ -18,6 +18,7 @@ class PlainClient(Client):
     """Audio goes out as it is where nothing else is said of it, and as JSON where it is."""
 
     def __init__(self, url: str, token: str | None = None, headers: dict[str, str] | None = None) -> None:
+        self.url = url
         self.heard = []
         self.heard_at = []
         self.close_code: int | None = None  # of the server, once it has closed; 1006: without one
@@ -67,6 +68,10 @@ class PlainClient(Client):
         assert self.ws.sock is not None
         self.ws.sock.shutdown(2)
 
+    def _message(self, data: bytes) -> Payload:
+        message: Payload = orjson.loads(data)
+        return message
+
     def _read(self) -> None:
         code = 1006
         while True:
@@ -77,7 +82,7 @@ class PlainClient(Client):
             if opcode == websocket.ABNF.OPCODE_CLOSE:
                 code = int.from_bytes(data[:2], "big") if data else 1005
                 break
-            message = orjson.loads(data)
+            message = self._message(data)
             event = message.pop("type")
             if event == "ack" and "id" in message:
                 with self._news:
