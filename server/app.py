@@ -101,7 +101,7 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     state = ServerState(sessions, lambda: len(live.connections), load.status, uploads.references.not_ready)
     add_routes(flask, config, engine, metrics, state, refusals)
     add_recognition_routes(flask, config, uploads, metrics)
-    add_record_routes(flask, config, recorder.store)
+    add_record_routes(flask, config, recorder.store, sessions)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
     return Application(flask, sessions, live, monitor, uploads, recorder, announcer, load, refusals, metrics)

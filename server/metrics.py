@@ -99,6 +99,12 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=r,
         )
+        self.known = Histogram(
+            "emotion_utterance_known_seconds",
+            "From the end of speech to its utterance_result",
+            buckets=LATENCY_BUCKETS,
+            registry=r,
+        )
         self._queue = Histogram(
             "emotion_queue_seconds", "A window's wait for its batch", buckets=LATENCY_BUCKETS, registry=r
         )

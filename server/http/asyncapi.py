@@ -15,7 +15,7 @@ from flask import Flask, Response, jsonify
 
 from server import __version__
 from server.errors import CODES
-from server.live.requests import AUDIO_FIELDS, MAX_ID, START_FIELDS
+from server.live.requests import AUDIO_FIELDS, MAX_ID, SPAN_FIELDS, START_FIELDS
 from stream.codec import ENCODINGS
 from stream.types import LABELS, JsonDict
 
@@ -25,6 +25,7 @@ _TYPES = {int: "integer", str: "string", bool: "boolean", dict: "object"}
 SENT: dict[str, tuple[JsonDict, tuple[str, ...]]] = {
     "start": (START_FIELDS, ()),
     "audio_stream": (AUDIO_FIELDS, ("chunk",)),
+    "span": (SPAN_FIELDS, ("begin_ms", "end_ms")),
     "flush": ({"session_id": str}, ()),
     "stop": ({"session_id": str}, ()),
 }
@@ -75,6 +76,8 @@ def _sent(fields: JsonDict, required: tuple[str, ...]) -> JsonDict:
         properties["encoding"]["enum"] = list(ENCODINGS)
     if "tags" in properties:
         properties["tags"]["additionalProperties"] = {"type": "string"}
+    if "present" in properties:
+        properties["present"]["additionalProperties"] = {"$ref": "#/components/schemas/Probability"}
     return {
         "type": "object",
         "additionalProperties": False,

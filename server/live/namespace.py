@@ -20,7 +20,7 @@ from server.live import transport
 from server.live.connection import Connection, Owner
 from server.live.packets import TextPacket, message_room
 from server.live.registry import Sessions, not_yours
-from server.live.requests import parse_audio, parse_session_id, parse_start
+from server.live.requests import parse_audio, parse_session_id, parse_span, parse_start
 from server.live.session import LiveSession
 from server.live.strict import Handler, StrictNamespace
 from server.live.unjoined import UnjoinedConnections
@@ -74,6 +74,7 @@ class LiveNamespace(StrictNamespace[Owner]):
         self._handlers: dict[str, Handler[Owner]] = {
             "start": self.on_start,
             "audio_stream": self.on_audio,
+            "span": self.on_span,
             "flush": self.on_flush,
             "stop": self.on_stop,
         }
@@ -159,6 +160,10 @@ class LiveNamespace(StrictNamespace[Owner]):
         if session is None:  # no start: a session with the defaults
             session = self._sessions.start_unasked(me.sid, me, message.session_id, not me.sent_start)
         return session.feed(message)
+
+    def on_span(self, me: Owner, payload: object) -> JsonDict:
+        asked = parse_span(payload)
+        return {"ok": True, **self._sessions.require(me.sid, asked.session_id).span(asked)}
 
     def on_flush(self, me: Owner, payload: object) -> JsonDict:
         session = self._sessions.require(me.sid, parse_session_id(payload))
