@@ -18,6 +18,7 @@ from server.alerting.alerts import Announcer, announce
 from server.config import Config, ConfigError
 from server.desk.board import Board
 from server.desk.monitor import Monitor
+from server.doors.twilio import add_twilio_door
 from server.doors.websocket import add_websocket_door
 from server.engine import Engine
 from server.engine.process import ProcessEngine
@@ -91,6 +92,7 @@ def build(config: Config, engine: Engine, labels: CustomLabels | None = None) ->
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
     live = LiveNamespace(sockets, config, sessions, metrics, refusals)
     add_websocket_door(flask, config, live, sessions, metrics)
+    add_twilio_door(flask, config, live, sessions, metrics)
     monitor = Monitor(sockets, config, board, metrics, refusals)
     add_request_log(flask)
     add_client_routes(flask)

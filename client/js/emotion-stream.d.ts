@@ -209,7 +209,7 @@ export interface SpanOptions {
 }
 
 /** What is known of a stretch; the verdict and `present` only where anything was scored. */
-export interface Span extends OfSession, Partial<Verdict> {
+export interface SpanResult extends OfSession, Partial<Verdict> {
   begin_ms: number;
   end_ms: number;
   /** All of it is held, and no scores are to come. */
@@ -288,7 +288,7 @@ export class EmotionStream implements AsyncIterable<StreamItem> {
   /** Resolves once everything given so far has been scored and told. */
   flush(): Promise<void>;
   /** The scores of a stretch of the last ten minutes of the session, as far as they are there. */
-  span(beginMs: number, endMs: number, options?: SpanOptions): Promise<Span>;
+  span(beginMs: number, endMs: number, options?: SpanOptions): Promise<SpanResult>;
   /** Send what is left and close the session. */
   stop(options?: StopOptions): Promise<Summary>;
   /** Hang up. A session that is open ends without a summary, and audio that waits is thrown away. */

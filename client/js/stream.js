@@ -25,7 +25,7 @@ import { ANSWER_MS, SessionClient } from "./session-client.js";
 import { settle } from "./settle.js";
 
 /** @import { Audio, SessionOptions, StopOptions, StreamEvents } from "./emotion-stream.js" */
-/** @import { Session, Span, SpanOptions, StreamOptions, Summary } from "./emotion-stream.js" */
+/** @import { Session, SpanResult, SpanOptions, StreamOptions, Summary } from "./emotion-stream.js" */
 
 const BUFFER_MS = 30_000;
 const CONNECT_TIMEOUT_S = 30;
@@ -147,7 +147,7 @@ export class EmotionStream {
 
   /** The scores of a stretch of the last ten minutes of the session, as far as they are there. `channel`: of a
    *  session with two; `present`: thresholds of labels, where the server's 0.25 is not wanted.
-   *  @param {number} beginMs @param {number} endMs @param {SpanOptions} [options] @returns {Promise<Span>} */
+   *  @param {number} beginMs @param {number} endMs @param {SpanOptions} [options] @returns {Promise<SpanResult>} */
   async span(beginMs, endMs, options = {}) {
     await this.#client.until(() => this.#client.session !== null, this.#connectTimeoutS);
     const session_id = /** @type {Session} */ (this.#client.session).session_id;

@@ -26,7 +26,7 @@ PATH = "/v1/stream"
 MAX_ID = 64  # characters by which a client may tell its messages apart
 
 
-class _Upgrade(Response):
+class Upgrade(Response):
     """A response that is a conversation."""
 
     def __init__(self, converse: Callable[[hub.WebSocket], None]) -> None:
@@ -47,7 +47,7 @@ def add_websocket_door(
     def stream() -> Response:
         if not (request.url_rule and request.url_rule.websocket):
             raise ClientError("BAD_REQUEST", f"{PATH} is a WebSocket: connect with ws:// or wss://")
-        return _Upgrade(door.converse)
+        return Upgrade(door.converse)
 
 
 class WebSocketDoor:
@@ -87,12 +87,12 @@ class WebSocketDoor:
             if no.code == "BAD_REQUEST":  # the others are counted where they arise
                 self._metrics.error(no.code)
             me.send("error", no.to_wire())
-            me.end(_close_code(no.code), no.code)
+            me.end(close_code(no.code), no.code)
             return False
         me.join()
         answer = self._call(me, "start", fields)
         if answer is not None and not answer["ok"]:
-            me.end(_close_code(answer["error"]["code"]), answer["error"]["code"])
+            me.end(close_code(answer["error"]["code"]), answer["error"]["code"])
         return not me.closing
 
     def _take(self, me: SocketOwner, message: str | bytes) -> None:
@@ -143,7 +143,7 @@ def parse(text: str) -> JsonDict:
     return message
 
 
-def _close_code(code: str) -> int:
+def close_code(code: str) -> int:
     if code == "UNAUTHORIZED":
         return UNAUTHORIZED
     return TRY_LATER if code in RETRYABLE else POLICY

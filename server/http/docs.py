@@ -24,12 +24,13 @@ What there is to call is described for programs, too: [REST](/openapi.json), Ope
 @cache
 def pages() -> dict[str, Path]:
     """By the name in the address. Nothing else is looked up for a client."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.md"))}
+    found = sorted(FOLDER.rglob("*.md"))
+    return {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in found}
 
 
 @cache
 def index() -> str:
-    english = [name for name in pages() if not name.endswith(".zh")]
+    english = [name for name in pages() if not name.endswith(".zh") and not name.startswith("decisions/")]
     chinese = [name for name in pages() if name.endswith(".zh")]
     return f"{HEAD}\n## Documents\n\n{_list(english)}\n## 中文\n\n{_list(chinese)}"
 
@@ -48,7 +49,7 @@ def add_docs_routes(app: Flask) -> None:
     def llms() -> Response:
         return Response(index(), mimetype="text/plain")
 
-    @app.get("/docs/<name>.md")
+    @app.get("/docs/<path:name>.md")
     def doc(name: str) -> Response:
         if name not in pages():
             raise NotFound

@@ -42,6 +42,10 @@ _SESSIONS = {
     "'present' must hold labels, each with a threshold from 0 to 1": (
         "'present' 须由标签组成，每个标签带一个 0 到 1 的阈值"
     ),
+    "a call has to come as audio/x-mulaw of 8000 Hz": "通话须以 8000 Hz 的 audio/x-mulaw 传入",
+    "X-Twilio-Signature is not that of {url} and doors.twilio_auth_token": (
+        "X-Twilio-Signature 不是由 {url} 和 doors.twilio_auth_token 得出的签名"
+    ),
     "a text message must be a JSON object": "文本消息必须是 JSON 对象",
     "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
     "the server has all the connections it may have": "服务器的连接数已满",

@@ -48,9 +48,10 @@ def add_record_routes(app: Flask, config: Config, store: OutputStore, sessions: 
     def span(record: str) -> Response:
         """Of a live session by its id, or of a record by its."""
         allowed()
-        asked = parse_span(_query())
         session = None if store.find(record) else sessions.get(record)
-        return jsonify(success=True, **(session.span(asked) if session else _recorded(store, record, asked)))
+        if session is not None:
+            return jsonify(success=True, **session.span(parse_span(_query())))
+        return jsonify(success=True, **_recorded(_folder(store, record), parse_span(_query())))
 
     @app.get(f"{PREFIX}/<record>/<name>")
     def read_record(record: str, name: str) -> Response:
@@ -84,9 +85,8 @@ def _query() -> JsonDict:
     return given
 
 
-def _recorded(store: OutputStore, record: str, asked: SpanRequest) -> JsonDict:
+def _recorded(folder: Path, asked: SpanRequest) -> JsonDict:
     """What its timeline says, in half seconds: of those that begin in the span."""
-    folder = _folder(store, record)
     head = _head(folder)
     if head is None:
         raise _no_such_record()

@@ -147,7 +147,7 @@ class Opened(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Span(Event):
+class SpanResult(Event):
     """What `span` found. `emotion`, `scores` and `present` are empty where nothing was scored.
 
     `scores`: the mean of its `frames`, 10 ms each. `present`: the labels whose mean reaches their threshold.

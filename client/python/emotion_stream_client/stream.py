@@ -11,7 +11,7 @@ from types import TracebackType
 from emotion_stream_client.audio import Audio, Format
 from emotion_stream_client.connection import Address
 from emotion_stream_client.errors import EmotionError
-from emotion_stream_client.events import Event, Json, Result, Span, Summary, Utterance, build, event_of
+from emotion_stream_client.events import Event, Json, Result, SpanResult, Summary, Utterance, build, event_of
 from emotion_stream_client.sending import Outbox
 from emotion_stream_client.session_client import ANSWER_TIMEOUT_S, RETRY_DELAY_S, Http, SessionClient
 from emotion_stream_client.words import said
@@ -98,7 +98,7 @@ class AsyncStream:
         end_ms: int,
         channel: str | None = None,
         present: Mapping[str, float] | None = None,
-    ) -> Span:
+    ) -> SpanResult:
         """The scores of a stretch of the last ten minutes of the session, as far as they are there.
 
         `channel`: of a session with two. `present`: thresholds of labels, where the server's 0.25 is not wanted.
@@ -113,7 +113,7 @@ class AsyncStream:
         answer = await connection.call("span", fields, ANSWER_TIMEOUT_S)
         if not answer.get("ok"):
             raise EmotionError.of(answer["error"])
-        return build(Span, "span", answer)
+        return build(SpanResult, "span", answer)
 
     async def stop(self) -> Summary:
         """Send what is left, end the session, give its summary. Waiting events can still be taken."""

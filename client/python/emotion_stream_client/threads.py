@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from emotion_stream_client.audio import Audio
 from emotion_stream_client.client import AsyncEmotionClient
-from emotion_stream_client.events import Event, Json, Result, Span, Summary, Utterance
+from emotion_stream_client.events import Event, Json, Result, SpanResult, Summary, Utterance
 from emotion_stream_client.recognition import Callback, Recognition, Source
 from emotion_stream_client.renamed import renamed_arguments, warn_renamed
 from emotion_stream_client.stream import AsyncStream
@@ -200,7 +200,7 @@ class Stream:
         end_ms: int,
         channel: str | None = None,
         present: Mapping[str, float] | None = None,
-    ) -> Span:
+    ) -> SpanResult:
         """As `AsyncStream.span`."""
         return self._loop.run(self._stream.span(begin_ms, end_ms, channel, present))
 

@@ -14,6 +14,14 @@ import websocket
 from tests.server.clients import PATIENCE_S, Client, Payload, base64_of, eventually
 
 
+class Polite(websocket.WebSocket):
+    """Answers a close frame where there is somebody left to read that."""
+
+    def send_close(self, *args: Any, **kwargs: Any) -> None:
+        with contextlib.suppress(OSError):
+            super().send_close(*args, **kwargs)
+
+
 class PlainClient(Client):
     """Audio goes out as it is where nothing else is said of it, and as JSON where it is."""
 
@@ -27,7 +35,7 @@ class PlainClient(Client):
         self._ids = itertools.count(1)
         self._token = {} if token is None else {"token": token}
         self.ws = websocket.create_connection(
-            f"{url.replace('http', 'ws')}/v1/stream", timeout=PATIENCE_S, header=headers or {}
+            f"{url.replace('http', 'ws')}/v1/stream", timeout=PATIENCE_S, header=headers or {}, class_=Polite
         )
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
