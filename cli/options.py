@@ -47,7 +47,17 @@ def refuse_settings(lines: list[str]) -> NoReturn:
 
 def say(text: str) -> None:
     """What whoever runs a command has to know, in the language of the terminal."""
-    typer.echo(in_language(text, of_terminal(os.environ)), err=True)
+    tell(text, err=True)
+
+
+def tell(text: str, err: bool = False) -> None:
+    """What a command has done, likewise."""
+    typer.echo(readable(text), err=err)
+
+
+def readable(text: str) -> str:
+    """A text of ours in the language of the terminal."""
+    return in_language(text, of_terminal(os.environ))
 
 
 def found(model: str | None) -> str | None:

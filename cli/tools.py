@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from cli.options import ConfigFile, Device, ModelName, found, given, say, settings
+from cli.options import ConfigFile, Device, ModelName, found, given, readable, say, settings, tell
 from server.paths import COMMAND, CONFIG
 
 app = typer.Typer(
@@ -89,11 +88,13 @@ def trend(
         table = output.write(where / "trend.csv", trends.csv(made))
         spoken = sum(one.recordings for one in made.bins)
         silent = sum(one.silent for one in made.bins)
-        bins = f"{len(made.bins)} {by.value}{'' if len(made.bins) == 1 else 's'}"
-        typer.echo(f"{spoken} recordings with speech, {silent} without, in {bins}, {made.zone}.")
+        tell(
+            f"{spoken} recordings with speech, {silent} without; {len(made.bins)} bins (--by {by.value},"
+            f" {made.zone})."
+        )
         if made.untimed:
-            typer.echo(f"{made.untimed} do not say when they were {when.value}, and are left out.")
-        typer.echo(f"Written: {table} and {where / 'trend.png'}")
+            tell(f"{made.untimed} do not say when they were {when.value}, and are left out.")
+        tell(f"Written: {table} and {where / 'trend.png'}")
         _exit_if_broken(read.broken)
 
 
@@ -117,7 +118,7 @@ def similar(
     from tools.vectors import vectors
 
     if centre:
-        typer.echo("--centre is now --center; the old name is accepted until version 0.3", err=True)
+        say("--centre is now --center; the old name is accepted until version 0.3")
     with _plain_errors():
         asked = likeness.read_query(query, lambda: settings(config, _chosen(model, device)))
         with _progress() as progress:
@@ -159,14 +160,14 @@ def cluster(
         output.write(where / "clusters.json", orjson.dumps(found))
         table = output.write(where / "clusters.csv", clusters.csv(found))
         alone = int((made.labels < 0).sum())
-        typer.echo(f"{made.method}: {made.n} groups of {len(made.labels)} recordings, {alone} in none.")
+        tell(f"{made.method}: {made.n} groups of {len(made.labels)} recordings, {alone} in none.")
         if made.loose:
-            typer.echo("They run into each other: read them as a rough order, not as kinds.")
+            tell("They run into each other: read them as a rough order, not as kinds.")
         if made.laid_out < len(made.labels):
-            typer.echo(f"{made.laid_out:,} were laid out, the others placed beside their nearest (--sample).")
+            tell(f"{made.laid_out:,} were laid out, the others placed beside their nearest (--sample).")
         if held.without:
-            typer.echo(f"{held.without} results have no embedding, and are left out.")
-        typer.echo(f"Written: {table} and {where / 'clusters.png'}")
+            tell(f"{held.without} results have no embedding, and are left out.")
+        tell(f"Written: {table} and {where / 'clusters.png'}")
         _exit_if_broken(held.broken)
 
 
@@ -214,7 +215,7 @@ def board(
         state = MapBoard(folder, held, drawn, lambda: local_engine(loaded), where, pages)
         server = BoardServer(state, port, language.value if language else None)
         _tell(held.broken)
-        typer.echo(f"{made.n} groups of {len(made.labels)} recordings. Open {server.url} (Ctrl-C ends it)")
+        tell(f"{made.n} groups of {len(made.labels)} recordings. Open {server.url} (Ctrl-C ends it)")
         with suppress(KeyboardInterrupt):
             server.run()
 
@@ -255,11 +256,9 @@ def teach(
             made = teaching.teach(gathered, name, engine, seed)
         teaching.save(made.labels, where, replace)
         for line in teaching.summary(made.figures, gathered):
-            typer.echo(line)
-        typer.echo(f"\nWritten: {where}")
-        typer.echo(
-            f"Use it: {COMMAND} analyze … --custom-labels {where}, or model.custom_labels in config.yaml"
-        )
+            tell(line)
+        tell(f"Written: {where}")
+        tell(f"Use it: {COMMAND} analyze … --custom-labels {where}, or model.custom_labels in config.yaml")
         _exit_if_broken(gathered.broken)
 
 
@@ -288,7 +287,7 @@ def report(
         path = out or output.place(None, "report") / "report.html"
         path.parent.mkdir(parents=True, exist_ok=True)
         output.write(path, page)
-        typer.echo(f"{len(read.records)} results. Written: {path}")
+        tell(f"{len(read.records)} results. Written: {path}")
         _exit_if_broken(read.broken)
 
 
@@ -368,7 +367,7 @@ def _drawn_in(language: SpokenLanguage | None, config: Path) -> Any:
 
     spoken = _spoken(language, config)
     if spoken == "zh" and chinese_font() is None:
-        typer.echo("No Chinese font is installed, so the picture is in English: fonts-noto-cjk", err=True)
+        say("No Chinese font is installed, so the picture is in English: fonts-noto-cjk")
         return "en"
     return spoken
 
@@ -393,9 +392,9 @@ def _chosen(model: str | None, device: str | None) -> dict[str, Any]:
 def _tell(broken: Sequence[Any]) -> None:
     """What could not be read, and why."""
     if broken:
-        print(f"{len(broken)} could not be read:", file=sys.stderr)
+        say(f"{len(broken)} could not be read:")
     for one in broken:
-        print(f"  {one.name}: {one.why}", file=sys.stderr)
+        say(f"  {one.name}: {readable(one.why)}")
 
 
 def _exit_if_broken(broken: Sequence[Any]) -> None:

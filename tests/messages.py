@@ -23,19 +23,20 @@ TELLERS = {
 OF_A_TERMINAL = {
     **dict.fromkeys(("ValueError", "ConfigError", "BadCustomLabels", "BadExamples"), 0),
     **dict.fromkeys(("NotADirectoryError", "FileExistsError", "Missing", "_wrong"), 0),
+    **dict.fromkeys(("BadResult", "BadEmbedding", "say", "tell"), 0),
 }
 IN_A_TERMINAL = (
     *("server/config", "server/access/hosts.py", "server/files/samples.py", "server/custom_labels.py"),
     *("stream/custom_labels.py", "cli/tools.py"),
     *(
         f"tools/{name}"
-        for name in ("board", "cluster", "few_shot", "folder", "labels", "pictures", "similar")
+        for name in ("board", "cluster", "embedding", "few_shot", "folder", "labels", "pictures", "similar")
     ),
     *("tools/teach.py", "tools/vectors.py"),
 )
 # Functions that make texts and give them away: steps, notes, what is wrong with an address or with the engine.
 MAKERS = {"steps", "_fill", "no_embedding", "not_ready", "http_error", "_nearest", "_recognized", "advice"}
-MAKERS_OF_A_TERMINAL = {"refusal", "exposed", "conflict", "warning", "missing"}
+MAKERS_OF_A_TERMINAL = {"refusal", "exposed", "conflict", "warning", "missing", "summary"}
 ROOMS = ("server", "stream", "emotion_stream", "cli", "tools")
 _SENTENCE = re.compile(r"[a-z]{2,},? [a-z]{2,}")
 
@@ -86,7 +87,7 @@ def _told(function: ast.FunctionDef, tellers: dict[str, int], makers: set[str]) 
             yield from node.args[at : at + 1]
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "self._error":
             yield node.value  # of the engine: why it is not ready
-        elif function.name in makers and isinstance(node, ast.Return | ast.Assign) and node.value:
+        elif function.name in makers and isinstance(node, ast.Return | ast.Yield | ast.Assign) and node.value:
             yield from node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
         elif function.name in makers and isinstance(node, ast.Dict):
             yield from node.values

@@ -66,9 +66,10 @@ def _check_header(data: bytes) -> None:
         raise BadEmbedding("holds Python objects, which are not loaded: they can run code")
     if dtype.kind != "f" or dtype.itemsize != 4:
         raise BadEmbedding(f"holds {dtype}; an embedding is float32")
+    if len(shape) == 2:
+        raise BadEmbedding(f"has the shape {tuple(shape)} (a row per frame?); an embedding is 1-D")
     if len(shape) != 1:
-        rows = " (a row per frame?)" if len(shape) == 2 else ""
-        raise BadEmbedding(f"has the shape {tuple(shape)}{rows}; an embedding is 1-D")
+        raise BadEmbedding(f"has the shape {tuple(shape)}; an embedding is 1-D")
     if not 0 < shape[0] <= MAX_NUMBERS:
         raise BadEmbedding(f"claims {shape[0]:,} numbers; 1 to {MAX_NUMBERS:,} are read")
     if len(data) - head.tell() != 4 * shape[0]:

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from server.language import Language
+from server.language import Language, in_language
 from stream.types import LABELS
 from tools import pictures
 from tools import trend as trends
 from tools.folder import Folder, Record
+from tools.items import Broken
 from tools.trend import By, When
 from tools.words import emotion_name, t
 
@@ -62,7 +63,7 @@ def page(
         when=say("when", when=say(when), zone=found.zone) if found.bins else say(when),
         rows=[_row(record, when, zone, say) for record in latest],
         more=len(records) - len(latest),
-        broken=folder.broken,
+        broken=[Broken(one.name, in_language(one.why, language)) for one in folder.broken],
     )
 
 

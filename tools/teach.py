@@ -206,8 +206,9 @@ def summary(figures: CrossValidation, gathered: Gathered) -> Iterator[str]:
         worst = max(wrong, key=lambda other: wrong[other])
         taken_for = f"{worst} ({wrong[worst]:.0%})" if wrong[worst] >= 0.005 else "–"
         yield f"{name:{wide}}  {clips[i]:5.0f}  {figures.confusion[i, i] / clips[i]:5.0%}  {taken_for}"
+    yield ""
     yield (
-        f"\nOn clips it has not heard: UAR {figures.uar:.2f} ({figures.low:.2f}–{figures.high:.2f}),"
+        f"On clips it has not heard: UAR {figures.uar:.2f} ({figures.low:.2f}–{figures.high:.2f}),"
         f" accuracy {figures.accuracy:.2f}; chance is {figures.chance:.2f}."
     )
     if not figures.better_than_chance:

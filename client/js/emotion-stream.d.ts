@@ -319,7 +319,7 @@ export class Microphone {
   constructor(onChunk: (chunk: MicrophoneChunk) => void, options?: MicrophoneOptions);
   /** Asks for the permission: do this in a click. Throws EmotionError, MIC_…. */
   open(): Promise<void>;
-  /** Hands out the last part of a chunk, then lets the device go. */
+  /** Hands out the last part of a chunk, then lets the device go; an `open` that still waits throws MIC_CANCELED. */
   close(): Promise<void>;
 }
 

@@ -8,6 +8,7 @@ import { said } from "./words.js";
 
 export const MICROPHONE_RATE = 16_000;
 const FLUSH_MS = 300; // for the last part of a chunk
+const START_MS = 8_000; // a browser without a device to play on may never start its audio
 const CHUNK_SAMPLES = MICROPHONE_RATE / 10; // 100 ms: small against a model's own hop, 10 messages a second
 /** @type {Record<string, string>} */
 const CODES = {
@@ -25,6 +26,8 @@ const WORDS = {
   MIC_DENIED: "the microphone was not allowed",
   MIC_MISSING: "no microphone was found",
   MIC_BUSY: "another program holds the microphone",
+  MIC_STUCK: "the browser did not start its audio",
+  MIC_CANCELED: "the microphone was closed before it was open",
   MIC_FAILED: "the microphone could not be opened",
 };
 // How loud and how steady a voice is belongs to how it feels: ask for it untouched.
@@ -48,6 +51,8 @@ export class Microphone {
   #node;
   /** @type {(() => void) | undefined} */
   #flushed;
+  /** @type {(() => void) | undefined} while it is being opened */
+  #cancel;
 
   /** `onChunk({pcm, samples, level})` for each chunk (`pcm`: an ArrayBuffer to `send`, `level`: its RMS, 0 … 1);
    *  `onGone()` if the device is pulled out. `constraints`: of getUserMedia, such as {deviceId}.
@@ -63,13 +68,28 @@ export class Microphone {
   async open() {
     if (!window.isSecureContext || !navigator.mediaDevices) throw this.#failure("MIC_INSECURE");
     if (!window.AudioWorkletNode) throw this.#failure("MIC_UNSUPPORTED");
+    let wanted = true;
+    /** @type {Promise<never>} */
+    const canceled = new Promise((_, reject) => {
+      this.#cancel = () => reject(this.#failure("MIC_CANCELED"));
+    });
     try {
-      this.#stream = await navigator.mediaDevices.getUserMedia({ audio: this.#constraints });
-      await this.#capture(this.#stream);
+      const asked = navigator.mediaDevices.getUserMedia({ audio: this.#constraints });
+      // Allowed when nobody waits for it any more.
+      asked.then(
+        (stream) => wanted || release(stream),
+        () => {},
+      );
+      this.#stream = await Promise.race([asked, canceled]);
+      await Promise.race([this.#capture(this.#stream), canceled]);
     } catch (problem) {
+      wanted = false;
       await this.close();
+      if (problem instanceof EmotionError) throw problem;
       const name = problem instanceof Error ? problem.name : "";
       throw this.#failure(CODES[name] ?? "MIC_FAILED", problem);
+    } finally {
+      this.#cancel = undefined;
     }
   }
 
@@ -79,7 +99,12 @@ export class Microphone {
     // others in ways that differ. The worklet does it in one known way.
     const context = (this.#context = new AudioContext({ latencyHint: "interactive" }));
     await context.audioWorklet.addModule(new URL("./worklet.js", import.meta.url));
-    await context.resume();
+    /** @type {Promise<never>} */
+    const stuck = new Promise((_, reject) => {
+      setTimeout(() => reject(this.#failure("MIC_STUCK")), START_MS);
+    });
+    await Promise.race([context.resume(), stuck]);
+    if (this.#context !== context) return; // closed meanwhile
     const node = (this.#node = new AudioWorkletNode(context, "capture", {
       channelCount: 1,
       channelCountMode: "explicit", // mix what the device gives down to mono
@@ -92,15 +117,16 @@ export class Microphone {
     node.connect(context.destination);
   }
 
-  /** Hand out the last part of a chunk, then let the device go. */
+  /** Hand out the last part of a chunk, then let the device go. An `open` that still waits is MIC_CANCELED. */
   async close() {
+    this.#cancel?.();
     if (this.#node) {
       /** @type {Promise<void>} */
       const flushed = new Promise((resolve) => (this.#flushed = resolve));
       this.#node.port.postMessage("flush");
       await Promise.race([flushed, new Promise((resolve) => setTimeout(resolve, FLUSH_MS))]);
     }
-    this.#stream?.getTracks().forEach((track) => track.stop());
+    if (this.#stream) release(this.#stream);
     if (this.#context && this.#context.state !== "closed") await this.#context.close();
     this.#node = this.#context = this.#stream = undefined;
   }
@@ -109,4 +135,9 @@ export class Microphone {
   #failure(code, cause) {
     return new EmotionError(code, said(WORDS[code], this.#language), { cause });
   }
+}
+
+/** @param {MediaStream} stream */
+function release(stream) {
+  stream.getTracks().forEach((track) => track.stop());
 }

@@ -10,6 +10,8 @@ const CHINESE = {
   "no microphone was found": "没有找到麦克风",
   "another program holds the microphone": "麦克风正被其他程序占用",
   "the microphone could not be opened": "无法打开麦克风",
+  "the browser did not start its audio": "浏览器没有启动音频",
+  "the microphone was closed before it was open": "麦克风在打开之前就已关闭",
   "no answer to {event}": "{event} 没有得到应答",
   "Socket.IO is missing: pass it as the option `io`, or see docs/client-browser.md": "缺少 Socket.IO：请以选项 `io` 传入，或参阅 docs/client-browser.md",
   "no session with the server within {s} s": "{s} 秒内未能与服务器建立会话",

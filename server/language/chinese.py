@@ -491,6 +491,93 @@ _TOOLS = {
     "'numbers' is not a list of numbers": "'numbers' 不是数的列表",
     "'label' is not a text": "'label' 不是文本",
     "expected an object with fields": "应为含有字段的对象",
+    # What could not be read, and why.
+    "{n} could not be read:": "有 {n} 个无法读取：",
+    "its line in the journal has changed meanwhile": "它在日志中的那一行在此期间变了",
+    "{path}: expected an object with 'utterances'": "{path}：应为含有 'utterances' 的对象",
+    "{path}: not a file": "{path}：不是文件",
+    "not a file": "不是文件",
+    "{path}: {n} bytes; at most {most} are read": "{path}：{n} 字节；最多读取 {most} 字节",
+    "no text in {name}": "{name} 中没有文本",
+    "no length of time in {name}": "{name} 中没有时长",
+    "no date and time in {name}": "{name} 中没有日期和时间",
+    "{name} does not say its time zone": "{name} 没有说明时区",
+    "'scores' is not one number for each of the nine labels": "'scores' 不是九个标签各一个数",
+    "neither 'scores' nor 'frame_scores'": "既没有 'scores' 也没有 'frame_scores'",
+    "scores that are not rows of nine numbers": "分数不是每行九个数",
+    "scores that are not probabilities": "分数不是概率",
+    "{n} bytes: too large for an embedding (at most {most} numbers)": (
+        "{n} 字节：对嵌入向量来说太大（最多 {most} 个数）"
+    ),
+    "cannot be read: {why}": "无法读取：{why}",
+    "holds numbers that are not finite": "含有非有限的数",
+    "holds zeros only": "全部是零",
+    "empty": "为空",
+    "not a NumPy .npy file": "不是 NumPy 的 .npy 文件",
+    "version {major}.{minor} of the .npy format; 1.0 and 2.0 are read": (
+        ".npy 格式的版本 {major}.{minor}；可读取 1.0 和 2.0"
+    ),
+    "its header cannot be read: {why}": "文件头无法读取：{why}",
+    "holds Python objects, which are not loaded: they can run code": (
+        "含有 Python 对象，不予加载：它们可以执行代码"
+    ),
+    "holds {dtype}; an embedding is float32": "数据类型是 {dtype}；嵌入向量应为 float32",
+    "has the shape {shape}; an embedding is 1-D": "形状是 {shape}；嵌入向量是一维的",
+    "has the shape {shape} (a row per frame?); an embedding is 1-D": (
+        "形状是 {shape}（每帧一行？）；嵌入向量是一维的"
+    ),
+    "claims {n} numbers; 1 to {most} are read": "声称有 {n} 个数；可读取 1 到 {most} 个",
+    "claims {n} numbers and holds {held}": "声称有 {n} 个数，实际有 {held} 个",
+    "of {model}; the model that is set is {name}": "属于 {model}；当前设置的模型是 {name}",
+    # What a command has done.
+    "--centre is now --center; the old name is accepted until version 0.3": (
+        "--centre 现名 --center；旧名到 0.3 版为止仍可使用"
+    ),
+    "Written: {path} and {other}": "已写入：{path} 和 {other}",
+    "Written: {path}": "已写入：{path}",
+    "{n} results. Written: {path}": "{n} 个结果。已写入：{path}",
+    "{n} recordings with speech, {silent} without; {bins} bins (--by {by}, {zone}).": (
+        "有语音的录音 {n} 段，没有的 {silent} 段；{bins} 个时段（--by {by}，{zone}）。"
+    ),
+    "{n} do not say when they were {when}, and are left out.": "{n} 个没有说明时间（{when}），未计入。",
+    "{method}: {n} groups of {all} recordings, {alone} in none.": (
+        "{method}：{all} 段录音分成 {n} 组，{alone} 段不属于任何一组。"
+    ),
+    "{n} groups of {all} recordings. Open {url} (Ctrl-C ends it)": (
+        "{all} 段录音分成 {n} 组。请打开 {url}（Ctrl-C 结束）"
+    ),
+    "They run into each other: read them as a rough order, not as kinds.": (
+        "各组彼此相连：请当作大致的顺序，而不是类别。"
+    ),
+    "{n} were laid out, the others placed beside their nearest (--sample).": (
+        "{n} 个参与了布局，其余的放在离它最近的旁边（--sample）。"
+    ),
+    "{n} results have no embedding, and are left out.": "{n} 个结果没有嵌入向量，未计入。",
+    "Use it: {command} analyze … --custom-labels {path}, or model.custom_labels in config.yaml": (
+        "使用：{command} analyze … --custom-labels {path}，或 config.yaml 中的 model.custom_labels"
+    ),
+    "No Chinese font is installed, so the picture is in English: fonts-noto-cjk": (
+        "没有安装中文字体，因此图片是英文的：fonts-noto-cjk"
+    ),
+    # How good labels of one's own are.
+    "{name}  clips  found  taken for": "{name}  片段  找到  误认为",
+    "On clips it has not heard: UAR {uar} ({low}–{high}), accuracy {accuracy}; chance is {chance}.": (
+        "对没听过的片段：UAR {uar}（{low}–{high}），准确率 {accuracy}；随机水平是 {chance}。"
+    ),
+    "NO BETTER THAN CHANCE, as far as these clips can tell: do not rely on it. More clips may help.": (
+        "就这些片段而言，不比随机猜测好：请不要依赖它。更多的片段可能有帮助。"
+    ),
+    "Sub-folders were kept apart: the figure is for voices (calls, days) it has not heard.": (
+        "子文件夹彼此分开：这个数字针对没听过的声音（通话、日期）。"
+    ),
+    "For more clips of the same voices and places. Sub-folders by speaker would tell of new voices.": (
+        "针对同样的声音和场所的更多片段。按说话人分子文件夹，才能说明对新声音的效果。"
+    ),
+    "With fewer than {few} clips of a label the interval is wide: 10 to 20 are better.": (
+        "一个标签少于 {few} 段时区间很宽：10 到 20 段更好。"
+    ),
+    "{n} clips without speech were left out.": "{n} 段没有语音，未使用。",
+    "{n} clips were there twice, and count once.": "{n} 段出现了两次，只算一次。",
 }
 
 CATALOG: dict[str, str] = {

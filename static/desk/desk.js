@@ -57,7 +57,7 @@ export class Desk {
         this.#drawSoon();
       },
       onRefused: (error) => this.#onRefused(error),
-      onMissing: () => this.#panel.note("panel.missing"),
+      onMissing: () => this.#panel.missing(),
     },
     keptToken(TOKEN_KEY),
   );
@@ -94,6 +94,7 @@ export class Desk {
       notify("away", "warn", "desk.away", null, { time: new Date(this.#latestAt).toLocaleTimeString() });
     }
     this.#showEmpty();
+    this.#drawSoon();
   }
 
   /** @param {SummariesMessage} message */
@@ -151,8 +152,8 @@ export class Desk {
     this.#showEmpty();
     if (!this.#panel.id) return;
     const session = sessions.get(this.#panel.id);
-    if (session) this.#panel.show(session, now);
-    else if (this.#panel.loaded) this.#panel.note("panel.gone");
+    if (session) this.#panel.show(session, now, this.#link === "online" ? null : this.#latestAt);
+    else if (this.#panel.loaded) this.#panel.gone();
   }
 
   #arrange() {

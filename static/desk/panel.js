@@ -1,9 +1,10 @@
 /* The session that is open: who, how they feel now, all of its timeline, alerts and utterances. It is given what
    the server says of it and what its card knows; it asks for nothing. */
 
-import { asRow, emotionOf, LABELS } from "../shared/emotions.js";
-import { $, bothNames, buildLegend, make, stackOf } from "../shared/parts.js";
-import { messageOf, names, percent, say, seconds } from "../shared/text.js";
+import { asRow, LABELS } from "../shared/emotions.js";
+import { feelingOf } from "../shared/feeling.js";
+import { $, buildLegend, facesOf, make, namesOf, sayFeeling, stackOf } from "../shared/parts.js";
+import { messageOf, percent, say, seconds } from "../shared/text.js";
 import { clock, showTags, title } from "./cards.js";
 import { History } from "./history.js";
 import { Plot } from "./plot.js";
@@ -37,6 +38,11 @@ class ChannelView {
     if (name !== "mono") this.element.prepend(make("h3", { "data-t": `card.${name}` }));
   }
 
+  /** Nothing is told of it any more: nobody is shown to be speaking. */
+  rest() {
+    this.element.dataset.speaking = "false";
+  }
+
   /** @param {Channel} channel @param {number[]} [scores] */
   show({ emotion, confidence, speaking }, scores) {
     this.element.dataset.speaking = String(speaking);
@@ -48,11 +54,13 @@ class ChannelView {
       this.#emoji.textContent = "…";
       say(this.#name, "card.quiet");
     } else {
+      const feeling = feelingOf(scores ?? LABELS.map((label) => (label === emotion ? confidence : 0)));
+      this.element.dataset.sure = feeling.sure;
       this.#face.dataset.emotion = emotion;
       this.#face.style.setProperty("--p", String(confidence));
-      this.#emoji.textContent = emotionOf(emotion).emoji;
-      say(this.#name, "{name}", { name: () => names(emotion)[0] });
-      say(this.#also, "{name}", { name: () => names(emotion)[1] });
+      this.#emoji.textContent = facesOf(feeling);
+      sayFeeling(this.#name, feeling, 0);
+      sayFeeling(this.#also, feeling, 1);
       this.#sure.textContent = percent(confidence);
       [...this.#stack.children].forEach((part, i) => {
         /** @type {HTMLElement} */ (part).style.setProperty("--p", String(scores?.[i] ?? 0));
@@ -152,8 +160,10 @@ export class Panel {
   }
 
   /** What the card knows, whenever that has changed, and once a second for the clock.
-   *  @param {Session} session @param {number} now */
-  show(session, now) {
+   *  @param {Session} session @param {number} now
+   *  @param {number | null} asOf when the server last told of it, where it tells no more */
+  show(session, now, asOf) {
+    if (asOf !== null) return this.#rest("old", "panel.old", { time: new Date(asOf).toLocaleTimeString() });
     const { state, alerts, utterances, lost_ms: lost } = session;
     $("panel").dataset.state = state;
     $("panel").dataset.level = alerts.open ?? "none";
@@ -173,6 +183,26 @@ export class Panel {
       this.#channels[name]?.show(channel, this.#history.channels[name]?.scores);
     }
     this.note(state === "ended" ? "panel.ended.note" : null);
+  }
+
+  /** It has left the desk. */
+  gone() {
+    this.#rest("ended", "panel.ended");
+    this.note("panel.gone");
+  }
+
+  /** There is none of that name. */
+  missing() {
+    $("panel").dataset.state = "missing";
+    this.note("panel.missing");
+  }
+
+  /** What was seen stays, and does not claim to be of now.
+   *  @param {string} state @param {string} key @param {import("../shared/text.js").Values} [values] */
+  #rest(state, key, values) {
+    $("panel").dataset.state = state;
+    say($("panel-state"), key, values);
+    for (const channel of Object.values(this.#channels)) channel.rest();
   }
 
   /** A line of words instead of news; null: none.
@@ -223,16 +253,17 @@ export class Panel {
 
 /** @param {Utterance} utterance */
 function utteranceRow({ channel, start_ms: start, end_ms: end, emotion, confidence, scores }) {
+  const feeling = feelingOf(asRow(scores));
   const long = make("span", { class: "long" });
   say(long, "duration", { s: seconds(end - start) });
   const who = make("span", { class: "who" });
   if (channel) say(who, `card.${channel}`);
   return make(
     "li",
-    { "data-emotion": emotion },
+    { "data-emotion": emotion, "data-sure": feeling.sure },
     make("span", { class: "when" }, clock(start)),
-    make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(emotion).emoji),
-    make("span", { class: "what" }, bothNames(emotion), who),
+    make("span", { class: "emoji", "aria-hidden": "true" }, facesOf(feeling)),
+    make("span", { class: "what" }, namesOf(feeling), who),
     stackOf(asRow(scores), "div"),
     long,
     make("span", { class: "value" }, percent(confidence)),

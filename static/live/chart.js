@@ -148,10 +148,12 @@ function drawUtterances(plot, { utterances, now }, color) {
   const { ctx, bbox } = plot;
   const px = devicePixelRatio;
   const bottom = bbox.top - 4 * px;
-  each(plot, utterances, now, ({ x, width }, { emotion }) => {
-    ctx.fillStyle = color(emotion);
-    ctx.fillRect(x, bottom - 3 * px, width, 3 * px);
-    if (width < 18 * px) return;
+  each(plot, utterances, now, ({ x, width }, { emotion, sure }) => {
+    ctx.fillStyle = ctx.strokeStyle = color(sure === "mixed" ? "soft" : emotion);
+    ctx.lineWidth = px;
+    if (sure === "sure") ctx.fillRect(x, bottom - 3 * px, width, 3 * px);
+    else ctx.strokeRect(x + px / 2, bottom - 3 * px, Math.max(0, width - px), 3 * px); // hollow
+    if (width < 18 * px || sure !== "sure") return;
     ctx.fillStyle = color("ink");
     ctx.font = `${15 * px}px sans-serif`;
     ctx.textAlign = "center";

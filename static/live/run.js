@@ -3,13 +3,18 @@
 
 import { EmotionStream, Microphone, MICROPHONE_RATE as RATE } from "../../client/emotion-stream.js";
 import { asRow } from "../shared/emotions.js";
+import { feelingOf } from "../shared/feeling.js";
+import { save } from "../shared/saving.js";
 import { currentLanguage, messageOf, percent, say } from "../shared/text.js";
 import { askToken, keptToken } from "../shared/token.js";
 import { io } from "../vendor/socket.io-client/socket.io.esm.min.js";
+import { Age } from "./age.js";
 import { Chart, clock } from "./chart.js";
+import { RunRecord } from "./record.js";
+import { Steady } from "./steady.js";
 import { Timeline } from "./timeline.js";
 import { Totals } from "./totals.js";
-import { addUtterance, clearUtterances, hideSummary, showSummary } from "./utterances.js";
+import { addAlert, addUtterance, clearUtterances, hideSummary, showSummary } from "./utterances.js";
 import * as view from "./view.js";
 
 /** @import * as client from "../../client/emotion-stream.js" */
@@ -25,8 +30,11 @@ export class Run {
   #ready = true; // what the server said of its model
   #timeline = new Timeline(); // of this run
   #totals = new Totals(); // likewise
+  #record = new RunRecord(); // likewise
   #originMs = 0; // where on the timeline the present session begins
   #silentChunks = 0; // nothing but zeros, in a row
+  #steady = new Steady();
+  #age = new Age();
   #legend = view.buildLegend(view.$("legend"));
   #chart = new Chart(view.$("plot"), (ms) => this.#showPoint(ms));
   // Audio waits in the page for as long as it takes: the person in front of it sees that, and can press stop.
@@ -35,7 +43,12 @@ export class Run {
 
   constructor() {
     this.#listen();
-    view.$("toggle").onclick = () => (this.#state === "on" ? this.#stop() : this.#start());
+    view.$("toggle").onclick = () => this.#press();
+    view.$("save-csv").onclick = () => this.#save("csv", "text/csv", this.#record.csv());
+    view.$("save-json").onclick = () => {
+      this.#save("json", "application/json", this.#record.json(view.$("model").textContent, this.#totals));
+    };
+    addEventListener("beforeunload", (event) => this.#state === "on" && event.preventDefault());
     addEventListener("online", () => this.#link === "offline" && this.#stream.hurry());
     view.showButton("off");
   }
@@ -60,19 +73,31 @@ export class Run {
 
   // -- start and stop ------------------------------------------------------------------------------
 
+  #press() {
+    if (this.#state === "off") this.#start();
+    else if (this.#state === "on") this.#stop();
+    else if (this.#state === "starting") this.#microphone.close(); // whoever asked for it is told MIC_CANCELED
+  }
+
   async #start() {
     if (this.#link === "unauthorized") return this.#askToken();
     this.#become("starting");
     view.clearNotices();
+    view.showMode("asking");
     try {
       await this.#microphone.open();
     } catch (problem) {
-      view.notifyError(/** @type {client.EmotionError} */ (problem));
+      const error = /** @type {client.EmotionError} */ (problem);
+      if (error.code !== "MIC_CANCELED") view.notifyError(error);
+      view.showMode("idle");
       return this.#become("off");
     }
     this.#timeline = new Timeline();
     this.#totals = new Totals();
+    this.#record = new RunRecord();
     this.#originMs = this.#silentChunks = 0;
+    this.#age = new Age();
+    this.#age.heard(performance.now(), false);
     clearUtterances();
     hideSummary();
     view.$("plot").dataset.empty = "false";
@@ -98,8 +123,18 @@ export class Run {
     this.#become("off");
     view.clearNotice("silent");
     view.showSpeech("off");
-    view.showMode("idle");
-    view.showScores(null);
+    view.showAge({ state: "now" });
+    if (summary && this.#totals.speechMs > 0) {
+      view.showResult(asRow(this.#totals.share), clock(this.#totals.audioMs / 1000));
+    } else {
+      view.showMode("idle");
+      view.showScores(null);
+    }
+  }
+
+  /** @param {string} ending @param {string} type @param {string} text */
+  #save(ending, type, text) {
+    save(new Blob([text], { type }), `${this.#record.name}.${ending}`);
   }
 
   #askToken() {
@@ -132,6 +167,11 @@ export class Run {
     if (this.#silentChunks === SILENT_CHUNKS) view.notify("silent", "warn", "level.silent");
     if (level > 0) view.clearNotice("silent");
     if (this.#link !== "online") this.#showConnection();
+    this.#showAge();
+  }
+
+  #showAge() {
+    view.showAge(this.#age.at(performance.now(), this.#link !== "online" || !this.#ready));
   }
 
   async #onMicrophoneGone() {
@@ -173,6 +213,7 @@ export class Run {
     if (session.resumed) view.notify("session", "info", "notice.resumed");
     if (!session.replaced) return;
     this.#timeline.endSpeech(this.#originMs); // what was open in the earlier session ends with it
+    this.#age.heard(performance.now(), false);
     view.showSpeech("no");
     view.notify("session", "warn", "notice.replaced");
   }
@@ -184,25 +225,36 @@ export class Run {
     const scores = asRow(result.scores);
     this.#timeline.addState(start, end, scores);
     const arrivedAt = this.#timeline.arrivalOf(end - result.step_ms + result.frame_ms);
-    this.#totals.addDelay(arrivedAt && performance.now() - arrivedAt, result.latency_ms);
+    const now = performance.now();
+    const delayMs = arrivedAt && now - arrivedAt;
+    this.#age.answered(now, delayMs);
+    this.#totals.addDelay(delayMs, result.latency_ms);
     view.showDelay(this.#totals.delayMs, this.#totals.serverMs);
+    const feeling = this.#steady.take(end, scores);
     if (this.#state !== "on") return;
-    view.showEmotion(result.emotion, result.confidence);
+    if (feeling) view.showFeeling(feeling);
     view.showScores(scores);
+    this.#showAge();
   }
 
   /** @param {client.Speech} speech */
   #onSpeech({ state, at_ms: at }) {
-    if (state === "start") this.#timeline.startSpeech(this.#originMs + at);
+    const begins = state === "start";
+    this.#age.heard(performance.now(), begins);
+    if (begins) this.#timeline.startSpeech(this.#originMs + at);
     else this.#timeline.endSpeech(this.#originMs + at);
-    if (this.#state === "on") view.showSpeech(state === "start" ? "yes" : "no");
+    if (begins) this.#steady.begin(this.#originMs + at);
+    if (this.#state !== "on") return;
+    if (begins) view.showMode("listening");
+    view.showSpeech(begins ? "yes" : "no");
   }
 
   /** @param {client.Utterance} utterance */
   #onUtterance(utterance) {
     const [start, end] = [this.#originMs + utterance.start_ms, this.#originMs + utterance.end_ms];
     this.#totals.addUtterance(end - start);
-    this.#timeline.addUtterance(start, end, utterance.emotion);
+    this.#record.addUtterance(utterance, this.#originMs);
+    this.#timeline.addUtterance(start, end, utterance.emotion, feelingOf(asRow(utterance.scores)).sure);
     addUtterance(utterance, start, this.#totals.utterances);
     view.showTotals(this.#totals);
   }
@@ -211,6 +263,7 @@ export class Run {
   #onLost({ start_ms: start, end_ms: end, code }) {
     this.#totals.lostMs += end - start;
     this.#timeline.addLost(this.#originMs + start, this.#originMs + end, code);
+    this.#record.addLost(this.#originMs + start, this.#originMs + end, code);
     view.showTotals(this.#totals);
     view.notifyError({ code }, "warn");
   }
@@ -218,9 +271,12 @@ export class Run {
   /** @param {client.Alert} alert */
   #onAlert(alert) {
     const key = `alert-${alert.rule}`;
+    const atMs = this.#originMs + alert.at_ms;
+    this.#record.addAlert(alert, atMs);
     if (alert.state === "cleared") return view.clearNotice(key);
-    const time = clock(Math.floor((this.#originMs + alert.at_ms) / 1000));
-    const tone = alert.level === "info" ? "info" : "warn";
+    const time = clock(Math.floor(atMs / 1000));
+    const tone = /** @type {const} */ ({ info: "info", warning: "warn", critical: "error" })[alert.level];
+    addAlert(alert, time);
     view.notify(key, tone, "notice.alert", null, { time, ...messageOf(alert) });
   }
 

@@ -8,7 +8,8 @@ const BIN_MS = 50; // a point for every pixel of a wide screen
 const KEPT_MS = SHOWN_MS + 5_000;
 
 /** @typedef {{start: number, end?: number}} Speech `end` is undefined while it goes on */
-/** @typedef {{start: number, end: number, emotion: string}} Utterance */
+/** @import { Sureness } from "../shared/feeling.js" */
+/** @typedef {{start: number, end: number, emotion: string, sure: Sureness}} Utterance */
 /** @typedef {{start: number, end: number, code?: string}} Lost */
 
 export class Timeline {
@@ -68,9 +69,9 @@ export class Timeline {
     if (last && last.end === undefined) last.end = end;
   }
 
-  /** @param {number} start @param {number} end @param {string} emotion */
-  addUtterance(start, end, emotion) {
-    this.utterances.push({ start, end, emotion });
+  /** @param {number} start @param {number} end @param {string} emotion @param {Utterance["sure"]} sure */
+  addUtterance(start, end, emotion, sure) {
+    this.utterances.push({ start, end, emotion, sure });
   }
 
   /** @param {number} start @param {number} end @param {string} [code] */

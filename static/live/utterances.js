@@ -1,11 +1,12 @@
 /* The list of utterances, the newest first, and the summary at the end. */
 
-import { EMOTIONS, asRow, emotionOf } from "../shared/emotions.js";
+import { EMOTIONS, asRow } from "../shared/emotions.js";
+import { feelingOf } from "../shared/feeling.js";
 import { clock } from "./chart.js";
-import { names, percent, say, seconds } from "../shared/text.js";
-import { $, bothNames, make, stackOf } from "../shared/parts.js";
+import { messageOf, percent, say, seconds } from "../shared/text.js";
+import { $, bothNames, facesOf, make, namesOf, stackOf } from "../shared/parts.js";
 
-/** @import { Utterance } from "../../client/emotion-stream.js" */
+/** @import { Alert, Utterance } from "../../client/emotion-stream.js" */
 /** @import { Totals } from "./totals.js" */
 
 const KEPT = 200; // rows on the page
@@ -23,7 +24,8 @@ export function clearUtterances() {
  *  @param {Utterance} utterance @param {number} startMs @param {number} count */
 export function addUtterance(utterance, startMs, count) {
   const { emotion, confidence, scores, taught: custom, start_ms: start, end_ms: end } = utterance;
-  const what = bothNames(emotion);
+  const feeling = feelingOf(asRow(scores));
+  const what = namesOf(feeling);
   if (custom) what.append(make("span", { class: "custom" }, `${custom.label} ${percent(custom.confidence)}`));
   const duration = seconds(end - start);
   const long = make("span", { class: "long" });
@@ -31,9 +33,9 @@ export function addUtterance(utterance, startMs, count) {
   $("utterances").prepend(
     make(
       "li",
-      { "data-emotion": emotion },
+      { "data-emotion": emotion, "data-sure": feeling.sure },
       make("span", { class: "when" }, clock(startMs / 1000)),
-      make("span", { class: "emoji", "aria-hidden": "true" }, emotionOf(emotion).emoji),
+      make("span", { class: "emoji", "aria-hidden": "true" }, facesOf(feeling)),
       what,
       stackOf(asRow(scores), "div"),
       long,
@@ -45,10 +47,22 @@ export function addUtterance(utterance, startMs, count) {
   $("utterances-empty").hidden = true;
   $("utterance-count").textContent = String(count);
   say($("announce"), "utterance.said", {
-    emotion: () => names(emotion).join(" "),
+    emotion: () => what.textContent,
     confidence: percent(confidence),
     duration,
   });
+}
+
+/** An alert has its row too: what was shown of it meanwhile goes when it is cleared.
+ *  @param {Alert} alert @param {string} time */
+export function addAlert(alert, time) {
+  const what = make("span", { class: "names" });
+  say(what, "row.alert", messageOf(alert));
+  const when = make("span", { class: "when" }, time);
+  const sign = make("span", { class: "emoji", "aria-hidden": "true" }, "⚠");
+  $("utterances").prepend(make("li", { class: "alert", "data-level": alert.level }, when, sign, what));
+  $("utterances").hidden = false;
+  $("utterances-empty").hidden = true;
 }
 
 export function hideSummary() {

@@ -3,9 +3,11 @@
    in shared/parts.js and shared/header.js. */
 
 import { showConnection } from "../shared/header.js";
-import { $, buildBars, clearNotice } from "../shared/parts.js";
+import { feelingOf } from "../shared/feeling.js";
+import { $, buildBars, clearNotice, showFeeling } from "../shared/parts.js";
 import { say, seconds } from "../shared/text.js";
 
+/** @import { Staleness } from "./age.js" */
 /** @typedef {"off" | "starting" | "on" | "stopping"} RunState */
 
 export { showConnection } from "../shared/header.js";
@@ -13,16 +15,29 @@ export * from "../shared/parts.js";
 
 // -- now -------------------------------------------------------------------------------------------
 
-/** @param {"idle" | "listening"} mode */
+/** @param {"idle" | "asking" | "listening"} mode */
 export function showMode(mode) {
   $("hero").dataset.mode = mode;
+  say($("sure-what"), "hero.confidence");
+  say($("scores-note"), "scores.note");
   say($("name"), `hero.${mode}`);
   say($("name-also"), `hero.${mode}.do`);
   $("face").style.setProperty("--p", "0");
   delete $("face").dataset.emotion;
+  delete $("hero").dataset.sure;
 }
 
 export const { showScores, showSupported } = buildBars($("bars"));
+
+/** What the whole run came to, where the emotion of now was.
+ *  @param {number[]} share of each label, in label order @param {string} time that it took */
+export function showResult(share, time) {
+  showFeeling(feelingOf(share));
+  say($("hero-title"), "hero.result", { time });
+  say($("sure-what"), "hero.share");
+  say($("scores-note"), "scores.share");
+  showScores(share);
+}
 
 /** What is shown of an emotion fades when nobody speaks.
  *  @param {"off" | "no" | "yes"} state */
@@ -30,6 +45,14 @@ export function showSpeech(state) {
   $("speech").dataset.state = state;
   say($("speech-state"), `speech.${state}`);
   $("hero").dataset.fresh = String(state !== "no" || $("hero").dataset.mode !== "emotion");
+}
+
+/** What was answered long ago is not shown as of now.
+ *  @param {Staleness} age */
+export function showAge(age) {
+  $("hero").dataset.age = age.state;
+  if (age.state === "now") return say($("hero-title"), "hero.label");
+  say($("hero-title"), `hero.${age.state}`, { s: Math.round(age.ms / 1000) });
 }
 
 /** @param {number} level of the input, 0 … 1 */
@@ -42,9 +65,9 @@ export function showLevel(level) {
 /** @param {RunState} state */
 export function showButton(state) {
   const button = $("toggle", HTMLButtonElement);
-  button.dataset.on = String(state === "on" || state === "stopping");
-  button.disabled = state === "starting" || state === "stopping";
-  say(button, state === "on" ? "stop" : state === "stopping" ? "stopping" : "start");
+  button.dataset.on = String(state !== "off");
+  button.setAttribute("aria-disabled", String(state === "stopping")); // disabled, it would lose the focus
+  say(button, { off: "start", starting: "cancel", on: "stop", stopping: "stopping" }[state]);
 }
 
 // -- connection and session ------------------------------------------------------------------------

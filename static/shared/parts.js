@@ -4,6 +4,7 @@
 import { EMOTIONS, emotionOf } from "./emotions.js";
 import { known, names, percent, say, translate } from "./text.js";
 
+/** @import { Feeling } from "./feeling.js" */
 /** @import { Values } from "./text.js" */
 /** @typedef {{text: string, run: () => void}} Act a button for what can be done at once */
 
@@ -65,16 +66,64 @@ export function buildLegend(list) {
   });
 }
 
-/** The big face: an emotion by both names, and how sure it is.
- *  @param {string} label @param {number} confidence */
-export function showEmotion(label, confidence) {
+/** The big face: what is felt, and how sure that is. Whatever is not sure looks so.
+ *  @param {Feeling} feeling */
+export function showFeeling(feeling) {
+  const { label, sure, confidence } = feeling;
   $("hero").dataset.mode = "emotion";
-  $("face").dataset.emotion = label;
+  $("hero").dataset.sure = sure;
+  if (sure === "mixed") delete $("face").dataset.emotion;
+  else $("face").dataset.emotion = label;
   $("face").style.setProperty("--p", String(confidence));
-  $("emoji").textContent = emotionOf(label).emoji;
-  say($("name"), "{name}", { name: () => names(label)[0] });
-  say($("name-also"), "{name}", { name: () => names(label)[1] });
+  $("emoji").textContent = facesOf(feeling);
+  sayFeeling($("name"), feeling, 0);
+  sayFeeling($("name-also"), feeling, 1);
   $("confidence").textContent = percent(confidence);
+}
+
+/** The faces of a feeling: one, two where it is one of two, a sign where it is none in particular.
+ *  @param {Feeling} feeling */
+export function facesOf({ label, other, sure }) {
+  if (sure === "mixed") return "?";
+  return emotionOf(label).emoji + (sure === "either" ? emotionOf(other).emoji : "");
+}
+
+/** An element with both names of a feeling, that follows the language.
+ *  @param {Feeling} feeling */
+export function namesOf(feeling) {
+  if (feeling.sure === "sure") return bothNames(feeling.label);
+  const first = make("b");
+  sayFeeling(first, feeling, 0);
+  const element = make("span", { class: "names" }, first);
+  if (feeling.sure === "mixed") {
+    const second = make("span", { class: "also" });
+    sayFeeling(second, feeling, 1);
+    element.append(" ", second);
+  }
+  return element;
+}
+
+/** Name a feeling in `element`.
+ *  @param {HTMLElement} element @param {Feeling} feeling
+ *  @param {0 | 1} which the reader's own name, or the other language's (the likeliest where it is mixed) */
+export function sayFeeling(element, feeling, which) {
+  const { label, other, sure } = feeling;
+  const name = () => names(label)[which];
+  if (sure === "sure") say(element, "{name}", { name });
+  else if (sure === "mixed" && which === 0) say(element, "feels.mixed");
+  else if (sure === "mixed") say(element, "feels.likeliest", likeliest(feeling));
+  else if (which === 0) say(element, "feels.either", { name, other: () => names(other)[0] });
+  else say(element, "{name} / {other}", { name, other: () => names(other)[1] });
+}
+
+/** @param {Feeling} feeling */
+function likeliest({ label, other, confidence, rest }) {
+  return {
+    name: () => names(label)[0],
+    p: percent(confidence),
+    other: () => names(other)[0],
+    q: percent(rest),
+  };
 }
 
 /** The nine bars in `list`, and the two ways to change them.

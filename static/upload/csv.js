@@ -1,6 +1,6 @@
-/* The table as a CSV file that any spreadsheet opens: quoted as RFC 4180 says, with a mark that makes Excel read
-   UTF-8, and with no text that a spreadsheet would run as a formula: file names come from anywhere. No page. */
+/* The table of files as CSV. No page. */
 
+import { csvOf } from "../shared/csv.js";
 import { LABELS } from "../shared/emotions.js";
 
 /** @import { Item } from "./queue.js" */
@@ -34,13 +34,5 @@ export function tableCsv(items) {
     ...LABELS.map((label) => /** @type {Record<string, number> | undefined} */ (result?.scores)?.[label]),
     error ? `${error.code}: ${error.message}` : undefined,
   ]);
-  return `\uFEFF${[[...HEAD, ...LABELS, "error"], ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("")}`;
-}
-
-/** @param {string | number | null | undefined} value */
-export function cell(value) {
-  if (value === undefined || value === null) return "";
-  if (typeof value === "number") return String(value);
-  const text = /^\s*[=+\-@＝＋－＠\t\r\n]/.test(value) ? `'${value}` : value;
-  return /[",\r\n]/.test(text) || text !== text.trim() ? `"${text.replaceAll('"', '""')}"` : text;
+  return csvOf([[...HEAD, ...LABELS, "error"], ...rows]);
 }

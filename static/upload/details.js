@@ -1,8 +1,9 @@
 /* One file: what was found in it, what was done with it, what can be saved of it. */
 
-import { LABELS, asRow } from "../shared/emotions.js";
-import { $, buildBars, make, showEmotion } from "../shared/parts.js";
-import { messageOf, names, percent, say } from "../shared/text.js";
+import { asRow } from "../shared/emotions.js";
+import { feelingOf } from "../shared/feeling.js";
+import { $, buildBars, make, showFeeling } from "../shared/parts.js";
+import { messageOf, percent, say } from "../shared/text.js";
 import { Listening } from "./listen.js";
 import { isOpen } from "./queue.js";
 import { errorKey, stateText } from "./states.js";
@@ -94,9 +95,7 @@ export class Details {
     $("retry-one").hidden = state !== "failed" && state !== "canceled";
     $("again").hidden = state !== "done" || !item.file;
     $("server-said").textContent = error?.message ?? "";
-    $("also").textContent = "";
     showAlerts(null);
-    delete $("also").dataset.t;
     $("facts").hidden = $("saved").hidden = !result;
     $("custom").hidden = !result?.taught;
     this.bars.showScores(result ? asRow(result.scores) : null);
@@ -129,10 +128,7 @@ export class Details {
 
   /** @param {Shown} item @param {Recognition} result */
   #showResult(item, result) {
-    showEmotion(result.emotion, result.confidence);
-    if (result.ambiguous) {
-      say($("also"), "ambiguous", { other: () => names(second(asRow(result.scores)))[0] });
-    }
+    showFeeling(feelingOf(asRow(result.scores)));
     showAlerts(result.alerts ?? null);
     const speechMs = (result.utterances ?? []).reduce(
       (sum, { start_ms: start, end_ms: end }) => sum + end - start,
@@ -192,10 +188,4 @@ function showAlerts(alerts) {
   const none = () => make("li", { class: "chip", "data-state": "yes", "data-t": "alert.none" });
   $("told").hidden = !alerts;
   $("told").replaceChildren(...(rows.length || !alerts ? rows : [none()]));
-}
-
-/** The second likeliest label.
- *  @param {number[]} row */
-function second(row) {
-  return LABELS[row.indexOf([...row].sort((a, b) => b - a)[1])];
 }

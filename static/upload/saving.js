@@ -3,6 +3,7 @@
    large, is left to the browser where no token is needed. */
 
 import { EmotionError } from "../../client/emotion-stream.js";
+import { save } from "../shared/saving.js";
 import { currentLanguage } from "../shared/text.js";
 
 /** @typedef {ReturnType<typeof makeSaver>} Saver */
@@ -59,13 +60,4 @@ export function makeSaver(token, onProblem) {
   }
 
   return { get, remove, link };
-}
-
-/** @param {Blob} blob @param {string} name */
-export function save(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // not at once: the browser may not have begun
 }

@@ -371,7 +371,7 @@ def test_names_and_days_are_told_by_the_other_tools(fifty: Path, tmp_path: Path)
     said = cli("tools", "similar", fifty / "outputs_20260303_090000", fifty, "-n", 3)
     assert len(re.findall(r"客户 \d\d\.wav \(outputs_2026030\d_\d{6}\)", said)) == 3
     made = cli("tools", "trend", fifty, "--zone", "UTC", "--language", "zh", "--out", tmp_path)
-    assert "50 recordings with speech, 0 without, in 5 days, UTC" in made
+    assert "50 recordings with speech, 0 without; 5 bins (--by day, UTC)" in made
     days = (tmp_path / "trend.csv").read_text().splitlines()[1:]
     assert [line[:14] for line in days] == [f"2026-03-0{2 + day},10," for day in range(DAYS)]
     cli("tools", "cluster", fifty, "--method", "pca", "--out", tmp_path)

@@ -186,9 +186,20 @@ def test_it_speaks_chinese_fits_a_phone_and_says_when_it_is_cut_off(
         expect(page.locator("#back")).to_contain_text("All sessions")
         page.context.set_offline(True)
         expect(page.locator("#notices")).to_contain_text("Not connected")
+        expect(page.locator("#panel-state")).to_have_text(re.compile(r"^as of \d"))
+        expect(page.locator("#panel-time")).to_be_hidden()
+        expect(page.locator('#panel [data-speaking="true"]')).to_have_count(0)
         page.context.set_offline(False)
         expect(page.locator("#state")).to_have_text("Connected")
         expect(page.locator("#notices")).not_to_contain_text("Not connected")
+
+
+def test_a_session_that_is_not_there_is_said_to_be_none_and_nothing_else(server: Server, desk: Open) -> None:
+    page = desk(server)
+    page.goto(f"{server.url}/desk#session/nosuch")
+    expect(page.locator("#panel-note")).to_contain_text("There is no such session now.")
+    expect(page.locator("#panel .card:visible")).to_have_count(1)
+    assert page.faults == []
 
 
 def test_both_languages_say_everything(server: Server, desk: Open) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,5 +41,8 @@ def test_an_alert_is_shown_as_a_notice_and_goes_when_it_is_over(alerting: Server
     page.get_by_role("button", name="中文").click()
     expect(notice).to_contain_text("警报：有人在说话 <b>")
     expect(page.locator("#privacy")).to_contain_text("评分结果会被记录")
+    row = page.locator("#utterances li.alert").last
+    expect(row).to_have_text(re.compile(r"^0:0\d⚠警报：有人在说话 <b>$"))
+    expect(notice).to_have_class(re.compile("error"))
     page.locator("#toggle").click()
     assert page.faults == []

@@ -98,6 +98,7 @@ def video_only() -> bytes:
     return file.getvalue()
 
 
+@cache
 def long_silence(seconds: int) -> bytes:
     """Hours in a few hundred kilobytes: what a decompression bomb is to audio."""
     file = io.BytesIO()

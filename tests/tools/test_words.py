@@ -49,6 +49,24 @@ def test_the_language_is_the_one_asked_for_the_settings_or_the_terminals(
         words.name_in_chinese(LABELS_ZH)
 
 
+def test_what_could_not_be_read_and_what_was_done_is_told_in_the_terminals_language(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = make(2)
+    for name, content in (("outputs_a", "{}"), ("outputs_b", "no JSON")):
+        (top / name).mkdir()
+        (top / name / "result.json").write_text(content)
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    out = tmp_path / "report.html"
+    done = CliRunner().invoke(app, ["report", str(top), "--out", str(out)])
+    assert done.exit_code == 1
+    told = done.output.splitlines()
+    assert told[0] == f"2 个结果。已写入：{out}" and told[1] == "有 2 个无法读取："
+    assert told[2:] == ["  outputs_a: 'model' 中没有文本", told[3]] and "result.json：不是 JSON：" in told[3]
+    page = out.read_text(encoding="utf-8")
+    assert "中没有文本" in page and "result.json：不是 JSON：" in page
+
+
 def test_a_chinese_report_is_chinese_to_its_last_heading(make: Make) -> None:
     top = make(60)
     page = report.page(folder.read(top), "day", UTC, language="zh")

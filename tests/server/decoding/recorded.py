@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[str, str, int, dict[str, str], bool]] = {
     "mp3": ("mp3", "libmp3lame", 44_100, {}, False),
     "mp2": ("mp2", "mp2", 48_000, {}, False),
     "aac": ("adts", "aac", 44_100, {}, False),
+    "amr": ("amr", "libopencore_amrnb", 8_000, {}, False),
     "mp4": (
         "mp4",
         "aac",

@@ -18,8 +18,16 @@ from tests.server.recordings import long_silence
 from tests.server.uploads.test_slow import OTHER, STRANGER, post
 
 MB = 1_000_000
-SMALL = long_silence(40)  # a few KB; its result takes 1.3 MB
-LARGE = long_silence(1800)  # 58 MB
+
+
+def small() -> bytes:
+    """A few KB; its result takes 1.3 MB."""
+    return long_silence(40)
+
+
+def large() -> bytes:
+    """Its result takes 58 MB."""
+    return long_silence(1800)
 
 
 def taken(folder: Path) -> int:
@@ -36,20 +44,20 @@ def test_fresh_results_stay_and_one_address_takes_half(mode: str, tmp_path: Path
     with running(
         model__name="fake", server__async_mode=mode, files__outputs=tmp_path, files__keep_gb=0.004
     ) as server:
-        first = post(server, SMALL, OTHER)
-        mine = post(server, SMALL, STRANGER)
+        first = post(server, small(), OTHER)
+        mine = post(server, small(), STRANGER)
         assert (code(first), code(mine)) == ("ok", "ok")
-        refused = post(server, SMALL, STRANGER)
+        refused = post(server, small(), STRANGER)
         assert (refused.status_code, code(refused)) == (507, "NO_ROOM"), refused.text
         assert int(refused.headers["Retry-After"]) >= 1 and "half" in refused.json()["error"]["message"]
         assert {path.name for path in tmp_path.iterdir()} == {first.json()["id"], mine.json()["id"]}
-        assert code(post(server, SMALL, "127.0.0.4")) == "ok", "others are not shut out"
-        assert "full of recent results" in post(server, SMALL, "127.0.0.5").json()["error"]["message"], (
+        assert code(post(server, small(), "127.0.0.4")) == "ok", "others are not shut out"
+        assert "full of recent results" in post(server, small(), "127.0.0.5").json()["error"]["message"], (
             "now all is taken"
         )
         assert taken(tmp_path) <= 4 * MB
         assert requests.delete(f"{server.url}/api/v1/results/{mine.json()['id']}", timeout=10).ok
-        assert code(post(server, SMALL, STRANGER)) == "ok", "what is removed makes room at once"
+        assert code(post(server, small(), STRANGER)) == "ok", "what is removed makes room at once"
         assert metrics(server)['emotion_files_total{result="NO_ROOM"}'] == 2
 
 
@@ -70,8 +78,8 @@ def test_a_small_file_that_becomes_a_large_result_is_stopped_while_it_is_written
     with running(model__name="fake", files__outputs=tmp_path, files__keep_gb=0.006) as server:
         looking = threading.Thread(target=look, args=(server,))
         looking.start()
-        kept = post(server, SMALL, OTHER).json()["id"]
-        assert code(post(server, LARGE, STRANGER)) == "NO_ROOM"
+        kept = post(server, small(), OTHER).json()["id"]
+        assert code(post(server, large(), STRANGER)) == "NO_ROOM"
         assert [path.name for path in tmp_path.iterdir()] == [kept]
     looking.join()
     assert max(most) < 50 * MB, "it would have been 58"
@@ -84,7 +92,7 @@ def test_the_oldest_make_room_when_something_is_written_and_not_ten_minutes_late
     ) as server:
         names = []
         for _ in range(5):
-            answer = post(server, SMALL, STRANGER)
+            answer = post(server, small(), STRANGER)
             assert answer.status_code == 200, answer.text
             names.append(answer.json()["id"])
             assert taken(tmp_path) <= 4 * MB
