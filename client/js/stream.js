@@ -147,7 +147,8 @@ export class EmotionStream {
 
   /** The scores of a stretch of the last ten minutes of the session, as far as they are there. `channel`: of a
    *  session with two; `present`: thresholds of labels, where the server's 0.25 is not wanted.
-   *  @param {number} beginMs @param {number} endMs @param {SpanOptions} [options] @returns {Promise<SpanResult>} */
+   *  @param {number} beginMs @param {number} endMs @param {SpanOptions} [options]
+   *  @returns {Promise<SpanResult>} */
   async span(beginMs, endMs, options = {}) {
     await this.#client.until(() => this.#client.session !== null, this.#connectTimeoutS);
     const session_id = /** @type {Session} */ (this.#client.session).session_id;
