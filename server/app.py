@@ -25,10 +25,14 @@ from server.desk import others
 from server.desk.board import Board
 from server.desk.monitor import Monitor
 from server.desk.others import WholeBoard
+from server.doors.twilio import add_twilio_door
+from server.doors.websocket import add_websocket_door
 from server.engine import Engine
 from server.engine.process import ProcessEngine
+from server.http.asyncapi import add_asyncapi_route
 from server.http.client_files import add_client_routes
 from server.http.cors import allow_origins
+from server.http.docs import add_docs_routes
 from server.http.handshake import refuse_polling, require_websocket_13
 from server.http.pages import ServerState, add_routes
 from server.http.request_log import add_request_log
@@ -108,10 +112,14 @@ def build(
     if link is not None:
         flask.wsgi_app = refuse_polling(flask.wsgi_app, config.server.language)  # type: ignore[method-assign, assignment]
     live = LiveNamespace(sockets, config, sessions, metrics, refusals, counts)
+    add_websocket_door(flask, config, live, sessions, metrics)
+    add_twilio_door(flask, config, live, sessions, metrics)
     shown = WholeBoard(board, link.ask) if link else board
     monitor = Monitor(sockets, config, shown, metrics, refusals, counts)
     add_request_log(flask)
     add_client_routes(flask)
+    add_asyncapi_route(flask)
+    add_docs_routes(flask)
     allow_origins(flask, origins)
     uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file)
     state = ServerState(
@@ -124,7 +132,7 @@ def build(
     )
     add_routes(flask, config, engine, metrics, state, refusals)
     add_recognition_routes(flask, config, uploads, metrics)
-    add_record_routes(flask, config, recorder.store)
+    add_record_routes(flask, config, recorder.store, sessions)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
     return Application(

@@ -57,6 +57,7 @@ FILE_RESULTS = (
 DECODING_FAILURES = ("BAD_AUDIO", "UNSUPPORTED_ENCODING", "INTERNAL")  # why a container could not be read on
 RECORD_RESULTS = ("saved", "incomplete", "failed")
 CUTS = ("flood", "too_long", "malformed", "slow", "crowded")  # why a connection was closed
+DOORS = ("websocket", "twilio")
 FILE_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -69,6 +70,11 @@ class Metrics:
         self.registry = r = CollectorRegistry()
         r.register(Gpus())
         self.connections = Gauge("emotion_connections", "Open client connections", registry=r)
+        self._doors = Counter(
+            "emotion_door_connections", "Connections let in beside Socket.IO", ["door"], registry=r
+        )
+        for door in DOORS:
+            self._doors.labels(door)
         self.sockets = Gauge("emotion_sockets", "Open TCP connections, whatever they are for", registry=r)
         self._cuts = Counter(
             "emotion_connections_cut", "Connections closed for what they did", ["reason"], registry=r
@@ -92,6 +98,12 @@ class Metrics:
         self.latency = Histogram(
             "emotion_frame_latency_seconds",
             "From the arrival of the last audio a result needed to its emission",
+            buckets=LATENCY_BUCKETS,
+            registry=r,
+        )
+        self.known = Histogram(
+            "emotion_utterance_known_seconds",
+            "From the end of speech to its utterance_result",
             buckets=LATENCY_BUCKETS,
             registry=r,
         )
@@ -194,6 +206,10 @@ class Metrics:
 
     def error(self, code: Code) -> None:
         self._errors.labels(code).inc()
+
+    def door(self, name: str) -> None:
+        """A connection was let in through it."""
+        self._doors.labels(name).inc()
 
     def cut(self, reason: str) -> None:
         self._cuts.labels(reason).inc()

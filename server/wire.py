@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ import orjson
 
 from server.errors import ClientError
 from server.observers import AlertEvent, Counters, SessionEvent, SessionSummary
+from stream.history import Stretch
 from stream.types import (
     AMBIGUOUS,
     LABELS,
@@ -24,6 +26,8 @@ from stream.types import (
 from stream.types import DIGITS as DIGITS
 from stream.types import FRAME_MS as FRAME_MS
 from stream.types import STEP_MS as STEP_MS
+
+PRESENT = 0.25  # a label of a span is there from so much on, where nothing else is asked
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,23 @@ def utterance(session_id: str, event: UtteranceScored, model: str) -> JsonDict:
         "end_ms": ms(event.end),
         **verdict(event.probs, model, duration_s=ms(event.end - event.start) / 1000),
     }
+
+
+def span(session_id: str, channel: str | None, of: Stretch, thresholds: Mapping[str, float]) -> JsonDict:
+    """The answer to `span`. `thresholds`: from where on a label is present, where that is not PRESENT."""
+    told = {
+        "session_id": session_id,
+        **_where(channel),
+        "begin_ms": ms(of.start),
+        "end_ms": ms(of.end),
+        "complete": of.complete,
+        "frames": of.n_scored,
+    }
+    if of.probs is None:
+        return told
+    mean = scores(of.probs)
+    there = [label for label, p in mean["scores"].items() if p >= thresholds.get(label, PRESENT)]
+    return {**told, **mean, "present": there}
 
 
 def verdict(probs: Floats, model: str, duration_s: float) -> JsonDict:

@@ -34,6 +34,7 @@ FLOORS = (
     "server.decoding",
     "server.files",
     "server.live",
+    "server.doors",
     "server.records",
     "server.desk",
     "server.http",

@@ -82,7 +82,7 @@ class _Client(Connection):
         self.sid, self.language = "sid", "en"
         self.sent: list[str] = []
 
-    def send(self, event: str, payload: dict[str, Any]) -> None:
+    def _send(self, event: str, payload: dict[str, Any]) -> None:
         self.sent.append(event)
 
     def unsent(self) -> int:

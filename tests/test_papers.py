@@ -101,7 +101,7 @@ def test_the_readme_says_the_same_in_both_languages() -> None:
     assert "README.zh-CN.md" in english.partition("\n")[0] and "README.md" in chinese.partition("\n")[0]
 
 
-TRANSLATED = sorted((ROOT / "docs").glob("*.zh.md"))
+TRANSLATED = sorted((ROOT / "docs").rglob("*.zh.md"))
 # What is the same in every language: codes, settings, fields, metrics and events, and how a setting is given.
 CODE = "|".join(sorted(CODES, reverse=True))
 NAME = re.compile(rf"\b(?:{CODE})\b|\b[a-z]+(?:[_.][a-z0-9]+)+\b|--[a-z-]+", re.ASCII)
@@ -117,7 +117,7 @@ def tables(page: str) -> list[tuple[int, set[str]]]:
 def test_a_page_says_the_same_in_chinese(path: Path) -> None:
     """Headings, code, tables row by row, lists, and the names of everything in each section."""
     here = path.name.replace(".zh.md", ".md")
-    english, chinese = text(f"docs/{here}"), text(f"docs/{path.name}")
+    english, chinese = (text(str(path.with_name(name).relative_to(ROOT))) for name in (here, path.name))
     assert f"[中文]({path.name})" in english.partition("\n")[0]
     assert f"[English]({here})" in chinese.partition("\n")[0]
     parts = [re.split(r"```\w*\n.*?```", page, flags=re.S) for page in (english, chinese)]

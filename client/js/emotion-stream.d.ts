@@ -201,6 +201,25 @@ export interface Alert extends OfSession {
   message_zh?: string;
 }
 
+export interface SpanOptions {
+  /** Of a session with two. */
+  channel?: Channel;
+  /** Thresholds of labels, where the server's 0.25 is not wanted. */
+  present?: Partial<Scores>;
+}
+
+/** What is known of a stretch; the verdict and `present` only where anything was scored. */
+export interface SpanResult extends OfSession, Partial<Verdict> {
+  begin_ms: number;
+  end_ms: number;
+  /** All of it is held, and no scores are to come. */
+  complete: boolean;
+  /** That were scored, 10 ms each. */
+  frames: number;
+  /** The labels whose mean reaches their threshold. */
+  present?: Emotion[];
+}
+
 interface Totals {
   speech_ms: number;
   lost_ms: number;
@@ -268,6 +287,8 @@ export class EmotionStream implements AsyncIterable<StreamItem> {
   drained(ms?: number): Promise<void>;
   /** Resolves once everything given so far has been scored and told. */
   flush(): Promise<void>;
+  /** The scores of a stretch of the last ten minutes of the session, as far as they are there. */
+  span(beginMs: number, endMs: number, options?: SpanOptions): Promise<SpanResult>;
   /** Send what is left and close the session. */
   stop(options?: StopOptions): Promise<Summary>;
   /** Hang up. A session that is open ends without a summary, and audio that waits is thrown away. */

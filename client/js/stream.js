@@ -20,11 +20,12 @@
 import { bytesPerMoment, isRaw, toBytes } from "./audio.js";
 import { timeoutOf } from "./deprecated.js";
 import { Emitter } from "./emitter.js";
-import { SessionClient } from "./session-client.js";
+import { EmotionError } from "./errors.js";
+import { ANSWER_MS, SessionClient } from "./session-client.js";
 import { settle } from "./settle.js";
 
 /** @import { Audio, SessionOptions, StopOptions, StreamEvents } from "./emotion-stream.js" */
-/** @import { StreamOptions, Summary } from "./emotion-stream.js" */
+/** @import { Session, SpanResult, SpanOptions, StreamOptions, Summary } from "./emotion-stream.js" */
 
 const BUFFER_MS = 30_000;
 const CONNECT_TIMEOUT_S = 30;
@@ -142,6 +143,19 @@ export class EmotionStream {
   /** Resolves once everything given so far has been scored and told. */
   async flush() {
     await settle(this.#client, "flush", this.#connectTimeoutS);
+  }
+
+  /** The scores of a stretch of the last ten minutes of the session, as far as they are there. `channel`: of a
+   *  session with two; `present`: thresholds of labels, where the server's 0.25 is not wanted.
+   *  @param {number} beginMs @param {number} endMs @param {SpanOptions} [options]
+   *  @returns {Promise<SpanResult>} */
+  async span(beginMs, endMs, options = {}) {
+    await this.#client.until(() => this.#client.session !== null, this.#connectTimeoutS);
+    const session_id = /** @type {Session} */ (this.#client.session).session_id;
+    const asked = { session_id, begin_ms: Math.round(beginMs), end_ms: Math.round(endMs), ...options };
+    const answer = await this.#client.link.ask("span", asked, ANSWER_MS);
+    if (!answer.ok) throw new EmotionError(answer.error.code, answer.error.message, answer.error);
+    return answer;
   }
 
   /** Send what is left, close the session; gives its summary.

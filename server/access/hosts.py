@@ -32,6 +32,7 @@ EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not
 # Probes and scrapes call a machine by whatever address it has at the moment; these pages tell nobody's secrets.
 PROBES = ("/healthz", "/readyz", "/metrics")
 _HOST = re.compile(r"(\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.-]+))(:\d*)?")
+DOORS = "/v1/"  # WebSockets: a page that opens one may then ask for anything
 CHANGING = ("POST", "DELETE", "PUT", "PATCH")
 
 log = logging.getLogger("http")
@@ -82,7 +83,7 @@ def guard(wsgi: Wsgi, server: ServerSection, origins: Origins, metrics: Metrics,
                         "UNKNOWN_HOST",
                         f"{host[:100]!r} is no host name of this server; its operator can add it to server.hosts",
                     )
-        if environ.get("REQUEST_METHOD") in CHANGING:
+        if environ.get("REQUEST_METHOD") in CHANGING or path.startswith(DOORS):
             origin = environ.get("HTTP_ORIGIN")
             foreign = environ.get("HTTP_SEC_FETCH_SITE") == "cross-site" if origin is None else True
             if foreign and not origins.allow(origin, environ):

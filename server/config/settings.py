@@ -252,6 +252,12 @@ class MonitorSection(_Section):
     ended_ttl_s: float = Field(30, ge=0, le=3600)  # how long a session that has ended is still shown
 
 
+class DoorsSection(_Section):
+    """Telephone systems: how they show who they are."""
+
+    twilio_auth_token: str = Field("", pattern=r"^[!-~]*$")  # of the account: signatures are checked with it
+
+
 Person = Literal["agent", "customer"]
 
 
@@ -326,6 +332,7 @@ class Config(BaseSettings):
     stream: StreamSection = StreamSection()
     limits: LimitsSection = LimitsSection()
     channels: ChannelsSection = ChannelsSection()
+    doors: DoorsSection = DoorsSection()
     alerts: Alerts = Alerts()
     policy: PolicySection = PolicySection()
     recording: RecordingSection = RecordingSection()

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from server.hub.frames import connection_of, unmask
 __all__ = [
     "ConnectionLimits",
     "HttpServer",
+    "WebSocket",
     "client_disconnected",
     "connection_of",
     "http_server",
@@ -33,6 +34,7 @@ __all__ = [
     "patch",
     "stop_reading",
     "unmask",
+    "websocket",
 ]
 
 log = logging.getLogger("server")
@@ -70,6 +72,43 @@ class HttpServer(Protocol):
     def serve(self) -> None: ...
 
     def shutdown(self) -> None: ...
+
+
+class WebSocket(Protocol):
+    """A connection that has become one, bounded as `connections` and `frames` say."""
+
+    environ: dict[str, Any]
+    max_message: int  # bytes, over all fragments
+    heard_at: float  # time.monotonic() when anything came last, pongs included
+
+    def wait(self) -> str | bytes | None:
+        """The next message; None when there will be none. May raise OSError, for the same."""
+        ...
+
+    def send(self, message: str) -> None:
+        """May wait for a peer that does not read. Raises OSError when it has gone."""
+        ...
+
+    def ping(self) -> None: ...
+
+    def goodbye(self, code: int, reason: str) -> None:
+        """Close it, with what RFC 6455 calls status code and reason."""
+        ...
+
+
+def websocket(
+    environ: dict[str, Any], start_response: Callable[..., Any], handler: Callable[[WebSocket], None]
+) -> Iterable[bytes]:
+    """Answer a request whose handshake is in order (`server.http.handshake`): the handler has it until it returns.
+
+    Under eventlet a WebSocket also has `send_now` (see `green`).
+    """
+    if "eventlet.input" in environ:
+        from server.hub.green import serve_websocket
+    else:
+        from server.hub.plain import serve_websocket
+    answer: Iterable[bytes] = serve_websocket(environ, start_response, handler)
+    return answer
 
 
 def listen(host: str, port: int) -> socket.socket:

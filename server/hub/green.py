@@ -50,6 +50,10 @@ def original(module: str) -> Any:
     return eventlet.patcher.original(module)
 
 
+def serve_websocket(environ: dict[str, Any], start_response: Any, handler: Callable[[Any], None]) -> Any:
+    return websocket.WebSocketWSGI(handler)(environ, start_response)
+
+
 class GreenServer:
     def __init__(
         self, bound: Any, app: Any, connections: TcpConnections, admitting: Callable[[Any], Any]
@@ -187,6 +191,7 @@ class _WebSocket(websocket.RFC6455WebSocket):  # type: ignore[misc]
         self._buffer = bytearray()
         self._turn = time.monotonic()  # since when this one has not waited
         self.max_message = BEFORE_JOINING  # bytes, over all fragments
+        self.heard_at = time.monotonic()
 
     def wait(self) -> Any:
         data = super().wait()
@@ -202,6 +207,12 @@ class _WebSocket(websocket.RFC6455WebSocket):  # type: ignore[misc]
             self.socket.shutdown(websocket.socket.SHUT_WR)
         except OSError:
             pass  # it has gone
+
+    def ping(self) -> None:
+        self.send(b"", control_code=9)
+
+    def goodbye(self, code: int, reason: str) -> None:
+        self.close((code, reason))
 
     def _linger(self) -> None:
         """Closing with something unread would reset the connection, and our last words might never be read."""
@@ -246,7 +257,7 @@ class _WebSocket(websocket.RFC6455WebSocket):  # type: ignore[misc]
             piece = self.socket.recv(_READ)
             if not piece:
                 raise websocket.ConnectionClosedError()
-            self._turn = time.monotonic()
+            self._turn = self.heard_at = time.monotonic()
             buffer += piece
         return buffer
 

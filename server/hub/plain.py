@@ -24,6 +24,10 @@ _AHEAD = 32  # messages read and not handled yet: then reading waits
 _READ = 1 << 16
 
 
+def serve_websocket(environ: dict[str, Any], start_response: Any, handler: Callable[[Any], None]) -> Any:
+    return PlainWebSocket(handler, None)(environ, start_response)
+
+
 class PlainServer:
     def __init__(
         self, bound: Any, app: Any, connections: TcpConnections, admitting: Callable[[Any], Any]
@@ -107,11 +111,25 @@ class PlainWebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
     def max_message(self, size: int) -> None:
         self.ws.max_message_size = size
 
+    @property
+    def heard_at(self) -> float:
+        return self.ws.heard_at
+
+    def ping(self) -> None:
+        with suppress(LocalProtocolError):  # it is being closed
+            self.ws.sock.send(self.ws.ws.send(Ping()))
+
+    def goodbye(self, code: int, reason: str) -> None:
+        self._close(code, reason)
+
     def close(self) -> None:
+        self._close()
+
+    def _close(self, *why: Any) -> None:
         connection_of(self.environ)[1].close_soon()
         # Closing what the client has just reset, or what the other thread closes at this moment, is no error.
-        with suppress(OSError, LocalProtocolError):
-            super().close()
+        with suppress(OSError, LocalProtocolError, simple_websocket.ConnectionClosed):
+            self.ws.close(*why)
 
 
 class _WebSocket(simple_websocket.Server):  # type: ignore[misc]
@@ -122,6 +140,7 @@ class _WebSocket(simple_websocket.Server):  # type: ignore[misc]
 
     def __init__(self, environ: dict[str, Any], max_message_size: int) -> None:
         self._connections, self._me = connection_of(environ)
+        self.heard_at = time.monotonic()
         super().__init__(environ, receive_bytes=_READ, max_message_size=max_message_size)
 
     def handshake(self) -> None:
@@ -142,6 +161,7 @@ class _WebSocket(simple_websocket.Server):  # type: ignore[misc]
             yield event
 
     def _handle_events(self) -> bool:
+        self.heard_at = time.monotonic()
         goes_on: bool = super()._handle_events()
         if not goes_on:  # told in this order: whoever waits for a message looks at both
             self.connected = False

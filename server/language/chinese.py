@@ -42,6 +42,22 @@ _SESSIONS = {
     "several workers cannot share an address on this system; leave it at 1": (
         "此系统上多个工作进程不能共用一个地址；请保持为 1"
     ),
+    "the first message must be a start: a JSON object of its fields": (
+        "第一条消息必须是 start：由其字段组成的 JSON 对象"
+    ),
+    "'channel' must be one that is scored: {channels}": "'channel' 必须是被评分的声道之一：{channels}",
+    "span needs 'begin_ms' and 'end_ms', the first of them smaller": (
+        "span 需要 'begin_ms' 和 'end_ms'，且前者较小"
+    ),
+    "'present' must hold labels, each with a threshold from 0 to 1": (
+        "'present' 须由标签组成，每个标签带一个 0 到 1 的阈值"
+    ),
+    "a call has to come as audio/x-mulaw of 8000 Hz": "通话须以 8000 Hz 的 audio/x-mulaw 传入",
+    "X-Twilio-Signature is not that of {url} and doors.twilio_auth_token": (
+        "X-Twilio-Signature 不是由 {url} 和 doors.twilio_auth_token 得出的签名"
+    ),
+    "a text message must be a JSON object": "文本消息必须是 JSON 对象",
+    "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
     "the server has all the connections it may have": "服务器的连接数已满",
     "not everything was scored in time; results still come": "部分音频未能及时得到得分；结果仍会陆续到达",
     "this server scores the {watched}'s voice only, and one channel may hold both: start with channels: 2,"
@@ -95,7 +111,7 @@ _SESSIONS = {
     "an integer": "整数",
     "text": "文本",
     "true or false": "true 或 false",
-    "an object of short texts": "由短文本组成的对象",
+    "an object": "对象",
     "base64 text or bytes": "base64 文本或字节",
     "{name} must be text, got {kind}": "{name} 必须是文本，收到的是 {kind}",
     "{name} must be at most {n} printable characters": "{name} 最多 {n} 个可打印字符",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from server.metrics import Metrics
 from server.observers import Counters
+from stream.history import ScoreHistory
 from stream.session import StreamConfig, StreamSession
 from stream.types import HOP, SAMPLE_RATE, Floats, Step, frames_in
 
@@ -31,6 +32,7 @@ class Channel:
     def __init__(self, session_id: str, name: str | None, config: StreamConfig) -> None:
         self.name = name
         self.stream = StreamSession(session_id if name is None else f"{session_id}/{name}", config)
+        self.history = ScoreHistory()
         self._ring = config.ring
         self._arrivals: deque[Arrival] = deque()
         self._began_s = -float("inf")  # when the audio's first sample was spoken, if it is not sent ahead
@@ -57,6 +59,11 @@ class Channel:
         while self._arrivals[0].end < end_sample:
             self._arrivals.popleft()
         return self._arrivals[0].at_s
+
+    def since_s(self, end_sample: int, now: float) -> float:
+        """How long ago audio up to `end_sample` was spoken, going by when the latest came."""
+        latest = self._arrivals[-1]
+        return now - latest.at_s + max(0, latest.end - end_sample) / SAMPLE_RATE
 
     def lag_s(self, now: float) -> float:
         """For how long the oldest window that waits for the model has been due; 0 where none does.

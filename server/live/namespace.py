@@ -18,10 +18,10 @@ from server.config import Config
 from server.counts import SharedCounts
 from server.errors import ClientError
 from server.live import transport
-from server.live.connection import Connection
+from server.live.connection import Connection, Owner
 from server.live.packets import TextPacket, message_room
-from server.live.registry import Sessions
-from server.live.requests import parse_audio, parse_session_id, parse_start
+from server.live.registry import Sessions, not_yours
+from server.live.requests import parse_audio, parse_session_id, parse_span, parse_start
 from server.live.session import LiveSession
 from server.live.strict import Handler, StrictNamespace
 from server.live.unjoined import UnjoinedConnections
@@ -60,8 +60,8 @@ def socket_server(app: Flask, config: Config, origins: Origins, metrics: Metrics
     return io
 
 
-class LiveNamespace(StrictNamespace[Connection]):
-    """Sessions of those who send audio."""
+class LiveNamespace(StrictNamespace[Owner]):
+    """Sessions of those who send audio, by Socket.IO or through a door."""
 
     advice = "; send longer chunks"
 
@@ -78,9 +78,10 @@ class LiveNamespace(StrictNamespace[Connection]):
         super().__init__("/", metrics, refusals, config.server.language)
         self._config, self._sessions, self._counts = config, sessions, counts or SharedCounts.alone()
         self._unjoined = UnjoinedConnections(server)
-        self._handlers: dict[str, Handler[Connection]] = {
+        self._handlers: dict[str, Handler[Owner]] = {
             "start": self.on_start,
             "audio_stream": self.on_audio,
+            "span": self.on_span,
             "flush": self.on_flush,
             "stop": self.on_stop,
         }
@@ -88,7 +89,7 @@ class LiveNamespace(StrictNamespace[Connection]):
         server.register_namespace(self)
 
     @property
-    def handlers(self) -> Mapping[str, Handler[Connection]]:
+    def handlers(self) -> Mapping[str, Handler[Owner]]:
         return self._handlers
 
     def reap(self) -> None:
@@ -108,18 +109,22 @@ class LiveNamespace(StrictNamespace[Connection]):
             connection.drop()
         until(end + timeout_s, lambda: not self.connections)
 
-    def admit(self, sid: str, token: str | None) -> Connection:
+    def admit(self, sid: str, token: str | None) -> Owner:
+        return self.admit_owner(Connection(self.server, sid, "/", self._config.limits.messages_per_s), token)
+
+    def admit_owner(self, owner: Owner, token: str | None) -> Owner:
+        """`owner`, where it presents `token` and there is room for it. Raises ClientError."""
         auth.check(self._config.server.token, token)
         most = self._config.limits.max_connections
         if not self._counts.take("connections", len(self.connections), 1, most):
             raise ClientError("TOO_MANY_SESSIONS", "the server has all the connections it may have")
-        return Connection(self.server, sid, "/", self._config.limits.messages_per_s)
+        return owner
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: Owner) -> None:
         self._counts.publish("connections", len(self.connections))
         self._sessions.disconnected(connection.sid)
 
-    def refuse(self, connection: Connection, wrong: ClientError) -> JsonDict:
+    def refuse(self, connection: Owner, wrong: ClientError) -> JsonDict:
         """Told twice: as the answer, and as an `error` event for clients that ask for no answer."""
         answer = super().refuse(connection, wrong)
         if wrong.code == "BAD_REQUEST" and wrong.next_seq is None and connection.too_many_mistakes():
@@ -128,7 +133,7 @@ class LiveNamespace(StrictNamespace[Connection]):
             connection.send("error", wrong.to_wire())
         return answer if wrong.next_seq is None else {**answer, "next_seq": wrong.next_seq}
 
-    def on_start(self, me: Connection, payload: object) -> JsonDict:
+    def on_start(self, me: Owner, payload: object) -> JsonDict:
         me.sent_start = True  # before it is read: one that is refused may have declared another encoding
         request = parse_start(payload)
         me.language = request.language or me.language
@@ -156,19 +161,25 @@ class LiveNamespace(StrictNamespace[Connection]):
         channels = self._config.channels
         return {"channels": [channels.left, channels.right], "watch": session.info.watch}
 
-    def on_audio(self, me: Connection, payload: object) -> JsonDict:
+    def on_audio(self, me: Owner, payload: object) -> JsonDict:
         message = parse_audio(payload)
         session = self._sessions.find(me.sid, message.session_id)
+        if session is None and not me.opens_unasked:
+            raise not_yours()
         if session is None:  # no start: a session with the defaults
             session = self._sessions.start_unasked(me.sid, me, message.session_id, not me.sent_start)
         return session.feed(message)
 
-    def on_flush(self, me: Connection, payload: object) -> JsonDict:
+    def on_span(self, me: Owner, payload: object) -> JsonDict:
+        asked = parse_span(payload)
+        return {"ok": True, **self._sessions.require(me.sid, asked.session_id).span(asked)}
+
+    def on_flush(self, me: Owner, payload: object) -> JsonDict:
         session = self._sessions.require(me.sid, parse_session_id(payload))
         if not session.flush():
             raise ClientError("INFERENCE_TIMEOUT", "not everything was scored in time; results still come")
         return {"ok": True, "session_id": session.label}
 
-    def on_stop(self, me: Connection, payload: object) -> JsonDict:
+    def on_stop(self, me: Owner, payload: object) -> JsonDict:
         session = self._sessions.require(me.sid, parse_session_id(payload))
         return {"ok": True, **wire.summary(self._sessions.stop(session, "stop"), session.label)}

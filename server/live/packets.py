@@ -21,6 +21,15 @@ def message_room(max_chunk_bytes: int) -> int:
     return max_chunk_bytes * 14 // 10 + ENVELOPE
 
 
+def require_few_values(text: str) -> None:
+    """Raise ValueError for JSON with too many of them, before it is read.
+
+    A chunk is long and one value. A million empty lists are as long, and take seconds to read.
+    """
+    if len(text) > ENVELOPE and sum(map(text.count, ",[{")) > VALUES:
+        raise ValueError(f"more than {VALUES} values in one message")
+
+
 class TextPacket(Packet):  # type: ignore[misc]
     """A Socket.IO packet: lenient in nothing, and cheap to send.
 
@@ -34,9 +43,7 @@ class TextPacket(Packet):  # type: ignore[misc]
         """Raises ValueError for what is no packet of a client of ours."""
         if not isinstance(encoded_packet, str):
             raise ValueError("bytes that no packet announced")
-        # A chunk is long and one value. A million empty lists are as long, and take seconds to read.
-        if len(encoded_packet) > ENVELOPE and sum(map(encoded_packet.count, ",[{")) > VALUES:
-            raise ValueError(f"more than {VALUES} values in one message")
+        require_few_values(encoded_packet)
         attachments: int = super().decode(encoded_packet)
         if self.packet_type not in (CONNECT, DISCONNECT, EVENT, ACK, BINARY_EVENT):
             raise ValueError(f"packet type {self.packet_type}")

@@ -185,6 +185,10 @@ class Sessions:
             raise not_yours()
         return session
 
+    def get(self, session_id: str) -> LiveSession | None:
+        """For who may see everybody's."""
+        return self._open.get(session_id)
+
     def stop(self, session: LiveSession, reason: str, timeout_s: float | None = None) -> SessionSummary:
         """Score what is left, tell the summary, forget the session."""
         complete = session.finish(timeout_s)

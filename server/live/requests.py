@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from server.errors import ClientError
 from server.language import LANGUAGES, Language
 from stream.codec import Format, UnsupportedEncoding
+from stream.types import LABELS, STEP_MS, ceil_div
 
 START_FIELDS: dict[str, type | tuple[type, ...]] = {
     "session_id": str,
@@ -34,14 +36,23 @@ AUDIO_FIELDS: dict[str, type | tuple[type, ...]] = {
     "sample_rate": int,
     "seq": int,
 }
+SPAN_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "session_id": str,
+    "begin_ms": int,
+    "end_ms": int,
+    "channel": str,
+    "present": dict,
+}
 _NAMES = {
     int: "an integer",
     str: "text",
     bool: "true or false",
-    dict: "an object of short texts",
+    dict: "an object",
     (str, bytes, bytearray): "base64 text or bytes",
 }
 MAX_ID = 64
+MAX_MS = 1 << 40
+THRESHOLDS = "'present' must hold labels, each with a threshold from 0 to 1"
 _MAX_NAME, _MAX_TAGS, _MAX_TAG = 80, 8, 64
 _TAG_KEY = re.compile(r"[a-z0-9_-]{1,24}")
 
@@ -119,6 +130,37 @@ def parse_session_id(payload: object) -> str | None:
     """The one field of `flush` and `stop`. Raises ClientError BAD_REQUEST."""
     session_id: str | None = _fields(payload, {"session_id": str}).get("session_id")
     return session_id
+
+
+@dataclass(frozen=True)
+class SpanRequest:
+    start: int  # frames [start, end)
+    end: int
+    session_id: str | None = None
+    channel: str | None = None
+    present: dict[str, float] = field(default_factory=dict)  # thresholds of some labels
+
+
+def parse_span(payload: object) -> SpanRequest:
+    """Raises ClientError BAD_REQUEST."""
+    fields = _fields(payload, SPAN_FIELDS)
+    begin_ms, end_ms = fields.get("begin_ms"), fields.get("end_ms")
+    if begin_ms is None or end_ms is None or not 0 <= begin_ms < end_ms <= MAX_MS:
+        raise ClientError("BAD_REQUEST", "span needs 'begin_ms' and 'end_ms', the first of them smaller")
+    present = fields.get("present", {})
+    for label, threshold in present.items():
+        number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+        if label not in LABELS or not number or not 0 <= threshold <= 1:
+            raise ClientError("BAD_REQUEST", THRESHOLDS)
+    # The frames that start in [begin_ms, end_ms), as everywhere on the wire.
+    start, end = (ceil_div(ms, STEP_MS) for ms in (begin_ms, end_ms))
+    return SpanRequest(start, end, fields.get("session_id"), fields.get("channel"), present)
+
+
+def unscored(names: Sequence[str]) -> ClientError:
+    """A channel that is none of `names`; of a session that has only one, `names` is empty."""
+    scored = ", ".join(names) or "none"
+    return ClientError("BAD_REQUEST", f"'channel' must be one that is scored: {scored}")
 
 
 def _fields(payload: object, known: dict[str, type | tuple[type, ...]]) -> dict[str, Any]:

@@ -25,13 +25,24 @@ from server.live.intake import Intake
 from server.live.outbox import Client, Outbox
 from server.live.policy import ChannelSelection
 from server.live.publisher import Publisher
-from server.live.requests import AudioMessage, StartRequest
+from server.live.requests import AudioMessage, SpanRequest, StartRequest, unscored
 from server.live.trail import Entry, Trail
 from server.metrics import Metrics
 from server.observers import AudioObserver, Counters, Observer, SessionInfo, SessionSummary
 from stream.custom_labels import CustomLabels
 from stream.session import StreamConfig
-from stream.types import HOP, SAMPLE_RATE, Answer, Failed, Floats, FramesScored, JsonDict, Step, Window
+from stream.types import (
+    HOP,
+    SAMPLE_RATE,
+    Answer,
+    Failed,
+    Floats,
+    FramesScored,
+    JsonDict,
+    Step,
+    UtteranceScored,
+    Window,
+)
 
 COUNT_S = 1.0  # audio by which the metrics may be behind a session
 
@@ -198,6 +209,20 @@ class LiveSession:
             else:
                 self._mark()
             return {"ok": True, "received_ms": self._received_ms}
+
+    def span(self, asked: SpanRequest) -> JsonDict:
+        """The scores of a stretch of the last minutes, as far as they are there. Raises ClientError."""
+        with self._lock:
+            names = [channel.name for channel in self._channels]
+            if asked.channel is None and len(names) == 1:
+                channel = self._channels[0]
+            elif asked.channel in names:
+                channel = self._channels[names.index(asked.channel)]
+            else:
+                raise unscored([name for name in names if name])
+            final = channel.stream.watermark_frame
+            stretch = channel.history.stretch(asked.start, asked.end, final)
+        return wire.span(self.label, channel.name, stretch, asked.present)
 
     def lags(self, now: float) -> list[float]:
         """Of each channel, how long its oldest unscored speech has been due, in seconds."""
@@ -381,6 +406,11 @@ class LiveSession:
                 if window is not None and timing is not None and isinstance(event, FramesScored):
                     total_s = time.monotonic() - channel.arrival_of(window.end_sample)
                     latency = wire.Latency(timing.queue_s, timing.infer_s, total_s)
+                if isinstance(event, FramesScored):
+                    channel.history.add(event.first_frame, event.probs)
+                elif isinstance(event, UtteranceScored):
+                    known_s = channel.since_s(event.end * HOP, time.monotonic())
+                    self._context.metrics.known.observe(known_s)
                 self._publisher.publish(channel.name, event, latency)
             self._publisher.advance(channel.name, channel.stream.watermark_frame)
             if step.window is None:

@@ -1,8 +1,9 @@
-"""A strict Socket.IO namespace: known events of one argument each, from clients that read; errors with codes.
+"""A strict service: known events of one argument each, from clients that read; errors with codes.
 
-A subclass parses, calls and answers; it does not see strangers, floods or faults. It is registered with
-python-socketio's server underneath Flask-SocketIO: the wrapper builds a Flask request context for every event,
-which costs more than the event itself (bench/README.md), and no event needs one.
+A subclass parses, calls and answers; it does not see strangers, floods or faults. Those who come by Socket.IO
+reach it as a namespace, others through a door (`server.doors`): `enter`, `handle`, `leave`. The namespace is
+registered with python-socketio's server underneath Flask-SocketIO: the wrapper builds a Flask request context for
+every event, which costs more than the event itself (bench/README.md), and no event needs one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from socketio import Namespace
@@ -20,16 +22,16 @@ from server.access import auth
 from server.access.refusals import Refusals
 from server.errors import ClientError, internal_error
 from server.language import Language, of_request
-from server.live.connection import Connection
+from server.live.connection import Owner
 from server.metrics import Metrics
 from server.peer import peer
 from stream.types import JsonDict
 
-C = TypeVar("C", bound=Connection)
+C = TypeVar("C", bound=Owner)
 Handler = Callable[[C, object], JsonDict]
 
 
-class StrictNamespace(Namespace, Generic[C]):  # type: ignore[misc]
+class StrictService(Generic[C]):
     """Who is speaking is known by the connection, never by a claim."""
 
     kind = "connection"  # what log lines call one
@@ -40,7 +42,6 @@ class StrictNamespace(Namespace, Generic[C]):  # type: ignore[misc]
 
     def __init__(self, name: str, metrics: Metrics, refusals: Refusals, language: Language) -> None:
         """`language`: of clients that ask for none."""
-        super().__init__(name)
         self._metrics, self._refusals, self._language = metrics, refusals, language
         self._log = logging.getLogger("sockets" if name == "/" else name[1:])
         self.connections: dict[str, C] = {}
@@ -52,10 +53,6 @@ class StrictNamespace(Namespace, Generic[C]):  # type: ignore[misc]
     def handlers(self) -> Mapping[str, Handler[C]]:
         """By event: given the connection and the payload, the answer. They may raise ClientError."""
 
-    @abstractmethod
-    def admit(self, sid: str, token: str | None) -> C:
-        """A new connection that presents `token`. Raises ClientError."""
-
     def left(self, connection: C) -> None:
         """It is gone."""
 
@@ -63,36 +60,27 @@ class StrictNamespace(Namespace, Generic[C]):  # type: ignore[misc]
         """The answer to an event that went wrong."""
         return {"ok": False, "error": wrong.to_wire(connection.language)}
 
-    # -- what python-socketio calls ------------------------------------------------------------------
+    # -- what the way in calls -----------------------------------------------------------------------
 
-    def trigger_event(self, event: str, *args: Any) -> JsonDict | None:
-        if event == "connect":
-            self._connect(*args)
-            return None
-        if event == "disconnect":
-            if (gone := self.connections.pop(args[0], None)) is not None:
-                self.left(gone)
-            return None
-        connection = self.connections.get(args[0])
-        if connection is None:
-            return None  # its disconnect came first
-        return self._handle(event, connection, args[1:])
-
-    def _connect(self, sid: str, environ: dict[str, Any], auth_data: object = None) -> None:
-        language = of_request(environ, self._language)
+    def enter(self, environ: dict[str, Any], token: object, admit: Callable[[str | None], C]) -> C:
+        """The connection that `admit` makes for who presents `token`. Raises ClientError as it does."""
         try:
-            given = auth_data.get("token") if isinstance(auth_data, dict) else None
-            admitted = self.admit(sid, given or auth.bearer(environ.get("HTTP_AUTHORIZATION")))
-            admitted.language = language
-            self.connections[sid] = admitted
+            given = token if isinstance(token, str) and token else None
+            admitted = admit(given or auth.bearer(environ.get("HTTP_AUTHORIZATION")))
         except ClientError as no:
             self._metrics.error(no.code)
             self._refusals.tell(self._log, f"{self.kind} refused", peer(environ), code=no.code)
-            told = no.to_wire(language)
-            raise ConnectionRefusedError(told["message"], told) from None
+            raise
+        admitted.language = of_request(environ, self._language)
+        self.connections[admitted.sid] = admitted
+        return admitted
 
-    def _handle(self, event: str, connection: C, args: tuple[object, ...]) -> JsonDict | None:
-        """Turn what goes wrong into the contract's codes."""
+    def leave(self, sid: str) -> None:
+        if (gone := self.connections.pop(sid, None)) is not None:
+            self.left(gone)
+
+    def handle(self, event: str, connection: C, args: tuple[object, ...]) -> JsonDict | None:
+        """The answer; what goes wrong in the contract's codes."""
         if connection.unsent() > self.max_unread:
             closed = f"{self.kind} does not read its answers; closed"
             self._log.warning(closed, extra={self.kind: connection.sid})
@@ -116,3 +104,36 @@ class StrictNamespace(Namespace, Generic[C]):  # type: ignore[misc]
             answer = internal_error()
         self._metrics.error(answer.code)
         return self.refuse(connection, answer)
+
+
+class StrictNamespace(StrictService[C], Namespace):  # type: ignore[misc]
+    """Of Socket.IO."""
+
+    def __init__(self, name: str, metrics: Metrics, refusals: Refusals, language: Language) -> None:
+        """As of StrictService."""
+        StrictService.__init__(self, name, metrics, refusals, language)
+        Namespace.__init__(self, name)
+
+    @abstractmethod
+    def admit(self, sid: str, token: str | None) -> C:
+        """A new connection that presents `token`. Raises ClientError."""
+
+    def trigger_event(self, event: str, *args: Any) -> JsonDict | None:
+        if event == "connect":
+            self._connect(*args)
+            return None
+        if event == "disconnect":
+            self.leave(args[0])
+            return None
+        connection = self.connections.get(args[0])
+        if connection is None:
+            return None  # its disconnect came first
+        return self.handle(event, connection, args[1:])
+
+    def _connect(self, sid: str, environ: dict[str, Any], auth_data: object = None) -> None:
+        try:
+            token = auth_data.get("token") if isinstance(auth_data, dict) else None
+            self.enter(environ, token, partial(self.admit, sid))
+        except ClientError as no:
+            told = no.to_wire(of_request(environ, self._language))
+            raise ConnectionRefusedError(told["message"], told) from None

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import csv
 import heapq
 from pathlib import Path
 
+import numpy as np
 import orjson
 from flask import Flask, Response, jsonify, request, send_file
 
+from server import wire
 from server.access import auth
 from server.config import Config
 from server.errors import ClientError
-from server.records.session_record import HEAD, TYPES
+from server.live.registry import Sessions
+from server.live.requests import THRESHOLDS, SpanRequest, parse_span, unscored
+from server.rate_limit import Turn
+from server.records.session_record import HEAD, TIMELINE, TYPES
 from server.storage import OutputStore
-from stream.types import JsonDict
+from stream.history import Stretch
+from stream.types import LABELS, N_LABELS, JsonDict
 
 PREFIX = "/api/v1/sessions"
 MOST = 500  # records in one list
 
 
-def add_record_routes(app: Flask, config: Config, store: OutputStore) -> None:
+def add_record_routes(app: Flask, config: Config, store: OutputStore, sessions: Sessions) -> None:
     """Adds the routes of this module. Records are there to be read also when none are made any more."""
 
     def allowed() -> None:
@@ -37,6 +44,15 @@ def add_record_routes(app: Flask, config: Config, store: OutputStore) -> None:
         heads = [_head(path) for name in names if (path := store.find(name))]
         return jsonify(success=True, sessions=[head for head in heads if head])
 
+    @app.get(f"{PREFIX}/<record>/span")
+    def span(record: str) -> Response:
+        """Of a live session by its id, or of a record by its."""
+        allowed()
+        session = None if store.find(record) else sessions.get(record)
+        if session is not None:
+            return jsonify(success=True, **session.span(parse_span(_query())))
+        return jsonify(success=True, **_recorded(_folder(store, record), parse_span(_query())))
+
     @app.get(f"{PREFIX}/<record>/<name>")
     def read_record(record: str, name: str) -> Response:
         allowed()
@@ -52,6 +68,42 @@ def add_record_routes(app: Flask, config: Config, store: OutputStore) -> None:
         if not store.delete(record):
             raise _no_such_record()
         return jsonify(success=True)
+
+
+def _query() -> JsonDict:
+    """The fields of a span as its query says them: `begin_ms=0&end_ms=5000&present=angry:0.3,sad:0.2`."""
+    given: JsonDict = dict(request.args)
+    for name in ("begin_ms", "end_ms"):
+        if (text := given.get(name, "")).isascii() and text.isdigit() and len(text) < 16:
+            given[name] = int(text)
+    if "present" in given:
+        pairs = (part.partition(":") for part in given["present"].split(","))
+        try:
+            given["present"] = {label: float(threshold) for label, _, threshold in pairs}
+        except ValueError:
+            raise ClientError("BAD_REQUEST", THRESHOLDS) from None
+    return given
+
+
+def _recorded(folder: Path, asked: SpanRequest) -> JsonDict:
+    """What its timeline says, in half seconds: of those that begin in the span."""
+    head = _head(folder)
+    if head is None:
+        raise _no_such_record()
+    names = list(head.get("by_channel") or {})
+    if asked.channel not in (names or [None]):
+        raise unscored(names)
+    begin_ms, end_ms, n, total, turn = wire.ms(asked.start), wire.ms(asked.end), 0, np.zeros(N_LABELS), Turn()
+    with (folder / TIMELINE).open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            turn.over()  # it may be hours long
+            if begin_ms <= int(row["start_ms"]) < end_ms and row["channel"] == (asked.channel or ""):
+                n += int(row["frames"])
+                total += int(row["frames"]) * np.array([float(row[label]) for label in LABELS])
+    mean = (total / n).astype(np.float32) if n else None
+    complete = bool(head["complete"]) and end_ms <= head.get("audio_ms", 0)
+    stretch = Stretch(asked.start, asked.end, n, mean, complete)
+    return wire.span(head["session_id"], asked.channel, stretch, asked.present)
 
 
 def _names(root: Path) -> list[str]:

@@ -171,6 +171,58 @@ def test_two_channels_are_two_timelines(server: Server, run: Run) -> None:
     assert found == {"audio": 2000, "channels": ["agent", "customer"], "totals": ["agent", "customer"]}
 
 
+def test_a_page_asks_how_a_stretch_sounded(server: Server, run: Run) -> None:
+    found = run(
+        f"{server.url}/healthz",
+        """
+        const stream = new EmotionStream();
+        await stream.open();
+        const audio = speech();
+        for (let at = 0; at < audio.length; at += 16000) stream.send(audio.subarray(at, at + 16000));
+        await stream.flush();
+        const turn = await stream.span(0, 6900, { present: { angry: 0 } });
+        const wrong = await code(stream.span(10, 0));
+        await stream.stop();
+        return { turn, wrong };
+        """,
+    )
+    turn = found["turn"]
+    assert turn["complete"] and turn["frames"] > 100 and "angry" in turn["present"]
+    assert turn["emotion"] == max(turn["scores"], key=turn["scores"].get)
+    assert found["wrong"] == "BAD_REQUEST"
+
+
+def test_a_page_needs_no_client_at_all(server: Server, run: Run) -> None:
+    """The browser's own WebSocket, on the plain door."""
+    found = run(
+        f"{server.url}/healthz",
+        """
+        const socket = new WebSocket(location.origin.replace("http", "ws") + "/v1/stream");
+        const heard = [];
+        const over = new Promise((resolve) => {
+          socket.onmessage = ({ data }) => {
+            const message = JSON.parse(data);
+            heard.push(message.type);
+            if (message.type === "ack" && message.to === "start") {
+              const audio = speech();
+              for (let at = 0; at < audio.length; at += 16000) socket.send(audio.subarray(at, at + 16000));
+              socket.send(JSON.stringify({ type: "stop" }));
+            }
+            if (message.to === "stop") resolve(message);
+          };
+        });
+        await new Promise((resolve) => (socket.onopen = resolve));
+        socket.send(JSON.stringify({ encoding: "pcm_s16le" }));
+        const { audio_ms } = await over;
+        const closed = new Promise((resolve) => (socket.onclose = ({ code }) => resolve(code)));
+        socket.close(1000);
+        return { heard: [...new Set(heard)].sort(), audio_ms, code: await closed };
+        """,
+    )
+    assert found["audio_ms"] == 7000 and found["code"] == 1000
+    assert {"ack", "emotion_result", "session_summary", "speech", "utterance_result"} <= set(found["heard"])
+
+
 def test_a_session_that_nobody_wants_any_more_is_not_left_open(server: Server, run: Run) -> None:
     run(
         f"{server.url}/healthz",

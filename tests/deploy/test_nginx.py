@@ -20,6 +20,7 @@ from tests.conftest import ROOT, Server, free_port
 from tests.server import ledger
 from tests.server.clients import Client, eventually
 from tests.server.conftest import connect, no_traceback
+from tests.server.doors.plain import PlainClient
 
 __all__ = ["connect"]  # a fixture of the server's tests
 
@@ -120,6 +121,14 @@ def test_live_audio_comes_through(front: Front, connect: Connect, demo_pcm: byte
     book = ledger.of_client(client.heard, session_id)
     book.balance()
     assert summary["audio_ms"] == 4_000 and summary["lost_ms"] == 0 and len(book.scored) > 100
+
+
+def test_the_plain_door_comes_through(front: Front, demo_pcm: bytes) -> None:
+    client = PlainClient(front.url, token=TOKEN)
+    client.start()
+    client.speak(demo_pcm[: 2 * 32_000], cut=6_400)
+    assert client.stop()["audio_ms"] == 2_000
+    client.close()
 
 
 def test_files_come_through_and_their_steps_as_they_are_made(front: Front, demo_wav: Path) -> None:

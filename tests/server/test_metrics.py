@@ -20,6 +20,8 @@ Connect = Callable[..., Client]
 NAMES = {
     "emotion_connections": "gauge",
     "emotion_connections_cut": "counter",
+    "emotion_door_connections": "counter",
+    "emotion_utterance_known_seconds": "histogram",
     "emotion_sockets": "gauge",
     "emotion_sessions": "gauge",
     "emotion_desks": "gauge",
@@ -69,6 +71,7 @@ NAMES = {
     "emotion_model_info": "gauge",
 }
 LABELS = {
+    "emotion_door_connections_total": {"door"},
     "emotion_connections_cut_total": {"reason"},
     "emotion_decoding_failures_total": {"code"},
     "emotion_files_total": {"result"},

@@ -23,6 +23,8 @@ export async function live(): Promise<number> {
   await microphone.open();
   const { model } = await stream.open({ sampleRate: 16_000 });
   for await (const item of stream) if (item.event === "utterance") console.log(model, item.payload.end_ms);
+  const turn = await stream.span(0, 5_000, { present: { angry: 0.4 } });
+  console.log(turn.complete, turn.present?.includes("angry"), turn.scores?.angry);
   const summary = await stream.stop({ connectTimeoutS: 5 });
   return summary.share.angry;
 }

@@ -147,6 +147,25 @@ class Opened(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpanResult(Event):
+    """What `span` found. `emotion`, `scores` and `present` are empty where nothing was scored.
+
+    `scores`: the mean of its `frames`, 10 ms each. `present`: the labels whose mean reaches their threshold.
+    `complete`: all of it is held, and no scores are to come.
+    """
+
+    begin_ms: int
+    end_ms: int
+    complete: bool
+    frames: int
+    emotion: str | None = None
+    confidence: float = 0.0
+    scores: dict[str, float] = field(default_factory=dict)
+    ambiguous: bool = False
+    present: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class State(Event):
     """Of the connection: "online" or "offline"."""
 
@@ -202,6 +221,8 @@ def build(cls: type[E], kind: str, raw: Mapping[str, Any]) -> E:
     given = {name: raw[name] for name in names & raw.keys()}
     if "custom_labels" in names:
         given |= custom_labels_of(raw)
+    if "present" in given:
+        given["present"] = tuple(given["present"])
     if "utterances" in given:
         given["utterances"] = tuple(
             build(Utterance, "utterance_result", each) for each in given["utterances"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 
 from emotion_stream_client.audio import Audio, Format
 from emotion_stream_client.connection import Address
 from emotion_stream_client.errors import EmotionError
-from emotion_stream_client.events import Event, Json, Result, Summary, Utterance, event_of
+from emotion_stream_client.events import Event, Json, Result, SpanResult, Summary, Utterance, build, event_of
 from emotion_stream_client.sending import Outbox
 from emotion_stream_client.session_client import ANSWER_TIMEOUT_S, RETRY_DELAY_S, Http, SessionClient
 from emotion_stream_client.words import said
@@ -91,6 +91,29 @@ class AsyncStream:
         """Wait until everything given so far has been scored."""
         self._check()
         await self._settle("flush")
+
+    async def span(
+        self,
+        begin_ms: int,
+        end_ms: int,
+        channel: str | None = None,
+        present: Mapping[str, float] | None = None,
+    ) -> SpanResult:
+        """The scores of a stretch of the last ten minutes of the session, as far as they are there.
+
+        `channel`: of a session with two. `present`: thresholds of labels, where the server's 0.25 is not wanted.
+        Raises EmotionError.
+        """
+        self._check()
+        await self._client.wait_until(lambda: self._client.session is not None, self._connect_timeout_s)
+        connection, session = self._client.connection, self._client.session
+        assert connection is not None and session is not None
+        asked = {"channel": channel, "present": present and dict(present)}
+        fields = {"session_id": session["session_id"], "begin_ms": begin_ms, "end_ms": end_ms, **asked}
+        answer = await connection.call("span", fields, ANSWER_TIMEOUT_S)
+        if not answer.get("ok"):
+            raise EmotionError.of(answer["error"])
+        return build(SpanResult, "span", answer)
 
     async def stop(self) -> Summary:
         """Send what is left, end the session, give its summary. Waiting events can still be taken."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from emotion_stream_client.audio import Audio
 from emotion_stream_client.client import AsyncEmotionClient
-from emotion_stream_client.events import Event, Json, Result, Summary, Utterance
+from emotion_stream_client.events import Event, Json, Result, SpanResult, Summary, Utterance
 from emotion_stream_client.recognition import Callback, Recognition, Source
 from emotion_stream_client.renamed import renamed_arguments, warn_renamed
 from emotion_stream_client.stream import AsyncStream
@@ -193,6 +193,16 @@ class Stream:
     def flush(self) -> None:
         """As `AsyncStream.flush`."""
         self._loop.run(self._stream.flush())
+
+    def span(
+        self,
+        begin_ms: int,
+        end_ms: int,
+        channel: str | None = None,
+        present: Mapping[str, float] | None = None,
+    ) -> SpanResult:
+        """As `AsyncStream.span`."""
+        return self._loop.run(self._stream.span(begin_ms, end_ms, channel, present))
 
     def stop(self) -> Summary:
         """As `AsyncStream.stop`."""
