@@ -50,7 +50,7 @@ class _Figures:
     outstanding: int = 0
 
 
-class Owner(Protocol):
+class ReplicaOwner(Protocol):
     """What a replica tells its engine, from the replica's thread."""
 
     closing: bool
@@ -67,7 +67,7 @@ class Replica:
     """`child`, `outstanding`, `samples` and `error` are read and changed under the engine's lock."""
 
     def __init__(
-        self, number: int, settings: EngineSettings, logging: Mapping[str, str], owner: Owner
+        self, number: int, settings: EngineSettings, logging: Mapping[str, str], owner: ReplicaOwner
     ) -> None:
         self.number = number
         self.child: Child | None = None  # the child that has loaded its model
