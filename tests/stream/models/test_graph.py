@@ -255,7 +255,7 @@ def test_the_model_process_of_compact_never_imports_torch() -> None:
 import sys
 import server.engine.worker as worker
 args = {"model": "compact", "device": "cpu", "model_options": {"runtime": "onnx"}, "threads": 1}
-model = worker._load(args)
+model = worker.load(args)
 heavy = {"torch", "onnx", "scipy", "funasr", "flask", "pydantic"} & set(sys.modules)
 assert model.spec.runtime == "onnx" and not heavy, heavy
 """
