@@ -160,12 +160,18 @@ class _WebSocket(simple_websocket.Server):  # type: ignore[misc]
                     raise ConnectionResetError
             yield event
 
+    def _thread(self) -> None:
+        """Read. However that ends, whoever waits for a message learns it: closed between two reads, the library's
+        own loop ends without a word."""
+        try:
+            super()._thread()
+        finally:
+            self.connected = False
+            self.event.set()
+
     def _handle_events(self) -> bool:
         self.heard_at = time.monotonic()
         goes_on: bool = super()._handle_events()
-        if not goes_on:  # told in this order: whoever waits for a message looks at both
-            self.connected = False
-            self.event.set()
         while goes_on and self.connected and len(self.input_buffer) > _AHEAD and not self._me.gone:
             time.sleep(0.005)
         return goes_on

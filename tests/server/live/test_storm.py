@@ -70,7 +70,9 @@ def test_after_a_storm_the_server_is_what_it_was_and_its_guests_noticed_nothing(
     settings["monitor__ended_ttl_s"] = 0
     with running(model__name="fake", server__async_mode=mode, **settings) as server:
         process = psutil.Process(server.process.pid)
-        rounds(server, demo_pcm[:32_000], visits=100, seed=0)  # what is loaded once
+        rounds(
+            server, demo_pcm[:32_000], visits=300, seed=0
+        )  # what is loaded once, and the heap at its largest
         before, files = process.memory_info().rss, process.num_fds()
 
         speaker = connect(server)
