@@ -19,10 +19,10 @@ import orjson
 import zmq
 
 from server.engine import Timing
-from server.engine.messages import Answers, Fleet, pack_window, unpack, unpack_window
+from server.engine.messages import Answers, Fleet, pack_window, unpack
 from server.engine.ray_cluster import Actor, Batch, Cluster, hello
 from server.engine.scoring import BatchQueue, Queued
-from server.engine.worker import HEARTBEAT_S, POLL_S, ClusterError, Send, main
+from server.engine.worker import HEARTBEAT_S, POLL_S, ClusterError, Send, main, receive_windows
 from stream.batching import BatchLimits
 from stream.types import Failed
 
@@ -73,7 +73,7 @@ class RemoteLoop:
         poller.register(self._windows, zmq.POLLIN)
         poller.register(self._cluster.wake, zmq.POLLIN)
         while True:
-            self._receive()
+            receive_windows(self._windows, self._queue)
             self._take_results()
             now = time.monotonic()
             wait_s = self._give_out(now)
@@ -84,15 +84,6 @@ class RemoteLoop:
                 time.sleep(min(wait_s, POLL_S))
             else:
                 poller.poll(int(1000 * until_fleet_s) + 1)
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                frames = self._windows.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            ticket, window, submitted_s = unpack_window(frames)
-            self._queue.add(window, ticket, submitted_s)
 
     def _give_out(self, now: float) -> float | None:
         """Call as many replicas as may be called; how long to wait then (None: until something comes)."""

@@ -122,13 +122,13 @@ class BatchLoop:
                 time.sleep(min(wait_s, POLL_S))
             elif not ran:
                 self._windows.poll(int(1000 * HEARTBEAT_S))
-            self._receive()
+            receive_windows(self._windows, self._queue)
 
     def _serve_live(self) -> None:
         """Called by the model while it scores a background window: live windows preempt it and run unbatched."""
-        self._receive()
+        receive_windows(self._windows, self._queue)
         while self._run_batch(only_live=True)[0]:
-            self._receive()
+            receive_windows(self._windows, self._queue)
 
     def _run_batch(self, only_live: bool = False) -> tuple[bool, float | None]:
         """Run one batch, if one is due: whether it was, else how long to wait."""
@@ -146,15 +146,16 @@ class BatchLoop:
         self._send(message)
         self._last_sent_s = time.monotonic()
 
-    def _receive(self) -> None:
-        """Take everything that has arrived."""
-        while True:
-            try:
-                frames = self._windows.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            ticket, window, submitted_s = unpack_window(frames)
-            self._queue.add(window, ticket, submitted_s)
+
+def receive_windows(socket: zmq.Socket[bytes], queue: BatchQueue[int]) -> None:
+    """Take everything that has arrived."""
+    while True:
+        try:
+            frames = socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        ticket, window, submitted_s = unpack_window(frames)
+        queue.add(window, ticket, submitted_s)
 
 
 def _exit_with_parent(parent: int, folder: Path) -> None:
