@@ -19,11 +19,11 @@ from server.language import of_request
 from server.live.namespace import LiveNamespace
 from server.live.packets import require_few_values
 from server.live.registry import Sessions
+from server.live.requests import MAX_ID
 from server.metrics import Metrics
 from stream.types import JsonDict
 
 PATH = "/v1/stream"
-MAX_ID = 64  # characters by which a client may tell its messages apart
 
 
 class Upgrade(Response):
