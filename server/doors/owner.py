@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from server import wire
+from server.errors import RETRYABLE
 from server.hub import WebSocket, connection_of
 from server.hub.connections import LINGER_S, SILENCE_S
 from server.live.connection import Owner
@@ -97,6 +98,11 @@ class SocketOwner(Owner):
             self.closing = True
             connection_of(self._ws.environ)[1].close_soon()
             self._queue.put((code, reason))
+
+    def turn_away(self, code: str) -> None:
+        """Close it for an error of the contract: whether to come again, its status says."""
+        status = UNAUTHORIZED if code == "UNAUTHORIZED" else TRY_LATER if code in RETRYABLE else POLICY
+        self.end(status, code)
 
     def gone(self) -> None:
         """Its connection is over, once its last words are written or can no longer be."""

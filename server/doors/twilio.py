@@ -18,7 +18,7 @@ from server import hub
 from server.config import Config
 from server.doors.owner import POLICY, SocketOwner
 from server.doors.tracks import PER_MS, Tracks
-from server.doors.websocket import Upgrade, close_code, parse
+from server.doors.websocket import Upgrade, parse
 from server.errors import ClientError
 from server.language import of_request
 from server.live.namespace import LiveNamespace
@@ -76,7 +76,7 @@ class TwilioDoor:
                 try:
                     self._take(me, ws, parse(message if isinstance(message, str) else ""))
                 except ClientError as no:
-                    me.end(close_code(no.code), no.code)
+                    me.turn_away(no.code)
                 except (ValueError, TypeError, KeyError, AttributeError) as wrong:
                     me.malformed(f"not Twilio's: {str(wrong)[:80]}")
         finally:
@@ -123,7 +123,7 @@ class TwilioDoor:
         }
         answer = self._live.handle("start", me, (fields,))
         if answer is not None and not answer["ok"]:
-            me.end(close_code(answer["error"]["code"]), answer["error"]["code"])
+            me.turn_away(answer["error"]["code"])
             return
         me.order, me.tracks = order, Tracks(len(order))
 

@@ -13,8 +13,8 @@ from flask import Flask, Response, request
 
 from server import hub
 from server.config import Config
-from server.doors.owner import POLICY, TRY_LATER, UNAUTHORIZED, SocketOwner
-from server.errors import RETRYABLE, ClientError
+from server.doors.owner import SocketOwner
+from server.errors import ClientError
 from server.language import of_request
 from server.live.namespace import LiveNamespace
 from server.live.packets import require_few_values
@@ -87,12 +87,12 @@ class WebSocketDoor:
             if no.code == "BAD_REQUEST":  # the others are counted where they arise
                 self._metrics.error(no.code)
             me.send("error", no.to_wire())
-            me.end(close_code(no.code), no.code)
+            me.turn_away(no.code)
             return False
         me.join()
         answer = self._call(me, "start", fields)
         if answer is not None and not answer["ok"]:
-            me.end(close_code(answer["error"]["code"]), answer["error"]["code"])
+            me.turn_away(answer["error"]["code"])
         return not me.closing
 
     def _take(self, me: SocketOwner, message: str | bytes) -> None:
@@ -141,9 +141,3 @@ def parse(text: str) -> JsonDict:
     if not isinstance(message, dict):
         raise ValueError("no object")
     return message
-
-
-def close_code(code: str) -> int:
-    if code == "UNAUTHORIZED":
-        return UNAUTHORIZED
-    return TRY_LATER if code in RETRYABLE else POLICY
