@@ -175,7 +175,7 @@ function drawLost(plot, { lost, now }, color) {
     if (width < 24 * px) return;
     ctx.font = `600 ${11 * px}px Inter, system-ui, sans-serif`;
     ctx.textAlign = "center";
-    ctx.fillText(t("chart.lost"), at.x + width / 2, top + height - 9 * px);
+    ctx.fillText(t("minute.lost"), at.x + width / 2, top + height - 9 * px);
   });
 }
 

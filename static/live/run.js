@@ -4,18 +4,19 @@
 import { EmotionStream, Microphone, MICROPHONE_RATE as RATE } from "../../client/emotion-stream.js";
 import { asRow } from "../shared/emotions.js";
 import { feelingOf } from "../shared/feeling.js";
-import { save } from "../shared/saving.js";
 import { currentLanguage, messageOf, percent, say } from "../shared/text.js";
 import { askToken, keptToken } from "../shared/token.js";
 import { io } from "../vendor/socket.io-client/socket.io.esm.min.js";
 import { Age } from "./age.js";
 import { Chart, clock } from "./chart.js";
 import { RunRecord } from "./record.js";
+import { Result } from "./result.js";
 import { Steady } from "./steady.js";
 import { Timeline } from "./timeline.js";
 import { Totals } from "./totals.js";
 import { addAlert, addUtterance, clearUtterances, hideSummary, showSummary } from "./utterances.js";
 import * as view from "./view.js";
+import { Whole } from "./whole.js";
 
 /** @import * as client from "../../client/emotion-stream.js" */
 
@@ -31,12 +32,15 @@ export class Run {
   #timeline = new Timeline(); // of this run
   #totals = new Totals(); // likewise
   #record = new RunRecord(); // likewise
+  #whole = new Whole(); // likewise
+  #result = new Result(); // of the latest
   #originMs = 0; // where on the timeline the present session begins
+  #alerting = new Set(/** @type {string[]} */ ([])); // notices of alerts
   #silentChunks = 0; // nothing but zeros, in a row
   #steady = new Steady();
   #age = new Age();
-  #legend = view.buildLegend(view.$("legend"));
-  #chart = new Chart(view.$("plot"), (ms) => this.#showPoint(ms));
+  #legend = view.buildLegend(view.$("minute-legend"));
+  #chart = new Chart(view.$("minute-plot"), (ms) => this.#showPoint(ms));
   // Audio waits in the page for as long as it takes: the person in front of it sees that, and can press stop.
   #stream = new EmotionStream({ io, token: keptToken(), connectTimeoutS: Infinity, keepConnection: true });
   #microphone = new Microphone((chunk) => this.#onChunk(chunk), { onGone: () => this.#onMicrophoneGone() });
@@ -44,10 +48,6 @@ export class Run {
   constructor() {
     this.#listen();
     view.$("toggle").onclick = () => this.#press();
-    view.$("save-csv").onclick = () => this.#save("csv", "text/csv", this.#record.csv());
-    view.$("save-json").onclick = () => {
-      this.#save("json", "application/json", this.#record.json(view.$("model").textContent, this.#totals));
-    };
     addEventListener("beforeunload", (event) => this.#state === "on" && event.preventDefault());
     addEventListener("online", () => this.#link === "offline" && this.#stream.hurry());
     view.showButton("off");
@@ -95,12 +95,14 @@ export class Run {
     this.#timeline = new Timeline();
     this.#totals = new Totals();
     this.#record = new RunRecord();
+    this.#whole = new Whole();
     this.#originMs = this.#silentChunks = 0;
     this.#age = new Age();
     this.#age.heard(performance.now(), false);
+    this.#result.hide();
     clearUtterances();
     hideSummary();
-    view.$("plot").dataset.empty = "false";
+    view.$("minute-plot").dataset.empty = "false";
     view.showScores(null);
     view.showMode("listening");
     view.showSpeech("no");
@@ -122,19 +124,23 @@ export class Run {
     if (summary || this.#link !== "online") showSummary(summary && this.#totals);
     this.#become("off");
     view.clearNotice("silent");
+    for (const key of this.#alerting) view.clearNotice(key); // they stay on the list
+    this.#alerting.clear();
     view.showSpeech("off");
     view.showAge({ state: "now" });
     if (summary && this.#totals.speechMs > 0) {
       view.showResult(asRow(this.#totals.share), clock(this.#totals.audioMs / 1000));
+      this.#showResult();
     } else {
       view.showMode("idle");
       view.showScores(null);
     }
   }
 
-  /** @param {string} ending @param {string} type @param {string} text */
-  #save(ending, type, text) {
-    save(new Blob([text], { type }), `${this.#record.name}.${ending}`);
+  #showResult() {
+    const model = view.$("model").textContent;
+    this.#result.show({ record: this.#record, whole: this.#whole, totals: this.#totals, model });
+    say(view.$("toggle"), "start.anew");
   }
 
   #askToken() {
@@ -160,7 +166,10 @@ export class Run {
   /** @param {client.MicrophoneChunk} chunk */
   #onChunk({ pcm, samples, level }) {
     const ms = (1000 * samples) / RATE;
-    if (this.#stream.send(pcm)) this.#timeline.addAudio(ms, performance.now());
+    if (this.#stream.send(pcm)) {
+      this.#timeline.addAudio(ms, performance.now());
+      this.#whole.addSound(pcm, samples);
+    }
     view.showLevel(level);
     view.$("clock").textContent = clock(Math.floor(this.#timeline.now / 1000));
     this.#silentChunks = level === 0 ? this.#silentChunks + 1 : 0;
@@ -224,6 +233,7 @@ export class Run {
     const end = start + result.frame_scores.length * result.step_ms;
     const scores = asRow(result.scores);
     this.#timeline.addState(start, end, scores);
+    this.#whole.addState(start, end, scores);
     const arrivedAt = this.#timeline.arrivalOf(end - result.step_ms + result.frame_ms);
     const now = performance.now();
     const delayMs = arrivedAt && now - arrivedAt;
@@ -277,6 +287,7 @@ export class Run {
     const time = clock(Math.floor(atMs / 1000));
     const tone = /** @type {const} */ ({ info: "info", warning: "warn", critical: "error" })[alert.level];
     addAlert(alert, time);
+    this.#alerting.add(key);
     view.notify(key, tone, "notice.alert", null, { time, ...messageOf(alert) });
   }
 
@@ -308,7 +319,7 @@ export class Run {
   #showPoint(ms) {
     const scores = ms === null ? undefined : this.#timeline.scoresAt(ms);
     this.#legend.forEach((value, i) => (value.textContent = scores ? percent(scores[i]) : ""));
-    if (ms !== null && scores) say(view.$("chart-note"), "chart.at", { time: clock(Math.floor(ms / 1000)) });
-    else say(view.$("chart-note"), "chart.note");
+    if (ms !== null && scores) say(view.$("minute-note"), "chart.at", { time: clock(Math.floor(ms / 1000)) });
+    else say(view.$("minute-note"), "minute.note");
   }
 }
