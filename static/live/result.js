@@ -76,7 +76,7 @@ export class Result {
   /** @param {boolean} over */
   #swap(over) {
     for (const id of ["saves", "again-note"]) $(id).hidden = !over;
-    for (const id of ["minute", "level", "clock"]) $(id).hidden = over;
+    for (const id of ["minute", "clock"]) $(id).hidden = over;
     if (over) $("utterances").hidden = true;
     else for (const id of ["chart", "heard", "raised"]) $(id).hidden = true;
   }
