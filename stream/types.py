@@ -187,6 +187,7 @@ class ModelSpec:
         ""  # tells its weights from others (`stream.fingerprint`); empty: it gives no embeddings
     )
     runtime: str = "torch"  # what computes it: torch, onnx (ONNX Runtime) or numpy
+    measured: JsonDict | None = None  # how far to believe it, for people (docs/adding-a-model.md)
     # A process that says nothing for so long is not at work any more, however slow the machine.
     heartbeat_timeout_s: float = 20.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from stream.models.compact.files import read_measured
 from stream.models.compact.sizes import GROUP, NetConfig
 from stream.types import Floats, ModelSpec, Window
 
@@ -27,6 +28,7 @@ def spec_of(
         mixed_frames=HOP_FRAMES,
         heartbeat_timeout_s=5.0,  # a full batch takes a tenth of a second
         runtime=runtime,
+        measured=read_measured(),
     )
 
 
