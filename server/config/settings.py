@@ -209,7 +209,7 @@ class RedisSection(_Section):
     prefix: str = Field(
         "emotion:", pattern=r"^[\w:.-]{1,100}$"
     )  # of all keys: services that share a Redis have each its own
-    timeout_s: float = Field(0.5, ge=0.05, le=10)  # without an answer for so long it counts as away
+    timeout_s: float = Field(1.0, ge=0.05, le=10)  # without an answer for so long it counts as away
 
     @field_validator("url")
     @classmethod
