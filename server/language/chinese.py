@@ -198,7 +198,7 @@ _ENGINE = {
     ),
     "redis.url needs the client of Redis, which is not installed: ./run.sh install redis, or"
     " pip install 'emotion-stream[redis]'": (
-        "redis.url 需要 Redis 的客户端，但它没有安装：./run.sh install redis，或 pip install 'emotion-stream[redis]'"
+        "redis.url 需要 Redis 的客户端，但未安装：./run.sh install redis，或 pip install 'emotion-stream[redis]'"
     ),
     "redis.url cannot be read; expected redis://user:password@host:6379/0": (
         "redis.url 无法读取；应为 redis://user:password@host:6379/0"

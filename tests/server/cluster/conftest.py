@@ -24,15 +24,15 @@ PASSWORD = "open-sesame-4711"
 class Redis:
     """`redis-server` with a password, without files; `stop` and `start` as an operator would."""
 
-    def __init__(self) -> None:
-        self.port = free_port()
+    def __init__(self, bind: str) -> None:
+        self.port, self._bind = free_port(), bind
         self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
         self.client = redis.Redis.from_url(self.url)
         self.start()
 
     def start(self) -> None:
         assert REDIS_SERVER is not None
-        options = f"--port {self.port} --bind 127.0.0.1 --save '' --requirepass {PASSWORD}"
+        options = f"--port {self.port} --bind {self._bind} --save '' --requirepass {PASSWORD}"
         self.process = subprocess.Popen(
             [REDIS_SERVER, *(word.strip("'") for word in options.split())],
             cwd=tempfile.gettempdir(),
@@ -57,10 +57,10 @@ class Redis:
 
 
 @contextlib.contextmanager
-def a_redis() -> Iterator[Redis]:
+def a_redis(bind: str = "127.0.0.1") -> Iterator[Redis]:
     if REDIS_SERVER is None:
         pytest.skip("there is no redis-server (Debian: redis-server)")
-    it = Redis()
+    it = Redis(bind)
     try:
         yield it
     finally:
