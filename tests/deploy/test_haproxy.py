@@ -117,7 +117,7 @@ def two_machines(folder: Path, **settings: Any) -> Iterator[tuple[Front, list[Se
     with contextlib.ExitStack() as stack:
         places = [stack.enter_context(machine(number)) for number in range(2)]
         store = stack.enter_context(a_redis("0.0.0.0"))
-        servers = []
+        servers: list[Server] = []
         for name, address, here in places:
 
             class Inside(Server):
