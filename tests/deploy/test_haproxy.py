@@ -74,6 +74,15 @@ def machine(number: int) -> Iterator[tuple[str, str, str]]:
         ip("netns", "del", name)
 
 
+def inside(name: str, **settings: Any) -> Server:
+    """A server in this network namespace."""
+
+    class Inside(Server):
+        within = ("ip", "netns", "exec", name)
+
+    return Inside(**settings)
+
+
 class Front:
     """HAProxy with the shipped configuration, but for ports, certificate and servers."""
 
@@ -119,11 +128,8 @@ def two_machines(folder: Path, **settings: Any) -> Iterator[tuple[Front, list[Se
         store = stack.enter_context(a_redis("0.0.0.0"))
         servers: list[Server] = []
         for name, address, here in places:
-
-            class Inside(Server):
-                within = ("ip", "netns", "exec", name)
-
-            server = Inside(
+            server = inside(
+                name,
                 model__name="fake",
                 server__host=address,
                 server__open="true",
