@@ -31,6 +31,7 @@ class Doors:
                 back.start()
                 _pump(self.request, inside)
                 back.join()
+                inside.close()
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
