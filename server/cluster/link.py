@@ -13,6 +13,7 @@ log = logging.getLogger("cluster")
 
 T = TypeVar("T")
 
+AWAY = "Redis does not answer"
 CONNECTIONS = 16  # to Redis, of one process
 
 
@@ -52,7 +53,7 @@ class RedisLink:
         self.client: Any = redis.Redis(connection_pool=pool)
         self.prefix = settings.prefix
         self.on_joined: list[Callable[[], None]] = []
-        self.error: str | None = "Redis has not answered yet"
+        self.error: str | None = "Redis has not answered yet"  # why it is alone, for everybody to read
         self._lock = threading.Lock()
 
     @property
@@ -88,6 +89,6 @@ class RedisLink:
 
     def _lose(self, wrong: Exception) -> None:
         with self._lock:
-            known, self.error = self.error, f"Redis does not answer: {wrong}"
-        if known is None or known == "Redis has not answered yet":
-            log.warning("%s; this server goes on alone", self.error)
+            known, self.error = self.error, AWAY
+        if known != AWAY:
+            log.warning("Redis does not answer (%s): this server goes on alone", wrong)

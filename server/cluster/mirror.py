@@ -58,7 +58,8 @@ class Mirror:
         self._thread.start()
 
     def close(self) -> None:
-        self._closing = True
+        with self._lock:
+            self._closing = True
         self._wake.set()
         self._thread.join()
 
@@ -101,8 +102,11 @@ class Mirror:
     def then(self, do: Callable[[], None]) -> None:
         """When all that was written before is in Redis, or Redis is away. In order."""
         with self._lock:
-            self._after.append(do)
-        self._wake.set()
+            if not self._closing:
+                self._after.append(do)
+                self._wake.set()
+                return
+        do()
 
     def settle(self) -> None:
         """Wait for that."""
@@ -124,7 +128,7 @@ class Mirror:
         self._wake.set()
 
     def _run(self) -> None:
-        while not self._closing or self._after:
+        while not self._closing or self._writing or self._after:
             self._wake.wait()
             self._wake.clear()
             if self._link.up and not self._closing:
