@@ -17,10 +17,8 @@ from cli.options import (
     Device,
     ModelName,
     Taught,
-    checked_settings,
     found,
     given,
-    refuse_settings,
     settings,
 )
 from server.paths import COMMAND, CONFIG, HOME, ROOT
@@ -61,17 +59,13 @@ def serve(
 ) -> None:
     """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
     from server import process_env, system
-    from server.access.hosts import exposed
 
     where = {"host": host, "port": port, "log_format": log_format}
     options = given(server=where, model={"name": found(model), "device": device})
-    server = checked_settings(config, options).server
-    if why := exposed(server):
-        refuse_settings([why])
     args = json.dumps({"config": str(config), "options": options})
     os.chdir(HOME)
-    mode = "parent" if server.n_workers > 1 else server.async_mode
-    command = [sys.executable, "-m", "server.run", mode, args]
+    # In the mode that nearly all have: to know better takes the settings, which are read there.
+    command = [sys.executable, "-m", "server.run", "eventlet", args]
     system.replace_process(command, process_env.of_server())
 
 
