@@ -41,6 +41,11 @@ class Where(StrEnum):
     ray = "ray"
 
 
+class Licenses(StrEnum):
+    all = "all"
+    commercial = "commercial"
+
+
 class Granularity(StrEnum):
     utterance = "utterance"
     frame = "frame"
@@ -174,6 +179,30 @@ def evaluate(
     raise typer.Exit(
         run(request, settings(config, given(model={"name": found(model), "device": device})), as_json)
     )
+
+
+@app.command()
+def corpora(
+    add: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="A corpus that you have, as published; several times."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --add: the folder whose manifest.csv to write.")
+    ] = None,
+    licenses: Annotated[Licenses, typer.Option(help="Those whose license lets a model be sold, or all.")] = (
+        Licenses.all
+    ),
+) -> None:
+    """Public corpora of labeled speech; --add makes a manifest of yours, for `evaluate` and for training."""
+    from cli import corpora as room
+
+    if not add:
+        room.show(licenses is Licenses.commercial)
+    elif out is None:
+        raise typer.BadParameter("say where the manifest goes", param_hint="--out")
+    else:
+        room.add(add, out, licenses is Licenses.commercial)
 
 
 @app.command()
