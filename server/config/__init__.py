@@ -1,6 +1,6 @@
 """Settings: what can be set (`settings`, `alerts`), how it is read (`loading`), old names (`renames`)."""
 
-from server.config.errors import ConfigError
+from server.config.errors import ConfigError, refusal
 from server.config.loading import load
 from server.config.settings import (
     ChannelsSection,
@@ -24,4 +24,5 @@ __all__ = [
     "RedisSection",
     "ServerSection",
     "load",
+    "refusal",
 ]

@@ -324,6 +324,7 @@ _SETTINGS = {
     "{path}: there is no such file": "{path}：没有这个文件",
     "{path}: cannot be read: {why}": "{path}：无法读取：{why}",
     "{path}: not YAML: {why}": "{path}：不是 YAML：{why}",
+    "command line": "命令行",
     "{source}: line {line}: {key}: {what}": "{source}：第 {line} 行：{key}：{what}",
     "{source}: settings: {what}": "{source}：设置：{what}",
     "{source}: {key}: {what}": "{source}：{key}：{what}",
