@@ -119,7 +119,7 @@ def build(
         link.answering["board"] = tell_board
     if service is not None:
         service.serve(sessions, metrics)
-        service.member.answering["board"] = tell_board
+        service.member.questions.answering["board"] = tell_board
     origins, refusals = Origins(config.server.cors_origins), Refusals()
     sockets = socket_server(flask, config, origins, metrics).server
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]

@@ -102,8 +102,8 @@ class Register:
         """
         asked: JsonDict = {"token": token, "received": received}
         had: JsonDict | None = None
-        if self._member.lives(owner):
-            answer = self._member.ask_one(owner, "release", asked)
+        if self._member.questions.lives(owner):
+            answer = self._member.questions.ask_one(owner, "release", asked)
             if answer is None:
                 raise ClientError("NOT_READY", "the server that has this session does not answer; try again")
             had = answer if "events" in answer else None

@@ -51,7 +51,7 @@ class Service:
             except KeyError:
                 return {}
 
-        self.member.answering["release"] = release
+        self.member.questions.answering["release"] = release
         self.register.on_taken = sessions.taken_over
         metrics.watch_redis(lambda: self._link.up, lambda: self.member.servers)
 
