@@ -103,6 +103,7 @@ def add_routes(
             device=spec.device if spec else None,
             dtype=spec.dtype if spec else None,
             runtime=spec.runtime if spec else None,
+            prior=spec.prior if spec else None,
             supported_labels=spec.supported_labels if spec else None,
             can_say=spec.supported_labels if spec else None,  # its name until 0.1; gone in 0.3
             labels_zh=config.server.names_zh,

@@ -338,6 +338,9 @@ _SETTINGS = {
         "server.host：{host} 可以从网络访问，那里的任何人都可以使用本服务器："
         "请设置 server.token（EMOTION_SERVER__TOKEN=…），允许所有人使用时则设置 server.open: true"
     ),
+    "{prior} is no prior: give {known}, or weights by label": "没有先验 {prior}：请给出 {known}，或各标签的权重",
+    "there is no label {label}; labels: {labels}": "没有标签 {label}；标签有：{labels}",
+    "the weight of {label} is not between 0.001 and 1000": "{label} 的权重不在 0.001 到 1000 之间",
     "precision float16 is for GPUs; on a CPU take bfloat16, float32, int8 or auto": (
         "精度 float16 只用于 GPU；在 CPU 上请用 bfloat16、float32、int8 或 auto"
     ),
@@ -366,7 +369,8 @@ _RULES = {
     "a rule measures one of {measures}; {given}": "一条规则只量度其中之一：{measures}；{given}",
     "it has {measures}": "它有 {measures}",
     "it has none": "它一个也没有",
-    "ambiguous is so or not: leave above and below out": "ambiguous 只有是与否：请去掉 above 和 below",
+    "{measure} is so or not: leave above and below out": "{measure} 只有是与否：请去掉 above 和 below",
+    "{measure} is never below 0: give thresholds from 0 to 1": "{measure} 不会低于 0：请给出 0 到 1 之间的阈值",
     "give one of above and below: from where on somebody is told": (
         "请给出 above 或 below 之一：从哪里开始要告知"
     ),
@@ -384,7 +388,7 @@ _RULES = {
     "there is no {place}; a message may hold {known}": "没有 {place}；消息中可以用 {known}",
     "a field of the message is not written as it should be: {why}": "消息中有一处写法不对：{why}",
     "share_of counts frames over a time: give window_s": "share_of 统计一段时间内的帧：请给出 window_s",
-    "ambiguous is said of utterances: leave window_s out": "ambiguous 说的是语句：请去掉 window_s",
+    "{measure} is said of utterances: leave window_s out": "{measure} 说的是语句：请去掉 window_s",
     "an utterance does not last: hold_s needs window_s": "语句谈不上持续：hold_s 需要 window_s",
     "both_raised is about both channels: leave channel out": "both_raised 说的是两个声道：请去掉 channel",
     "there is no environment variable {name}": "没有环境变量 {name}",

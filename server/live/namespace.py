@@ -145,6 +145,7 @@ class LiveNamespace(StrictNamespace[Owner]):
             "resumed": resumed,
             "next_seq": session.next_seq,
             "model": spec.name,
+            "prior": spec.prior,
             **({"model_fingerprint": spec.fingerprint} if spec.fingerprint else {}),
             "labels": LABELS,
             "frame_ms": wire.FRAME_MS,

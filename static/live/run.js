@@ -102,6 +102,7 @@ export class Run {
     hideSummary();
     view.$("plot").dataset.empty = "false";
     view.showScores(null);
+    view.showAffect(null);
     view.showMode("listening");
     view.showSpeech("no");
     view.showTotals(this.#totals);
@@ -129,6 +130,7 @@ export class Run {
     } else {
       view.showMode("idle");
       view.showScores(null);
+      view.showAffect(null);
     }
   }
 
@@ -234,6 +236,7 @@ export class Run {
     if (this.#state !== "on") return;
     if (feeling) view.showFeeling(feeling);
     view.showScores(scores);
+    view.showAffect(result);
     this.#showAge();
   }
 

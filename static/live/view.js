@@ -4,7 +4,7 @@
 
 import { showConnection } from "../shared/header.js";
 import { feelingOf } from "../shared/feeling.js";
-import { $, buildBars, clearNotice, showFeeling } from "../shared/parts.js";
+import { $, buildBars, buildGauges, clearNotice, showFeeling } from "../shared/parts.js";
 import { say, seconds } from "../shared/text.js";
 
 /** @import { Staleness } from "./age.js" */
@@ -28,6 +28,7 @@ export function showMode(mode) {
 }
 
 export const { showScores, showSupported } = buildBars($("bars"));
+export const showAffect = buildGauges($("gauges"));
 
 /** What the whole run came to, where the emotion of now was.
  *  @param {number[]} share of each label, in label order @param {string} time that it took */
