@@ -246,6 +246,17 @@ class Metrics:
         for name, limit in allowed.items():
             self._limits[name].set(limit)
 
+    def watch_redis(self, up: Callable[[], bool], servers: Callable[[], int]) -> None:
+        """Of a server that is one of several."""
+        gauge = Gauge(
+            "emotion_redis_up", "Whether the service's Redis answers this server", registry=self.registry
+        )
+        gauge.set_function(lambda: float(up()))
+        gauge = Gauge(
+            "emotion_servers", "Servers of the service, this one among them", registry=self.registry
+        )
+        gauge.set_function(lambda: float(servers()))
+
     def watch_engine(self, health: Callable[[], Health], spec: Callable[[], ModelSpec | None]) -> None:
         """Read the engine's state at each scrape."""
         self._up.set_function(lambda: float(health().up))

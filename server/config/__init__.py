@@ -9,6 +9,7 @@ from server.config.settings import (
     FilesSection,
     LimitsSection,
     PolicySection,
+    RedisSection,
     ServerSection,
 )
 
@@ -20,6 +21,7 @@ __all__ = [
     "FilesSection",
     "LimitsSection",
     "PolicySection",
+    "RedisSection",
     "ServerSection",
     "load",
     "refusal",

@@ -116,7 +116,7 @@ def _what(error: dict[str, Any]) -> str:
 
 
 def _is_secret(loc: tuple[str | int, ...]) -> bool:
-    return "webhooks" in loc or loc[-1] == "token"
+    return "webhooks" in loc or loc[-1] == "token" or loc == ("redis", "url")
 
 
 def known_paths() -> dict[str, list[str]]:

@@ -6,9 +6,11 @@ two underscores between its parts: `EMOTION_SERVER__PORT=8080`), command-line op
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -212,6 +214,31 @@ class LimitsSection(_Section):
         return 4 * self.max_connections + 1000
 
 
+class RedisSection(_Section):
+    """The Redis that makes several servers one service; see docs/scaling.md."""
+
+    url: str = Field(
+        "", max_length=2000
+    )  # redis://, rediss:// (TLS) or unix://, with user and password; empty: none
+    prefix: str = Field(
+        "emotion:", pattern=r"^[\w:.-]{1,100}$"
+    )  # of all keys: services that share a Redis have each its own
+    timeout_s: float = Field(1.0, ge=0.05, le=10)  # without an answer for so long it counts as away
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if url and not re.match(r"(rediss?|unix)://[^\s]+$", url):
+            raise ValueError("expected redis://, rediss:// or unix://, and where the Redis is")
+        return url
+
+    @property
+    def key(self) -> bytes:
+        """The same in all servers, unknown to clients: they cannot choose addresses that are counted as one."""
+        password = urlsplit(self.url).password or ""
+        return hashlib.blake2b(f"{self.prefix} {password}".encode(), digest_size=16).digest()
+
+
 class FilesSection(_Section):
     """Recordings that are sent as files, and their results."""
 
@@ -345,6 +372,7 @@ class Config(BaseSettings):
     speech: SpeechSection = SpeechSection()
     stream: StreamSection = StreamSection()
     limits: LimitsSection = LimitsSection()
+    redis: RedisSection = RedisSection()
     channels: ChannelsSection = ChannelsSection()
     doors: DoorsSection = DoorsSection()
     alerts: Alerts = Alerts()

@@ -51,6 +51,8 @@ class ServerState:
     started_s: float  # time.monotonic()
     load: Callable[[], JsonDict]  # how busy it is
     files_not_ready: Callable[[], str | None]  # why files are not taken yet, if so
+    service: Callable[[], JsonDict] | None = None  # of several servers, and how this one stands to the others
+    degraded: Callable[[], str | None] = lambda: None  # why it is not one with them, if so
 
 
 def add_routes(
@@ -88,7 +90,8 @@ def add_routes(
     def readyz() -> Response:
         why = not_ready()
         if why is None:
-            return Response("ready\n", mimetype="text/plain")
+            alone = state.degraded()
+            return Response(f"ready, alone: {alone}\n" if alone else "ready\n", mimetype="text/plain")
         return Response(f"not ready: {why}\n", status=503, mimetype="text/plain")
 
     @app.get("/api/v1/status")
@@ -123,6 +126,7 @@ def add_routes(
             version=__version__,
             keeps="audio" if config.recording.audio else "scores" if config.recording.sessions else "nothing",
             load=state.load(),
+            **({"service": state.service()} if state.service else {}),
             sessions=sum(state.counts.each("sessions")),
             connections=sum(state.counts.each("connections")),
             limits={"upload_bytes": config.files.max_upload_bytes, "upload_s": config.files.max_audio_s},

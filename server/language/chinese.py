@@ -196,6 +196,17 @@ _ENGINE = {
     " pip install 'emotion-stream[ray]'": (
         "engine.kind: ray 需要 Ray，但它没有安装：./run.sh install ray，或 pip install 'emotion-stream[ray]'"
     ),
+    "redis.url needs the client of Redis, which is not installed: ./run.sh install redis, or"
+    " pip install 'emotion-stream[redis]'": (
+        "redis.url 需要 Redis 的客户端，但未安装：./run.sh install redis，或 pip install 'emotion-stream[redis]'"
+    ),
+    "redis.url cannot be read; expected redis://user:password@host:6379/0": (
+        "redis.url 无法读取；应为 redis://user:password@host:6379/0"
+    ),
+    "expected redis://, rediss:// or unix://, and where the Redis is": (
+        "应为 redis://、rediss:// 或 unix://，后接 Redis 的地址"
+    ),
+    "the server that has this session does not answer; try again": "拥有该会话的服务器没有应答；请重试",
     "the Ray cluster {address} cannot be reached ({why}); `ray start --head` starts one on this machine,"
     " engine.ray_address names another": (
         "无法连接 Ray 集群 {address}（{why}）；`ray start --head` 在本机启动一个，engine.ray_address 指定另一个"

@@ -92,6 +92,12 @@ class LiveNamespace(StrictNamespace[Owner]):
     def handlers(self) -> Mapping[str, Handler[Owner]]:
         return self._handlers
 
+    def handle(self, event: str, connection: Owner, args: tuple[object, ...]) -> JsonDict | None:
+        """As of StrictService; what another server would have to know is kept first."""
+        answer = super().handle(event, connection, args)
+        self._sessions.settle()
+        return answer
+
     def reap(self) -> None:
         """To be called about once a second."""
         self._unjoined.close(time.monotonic())
