@@ -339,6 +339,7 @@ def _end(
     app.load.close()
     app.uploads.close()
     app.sessions.drain(config.server.drain_s)
+    app.announcer.close()
     app.recorder.close()
     app.monitor.drain()
     app.live.drain()

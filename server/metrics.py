@@ -160,7 +160,10 @@ class Metrics:
         self.files_running = Gauge("emotion_files_running", "Files being recognized now", registry=r)
         self.alerts = Counter("emotion_alerts", "Alerts raised", ["rule", "level"], registry=r)
         self.webhooks = Counter(
-            "emotion_webhooks", "Alerts sent over HTTP, by how that ended", ["target", "result"], registry=r
+            "emotion_webhooks",
+            "Alerts and results sent over HTTP, by how that ended",
+            ["target", "result"],
+            registry=r,
         )
         self.records = Counter(
             "emotion_records", "Session records, by how they ended", ["result"], registry=r

@@ -406,6 +406,9 @@ _RULES = {
     "not an address that begins with http:// or https:// and names a host": (
         "不是以 http:// 或 https:// 开头并带有主机名的地址"
     ),
+    "a robot is told of alerts alone; results go to a webhook of the kind json": (
+        "机器人只接收告警；结果请发给 json 类型的 webhook"
+    ),
     "the name {name} is there twice": "名称 {name} 出现了两次",
     "webhook {name} wants the rule {rule}, which does not exist": "webhook {name} 要的规则 {rule} 不存在",
 }
