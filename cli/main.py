@@ -65,8 +65,9 @@ def serve(
 
     where = {"host": host, "port": port, "log_format": log_format}
     options = given(server=where, model={"name": found(model), "device": device})
-    server = checked_settings(config, options).server
-    if why := exposed(server):
+    loaded = checked_settings(config, options)
+    server = loaded.server
+    if why := exposed(loaded):
         refuse_settings([why])
     args = json.dumps({"config": str(config), "options": options})
     os.chdir(HOME)
@@ -276,9 +277,11 @@ def models() -> None:
 
 def main() -> None:
     """Entry point of `python -m cli`."""
+    from cli.keys import app as keys
     from cli.tools import app as toolbox  # here, since it takes its options from this module
 
     app.add_typer(toolbox, name="tools")
+    app.add_typer(keys, name="keys")
     # A pipe that closes early (| head) is no error of ours.
     try:
         app(prog_name=COMMAND)
