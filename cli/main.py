@@ -309,9 +309,11 @@ def models() -> None:
 
 def main() -> None:
     """Entry point of `python -m cli`."""
+    from cli.keys import app as keys
     from cli.tools import app as toolbox  # here, since it takes its options from this module
 
     app.add_typer(toolbox, name="tools")
+    app.add_typer(keys, name="keys")
     # A pipe that closes early (| head) is no error of ours.
     try:
         app(prog_name=COMMAND)

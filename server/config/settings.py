@@ -293,6 +293,19 @@ class MonitorSection(_Section):
     ended_ttl_s: float = Field(30, ge=0, le=3600)  # how long a session that has ended is still shown
 
 
+class AccessSection(_Section):
+    """Keys: who may do what (docs/access.md)."""
+
+    keys_file: str = Field(
+        "", max_length=1000
+    )  # made by `keys add`; when set, nobody is let in without a key
+
+    @property
+    def keys_path(self) -> Path | None:
+        """Where it is, seen from the project's folder; None where there are no keys."""
+        return HOME / Path(self.keys_file).expanduser() if self.keys_file else None
+
+
 class DoorsSection(_Section):
     """Telephone systems: how they show who they are."""
 
@@ -374,6 +387,7 @@ class Config(BaseSettings):
     limits: LimitsSection = LimitsSection()
     redis: RedisSection = RedisSection()
     channels: ChannelsSection = ChannelsSection()
+    access: AccessSection = AccessSection()
     doors: DoorsSection = DoorsSection()
     alerts: Alerts = Alerts()
     policy: PolicySection = PolicySection()

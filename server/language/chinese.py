@@ -15,6 +15,25 @@ _ACCESS = {
     "the desk is closed: server.token is set and monitor.token is not; set monitor.token to open it": (
         "坐席看板未开放：设置了 server.token 而没有设置 monitor.token；设置 monitor.token 即可开放"
     ),
+    "this key does not open that; it lacks the scope {scope}": "此密钥无权这样做：它没有权限 {scope}",
+    "too many wrong keys came from this address; try again later": "来自该地址的错误密钥过多；请稍后再试",
+    "{path}: others can read or change the keys; chmod 600 (or 640) {again}": (
+        "{path}：其他用户可以读取或修改密钥；请执行 chmod 600（或 640）{again}"
+    ),
+    "{path}: no file of keys: {where}: {why}": "{path}：不是密钥文件：{where}：{why}",
+    "{path}: it holds {n} keys, and may hold no more": "{path}：已有 {n} 个密钥，不能再多",
+    "{path}: cannot be written: {why}": "{path}：无法写入：{why}",
+    "the key {id} is no longer valid: add another one": "密钥 {id} 已失效：请另建一个",
+    "there is no key {id}; `keys list` names them": "没有密钥 {id}；`keys list` 列出全部密钥",
+    "there is no scope {scope}; known: {scopes}": "没有权限 {scope}；可选：{scopes}",
+    "no file of keys is named: set access.keys_file, or give --file": (
+        "没有指定密钥文件：请设置 access.keys_file，或给出 --file"
+    ),
+    "{text} is no time: a number and m, h or d, as in 90m, 24h or 30d": (
+        "{text} 不是时长：应为数字加 m、h 或 d，例如 90m、24h、30d"
+    ),
+    "the key {id} has been revoked": "密钥 {id} 已吊销",
+    "this is the key; it is shown once, and kept nowhere:": "这就是密钥；只显示这一次，任何地方都不保存：",
     "JSONP is not served": "不提供 JSONP",
     "cross-site request; the server's operator can add the page's origin to server.cors_origins": (
         "跨站请求；管理员可以把该页面的来源加入 server.cors_origins"
