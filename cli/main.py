@@ -150,6 +150,9 @@ def evaluate(
     noise_db: Annotated[float, typer.Option(help="Speech above noise, dB.")] = 10.0,
     live: Annotated[str, typer.Option(help="Seconds after speech began at which to look.")] = "0.5,1,2",
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    prior: Annotated[
+        str | None, typer.Option(help="What the model takes to be likely: balanced or conversation.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report. [default: outputs/evaluation_…]")
     ] = None,
@@ -177,7 +180,11 @@ def evaluate(
         out=out,
     )
     raise typer.Exit(
-        run(request, settings(config, given(model={"name": found(model), "device": device})), as_json)
+        run(
+            request,
+            settings(config, given(model={"name": found(model), "device": device, "prior": prior})),
+            as_json,
+        )
     )
 
 
@@ -252,7 +259,9 @@ def export(
     """Write a model as ONNX, with its head: for other runtimes than torch (docs/platforms.md)."""
     file = out or Path(f"{Path(name).name}.onnx")
     try:
-        apart, terms = _export_compact(file) if name == "compact" else _export_emotion2vec(name, file, config)
+        apart, terms = (
+            _export_compact(file, config) if name == "compact" else _export_emotion2vec(name, file, config)
+        )
     except (ValueError, OSError, ImportError) as wrong:
         typer.echo(str(wrong), err=True)
         raise typer.Exit(2) from None
@@ -261,18 +270,19 @@ def export(
     typer.echo(f"license of the weights: {terms}")
 
 
-def _export_compact(file: Path) -> tuple[float, str]:
+def _export_compact(file: Path, config: Path) -> tuple[float, str]:
     """How far its scores are from torch's; the license."""
     from stream.models import compact
 
-    reference = compact.load("cpu", "float32", "torch")
+    prior = settings(config, {}).model.prior
+    reference = compact.load("cpu", "float32", "torch", prior=prior)
     try:
         from training import export as recipe
     except ImportError as missing:
         raise ImportError(
             f"exporting compact needs a checkout, and ./run.sh install torch export ({missing.name} is missing)"
         ) from None
-    return recipe.export(file, reference), recipe.LICENSE
+    return recipe.export(file, reference, prior), recipe.LICENSE
 
 
 def _export_emotion2vec(name: str, file: Path, config: Path) -> tuple[float, str]:
@@ -299,9 +309,11 @@ def models() -> None:
 
 def main() -> None:
     """Entry point of `python -m cli`."""
+    from cli.keys import app as keys
     from cli.tools import app as toolbox  # here, since it takes its options from this module
 
     app.add_typer(toolbox, name="tools")
+    app.add_typer(keys, name="keys")
     # A pipe that closes early (| head) is no error of ours.
     try:
         app(prog_name=COMMAND)

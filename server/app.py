@@ -14,6 +14,7 @@ from types import FrameType
 from flask import Flask
 
 from server import custom_labels, hub, logs, system
+from server.access.auth import Access
 from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
@@ -121,15 +122,16 @@ def build(
         service.serve(sessions, metrics)
         service.member.questions.answering["board"] = tell_board
     origins, refusals = Origins(config.server.cors_origins), Refusals()
+    access = Access(config, hub.os_thread)
     sockets = socket_server(flask, config, origins, metrics).server
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
     if link is not None:
         flask.wsgi_app = refuse_polling(flask.wsgi_app, config.server.language)  # type: ignore[method-assign, assignment]
-    live = LiveNamespace(sockets, config, sessions, metrics, refusals, counts)
+    live = LiveNamespace(sockets, config, sessions, access, metrics, refusals, counts)
     add_websocket_door(flask, config, live, sessions, metrics)
     add_twilio_door(flask, config, live, sessions, metrics)
     shown = WholeBoard(board, partial(_ask_others, link, service)) if link or service else board
-    monitor = Monitor(sockets, config, shown, metrics, refusals, counts)
+    monitor = Monitor(sockets, config, shown, access, metrics, refusals, counts)
     add_request_log(flask)
     add_client_routes(flask)
     add_asyncapi_route(flask)
@@ -146,9 +148,9 @@ def build(
         (lambda: service.status(sum(counts.each("sessions")))) if service else None,
         (lambda: service.degraded) if service else lambda: None,
     )
-    add_routes(flask, config, engine, metrics, state, refusals)
-    add_recognition_routes(flask, config, uploads, metrics)
-    add_record_routes(flask, config, recorder.store, sessions)
+    add_routes(flask, config, engine, metrics, state, access, refusals)
+    add_recognition_routes(flask, config, uploads, access, metrics)
+    add_record_routes(flask, recorder.store, sessions, access)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
     return Application(
@@ -185,7 +187,11 @@ def serve(config: Config, place: Place | None = None) -> int:
         config = config.of_worker
         link = WorkerLink(place, config.engine_settings, service.register if service else None)
     engine = link.engine if link else ProcessEngine(config.engine_settings, where.log_level, where.log_format)
-    app = build(config, engine, labels, link, service, counts)
+    try:
+        app = build(config, engine, labels, link, service, counts)
+    except ConfigError as wrong:  # the keys cannot be read
+        log.error("%s", wrong)
+        return 1
     _keep_live(app, engine)
     try:
         bound = hub.inherited(place.listening) if place else hub.listen(where.host, where.port)
@@ -323,6 +329,7 @@ def _run(
         if announced:
             app.sessions.reap()
             app.live.reap()
+            app.monitor.drop_revoked()
             app.refusals.reap()
     return False
 
@@ -339,6 +346,7 @@ def _end(
     app.load.close()
     app.uploads.close()
     app.sessions.drain(config.server.drain_s)
+    app.announcer.close()
     app.recorder.close()
     app.monitor.drain()
     app.live.drain()

@@ -39,7 +39,7 @@ def main() -> int:
     args = json.loads(sys.argv[2])
     try:
         settings = config.load(Path(args["config"]), args["options"])
-        if why := exposed(settings.server):
+        if why := exposed(settings):
             raise config.ConfigError(why)
     except config.ConfigError as wrong:
         print(config.refusal(str(wrong)), file=sys.stderr)

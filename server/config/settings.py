@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
@@ -24,6 +24,7 @@ from server.paths import HOME
 from server.peer import Proxies
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
+from stream.prior import Prior, log_weights
 from stream.session import StreamConfig
 from stream.types import FRAMES_PER_S, LABEL_SETS_ZH, SAMPLE_RATE, STEP_MS, LabelSet, ModelSpec, ceil_div
 
@@ -106,7 +107,18 @@ class ModelSection(_Section):
     # What computes compact; auto: ONNX Runtime, or torch for a GPU or bfloat16. emotion2vec has torch alone.
     runtime: Literal["auto", "onnx", "torch"] = "auto"
     allow_pickle: bool = False  # let a checkpoint run code when it is read: for files of your own only
+    # What is likely before anything is heard: conversation (half of all speech is neutral), balanced (all labels
+    # alike, for benchmarks), or weights by label, 1 where none is given.
+    prior: str | dict[str, float] = "conversation"
+    # Of compact: what its embeddings follow. emotion: alike where the emotion is; voice: where voice and room are.
+    embedding: Literal["emotion", "voice"] = "emotion"
     custom_labels: str = ""  # a folder made by `./run.sh tools teach`: labels of your own beside the nine
+
+    @field_validator("prior")
+    @classmethod
+    def _is_prior(cls, prior: Prior) -> Prior:
+        log_weights(prior)
+        return prior
 
     @model_validator(mode="after")
     def _float16_on_a_gpu(self) -> Self:
@@ -115,13 +127,15 @@ class ModelSection(_Section):
         return self
 
     @property
-    def options(self) -> dict[str, str | bool]:
+    def options(self) -> dict[str, Any]:
         """As `stream.models.registry.load_model` takes them."""
         return {
             "hub": self.hub,
             "precision": self.precision,
             "runtime": self.runtime,
             "allow_pickle": self.allow_pickle,
+            "prior": self.prior,
+            "embedding": self.embedding,
         }
 
 
@@ -279,6 +293,19 @@ class MonitorSection(_Section):
     ended_ttl_s: float = Field(30, ge=0, le=3600)  # how long a session that has ended is still shown
 
 
+class AccessSection(_Section):
+    """Keys: who may do what (docs/access.md)."""
+
+    keys_file: str = Field(
+        "", max_length=1000
+    )  # made by `keys add`; when set, nobody is let in without a key
+
+    @property
+    def keys_path(self) -> Path | None:
+        """Where it is, seen from the project's folder; None where there are no keys."""
+        return HOME / Path(self.keys_file).expanduser() if self.keys_file else None
+
+
 class DoorsSection(_Section):
     """Telephone systems: how they show who they are."""
 
@@ -360,6 +387,7 @@ class Config(BaseSettings):
     limits: LimitsSection = LimitsSection()
     redis: RedisSection = RedisSection()
     channels: ChannelsSection = ChannelsSection()
+    access: AccessSection = AccessSection()
     doors: DoorsSection = DoorsSection()
     alerts: Alerts = Alerts()
     policy: PolicySection = PolicySection()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -307,7 +307,7 @@ class LiveSession:
             self._mark()
             if self._trail is not None:
                 self._trail.leave()
-            self._publisher.leave(self.summary("disconnect"))
+            self._publisher.leave(replace(self.summary("disconnect"), moved=True))
             self._intake.close()
             events = self.outbox.hand_over(received)
             return [(event, payload.get("channel"), payload) for event, payload in events]
