@@ -17,10 +17,8 @@ from cli.options import (
     Device,
     ModelName,
     Taught,
-    checked_settings,
     found,
     given,
-    refuse_settings,
     settings,
 )
 from server.paths import COMMAND, CONFIG, HOME, ROOT
@@ -43,6 +41,11 @@ class Where(StrEnum):
     ray = "ray"
 
 
+class Licenses(StrEnum):
+    all = "all"
+    commercial = "commercial"
+
+
 class Granularity(StrEnum):
     utterance = "utterance"
     frame = "frame"
@@ -61,17 +64,13 @@ def serve(
 ) -> None:
     """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
     from server import process_env, system
-    from server.access.hosts import exposed
 
     where = {"host": host, "port": port, "log_format": log_format}
     options = given(server=where, model={"name": found(model), "device": device})
-    server = checked_settings(config, options).server
-    if why := exposed(server):
-        refuse_settings([why])
     args = json.dumps({"config": str(config), "options": options})
     os.chdir(HOME)
-    mode = "parent" if server.n_workers > 1 else server.async_mode
-    command = [sys.executable, "-m", "server.run", mode, args]
+    # In the mode that nearly all have: to know better takes the settings, which are read there.
+    command = [sys.executable, "-m", "server.run", "eventlet", args]
     system.replace_process(command, process_env.of_server())
 
 
@@ -190,6 +189,30 @@ def evaluate(
 
 
 @app.command()
+def corpora(
+    add: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="A corpus that you have, as published; several times."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --add: the folder whose manifest.csv to write.")
+    ] = None,
+    licenses: Annotated[Licenses, typer.Option(help="Those whose license lets a model be sold, or all.")] = (
+        Licenses.all
+    ),
+) -> None:
+    """Public corpora of labeled speech; --add makes a manifest of yours, for `evaluate` and for training."""
+    from cli import corpora as room
+
+    if not add:
+        room.show(licenses is Licenses.commercial)
+    elif out is None:
+        raise typer.BadParameter("say where the manifest goes", param_hint="--out")
+    else:
+        room.add(add, out, licenses is Licenses.commercial)
+
+
+@app.command()
 def demo(
     file: Annotated[Path, typer.Argument(help="A recording to stream.")] = ROOT / "demo" / "conversation.wav",
     url: Annotated[str | None, typer.Option(help="A server that runs; without it one is started.")] = None,
@@ -286,9 +309,11 @@ def models() -> None:
 
 def main() -> None:
     """Entry point of `python -m cli`."""
+    from cli.keys import app as keys
     from cli.tools import app as toolbox  # here, since it takes its options from this module
 
     app.add_typer(toolbox, name="tools")
+    app.add_typer(keys, name="keys")
     # A pipe that closes early (| head) is no error of ours.
     try:
         app(prog_name=COMMAND)

@@ -160,7 +160,10 @@ class Metrics:
         self.files_running = Gauge("emotion_files_running", "Files being recognized now", registry=r)
         self.alerts = Counter("emotion_alerts", "Alerts raised", ["rule", "level"], registry=r)
         self.webhooks = Counter(
-            "emotion_webhooks", "Alerts sent over HTTP, by how that ended", ["target", "result"], registry=r
+            "emotion_webhooks",
+            "Alerts and results sent over HTTP, by how that ended",
+            ["target", "result"],
+            registry=r,
         )
         self.records = Counter(
             "emotion_records", "Session records, by how they ended", ["result"], registry=r
@@ -245,6 +248,17 @@ class Metrics:
         }
         for name, limit in allowed.items():
             self._limits[name].set(limit)
+
+    def watch_redis(self, up: Callable[[], bool], servers: Callable[[], int]) -> None:
+        """Of a server that is one of several."""
+        gauge = Gauge(
+            "emotion_redis_up", "Whether the service's Redis answers this server", registry=self.registry
+        )
+        gauge.set_function(lambda: float(up()))
+        gauge = Gauge(
+            "emotion_servers", "Servers of the service, this one among them", registry=self.registry
+        )
+        gauge.set_function(lambda: float(servers()))
 
     def watch_engine(self, health: Callable[[], Health], spec: Callable[[], ModelSpec | None]) -> None:
         """Read the engine's state at each scrape."""

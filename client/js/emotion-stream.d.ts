@@ -324,6 +324,8 @@ export interface MicrophoneOptions {
   onGone?: () => void;
   /** Of getUserMedia, such as {deviceId}. */
   constraints?: MediaTrackConstraints;
+  /** Gives what to hear instead of a microphone, such as the sound of a tab (getDisplayMedia). It is stopped at close. */
+  source?: () => Promise<MediaStream>;
   /** Of what is wrong; default: the browser's. */
   language?: "en" | "zh";
 }

@@ -232,8 +232,11 @@ def _from_environment(given: object) -> object:
 Secret = Annotated[SecretStr, BeforeValidator(_from_environment)]
 
 
+WebhookEvent = Literal["alert", "utterance", "turn", "summary"]
+
+
 class Webhook(_Written):
-    """A receiver of alerts."""
+    """A receiver of alerts, of results, or of both."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")
     url: Secret  # http or https; secret, since a robot's holds its key
@@ -241,12 +244,14 @@ class Webhook(_Written):
     format: Literal["card", "markdown"] = "card"  # of a robot's messages
     language: Literal["zh", "en"] = "zh"  # of a robot's messages
     secret: Secret = SecretStr("")  # signs what is sent
+    # What it is told of. The others than alerts are results of live sessions, as JSON.
+    events: tuple[WebhookEvent, ...] = Field(("alert",), min_length=1)
     min_level: Level = "info"
     rules: tuple[str, ...] = ()  # only these; empty: all
     cleared: bool = False  # tell also when an alert is over
     timeout_s: float = Field(5, gt=0, le=60)
     attempts: int = Field(6, ge=1, le=20)
-    max_age_s: float = Field(300, gt=0, le=86_400)  # an alert not delivered by then is given up
+    max_age_s: float = Field(300, gt=0, le=86_400)  # what is not delivered by then is given up
 
     @field_validator("url")
     @classmethod
@@ -259,6 +264,12 @@ class Webhook(_Written):
         if not right or re.search(r"[\s\x00-\x1f\x7f]", url.get_secret_value()):
             raise ValueError("not an address that begins with http:// or https:// and names a host")
         return url
+
+    @model_validator(mode="after")
+    def _readable(self) -> Webhook:
+        if self.kind == "wecom" and set(self.events) != {"alert"}:
+            raise ValueError("a robot is told of alerts alone; results go to a webhook of the kind json")
+        return self
 
 
 NEGATIVE = ["angry", "disgusted", "fearful", "sad"]

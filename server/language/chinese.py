@@ -15,6 +15,25 @@ _ACCESS = {
     "the desk is closed: server.token is set and monitor.token is not; set monitor.token to open it": (
         "坐席看板未开放：设置了 server.token 而没有设置 monitor.token；设置 monitor.token 即可开放"
     ),
+    "this key does not open that; it lacks the scope {scope}": "此密钥无权这样做：它没有权限 {scope}",
+    "too many wrong keys came from this address; try again later": "来自该地址的错误密钥过多；请稍后再试",
+    "{path}: others can read or change the keys; chmod 600 (or 640) {again}": (
+        "{path}：其他用户可以读取或修改密钥；请执行 chmod 600（或 640）{again}"
+    ),
+    "{path}: no file of keys: {where}: {why}": "{path}：不是密钥文件：{where}：{why}",
+    "{path}: it holds {n} keys, and may hold no more": "{path}：已有 {n} 个密钥，不能再多",
+    "{path}: cannot be written: {why}": "{path}：无法写入：{why}",
+    "the key {id} is no longer valid: add another one": "密钥 {id} 已失效：请另建一个",
+    "there is no key {id}; `keys list` names them": "没有密钥 {id}；`keys list` 列出全部密钥",
+    "there is no scope {scope}; known: {scopes}": "没有权限 {scope}；可选：{scopes}",
+    "no file of keys is named: set access.keys_file, or give --file": (
+        "没有指定密钥文件：请设置 access.keys_file，或给出 --file"
+    ),
+    "{text} is no time: a number and m, h or d, as in 90m, 24h or 30d": (
+        "{text} 不是时长：应为数字加 m、h 或 d，例如 90m、24h、30d"
+    ),
+    "the key {id} has been revoked": "密钥 {id} 已吊销",
+    "this is the key; it is shown once, and kept nowhere:": "这就是密钥；只显示这一次，任何地方都不保存：",
     "JSONP is not served": "不提供 JSONP",
     "cross-site request; the server's operator can add the page's origin to server.cors_origins": (
         "跨站请求；管理员可以把该页面的来源加入 server.cors_origins"
@@ -196,6 +215,17 @@ _ENGINE = {
     " pip install 'emotion-stream[ray]'": (
         "engine.kind: ray 需要 Ray，但它没有安装：./run.sh install ray，或 pip install 'emotion-stream[ray]'"
     ),
+    "redis.url needs the client of Redis, which is not installed: ./run.sh install redis, or"
+    " pip install 'emotion-stream[redis]'": (
+        "redis.url 需要 Redis 的客户端，但未安装：./run.sh install redis，或 pip install 'emotion-stream[redis]'"
+    ),
+    "redis.url cannot be read; expected redis://user:password@host:6379/0": (
+        "redis.url 无法读取；应为 redis://user:password@host:6379/0"
+    ),
+    "expected redis://, rediss:// or unix://, and where the Redis is": (
+        "应为 redis://、rediss:// 或 unix://，后接 Redis 的地址"
+    ),
+    "the server that has this session does not answer; try again": "拥有该会话的服务器没有应答；请重试",
     "the Ray cluster {address} cannot be reached ({why}); `ray start --head` starts one on this machine,"
     " engine.ray_address names another": (
         "无法连接 Ray 集群 {address}（{why}）；`ray start --head` 在本机启动一个，engine.ray_address 指定另一个"
@@ -313,6 +343,7 @@ _SETTINGS = {
     "{path}: there is no such file": "{path}：没有这个文件",
     "{path}: cannot be read: {why}": "{path}：无法读取：{why}",
     "{path}: not YAML: {why}": "{path}：不是 YAML：{why}",
+    "command line": "命令行",
     "{source}: line {line}: {key}: {what}": "{source}：第 {line} 行：{key}：{what}",
     "{source}: settings: {what}": "{source}：设置：{what}",
     "{source}: {key}: {what}": "{source}：{key}：{what}",
@@ -393,6 +424,9 @@ _RULES = {
     "there is no environment variable {name}": "没有环境变量 {name}",
     "not an address that begins with http:// or https:// and names a host": (
         "不是以 http:// 或 https:// 开头并带有主机名的地址"
+    ),
+    "a robot is told of alerts alone; results go to a webhook of the kind json": (
+        "机器人只接收告警；结果请发给 json 类型的 webhook"
     ),
     "the name {name} is there twice": "名称 {name} 出现了两次",
     "webhook {name} wants the rule {rule}, which does not exist": "webhook {name} 要的规则 {rule} 不存在",

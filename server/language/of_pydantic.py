@@ -33,6 +33,7 @@ PYDANTIC = {
     "Input should be a valid tuple": "应为列表",
     "Tuple should have at most {n} items after validation, not {found}": "最多 {n} 项，而不是 {found} 项",
     "Value should have at least {n} item after validation, not {found}": "至少应有 {n} 项，而不是 {found} 项",
+    "Tuple should have at least {n} item after validation, not {found}": "至少应有 {n} 项，而不是 {found} 项",
     "Input should be {choices}": "应为 {choices}",
     "Input should be {choices}, did you mean {name}?": "应为 {choices}；您要写的是 {name} 吗？",
     "{one} or {other}": "{one} 或 {other}",

@@ -7,7 +7,8 @@ import { csvOf } from "../shared/csv.js";
 /** @import { Alert, Utterance } from "../../client/emotion-stream.js" */
 /** @typedef {{kind: "utterance" | "lost" | "alert", start_ms: number, end_ms: number, emotion?: string,
  *             confidence?: number, ambiguous?: boolean, uncertain?: boolean, second?: string | null,
- *             arousal?: number, valence?: number, scores?: Record<string, number>, note?: string}} Row */
+ *             arousal?: number, valence?: number, scores?: Record<string, number>, note?: string,
+ *             rule?: string, state?: string, level?: string, message?: string, message_zh?: string}} Row */
 
 const MOST = 20_000; // a day of talking
 const SURE = /** @type {const} */ (["confidence", "ambiguous", "uncertain", "second", "arousal", "valence"]);
@@ -31,8 +32,33 @@ export class RunRecord {
   }
 
   /** @param {Alert} alert @param {number} atMs */
-  addAlert({ rule, state, message }, atMs) {
-    this.#add({ kind: "alert", start_ms: atMs, end_ms: atMs, note: `${rule} ${state}: ${message}` });
+  addAlert({ rule, state, level, message, message_zh: chinese }, atMs) {
+    const note = `${rule} ${state}: ${message}`;
+    const said = { rule, state, level, message, ...(chinese ? { message_zh: chinese } : {}) };
+    this.#add({ kind: "alert", start_ms: atMs, end_ms: atMs, note, ...said });
+  }
+
+  get utterances() {
+    return this.#rows
+      .filter(({ kind }) => kind === "utterance")
+      .map(({ emotion = "", confidence = 0, scores = {}, ...row }) => ({
+        ...row,
+        emotion,
+        confidence,
+        scores,
+      }));
+  }
+
+  /** What was raised, not that it was over. */
+  get alerts() {
+    return this.#rows
+      .filter(({ kind, state }) => kind === "alert" && state !== "cleared")
+      .map(({ start_ms: at, level = "", message = "", message_zh }) => ({
+        at_ms: at,
+        level,
+        message,
+        message_zh,
+      }));
   }
 
   /** @param {Row} row */
