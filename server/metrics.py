@@ -57,7 +57,7 @@ FILE_RESULTS = (
 DECODING_FAILURES = ("BAD_AUDIO", "UNSUPPORTED_ENCODING", "INTERNAL")  # why a container could not be read on
 RECORD_RESULTS = ("saved", "incomplete", "failed")
 CUTS = ("flood", "too_long", "malformed", "slow", "crowded")  # why a connection was closed
-DOORS = ("websocket", "twilio")
+DOORS = ("websocket", "twilio", "audiosocket")
 FILE_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 

@@ -51,6 +51,7 @@ class Place:
     key: str  # hex, of the counts
     started_s: float  # time.monotonic() of the server
     parent: int  # its process id
+    audiosocket: int | None = None  # the descriptor of another socket that all accept from
 
     @property
     def counts(self) -> SharedCounts:
