@@ -15,11 +15,13 @@ from types import FrameType
 from flask import Flask
 
 from server import custom_labels, hub, logs, system
+from server.access.auth import Access
 from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
 from server.alerting.alerts import Announcer
 from server.alerting.alerts import announce as announcing
+from server.cluster.service import Service
 from server.config import Config, ConfigError
 from server.counts import SharedCounts
 from server.desk import others
@@ -81,10 +83,16 @@ class Application:
 
 
 def build(
-    config: Config, engine: Engine, labels: CustomLabels | None = None, link: WorkerLink | None = None
+    config: Config,
+    engine: Engine,
+    labels: CustomLabels | None = None,
+    link: WorkerLink | None = None,
+    service: Service | None = None,
+    counts: SharedCounts | None = None,
 ) -> Application:
-    """Wire the parts around an engine. Nothing runs yet. `link`: to other workers, where there are any."""
-    counts = link.counts if link else SharedCounts.alone()
+    """Wire the parts around an engine. Nothing runs yet. `link`: to other workers, `service`: to other servers,
+    where there are any; `counts`: what all of them have."""
+    counts = counts or SharedCounts.alone()
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
     limits = config.limits
@@ -104,21 +112,29 @@ def build(
         labels,
         load,
         counts,
-        link.elsewhere if link else None,
+        link.elsewhere if link else service.of_one_process() if service else None,
     )
+
+    def tell_board(asked: JsonDict) -> JsonDict:
+        return others.answer(board, asked, time.monotonic())
+
     if link is not None:
         link.answering["release"] = partial(_release, sessions)
-        link.answering["board"] = lambda asked: others.answer(board, asked, time.monotonic())
+        link.answering["board"] = tell_board
+    if service is not None:
+        service.serve(sessions, metrics)
+        service.member.questions.answering["board"] = tell_board
     origins, refusals = Origins(config.server.cors_origins), Refusals()
+    access = Access(config, hub.os_thread)
     sockets = socket_server(flask, config, origins, metrics).server
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
     if link is not None:
         flask.wsgi_app = refuse_polling(flask.wsgi_app, config.server.language)  # type: ignore[method-assign, assignment]
-    live = LiveNamespace(sockets, config, sessions, metrics, refusals, counts)
+    live = LiveNamespace(sockets, config, sessions, access, metrics, refusals, counts)
     add_websocket_door(flask, config, live, sessions, metrics)
     add_twilio_door(flask, config, live, sessions, metrics)
-    shown = WholeBoard(board, link.ask) if link else board
-    monitor = Monitor(sockets, config, shown, metrics, refusals, counts)
+    shown = WholeBoard(board, partial(_ask_others, link, service)) if link or service else board
+    monitor = Monitor(sockets, config, shown, access, metrics, refusals, counts)
     add_request_log(flask)
     add_client_routes(flask)
     add_asyncapi_route(flask)
@@ -132,10 +148,12 @@ def build(
         link.place.started_s if link else time.monotonic(),
         load.status,
         uploads.references.not_ready,
+        (lambda: service.status(sum(counts.each("sessions")))) if service else None,
+        (lambda: service.degraded) if service else lambda: None,
     )
-    add_routes(flask, config, engine, metrics, state, refusals)
-    add_recognition_routes(flask, config, uploads, metrics)
-    add_record_routes(flask, config, recorder.store, sessions)
+    add_routes(flask, config, engine, metrics, state, access, refusals)
+    add_recognition_routes(flask, config, uploads, access, metrics)
+    add_record_routes(flask, recorder.store, sessions, access)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
     return Application(
@@ -170,11 +188,24 @@ def serve(config: Config, place: Place | None = None) -> int:
         return 1
     where = config.server
     link: WorkerLink | None = None
+    counts = place.counts if place else SharedCounts.alone(config.redis.key)
+    service: Service | None = None
+    if config.redis.url:
+        name, process = (place.server, place.inbox) if place else (Service.new_name(), "only")
+        try:
+            service = Service(config, counts, name, process)
+        except ConfigError as wrong:
+            log.error("%s", wrong)
+            return 1
     if place:
         config = config.of_worker
-        link = WorkerLink(place, config.engine_settings)
+        link = WorkerLink(place, config.engine_settings, service.register if service else None)
     engine = link.engine if link else ProcessEngine(config.engine_settings, where.log_level, where.log_format)
-    app = build(config, engine, labels, link)
+    try:
+        app = build(config, engine, labels, link, service, counts)
+    except ConfigError as wrong:  # the keys cannot be read
+        log.error("%s", wrong)
+        return 1
     _keep_live(app, engine)
     try:
         bound, calls = _listening(config, place)
@@ -201,6 +232,8 @@ def serve(config: Config, place: Place | None = None) -> int:
         link.on_orphaned = stop.set
         link.answering["metrics"] = lambda _: {"families": pages.families(app.metrics)}
     engine.start()
+    if service is not None:
+        service.start()
     app.load.start()
     app.uploads.start()
     app.recorder.start()
@@ -225,7 +258,7 @@ def serve(config: Config, place: Place | None = None) -> int:
     )
     if phones is not None:
         phones.shutdown()
-    _end(config, app, engine, http)
+    _end(config, app, engine, http, service)
     return 1 if fatal or broken else 0
 
 
@@ -235,6 +268,14 @@ def _listening(config: Config, place: Place | None) -> tuple[socket.socket, sock
         return hub.listen_all(config.server.host, config.server.port, config.doors.audiosocket_port)
     calls = None if place.audiosocket is None else hub.inherited(place.audiosocket)
     return hub.inherited(place.listening), calls
+
+
+def _ask_others(
+    link: WorkerLink | None, service: Service | None, question: str, fields: JsonDict
+) -> list[JsonDict]:
+    """What other workers and other servers answer; whoever takes too long is left out."""
+    workers = list(link.ask(question, fields).values()) if link else []
+    return workers + (service.member.ask(question, fields) if service else [])
 
 
 def _release(sessions: Sessions, asked: JsonDict) -> JsonDict:
@@ -315,6 +356,7 @@ def _run(
         if announced:
             app.sessions.reap()
             app.live.reap()
+            app.monitor.drop_revoked()
             app.refusals.reap()
     return False
 
@@ -324,7 +366,9 @@ def _announce(config: Config, engine: Engine, port: int) -> None:
     announce(config.server, port, engine.spec)
 
 
-def _end(config: Config, app: Application, engine: Engine, http: hub.HttpServer) -> None:
+def _end(
+    config: Config, app: Application, engine: Engine, http: hub.HttpServer, service: Service | None
+) -> None:
     log.info("shutting down: %d sessions to finish", len(app.sessions))
     app.load.close()
     app.uploads.close()
@@ -334,6 +378,8 @@ def _end(config: Config, app: Application, engine: Engine, http: hub.HttpServer)
     app.monitor.drain()
     app.live.drain()
     http.shutdown()
+    if service is not None:
+        service.close()
     engine.close()
     log.info("stopped")
     # From here on the interpreter would give an impatient second Ctrl-C its default meaning: an exit status not 0.

@@ -11,7 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from server.access import auth
+from server.access.auth import Access
+from server.access.identity import Identity, Scope
 from server.access.refusals import Refusals
 from server.config import Config
 from server.counts import SharedCounts
@@ -33,6 +34,7 @@ class Monitor(StrictNamespace[Desk]):
     """The namespace `/monitor` of the Socket.IO server that serves `/` as well."""
 
     kind = "desk"
+    scope: Scope = "monitor"
     max_unread = 32
 
     def __init__(
@@ -40,12 +42,13 @@ class Monitor(StrictNamespace[Desk]):
         server: Any,
         config: Config,
         board: Board | WholeBoard,
+        access: Access,
         metrics: Metrics,
         refusals: Refusals,
         counts: SharedCounts | None = None,
     ) -> None:
         """`counts`: of all workers."""
-        super().__init__(NAMESPACE, metrics, refusals, config.server.language)
+        super().__init__(NAMESPACE, access, metrics, refusals, config.server.language)
         self._config, self._board, self._counts = config, board, counts or SharedCounts.alone()
         self._desks = Desks(server.packet_class, board)
         self._handlers = {
@@ -77,9 +80,8 @@ class Monitor(StrictNamespace[Desk]):
         for desk in self._desks:
             desk.drop()
 
-    def admit(self, sid: str, token: str | None) -> Desk:
+    def admit(self, sid: str, identity: Identity) -> Desk:
         settings = self._config.monitor
-        auth.check_monitor(self._config.server.token, settings.token, token)
         if not self._counts.take("desks", len(self._desks), 1, settings.max_desks):
             raise ClientError(
                 "TOO_MANY_SESSIONS",

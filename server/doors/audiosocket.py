@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from server.access.identity import Identity
 from server.config import Config, LimitsSection
 from server.errors import ClientError
 from server.hub.connections import TcpConnection, TcpConnections
@@ -39,6 +40,7 @@ RATES = {  # by kind, of PCM with 16 bits, little-endian, mono
     0x17: 96_000,
     0x18: 192_000,
 }
+CALLERS = Identity(frozenset({"stream"}), name="doors.audiosocket_from")
 PAUSE_S = 0.5  # before audio that is too far ahead of real time is offered again
 
 
@@ -144,14 +146,14 @@ class AudioSocketDoor:
     def _start(self, line: Line, address: str, call: uuid.UUID) -> None:
         """Open the call's session. Raises ClientError."""
 
-        def admit(_: str | None) -> Owner:
+        def admit(identity: Identity) -> Owner:
             if not self._from.trust(address):
                 raise ClientError(
                     "UNAUTHORIZED", "calls come from the networks in doors.audiosocket_from alone"
                 )
-            return self._live.admit_owner(line, self._config.server.token)
+            return self._live.admit_owner(line, identity)
 
-        self._live.enter({"REMOTE_ADDR": address}, None, admit)
+        self._live.enter({"REMOTE_ADDR": address}, None, admit, CALLERS)
         line.joined = True
         self._metrics.door("audiosocket")
         fields = {"session_id": str(call), "encoding": "pcm_s16le", "sample_rate": RATES[0x10]}

@@ -29,6 +29,7 @@ PYDANTIC = {
     "String should have at least {n} character": "至少应有 {n} 个字符",
     "String should have at most {n} characters": "最多 {n} 个字符",
     "Input should be a valid dictionary or instance of {name}": "应为一个小节（{name}）",
+    "Input should be a valid dictionary": "应为键和值的对应表",
     "Input should be a valid tuple": "应为列表",
     "Tuple should have at most {n} items after validation, not {found}": "最多 {n} 项，而不是 {found} 项",
     "Value should have at least {n} item after validation, not {found}": "至少应有 {n} 项，而不是 {found} 项",

@@ -47,6 +47,11 @@ from stream.types import (
 COUNT_S = 1.0  # audio by which the metrics may be behind a session
 
 
+def _age_s(started_utc: str) -> float:
+    """By the calendar: of a session that was another machine's, whose own clock says nothing here."""
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(started_utc)).total_seconds())
+
+
 @dataclass(frozen=True)
 class SessionContext:
     """What every session of a server shares."""
@@ -117,7 +122,7 @@ class LiveSession:
         self.info = SessionInfo(
             session_id,
             past.opening["started_utc"] if past else datetime.now(UTC).isoformat(timespec="milliseconds"),
-            past.opening["started_s"] if past else now,
+            now - _age_s(past.opening["started_utc"]) if past else now,
             request.name,
             request.tags,
             request.format.channels,
@@ -158,7 +163,6 @@ class LiveSession:
             "name": self.info.name,
             "tags": dict(self.info.tags),
             "started_utc": self.info.started_utc,
-            "started_s": self.info.started_s,
         }
 
     @property

@@ -11,8 +11,8 @@ import orjson
 from flask import Flask, Response, jsonify, request, send_file
 
 from server import wire
-from server.access import auth
-from server.config import Config
+from server.access.auth import Access
+from server.access.identity import Identity
 from server.errors import ClientError
 from server.live.registry import Sessions
 from server.live.requests import THRESHOLDS, SpanRequest, parse_span, unscored
@@ -26,12 +26,11 @@ PREFIX = "/api/v1/sessions"
 MOST = 500  # records in one list
 
 
-def add_record_routes(app: Flask, config: Config, store: OutputStore, sessions: Sessions) -> None:
+def add_record_routes(app: Flask, store: OutputStore, sessions: Sessions, access: Access) -> None:
     """Adds the routes of this module. Records are there to be read also when none are made any more."""
 
-    def allowed() -> None:
-        given = auth.bearer(request.headers.get("Authorization"))
-        auth.check_monitor(config.server.token, config.monitor.token, given)
+    def allowed() -> Identity:
+        return access.identify(request.environ, "records")
 
     @app.get(PREFIX)
     def list_records() -> Response:

@@ -16,7 +16,8 @@ import orjson
 from flask import Flask, Response, jsonify, request, send_file
 
 from server import hub
-from server.access import auth
+from server.access.auth import Access
+from server.access.identity import Identity
 from server.config import Config
 from server.errors import CODES, ClientError, internal_error
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
@@ -41,11 +42,13 @@ PIECE = 1 << 16
 log = logging.getLogger("upload")
 
 
-def add_recognition_routes(app: Flask, config: Config, uploads: Uploads, metrics: Metrics) -> None:
+def add_recognition_routes(
+    app: Flask, config: Config, uploads: Uploads, access: Access, metrics: Metrics
+) -> None:
     """Adds the routes of this module."""
 
-    def allowed() -> None:
-        auth.check(config.server.token, auth.bearer(request.headers.get("Authorization")))
+    def allowed() -> Identity:
+        return access.identify(request.environ, "files")
 
     @app.post(RECOGNIZE)
     @app.post("/upload")  # this and the next: as code has it that was written for other servers

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -114,7 +115,8 @@ class Parent:
         self._config, self._args, self._folder = config, args, folder
         self._listening, self._audiosocket = listening, audiosocket
         self._n = config.server.n_workers
-        self._key, self._started_s = new_key(), time.monotonic()
+        self._key = config.redis.key if config.redis.url else new_key()
+        self._server, self._started_s = secrets.token_hex(8), time.monotonic()
         Path(folder, SESSIONS).mkdir()
         self._counts = SharedCounts.shared(Path(folder) / "counts", self._n, 0, self._key)
         self.engine = ProcessEngine(
@@ -192,6 +194,7 @@ class Parent:
             self._key.hex(),
             self._started_s,
             os.getpid(),
+            self._server,
             self._audiosocket,
         )
         worker.peer = self._exchange.open(worker.inbox, worker.number)
