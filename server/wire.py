@@ -30,6 +30,9 @@ from stream.types import DIGITS as DIGITS
 from stream.types import FRAME_MS as FRAME_MS
 from stream.types import STEP_MS as STEP_MS
 
+# Of a verdict, how sure it is and what else it says: columns of tables, after those that were always there.
+ALSO = ("ambiguous", "uncertain", "second", "arousal", "valence")
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -70,6 +73,12 @@ def scores(probs: Floats) -> JsonDict:
 
 def _rounded(of: Affect) -> JsonDict:
     return {name: round(value, DIGITS) for name, value in of._asdict().items()}
+
+
+def also(verdict: Mapping[str, Any]) -> list[Any]:
+    """Its fields ALSO as cells of a table: 1 and 0 for yes and no, nothing where there is none."""
+    values = (verdict.get(name) for name in ALSO)
+    return [int(value) if isinstance(value, bool) else value for value in values]
 
 
 def frame_rows(probs: Floats) -> JsonDict:

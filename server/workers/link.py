@@ -52,6 +52,7 @@ class Place:
     started_s: float  # time.monotonic() of the server
     parent: int  # its process id
     server: str  # its name among several servers
+    audiosocket: int | None = None  # the descriptor of another socket that all accept from
 
     @property
     def counts(self) -> SharedCounts:
