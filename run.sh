@@ -21,6 +21,8 @@ emotion-stream: the emotion of speech, while it is being spoken.
   ./run.sh tools trend|similar|cluster|board|teach|report|rules …
                           questions about a folder of results, a map of it, labels of your own (docs/tools.md)
   ./run.sh evaluate DATA  measure a model on labeled recordings, a manifest or a folder per label (docs/evaluate.md)
+  ./run.sh compare DIR DIR
+                          two evaluations of the same recordings: which model is better (docs/evaluate.md)
   ./run.sh corpora        public corpora of labeled speech; a manifest of those that you have (docs/evaluate.md)
   ./run.sh models         list the models that can be chosen
   ./run.sh verify-model NAME|DIR
@@ -51,6 +53,8 @@ emotion-stream：边说边识别语音中的情绪。
   ./run.sh tools trend|similar|cluster|board|teach|report|rules …
                           对结果文件夹提问、查看分布图，以及自定义标签（docs/tools.zh.md）
   ./run.sh evaluate DATA  用带标签的录音（清单，或每个标签一个文件夹）评测模型（docs/evaluate.md）
+  ./run.sh compare DIR DIR
+                          对同一批录音的两次评测：哪个模型更好（docs/evaluate.md）
   ./run.sh corpora        公开的带标签语音语料库；为您已有的语料库生成清单（docs/evaluate.md）
   ./run.sh models         列出可选的模型
   ./run.sh verify-model NAME|DIR

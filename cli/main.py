@@ -189,6 +189,18 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `evaluate` has written.")],
+    second: Annotated[Path, typer.Argument(metavar="DIR", help="Another, of the same recordings.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+) -> None:
+    """Two evaluations of the same recordings, clip by clip: which model is better, and how surely."""
+    from evaluation.compare import main as run
+
+    raise typer.Exit(run((first, second), as_json))
+
+
+@app.command()
 def corpora(
     add: Annotated[
         list[str] | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from server.desk import others
 from server.desk.board import Board
 from server.desk.monitor import Monitor
 from server.desk.others import WholeBoard
+from server.doors.audiosocket import AudioSocketDoor
 from server.doors.twilio import add_twilio_door
 from server.doors.websocket import add_websocket_door
 from server.engine import Engine
@@ -70,6 +72,7 @@ class Application:
     sessions: Sessions
     live: LiveNamespace
     monitor: Monitor
+    audiosocket: AudioSocketDoor
     uploads: Uploads
     recorder: Recorder
     announcer: Announcer
@@ -154,7 +157,18 @@ def build(
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
     return Application(
-        flask, sessions, live, monitor, uploads, recorder, announcer, load, refusals, metrics, counts
+        flask,
+        sessions,
+        live,
+        monitor,
+        AudioSocketDoor(config, live, sessions, metrics),
+        uploads,
+        recorder,
+        announcer,
+        load,
+        refusals,
+        metrics,
+        counts,
     )
 
 
@@ -194,9 +208,9 @@ def serve(config: Config, place: Place | None = None) -> int:
         return 1
     _keep_live(app, engine)
     try:
-        bound = hub.inherited(place.listening) if place else hub.listen(where.host, where.port)
+        bound, calls = _listening(config, place)
     except OSError as taken:
-        log.error("cannot listen on %s:%d: %s (choose another with --port)", where.host, where.port, taken)
+        log.error("cannot listen on %s", taken)
         return 1
     port = bound.getsockname()[1]
     limits = _connection_limits(config)
@@ -204,6 +218,7 @@ def serve(config: Config, place: Place | None = None) -> int:
         where.async_mode, bound, app.flask, limits, app.metrics.cut, app.counts
     )
     app.metrics.sockets.set_function(lambda: float(len(connections)))
+    phones = None if calls is None else hub.TcpServer(calls, connections, app.audiosocket.converse)
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -234,13 +249,25 @@ def serve(config: Config, place: Place | None = None) -> int:
         stop.set()  # a server that nobody can reach had better end, and be started again
 
     threading.Thread(target=listen, name="http", daemon=True).start()
+    if phones is not None:
+        phones.start()
     if link is None:
         log.info("listening on http://%s:%d, loading model %s", where.host, port, config.model.name)
     fatal = _run(
         config, engine, app, labels, stop, link.ready if link else partial(_announce, config, engine, port)
     )
+    if phones is not None:
+        phones.shutdown()
     _end(config, app, engine, http, service)
     return 1 if fatal or broken else 0
+
+
+def _listening(config: Config, place: Place | None) -> tuple[socket.socket, socket.socket | None]:
+    """The sockets of HTTP and of AudioSocket, where that is served. Raises OSError."""
+    if place is None:
+        return hub.listen_all(config.server.host, config.server.port, config.doors.audiosocket_port)
+    calls = None if place.audiosocket is None else hub.inherited(place.audiosocket)
+    return hub.inherited(place.listening), calls
 
 
 def _ask_others(

@@ -307,9 +307,19 @@ class AccessSection(_Section):
 
 
 class DoorsSection(_Section):
-    """Telephone systems: how they show who they are."""
+    """Telephone systems: how they show who they are, and where they call."""
 
     twilio_auth_token: str = Field("", pattern=r"^[!-~]*$")  # of the account: signatures are checked with it
+    audiosocket_port: int = Field(0, ge=0, le=65535)  # of Asterisk's AudioSocket, at server.host; 0: none
+    audiosocket_from: str = Field(
+        "127.0.0.1, ::1", max_length=4000
+    )  # addresses and networks that may call there
+
+    @field_validator("audiosocket_from")
+    @classmethod
+    def _networks(cls, audiosocket_from: str) -> str:
+        Proxies(audiosocket_from)
+        return audiosocket_from
 
 
 Person = Literal["agent", "customer"]

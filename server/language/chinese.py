@@ -75,6 +75,9 @@ _SESSIONS = {
     "X-Twilio-Signature is not that of {url} and doors.twilio_auth_token": (
         "X-Twilio-Signature 不是由 {url} 和 doors.twilio_auth_token 得出的签名"
     ),
+    "calls come from the networks in doors.audiosocket_from alone": (
+        "通话只能来自 doors.audiosocket_from 中的网络"
+    ),
     "a text message must be a JSON object": "文本消息必须是 JSON 对象",
     "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
     "the server has all the connections it may have": "服务器的连接数已满",
