@@ -24,6 +24,7 @@ from server.config import Config, ConfigError
 from server.counts import SharedCounts
 from server.desk import others
 from server.desk.board import Board
+from server.desk.boards import Boards
 from server.desk.monitor import Monitor
 from server.desk.others import WholeBoard
 from server.doors.twilio import add_twilio_door
@@ -88,7 +89,7 @@ def build(
     limits = config.limits
     metrics.allow(config)
     metrics.watch_engine(engine.health, lambda: engine.spec)
-    board = Board(config.monitor.ended_ttl_s)
+    boards = Boards(config.monitor.ended_ttl_s)
     announcer = announcing(config, metrics)
     recorder = Recorder(config, metrics)
     keeps = config.recording
@@ -97,7 +98,7 @@ def build(
         config,
         engine,
         metrics,
-        (board, announcer, *([recorder] if keeps.sessions else [])),
+        (boards, announcer, *([recorder] if keeps.sessions else [])),
         recorder if keeps.audio else None,
         labels,
         load,
@@ -106,7 +107,7 @@ def build(
     )
     if link is not None:
         link.answering["release"] = partial(_release, sessions)
-        link.answering["board"] = lambda asked: others.answer(board, asked, time.monotonic())
+        link.answering["board"] = lambda asked: others.answer(boards, asked, time.monotonic())
     origins, refusals = Origins(config.server.cors_origins), Refusals()
     access = Access(config, hub.os_thread)
     sockets = socket_server(flask, config, origins, metrics).server
@@ -116,8 +117,13 @@ def build(
     live = LiveNamespace(sockets, config, sessions, access, metrics, refusals, counts)
     add_websocket_door(flask, config, live, sessions, metrics)
     add_twilio_door(flask, config, live, sessions, metrics)
-    shown = WholeBoard(board, link.ask) if link else board
-    monitor = Monitor(sockets, config, shown, access, metrics, refusals, counts)
+    ask = link.ask if link else None
+
+    def board_of(tenant: str) -> Board | WholeBoard:
+        board = boards.of(tenant)
+        return WholeBoard(board, ask, tenant) if ask else board
+
+    monitor = Monitor(sockets, config, board_of, access, metrics, refusals, counts)
     add_request_log(flask)
     add_client_routes(flask)
     add_asyncapi_route(flask)
@@ -134,7 +140,7 @@ def build(
     )
     add_routes(flask, config, engine, metrics, state, access, refusals)
     add_recognition_routes(flask, config, uploads, access, metrics)
-    add_record_routes(flask, recorder.store, sessions, access)
+    add_record_routes(flask, recorder.stores, sessions, access)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
     return Application(

@@ -48,7 +48,7 @@ class Announcer:
             receiver.start()
 
     def on_open(self, info: SessionInfo) -> None:
-        self._sessions[info.session_id] = info
+        self._sessions[info.key] = info
 
     def on_event(self, session_id: str, channel: str | None, event: SessionEvent) -> None:
         if not isinstance(event, AlertEvent):
@@ -58,9 +58,11 @@ class Announcer:
     def on_close(self, summary: SessionSummary) -> None:
         self._sessions.pop(summary.session_id, None)
 
-    def on_file(self, alerts: Sequence[AlertEvent], result: str, file_name: str, duration_s: float) -> None:
+    def on_file(
+        self, alerts: Sequence[AlertEvent], result: str, file_name: str, duration_s: float, tenant: str
+    ) -> None:
         """A recording has been recognized: the first alert of each rule is passed on."""
-        subject, seen = self._links.of_file(result, file_name, duration_s), set()
+        subject, seen = self._links.of_file(result, file_name, duration_s, tenant), set()
         for alert in alerts:
             if alert.state != "cleared" and alert.rule not in seen:
                 seen.add(alert.rule)

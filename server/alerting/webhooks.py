@@ -83,6 +83,8 @@ class Receiver:
     def offer(self, alert: AlertEvent, channel: str | None, subject: Subject) -> None:
         """Send an alert if this receiver wants it; returns at once."""
         hook = self._hook
+        if hook.tenant not in ("*", subject.tenant):
+            return
         if hook.rules and alert.rule not in hook.rules:
             return
         if LEVELS.index(alert.level) < LEVELS.index(hook.min_level):

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from server.observers import Level
+from server.tenants import DEFAULT
 from stream import rules
 from stream.types import FRAMES_PER_S, LABELS
 from stream.windowed_sums import GRID
@@ -226,6 +227,7 @@ class Webhook(_Written):
     format: Literal["card", "markdown"] = "card"  # of a robot's messages
     language: Literal["zh", "en"] = "zh"  # of a robot's messages
     secret: Secret = SecretStr("")  # signs what is sent
+    tenant: str = Field(DEFAULT, pattern=r"^([a-z0-9][a-z0-9-]{0,31}|\*)$")  # whose alerts; "*": everybody's
     min_level: Level = "info"
     rules: tuple[str, ...] = ()  # only these; empty: all
     cleared: bool = False  # tell also when an alert is over

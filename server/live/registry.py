@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from math import inf
 
+from server.access.identity import EVERYBODY, Identity
 from server.config import Config
 from server.counts import SharedCounts
 from server.decoding.pool import Decoders
@@ -24,6 +25,7 @@ from server.live.trail import Entry
 from server.live.watch import LoadWatch
 from server.metrics import Metrics
 from server.observers import AudioObserver, Observer, SessionSummary
+from server.tenants import DEFAULT, qualified
 from stream.codec import Format
 from stream.custom_labels import CustomLabels
 from stream.types import HOP, SAMPLE_RATE, JsonDict, ModelSpec
@@ -46,6 +48,12 @@ def _taken() -> ClientError:
     return ClientError(
         "NOT_YOUR_SESSION", "a session of this id is open; choose another id, or give its resume_token"
     )
+
+
+def _resume_key(request: StartRequest) -> str | None:
+    """The token of a request, as of `LiveSession.resume_key`."""
+    token = request.resume_token
+    return None if token is None else f"{request.identity.tenant}:{token}"
 
 
 def _as_opened(opening: JsonDict, request: StartRequest) -> tuple[StartRequest, str]:
@@ -113,17 +121,18 @@ class Sessions:
                 self._metrics.resumes.inc()
                 log.info("session resumed", extra={"session": session.session_id, "connection": sid})
                 return session, True, spec
-            taken = request.session_id in self._open
-            if taken or (request.session_id and (sid, request.session_id) in self._names):
+            name = request.session_id
+            session_id = qualified(request.identity.tenant, name or secrets.token_hex(8))
+            if session_id in self._open or (name and (sid, name) in self._names):
                 raise _taken()
-            if request.session_id and self._elsewhere and not self._elsewhere.reserve(request.session_id):
+            if name and self._elsewhere and not self._elsewhere.reserve(session_id):
                 raise _taken()
-            session = self._opened(sid, client, request, request.session_id or secrets.token_hex(8), spec)
+            session = self._opened(sid, client, request, session_id, spec)
         return session, False, spec
 
     def release(self, token: str, received: int | None) -> list[Entry] | None:
-        """Let another worker have the session of this token: what its client is to be told yet. None: it cannot
-        move, and has ended.
+        """Let another worker have the session of this `resume_key`: what its client is to be told yet. None: it
+        cannot move, and has ended.
 
         Raises KeyError where there is no such session.
         """
@@ -141,11 +150,19 @@ class Sessions:
 
     def _moved(self, request: StartRequest) -> Moved | None:
         """The session that the request is about, where another worker had it. Raises ClientError."""
-        if self._elsewhere is None or request.resume_token is None or self._of_token(request.resume_token):
+        key = _resume_key(request)
+        if self._elsewhere is None or key is None or self._of_token(key):
             return None
-        return self._elsewhere.fetch(request.resume_token, request.received)
+        return self._elsewhere.fetch(key, request.received)
 
-    def start_unasked(self, sid: str, client: Client, name: str | None, never_started: bool) -> LiveSession:
+    def start_unasked(
+        self,
+        sid: str,
+        client: Client,
+        name: str | None,
+        never_started: bool,
+        identity: Identity = EVERYBODY,
+    ) -> LiveSession:
         """Open a session with the defaults for audio of a connection that has no session of this name.
 
         A client that `never_started` one calls it what it likes: the name is its own label, and where it is taken
@@ -160,12 +177,13 @@ class Sessions:
                 "this connection's session has ended or was taken up by another; send start to open one",
             )
         spec = self._ready()
-        request = replace(parse_start(None), session_id=name, name=name or "")
+        request = replace(parse_start(None), session_id=name, name=name or "", identity=identity)
         with self._lock:
-            session_id = name or secrets.token_hex(8)
-            elsewhere = name and self._elsewhere and not self._elsewhere.reserve(name)
+            session_id = qualified(identity.tenant, name or secrets.token_hex(8))
+            elsewhere = name and self._elsewhere and not self._elsewhere.reserve(session_id)
             if session_id in self._open or elsewhere:
-                session_id = f"{session_id[: MAX_ID - 9]}-{secrets.token_hex(4)}"
+                short = f"{(name or '')[: MAX_ID - 9]}-{secrets.token_hex(4)}"
+                session_id = qualified(identity.tenant, short)
             return self._opened(sid, client, request, session_id, spec, never_started)
 
     def find(self, sid: str, name: str | None) -> LiveSession | None:
@@ -185,9 +203,10 @@ class Sessions:
             raise not_yours()
         return session
 
-    def get(self, session_id: str) -> LiveSession | None:
-        """For who may see everybody's."""
-        return self._open.get(session_id)
+    def get(self, tenant: str, session_id: str) -> LiveSession | None:
+        """For who may see all of a tenant's."""
+        found = self._open.get(qualified(tenant, session_id))
+        return found if found is not None and found.tenant == tenant else None
 
     def stop(self, session: LiveSession, reason: str, timeout_s: float | None = None) -> SessionSummary:
         """Score what is left, tell the summary, forget the session."""
@@ -309,13 +328,13 @@ class Sessions:
             labels_zh=config.server.names_zh,
             observers=self._observers,
             audio=self._audio,
-            labels=self._labels,
+            labels=self._labels if request.identity.tenant == DEFAULT else None,
             flush_timeout_s=config.engine.deadline_ms / 1000 + 1,
         )
         session = self._open[session_id] = LiveSession(session_id, request, selection, context, legacy, moved)
         if self._elsewhere is not None and not never_started:
             session.leave_trail(
-                moved.trail if moved else self._elsewhere.trail(session.resume_token, session.opening)
+                moved.trail if moved else self._elsewhere.trail(session.resume_key, session.opening)
             )
         self._publish()
         if self._load is not None and self._load.slowdown > 1:
@@ -326,16 +345,16 @@ class Sessions:
         return session
 
     def _resumable(self, request: StartRequest) -> LiveSession | None:
-        if session := self._of_token(request.resume_token or ""):
+        if session := self._of_token(_resume_key(request) or ""):
             return session
-        if request.session_id in self._open:
+        if request.session_id and qualified(request.identity.tenant, request.session_id) in self._open:
             raise ClientError("NOT_YOUR_SESSION", "this resume_token is not that session's")
         return None  # it is gone: the client gets a new one
 
-    def _of_token(self, token: str) -> LiveSession | None:
-        given = token.encode()
+    def _of_token(self, resume_key: str) -> LiveSession | None:
+        given = resume_key.encode()
         sessions = list(self._open.values())
-        return next((s for s in sessions if hmac.compare_digest(s.resume_token.encode(), given)), None)
+        return next((s for s in sessions if hmac.compare_digest(s.resume_key.encode(), given)), None)
 
     def _forget(self, session: LiveSession, deprived: bool) -> None:
         """It is open here no more; `deprived`: without the doing of its owner."""

@@ -29,6 +29,7 @@ from server.live.requests import AudioMessage, SpanRequest, StartRequest, unscor
 from server.live.trail import Entry, Trail
 from server.metrics import Metrics
 from server.observers import AudioObserver, Counters, Observer, SessionInfo, SessionSummary
+from server.tenants import split
 from stream.custom_labels import CustomLabels
 from stream.session import StreamConfig
 from stream.types import (
@@ -77,11 +78,14 @@ class LiveSession:
         legacy_events: bool = False,
         moved: Moved | None = None,
     ) -> None:
-        """`legacy_events`: told as clients expect that send no `start`. `moved`: it was another worker's."""
+        """`session_id`: among those of all tenants. `legacy_events`: told as clients expect that send no `start`.
+        `moved`: it was another worker's.
+        """
         now = time.monotonic()
         past = self._past = moved.past if moved else None
         self.session_id = session_id
-        self.label = request.session_id or session_id  # what its owner calls it
+        self.tenant, plain = split(session_id)
+        self.label = request.session_id or plain  # what its owner calls it
         self.resume_token = (
             request.resume_token if moved and request.resume_token else secrets.token_urlsafe(24)
         )
@@ -115,7 +119,7 @@ class LiveSession:
             lambda event: context.metrics.dropped.labels(event).inc(),
         )
         self.info = SessionInfo(
-            session_id,
+            plain,
             past.opening["started_utc"] if past else datetime.now(UTC).isoformat(timespec="milliseconds"),
             past.opening["started_s"] if past else now,
             request.name,
@@ -123,6 +127,7 @@ class LiveSession:
             request.format.channels,
             context.model,
             selection.watch,
+            self.tenant,
         )
         self._publisher = Publisher(
             self.info,
@@ -160,6 +165,11 @@ class LiveSession:
             "started_utc": self.info.started_utc,
             "started_s": self.info.started_s,
         }
+
+    @property
+    def resume_key(self) -> str:
+        """Its token among those of all tenants: one that was overheard is of no use to another tenant."""
+        return f"{self.tenant}:{self.resume_token}"
 
     @property
     def n_channels(self) -> int:
