@@ -83,6 +83,7 @@ class SessionSummary:
     counters: Mapping[str | None, Counters]  # by channel
     utterances: tuple[JsonDict, ...]  # the last ones, as their owner was told of them
     leftover_bytes: int = 0  # of a sample that never became whole
+    moved: bool = False  # it goes on in another worker
 
     @property
     def total(self) -> Counters:

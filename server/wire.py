@@ -12,10 +12,13 @@ import orjson
 
 from server.errors import ClientError
 from server.observers import AlertEvent, Counters, SessionEvent, SessionSummary
+from stream.affect import Affect, affect
 from stream.history import Stretch
 from stream.types import (
     AMBIGUOUS,
     LABELS,
+    PRESENT,
+    UNCERTAIN,
     Floats,
     FramesScored,
     JsonDict,
@@ -27,7 +30,8 @@ from stream.types import DIGITS as DIGITS
 from stream.types import FRAME_MS as FRAME_MS
 from stream.types import STEP_MS as STEP_MS
 
-PRESENT = 0.25  # a label of a span is there from so much on, where nothing else is asked
+# Of a verdict, how sure it is and what else it says: columns of tables, after those that were always there.
+ALSO = ("ambiguous", "uncertain", "second", "arousal", "valence")
 
 
 @dataclass(frozen=True)
@@ -49,17 +53,32 @@ def ms(n_frames: int) -> int:
 
 
 def scores(probs: Floats) -> JsonDict:
-    """`emotion`, `confidence`, `ambiguous` and `scores` of probabilities (N_LABELS,)."""
+    """What probabilities (N_LABELS,) say: the verdict that every result carries.
+
+    `second`: the next likeliest label where it is present, too, else None.
+    """
     # Rounded as float32, like the rows of frames, and then the decimals themselves: 0.1, not 0.10000000149.
     values = (np.rint(probs * 10**DIGITS).astype(np.float64) / 10**DIGITS).tolist()
-    best = int(probs.argmax())
-    second, first = np.partition(probs, -2)[-2:]
+    best, second = np.argsort(-probs, kind="stable")[:2].tolist()  # of two alike the first, as argmax has it
     return {
         "emotion": LABELS[best],
         "confidence": values[best],
-        "ambiguous": bool(first - second < AMBIGUOUS),
+        "ambiguous": bool(probs[best] - probs[second] < AMBIGUOUS),
+        "uncertain": bool(probs[best] < UNCERTAIN),
+        "second": LABELS[second] if probs[second] >= PRESENT else None,
+        **_rounded(affect(probs)),
         "scores": dict(zip(LABELS, values, strict=True)),
     }
+
+
+def _rounded(of: Affect) -> JsonDict:
+    return {name: round(value, DIGITS) for name, value in of._asdict().items()}
+
+
+def also(verdict: Mapping[str, Any]) -> list[Any]:
+    """Its fields ALSO as cells of a table: 1 and 0 for yes and no, nothing where there is none."""
+    values = (verdict.get(name) for name in ALSO)
+    return [int(value) if isinstance(value, bool) else value for value in values]
 
 
 def frame_rows(probs: Floats) -> JsonDict:
@@ -218,6 +237,7 @@ def counters(of: Counters) -> JsonDict:
         "lost_ms": ms(of.lost),
         "frames": n,
         "share": dict(zip(LABELS, share, strict=True)),
+        **_rounded(affect(np.array(share))),
     }
 
 

@@ -39,6 +39,7 @@ FLOORS = (
     "server.desk",
     "server.http",
     "server.uploads",
+    "server.cluster",
     "server.workers",
     *("server.app", "server.run"),
     *("tools", "evaluation", "training"),

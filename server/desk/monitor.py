@@ -7,6 +7,7 @@ sessions: a desk reads the board, and no more.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -51,6 +52,7 @@ class Monitor(StrictNamespace[Desk]):
         super().__init__(NAMESPACE, access, metrics, refusals, config.server.language)
         self._config, self._board_of, self._counts = config, board_of, counts or SharedCounts.alone()
         self._rooms: dict[str, Desks] = {}  # by tenant: desks of one are told nothing of another
+        self._admission = threading.Lock()  # counting may wait for another machine
         self._handlers = {
             "list": self.on_list,
             "subscribe": self._changing(self.on_subscribe),
@@ -83,14 +85,15 @@ class Monitor(StrictNamespace[Desk]):
 
     def admit(self, sid: str, identity: Identity) -> Desk:
         settings = self._config.monitor
-        if not self._counts.take("desks", self._n_desks, 1, settings.max_desks):
-            raise ClientError(
-                "TOO_MANY_SESSIONS",
-                f"all {settings.max_desks} desks are taken; close another, or raise monitor.max_desks",
-            )
-        desk = Desk(self.server, sid)
-        desk.identity = identity
-        self._room(identity.tenant).add(desk)
+        with self._admission:
+            if not self._counts.take("desks", self._n_desks, 1, settings.max_desks):
+                raise ClientError(
+                    "TOO_MANY_SESSIONS",
+                    f"all {settings.max_desks} desks are taken; close another, or raise monitor.max_desks",
+                )
+            desk = Desk(self.server, sid)
+            desk.identity = identity
+            self._room(identity.tenant).add(desk)
         log.info("desk opened", extra={"desk": sid})
         return desk
 

@@ -1,11 +1,12 @@
-"""The sessions of other workers, on a board here: asked for while a desk watches, and shown as one's own are.
+"""The sessions of other workers, and of other servers, on a board here: asked for while a desk watches, and shown
+as one's own are.
 
 A worker asks all others at once for the cards of their sessions, and for the whole of those that a desk has open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from server.desk.board import Board
@@ -15,7 +16,7 @@ from stream.types import JsonDict
 
 NUMBERED = ("utterances", "alerts", "lost")  # what comes one by one, numbered by `n`
 
-Ask = Callable[[str, JsonDict], dict[int, JsonDict]]
+Ask = Callable[[str, JsonDict], Iterable[JsonDict]]
 
 
 class ShownSession(Protocol):
@@ -27,7 +28,7 @@ class ShownSession(Protocol):
 
 
 class _Elsewhere:
-    """A session of another worker, as that has told of it last."""
+    """A session of another process, as that has told of it last."""
 
     def __init__(self, summary: JsonDict) -> None:
         self.told = summary
@@ -72,7 +73,7 @@ class WholeBoard:
         """Ask the others; `wanted`: sessions to be told of in full."""
         told: dict[str, JsonDict] = {}
         wholes: dict[str, JsonDict] = {}
-        for answer in self._ask("board", {"open": sorted(wanted), "tenant": self._tenant}).values():
+        for answer in self._ask("board", {"open": sorted(wanted), "tenant": self._tenant}):
             for summary in answer.get("sessions", ()):
                 before = told.get(summary["session_id"])
                 if before is None or before["state"] == "ended":  # it has moved, and lives on somewhere

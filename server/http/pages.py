@@ -51,6 +51,8 @@ class ServerState:
     started_s: float  # time.monotonic()
     load: Callable[[], JsonDict]  # how busy it is
     files_not_ready: Callable[[], str | None]  # why files are not taken yet, if so
+    service: Callable[[], JsonDict] | None = None  # of several servers, and how this one stands to the others
+    degraded: Callable[[], str | None] = lambda: None  # why it is not one with them, if so
 
 
 def add_routes(
@@ -94,7 +96,8 @@ def add_routes(
     def readyz() -> Response:
         why = not_ready()
         if why is None:
-            return Response("ready\n", mimetype="text/plain")
+            alone = state.degraded()
+            return Response(f"ready, alone: {alone}\n" if alone else "ready\n", mimetype="text/plain")
         return Response(f"not ready: {why}\n", status=503, mimetype="text/plain")
 
     @app.get("/api/v1/status")
@@ -109,6 +112,7 @@ def add_routes(
             device=spec.device if spec else None,
             dtype=spec.dtype if spec else None,
             runtime=spec.runtime if spec else None,
+            prior=spec.prior if spec else None,
             supported_labels=spec.supported_labels if spec else None,
             can_say=spec.supported_labels if spec else None,  # its name until 0.1; gone in 0.3
             labels_zh=config.server.names_zh,
@@ -128,6 +132,7 @@ def add_routes(
             version=__version__,
             keeps="audio" if config.recording.audio else "scores" if config.recording.sessions else "nothing",
             load=state.load(),
+            **({"service": state.service()} if state.service else {}),
             sessions=sum(state.counts.each("sessions")),
             connections=sum(state.counts.each("connections")),
             limits={"upload_bytes": config.files.max_upload_bytes, "upload_s": config.files.max_audio_s},

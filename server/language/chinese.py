@@ -75,6 +75,9 @@ _SESSIONS = {
     "X-Twilio-Signature is not that of {url} and doors.twilio_auth_token": (
         "X-Twilio-Signature 不是由 {url} 和 doors.twilio_auth_token 得出的签名"
     ),
+    "calls come from the networks in doors.audiosocket_from alone": (
+        "通话只能来自 doors.audiosocket_from 中的网络"
+    ),
     "a text message must be a JSON object": "文本消息必须是 JSON 对象",
     "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
     "the server has all the connections it may have": "服务器的连接数已满",
@@ -215,6 +218,17 @@ _ENGINE = {
     " pip install 'emotion-stream[ray]'": (
         "engine.kind: ray 需要 Ray，但它没有安装：./run.sh install ray，或 pip install 'emotion-stream[ray]'"
     ),
+    "redis.url needs the client of Redis, which is not installed: ./run.sh install redis, or"
+    " pip install 'emotion-stream[redis]'": (
+        "redis.url 需要 Redis 的客户端，但未安装：./run.sh install redis，或 pip install 'emotion-stream[redis]'"
+    ),
+    "redis.url cannot be read; expected redis://user:password@host:6379/0": (
+        "redis.url 无法读取；应为 redis://user:password@host:6379/0"
+    ),
+    "expected redis://, rediss:// or unix://, and where the Redis is": (
+        "应为 redis://、rediss:// 或 unix://，后接 Redis 的地址"
+    ),
+    "the server that has this session does not answer; try again": "拥有该会话的服务器没有应答；请重试",
     "the Ray cluster {address} cannot be reached ({why}); `ray start --head` starts one on this machine,"
     " engine.ray_address names another": (
         "无法连接 Ray 集群 {address}（{why}）；`ray start --head` 在本机启动一个，engine.ray_address 指定另一个"
@@ -332,6 +346,7 @@ _SETTINGS = {
     "{path}: there is no such file": "{path}：没有这个文件",
     "{path}: cannot be read: {why}": "{path}：无法读取：{why}",
     "{path}: not YAML: {why}": "{path}：不是 YAML：{why}",
+    "command line": "命令行",
     "{source}: line {line}: {key}: {what}": "{source}：第 {line} 行：{key}：{what}",
     "{source}: settings: {what}": "{source}：设置：{what}",
     "{source}: {key}: {what}": "{source}：{key}：{what}",
@@ -356,6 +371,9 @@ _SETTINGS = {
         "server.host：{host} 可以从网络访问，那里的任何人都可以使用本服务器："
         "请设置 server.token（EMOTION_SERVER__TOKEN=…），允许所有人使用时则设置 server.open: true"
     ),
+    "{prior} is no prior: give {known}, or weights by label": "没有先验 {prior}：请给出 {known}，或各标签的权重",
+    "there is no label {label}; labels: {labels}": "没有标签 {label}；标签有：{labels}",
+    "the weight of {label} is not between 0.001 and 1000": "{label} 的权重不在 0.001 到 1000 之间",
     "precision float16 is for GPUs; on a CPU take bfloat16, float32, int8 or auto": (
         "精度 float16 只用于 GPU；在 CPU 上请用 bfloat16、float32、int8 或 auto"
     ),
@@ -384,7 +402,8 @@ _RULES = {
     "a rule measures one of {measures}; {given}": "一条规则只量度其中之一：{measures}；{given}",
     "it has {measures}": "它有 {measures}",
     "it has none": "它一个也没有",
-    "ambiguous is so or not: leave above and below out": "ambiguous 只有是与否：请去掉 above 和 below",
+    "{measure} is so or not: leave above and below out": "{measure} 只有是与否：请去掉 above 和 below",
+    "{measure} is never below 0: give thresholds from 0 to 1": "{measure} 不会低于 0：请给出 0 到 1 之间的阈值",
     "give one of above and below: from where on somebody is told": (
         "请给出 above 或 below 之一：从哪里开始要告知"
     ),
@@ -402,12 +421,15 @@ _RULES = {
     "there is no {place}; a message may hold {known}": "没有 {place}；消息中可以用 {known}",
     "a field of the message is not written as it should be: {why}": "消息中有一处写法不对：{why}",
     "share_of counts frames over a time: give window_s": "share_of 统计一段时间内的帧：请给出 window_s",
-    "ambiguous is said of utterances: leave window_s out": "ambiguous 说的是语句：请去掉 window_s",
+    "{measure} is said of utterances: leave window_s out": "{measure} 说的是语句：请去掉 window_s",
     "an utterance does not last: hold_s needs window_s": "语句谈不上持续：hold_s 需要 window_s",
     "both_raised is about both channels: leave channel out": "both_raised 说的是两个声道：请去掉 channel",
     "there is no environment variable {name}": "没有环境变量 {name}",
     "not an address that begins with http:// or https:// and names a host": (
         "不是以 http:// 或 https:// 开头并带有主机名的地址"
+    ),
+    "a robot is told of alerts alone; results go to a webhook of the kind json": (
+        "机器人只接收告警；结果请发给 json 类型的 webhook"
     ),
     "the name {name} is there twice": "名称 {name} 出现了两次",
     "webhook {name} wants the rule {rule}, which does not exist": "webhook {name} 要的规则 {rule} 不存在",

@@ -95,6 +95,12 @@ class LiveNamespace(StrictNamespace[Owner]):
     def handlers(self) -> Mapping[str, Handler[Owner]]:
         return self._handlers
 
+    def handle(self, event: str, connection: Owner, args: tuple[object, ...]) -> JsonDict | None:
+        """As of StrictService; what another server would have to know is kept first."""
+        answer = super().handle(event, connection, args)
+        self._sessions.settle()
+        return answer
+
     def reap(self) -> None:
         """To be called about once a second."""
         self._unjoined.close(time.monotonic())
@@ -149,6 +155,7 @@ class LiveNamespace(StrictNamespace[Owner]):
             "resumed": resumed,
             "next_seq": session.next_seq,
             "model": spec.name,
+            "prior": spec.prior,
             **({"model_fingerprint": spec.fingerprint} if spec.fingerprint else {}),
             "labels": LABELS,
             "frame_ms": wire.FRAME_MS,

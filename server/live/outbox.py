@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from server.live.trail import Trail
@@ -99,11 +100,12 @@ class Outbox:
                 self._overflow()
 
     def _send(self, client: Client, event: str, payload: JsonDict) -> None:
-        if (
-            self.trail is not None and event != "error"
-        ):  # first: what it holds may be told, and not the reverse
-            self.trail.told(event, payload)
-        client.send(event, payload)
+        if self.trail is None:
+            client.send(event, payload)
+        else:
+            if event != "error":  # first: what it holds may be told, and not the reverse
+                self.trail.told(event, payload)
+            self.trail.then(partial(client.send, event, payload))
         if event != "error":  # clients count results
             self._sent.append((event, payload))
             self._count += 1

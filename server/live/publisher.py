@@ -78,6 +78,7 @@ class Publisher:
             self._metrics.lost(event.code, event.n_frames * HOP / SAMPLE_RATE)
         payload = self._send(channel, event, latency, frames if self._legacy else None)
         if isinstance(event, UtteranceScored):
+            self._metrics.uttered(event.probs)
             self._utterances.append(payload)
         elif self._legacy and isinstance(event, Lost) and event.code == "INFERENCE_TIMEOUT":
             self._metrics.error(event.code)

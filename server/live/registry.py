@@ -16,7 +16,7 @@ from server.counts import SharedCounts
 from server.decoding.pool import Decoders
 from server.engine import Engine
 from server.errors import ClientError
-from server.live.elsewhere import Elsewhere, Moved
+from server.live.elsewhere import Elsewhere, Moved, hashed
 from server.live.outbox import POLL_S, Client
 from server.live.policy import select_channels
 from server.live.requests import MAX_ID, StartRequest, parse_start
@@ -130,9 +130,9 @@ class Sessions:
             session = self._opened(sid, client, request, session_id, spec)
         return session, False, spec
 
-    def release(self, token: str, received: int | None) -> list[Entry] | None:
-        """Let another worker have the session of this `resume_key`: what its client is to be told yet. None: it
-        cannot move, and has ended.
+    def release(self, token: str, received: int | None, far: bool = False) -> list[Entry] | None:
+        """Let another worker have the session of this `resume_key`, or another server (`far`): what its client is
+        to be told yet. None: it cannot move, and has ended.
 
         Raises KeyError where there is no such session.
         """
@@ -146,7 +146,23 @@ class Sessions:
             self.stop(leaving, "disconnect", RELEASE_S)
             return None
         log.info("session goes to another worker", extra={"session": leaving.session_id})
-        return leaving.hand_over(received, RELEASE_S)
+        events = leaving.hand_over(received, RELEASE_S)
+        self.settle()
+        if far and self._elsewhere is not None:
+            self._elsewhere.left(token, leaving.session_id)
+        return events
+
+    def settle(self) -> None:
+        """Wait until others would know what was told of all sessions so far, where there are others."""
+        if self._elsewhere is not None:
+            self._elsewhere.settle()
+
+    def taken_over(self, name: str) -> None:
+        """Another server goes on with the session whose token has this hash, while this one was not heard of."""
+        with self._lock:
+            taken = [s for s in self._open.values() if hashed(s.resume_key) == name]
+        for session in taken:
+            self.stop(session, "disconnect", 0.0)
 
     def _moved(self, request: StartRequest) -> Moved | None:
         """The session that the request is about, where another worker had it. Raises ClientError."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -46,6 +46,11 @@ from stream.types import (
 )
 
 COUNT_S = 1.0  # audio by which the metrics may be behind a session
+
+
+def _age_s(started_utc: str) -> float:
+    """By the calendar: of a session that was another machine's, whose own clock says nothing here."""
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(started_utc)).total_seconds())
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class LiveSession:
         self.info = SessionInfo(
             plain,
             past.opening["started_utc"] if past else datetime.now(UTC).isoformat(timespec="milliseconds"),
-            past.opening["started_s"] if past else now,
+            now - _age_s(past.opening["started_utc"]) if past else now,
             request.name,
             request.tags,
             request.format.channels,
@@ -163,7 +168,6 @@ class LiveSession:
             "name": self.info.name,
             "tags": dict(self.info.tags),
             "started_utc": self.info.started_utc,
-            "started_s": self.info.started_s,
         }
 
     @property
@@ -313,7 +317,7 @@ class LiveSession:
             self._mark()
             if self._trail is not None:
                 self._trail.leave()
-            self._publisher.leave(self.summary("disconnect"))
+            self._publisher.leave(replace(self.summary("disconnect"), moved=True))
             self._intake.close()
             events = self.outbox.hand_over(received)
             return [(event, payload.get("channel"), payload) for event, payload in events]

@@ -66,11 +66,20 @@ class StrictService(Generic[C]):
 
     # -- what the way in calls -----------------------------------------------------------------------
 
-    def enter(self, environ: dict[str, Any], token: object, admit: Callable[[Identity], C]) -> C:
-        """The connection that `admit` makes for who presents `token`. Raises ClientError as it does."""
+    def enter(
+        self,
+        environ: dict[str, Any],
+        token: object,
+        admit: Callable[[Identity], C],
+        identity: Identity | None = None,
+    ) -> C:
+        """The connection that `admit` makes for who presents `token`. Raises ClientError as it does.
+
+        `identity`: of whom a door knows by its own means.
+        """
         try:
             given = token if isinstance(token, str) else None
-            identity = self._access.identify(environ, self.scope, given)
+            identity = identity or self._access.identify(environ, self.scope, given)
             admitted = admit(identity)
         except ClientError as no:
             self._metrics.error(no.code)
