@@ -19,6 +19,7 @@ from server.access.auth import Access
 from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
+from server.access.usage import Usage
 from server.alerting.alerts import Announcer
 from server.alerting.alerts import announce as announcing
 from server.cluster.service import Service
@@ -104,6 +105,8 @@ def build(
     recorder = Recorder(config, metrics)
     keeps = config.recording
     load = LoadWatch(limits.max_lag_ms / 1000, limits.max_sessions == "auto", metrics, counts)
+    metered = config.files.folder if config.access.keys_file else None
+    usage = Usage(metered, link.place.worker if link else 0, link.place.n_workers if link else 1)
     sessions = Sessions(
         config,
         engine,
@@ -114,6 +117,7 @@ def build(
         load,
         counts,
         link.elsewhere if link else service.of_one_process() if service else None,
+        usage,
     )
 
     def tell_board(asked: JsonDict) -> JsonDict:
@@ -146,7 +150,7 @@ def build(
     add_asyncapi_route(flask)
     add_docs_routes(flask)
     allow_origins(flask, origins)
-    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file)
+    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file, usage)
     state = ServerState(
         sessions,
         counts,

@@ -11,12 +11,14 @@ from dataclasses import replace
 from math import inf
 
 from server.access.identity import EVERYBODY, Identity
+from server.access.usage import Usage
 from server.config import Config
 from server.counts import SharedCounts
 from server.decoding.pool import Decoders
 from server.engine import Engine
 from server.errors import ClientError
 from server.live.elsewhere import Elsewhere, Moved, hashed
+from server.live.metering import Metering
 from server.live.outbox import POLL_S, Client
 from server.live.policy import select_channels
 from server.live.requests import MAX_ID, StartRequest, parse_start
@@ -77,6 +79,7 @@ class Sessions:
         load: LoadWatch | None = None,
         counts: SharedCounts | None = None,
         elsewhere: Elsewhere | None = None,
+        usage: Usage | None = None,
     ) -> None:
         """`load`: what admits sessions by how busy the server is; None: nothing does. `counts`: of all workers,
         `elsewhere`: sessions of the others, where there are any.
@@ -85,6 +88,7 @@ class Sessions:
         self._observers, self._audio, self._labels = observers, audio, labels
         self._load, self._counts = load, counts or SharedCounts.alone()
         self._elsewhere = elsewhere
+        self._metering = Metering(usage or Usage(None))
         self._decoders = Decoders(config.limits.decoders, metrics, self._counts)
         self._lock = threading.RLock()
         self._open: dict[str, LiveSession] = {}
@@ -264,6 +268,7 @@ class Sessions:
         with self._lock:
             sessions = [(s, self._owner[s.session_id] is None) for s in self._open.values()]
         for session, disconnected in sessions:
+            self._metering.count(session)
             due = now - session.last_activity_s > (limits.resume_s if disconnected else limits.idle_timeout_s)
             if due and session.session_id not in self._reaped:
                 # In a thread, so that one slow flush does not delay the others.
@@ -326,8 +331,9 @@ class Sessions:
         config = self._config
         try:
             selection = select_channels(config.policy, config.channels, request.format.channels)
+            self._metering.admit(request.identity, moved is not None)
             if moved is None:  # it was admitted before
-                self._admit(sid, len(selection.names))
+                self._admit_metered(sid, len(selection.names), request.identity)
         except ClientError:
             if self._elsewhere is not None:
                 self._elsewhere.free(session_id)  # where it was reserved
@@ -348,6 +354,7 @@ class Sessions:
             flush_timeout_s=config.engine.deadline_ms / 1000 + 1,
         )
         session = self._open[session_id] = LiveSession(session_id, request, selection, context, legacy, moved)
+        self._metering.opened(session)
         if self._elsewhere is not None and not never_started:
             session.leave_trail(
                 moved.trail if moved else self._elsewhere.trail(session.resume_key, session.opening)
@@ -375,10 +382,18 @@ class Sessions:
     def _forget(self, session: LiveSession, deprived: bool) -> None:
         """It is open here no more; `deprived`: without the doing of its owner."""
         del self._open[session.session_id]
+        self._metering.closed(session)
         self._publish()
         owner = self._owner.pop(session.session_id)
         if owner is not None:
             self._disown(owner, session, deprived)
+
+    def _admit_metered(self, sid: str, n_channels: int, identity: Identity) -> None:
+        try:
+            self._admit(sid, n_channels)
+        except ClientError:
+            self._metering.refused(identity)
+            raise
 
     def _admit(self, sid: str, n_channels: int) -> None:
         """A session takes as much room as it has channels to score."""

@@ -90,6 +90,8 @@ class LiveSession:
         past = self._past = moved.past if moved else None
         self.session_id = session_id
         self.tenant, plain = split(session_id)
+        self.identity = request.identity
+        self.refusal: ClientError | None = None  # why it takes no more audio
         self.label = request.session_id or plain  # what its owner calls it
         self.resume_token = (
             request.resume_token if moved and request.resume_token else secrets.token_urlsafe(24)
@@ -171,6 +173,11 @@ class LiveSession:
         }
 
     @property
+    def received_s(self) -> float:
+        """Of audio, wherever the session was."""
+        return self._before_s + self._intake.received_s
+
+    @property
     def resume_key(self) -> str:
         """Its token among those of all tenants: one that was overheard is of no use to another tenant."""
         return f"{self.tenant}:{self.resume_token}"
@@ -202,6 +209,8 @@ class LiveSession:
         with self._lock:
             if self._ending:
                 raise ClientError("NOT_READY", "this session is being closed; start another one")
+            if self.refusal is not None:
+                raise self.refusal
             self.last_activity_s = now
             seq, expected = message.seq, self.next_seq
             if seq is not None and seq < expected:
@@ -327,7 +336,7 @@ class LiveSession:
             return SessionSummary(
                 self.session_id,
                 reason,
-                self._before_s + self._intake.received_s,
+                self.received_s,
                 {channel.name: self._counters(channel) for channel in self._channels},
                 self._publisher.utterances,
                 self._intake.leftover_bytes,
@@ -372,7 +381,7 @@ class LiveSession:
 
     @property
     def _received_ms(self) -> int:
-        return wire.to_ms(self._before_s + self._intake.received_s)
+        return wire.to_ms(self.received_s)
 
     def _counters(self, channel: Channel) -> Counters:
         here = channel.counters

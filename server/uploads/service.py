@@ -19,6 +19,7 @@ import numpy as np
 
 from server import system, wire
 from server.access.identity import Identity
+from server.access.usage import Usage
 from server.config import Config
 from server.decoding import sandbox
 from server.errors import ClientError
@@ -80,9 +81,15 @@ class Uploads:
     """All uploads of a server."""
 
     def __init__(
-        self, config: Config, workers: UploadWorkerPool, metrics: Metrics, on_alerts: OnAlerts
+        self,
+        config: Config,
+        workers: UploadWorkerPool,
+        metrics: Metrics,
+        on_alerts: OnAlerts,
+        usage: Usage,
     ) -> None:
-        """`on_alerts` is told of each recording of which a rule tells something."""
+        """`on_alerts` is told of each recording of which a rule tells something; `usage`: of keys with limits."""
+        self._usage = usage
         self._files, self._on_alerts = config.files, on_alerts
         self._workers, self._metrics = workers, metrics
         self.references = References(config, workers)
@@ -121,6 +128,7 @@ class Uploads:
             if why := self.references.not_ready():
                 raise ClientError("NOT_READY", why)
             self._workers.check_room()  # else the upload would be for nothing
+            self._usage.upload(incoming.identity)
             tenant = incoming.identity.tenant
             store, room = self.stores.of(tenant), self._room(tenant)
             # The random part keeps a result for those who were told its name.
@@ -201,10 +209,13 @@ class Uploads:
             def count(n: int) -> None:
                 receipt.received += n
                 if receipt.received > hold.bytes + LOOK_BYTES:
+                    self._usage.upload_bytes(incoming.identity, receipt.received - hold.bytes)
                     hold.grow(receipt.received)
 
             most = self._files.max_upload_bytes
-            return receive(incoming.read, incoming.content_type, incoming.length, upload, most, count)
+            form = receive(incoming.read, incoming.content_type, incoming.length, upload, most, count)
+            self._usage.upload_bytes(incoming.identity, receipt.received - hold.bytes)
+            return form
 
     def _head(
         self, root: Path, name: str, form: Form, steps: list[JsonDict], summary: JsonDict, local: bool
