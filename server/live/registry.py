@@ -121,6 +121,7 @@ class Sessions:
                 old = self._owner[session.session_id]
                 if old is not None and old != sid:
                     self._disown(old, session, deprived=True)
+                    session.tell_taken_up()
                 self._own(sid, session, client, request.received)
                 self._metrics.resumes.inc()
                 log.info("session resumed", extra={"session": session.session_id, "connection": sid})
@@ -146,6 +147,7 @@ class Sessions:
                 raise KeyError(token)
             if leaving.can_move:
                 self._forget(leaving, deprived=True)
+                leaving.tell_taken_up()
         if not leaving.can_move:  # its client has turned up elsewhere, and begins anew there
             self.stop(leaving, "disconnect", RELEASE_S)
             return None

@@ -193,6 +193,11 @@ class LiveSession:
             self.last_activity_s = time.monotonic()
             self.outbox.attach(client, last_received)
 
+    def tell_taken_up(self) -> None:
+        """Tell whoever owns it that somebody else does from now on: they need not have asked for that."""
+        lost = ClientError("NOT_YOUR_SESSION", "this session was taken up by another connection")
+        self.outbox.tell_now("error", {"session_id": self.label, **lost.to_wire()})
+
     def detach(self) -> None:
         """The client's connection is gone; it may come back."""
         with self._lock:

@@ -39,10 +39,15 @@ def add_record_routes(app: Flask, stores: TenantStores, sessions: Sessions, acce
         limit = request.args.get("limit", "100")
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MOST):
             raise ClientError("BAD_REQUEST", f"'limit' must be a number from 1 to {MOST}")
-        ending = f"_{request.args['session_id']}" if "session_id" in request.args else ""
-        names = heapq.nlargest(int(limit), (name for name in _names(store.root) if name.endswith(ending)))
-        heads = [_head(path) for name in names if (path := store.find(name))]
-        return jsonify(success=True, sessions=[head for head in heads if head])
+        wanted = request.args.get("session_id")
+        names = (name for name in _names(store.root) if wanted is None or name.endswith(f"_{wanted}"))
+        heads, turn = [], Turn()
+        for name in heapq.nlargest(int(limit) if wanted is None else MOST, names):
+            head = _head(path) if (path := store.find(name)) else None
+            if head and wanted in (None, head["session_id"]):  # `x_7` ends like `7`, and is another
+                heads.append(head)
+            turn.over()
+        return jsonify(success=True, sessions=heads[: int(limit)])
 
     @app.get(f"{PREFIX}/<record>/span")
     def span(record: str) -> Response:

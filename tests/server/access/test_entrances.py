@@ -129,7 +129,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             )
             assert told.ok
         past = Client(server.url, auth={"token": keys["acme", "stream"]})
-        name = past.start(session_id="of-acme", name="Anna")["session_id"]
+        name = past.start(session_id="of_acme", name="Anna")["session_id"]
         past.stop()
         past.close()
         made = Scene(server, keys, past, name, "", "")
@@ -198,6 +198,9 @@ def test_results_of_one_tenant_are_not_there_for_another(scene: Scene) -> None:
 def test_records_and_live_sessions_of_one_tenant_are_not_there_for_another(scene: Scene) -> None:
     mine, theirs = (scene.keys[tenant, "records"] for tenant in TENANTS)
     assert scene.rest("GET", "/api/v1/sessions", theirs).json()["sessions"] == []
+    for asked, n in ((scene.session_id, 1), ("acme", 0)):  # the end of an id is no id
+        path = f"/api/v1/sessions?session_id={asked}"
+        assert len(scene.rest("GET", path, mine).json()["sessions"]) == n
     span = "span?begin_ms=0&end_ms=100"
     for path in (f"{scene.record}/session.json", f"{scene.record}/{span}", f"{scene.session_id}/{span}"):
         assert code(scene.rest("GET", f"/api/v1/sessions/{path}", theirs)) == "NOT_FOUND"
@@ -240,6 +243,19 @@ def test_a_desk_shows_the_sessions_of_its_tenant_alone(scene: Scene, connect: Co
     eventually(lambda: "heard-by-acme" in json.dumps(mine.heard), "its own desk is told")
     assert "acme" not in json.dumps(theirs.heard) and "Secret" not in json.dumps(theirs.heard)
     eventually(lambda: [e for e, _ in theirs.heard] != [], "the other has been told what there is, too")
+
+
+def test_answers_stay_in_no_cache_and_pages_may_do_what_they_need_and_no_more(scene: Scene) -> None:
+    told = scene.rest("GET", f"/api/v1/results/{scene.result}", scene.keys["acme", "files"])
+    assert told.headers["Cache-Control"] == "no-store"
+    for path in ("/", "/desk", "/upload"):
+        headers = scene.rest("GET", path, "").headers
+        for part in ("base-uri 'none'", "form-action 'self'", "object-src 'none'", "frame-ancestors 'none'"):
+            assert part in headers["Content-Security-Policy"]
+        assert "microphone=(self)" in headers["Permissions-Policy"]
+        assert (
+            headers["Cross-Origin-Opener-Policy"] == headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        )
 
 
 def test_metrics_name_no_tenant_and_no_key(scene: Scene) -> None:
