@@ -12,10 +12,11 @@ import typer
 from pydantic import ValidationError
 
 from cli.options import ConfigFile, say, settings, tell
-from server.access.identity import DEFAULT, SCOPES, KeyLimits
+from server.access.identity import SCOPES, KeyLimits
 from server.access.key_file import Key, KeyFile, now
 from server.config import ConfigError
 from server.paths import CONFIG
+from server.tenants import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Keys of clients: make, list, rotate and revoke them.")
 

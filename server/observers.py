@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from server.tenants import DEFAULT, qualified
 from stream.rules import AlertStatus
 from stream.types import Floats, JsonDict, StreamEvent
 
@@ -34,6 +35,12 @@ class SessionInfo:
     channels: int = 1
     model: str = ""
     watch: str = "both"  # whose voice is scored, of a session with two channels: both, agent or customer
+    tenant: str = DEFAULT
+
+    @property
+    def key(self) -> str:
+        """Its id among those of all tenants: by this the other calls name it."""
+        return qualified(self.tenant, self.session_id)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.tenants import DEFAULT
+
 Scope = Literal["stream", "files", "monitor", "records", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-DEFAULT = "default"  # the tenant of everybody who holds no key of another
 
 
 class KeyLimits(BaseModel):
@@ -39,8 +40,3 @@ class Identity:
 
 # Whoever comes to a server that asks for nothing.
 EVERYBODY = Identity(frozenset(SCOPES) - {"admin"})
-
-
-def qualified(tenant: str, name: str) -> str:
-    """A name that tenants choose for themselves, as one among those of all. It holds no colon."""
-    return name if tenant == DEFAULT else f"{tenant}:{name}"

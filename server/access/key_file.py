@@ -20,11 +20,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server import system
-from server.access.identity import DEFAULT, NO_LIMITS, KeyLimits, Scope
+from server.access.identity import NO_LIMITS, KeyLimits, Scope
 from server.config import ConfigError
+from server.tenants import DEFAULT, NAME
 
 MOST_KEYS = 10_000
-TENANT = r"^[a-z0-9][a-z0-9-]{0,31}$"
 _COST = {"n": 1 << 14, "r": 8, "p": 1, "dklen": 32}  # 16 MB, some 50 ms; the secret is random, and long
 
 
@@ -44,7 +44,7 @@ class Key(_Stored):
 
     id: str = Field(pattern=r"^[0-9a-f]{12}$")
     name: str = Field(min_length=1, max_length=80)
-    tenant: str = Field(DEFAULT, pattern=TENANT)
+    tenant: str = Field(DEFAULT, pattern=NAME)
     scopes: tuple[Scope, ...] = Field(min_length=1)
     limits: KeyLimits = NO_LIMITS
     hash: str = Field(pattern=r"^scrypt:[0-9a-f]{32}:[0-9a-f]{64}$")

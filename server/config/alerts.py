@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from server.observers import Level
+from server.tenants import DEFAULT
 from stream import rules
 from stream.types import FRAMES_PER_S, LABELS
 from stream.windowed_sums import GRID
@@ -244,6 +245,7 @@ class Webhook(_Written):
     format: Literal["card", "markdown"] = "card"  # of a robot's messages
     language: Literal["zh", "en"] = "zh"  # of a robot's messages
     secret: Secret = SecretStr("")  # signs what is sent
+    tenant: str = Field(DEFAULT, pattern=r"^([a-z0-9][a-z0-9-]{0,31}|\*)$")  # whose alerts; "*": everybody's
     # What it is told of. The others than alerts are results of live sessions, as JSON.
     events: tuple[WebhookEvent, ...] = Field(("alert",), min_length=1)
     min_level: Level = "info"

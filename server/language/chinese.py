@@ -34,6 +34,14 @@ _ACCESS = {
     ),
     "the key {id} has been revoked": "密钥 {id} 已吊销",
     "this is the key; it is shown once, and kept nowhere:": "这就是密钥；只显示这一次，任何地方都不保存：",
+    "this key has the {n} sessions that it may have; stop one first": (
+        "该密钥允许的 {n} 个会话已全部打开；请先停止一个"
+    ),
+    "this key has had as much as it may have for now": "该密钥目前的额度已用完",
+    "the server cannot count what this key uses now; tell its operator": (
+        "服务器现在无法统计该密钥的用量；请告知管理员"
+    ),
+    "this session was taken up by another connection": "该会话已由另一个连接接管",
     "JSONP is not served": "不提供 JSONP",
     "cross-site request; the server's operator can add the page's origin to server.cors_origins": (
         "跨站请求；管理员可以把该页面的来源加入 server.cors_origins"

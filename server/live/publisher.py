@@ -46,6 +46,7 @@ class Publisher:
         `origin`: the frame of the session that its streams here begin with, `utterances`: what was told before;
         of a session that was another worker's.
         """
+        self._key = info.key
         self._info, self._outbox, self._observers, self._metrics = info, outbox, observers, metrics
         self._label, self._labels, self._legacy = label, labels, legacy_events
         self._frame_results = frame_results or legacy_events
@@ -111,5 +112,5 @@ class Publisher:
             payload["results"] = frames
         self._outbox.put(name, payload)
         for observer in self._observers:
-            observer.on_event(self._info.session_id, channel, event)
+            observer.on_event(self._key, channel, event)
         return payload
