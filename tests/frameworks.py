@@ -41,7 +41,7 @@ def install(integration: Path) -> Path:
         if not done.exists() or done.read_text() != wanted:
             venv.create(folder, with_pip=True)
             (folder / "requirements.txt").write_text(wanted)
-            command = [python, "-m", "pip", "install", "-q", "-r", str(folder / "requirements.txt")]
+            command = [str(python), "-m", "pip", "install", "-q", "-r", str(folder / "requirements.txt")]
             told = subprocess.run(command, capture_output=True, text=True)
             if told.returncode:
                 pytest.skip(f"{integration.name} cannot be had: {told.stderr.strip().splitlines()[-1]}")
@@ -57,7 +57,7 @@ def environment(integration: Path) -> dict[str, str]:
 
 def run(integration: Path, program: Path, *arguments: object) -> Any:
     """What a program for the framework prints as its last line, JSON."""
-    command = [install(integration), str(program), *map(str, arguments)]
+    command = [str(install(integration)), str(program), *map(str, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment(integration), cwd=program.parent, timeout=110
     )
