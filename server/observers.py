@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from stream.dynamics import Conversation
 from stream.rules import AlertStatus
 from stream.types import Floats, JsonDict, StreamEvent
 
@@ -51,7 +52,7 @@ class AlertEvent:
     )  # (N_LABELS,): what it was measured in, if anything
 
 
-SessionEvent = StreamEvent | AlertEvent
+SessionEvent = StreamEvent | AlertEvent | Conversation
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,7 @@ class SessionSummary:
     counters: Mapping[str | None, Counters]  # by channel
     utterances: tuple[JsonDict, ...]  # the last ones, as their owner was told of them
     leftover_bytes: int = 0  # of a sample that never became whole
+    dynamics: Conversation | None = None  # of a call of two that were both heard, from its beginning
 
     @property
     def total(self) -> Counters:

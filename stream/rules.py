@@ -20,8 +20,10 @@ from stream.windowed_sums import GRID, Sums, WindowedSums, split_on_grid
 
 Measure = Literal["any_of", "all_of", "sum_of", "share_of", "confidence", "ambiguous"]
 Crossing = Literal["both_raised", "escalation", "recovery"]
+Talk = Literal["silence_s", "interruptions"]  # judged in `stream.conversation_rules`
 AlertStatus = Literal["raised", "cleared", "noted"]
 CROSSINGS: tuple[Crossing, ...] = ("both_raised", "escalation", "recovery")
+TALK: tuple[Talk, ...] = ("silence_s", "interruptions")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Rule:
     """
 
     name: str
-    measure: Measure | Crossing
+    measure: Measure | Crossing | Talk
     labels: tuple[int, ...]
     above: float
     clear_below: float
@@ -122,7 +124,7 @@ class RuleEngine:
     """All rules over one session. It takes each channel's frames, utterances and watermark, in order."""
 
     def __init__(self, rules: Sequence[Rule], channels: Sequence[str | None] = (None,)) -> None:
-        single = [rule for rule in rules if rule.measure not in CROSSINGS]
+        single = [rule for rule in rules if rule.measure not in (*CROSSINGS, *TALK)]
         longest = max([rule.window or 0 for rule in single], default=0)
         self._channels = {channel: _ChannelRules(single, channel, longest) for channel in channels}
         crossing = [rule for rule in rules if rule.measure in CROSSINGS]
