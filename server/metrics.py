@@ -21,8 +21,9 @@ from server.errors import CODES, Code
 from server.gpu import Gpus
 from server.replica_metrics import ReplicaFigures
 from server.wire import Latency
+from stream.affect import affect
 from stream.dynamics import Conversation, Share
-from stream.types import FRAMES_PER_S, LABELS, Floats, ModelSpec
+from stream.types import FRAMES_PER_S, LABELS, UNCERTAIN, Floats, ModelSpec
 
 # From what an idle machine answers in (1 ms) to a person's patience (5 s); the library's own start at 5 ms.
 LATENCY_BUCKETS = (
@@ -59,8 +60,9 @@ DECODING_FAILURES = ("BAD_AUDIO", "UNSUPPORTED_ENCODING", "INTERNAL")  # why a c
 RECORD_RESULTS = ("saved", "incomplete", "failed")
 CUTS = ("flood", "too_long", "malformed", "slow", "crowded")  # why a connection was closed
 CHANNELS = ("agent", "customer")
-DOORS = ("websocket", "twilio")
+DOORS = ("websocket", "twilio", "audiosocket")
 FILE_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
+AFFECT_BUCKETS = (-0.5, -0.25, -0.1, 0, 0.1, 0.25, 0.5)  # arousal and valence, around neutral's 0
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -97,6 +99,16 @@ class Metrics:
         self.silence = Counter("emotion_silence_seconds", "Audio outside detected speech", registry=r)
         frames = Counter("emotion_frames", "Scored frames by likeliest emotion", ["emotion"], registry=r)
         self._frames = [frames.labels(label) for label in LABELS]
+        kinds = {"arousal": "Calm (-1) to excited (1)", "valence": "Unpleasant (-1) to pleasant (1)"}
+        self._affect = [
+            Histogram(
+                f"emotion_utterance_{name}", f"{what}, of utterances", buckets=AFFECT_BUCKETS, registry=r
+            )
+            for name, what in kinds.items()
+        ]
+        self._uncertain = Counter(
+            "emotion_uncertain_utterances", "Utterances whose emotion is not sure", registry=r
+        )
         self.latency = Histogram(
             "emotion_frame_latency_seconds",
             "From the arrival of the last audio a result needed to its emission",
@@ -171,7 +183,10 @@ class Metrics:
                 counter.labels(name)
         self.alerts = Counter("emotion_alerts", "Alerts raised", ["rule", "level"], registry=r)
         self.webhooks = Counter(
-            "emotion_webhooks", "Alerts sent over HTTP, by how that ended", ["target", "result"], registry=r
+            "emotion_webhooks",
+            "Alerts and results sent over HTTP, by how that ended",
+            ["target", "result"],
+            registry=r,
         )
         self.records = Counter(
             "emotion_records", "Session records, by how they ended", ["result"], registry=r
@@ -222,6 +237,12 @@ class Metrics:
             if n:
                 self._frames[index].inc(n)
 
+    def uttered(self, probs: Floats) -> None:
+        """The result of an utterance went out."""
+        for histogram, value in zip(self._affect, affect(probs), strict=True):
+            histogram.observe(value)
+        self._uncertain.inc(bool(probs.max() < UNCERTAIN))
+
     def batch(self, n_windows: int, infer_s: float) -> None:
         """The engine has scored a batch."""
         self._batch.observe(n_windows)
@@ -259,6 +280,17 @@ class Metrics:
         }
         for name, limit in allowed.items():
             self._limits[name].set(limit)
+
+    def watch_redis(self, up: Callable[[], bool], servers: Callable[[], int]) -> None:
+        """Of a server that is one of several."""
+        gauge = Gauge(
+            "emotion_redis_up", "Whether the service's Redis answers this server", registry=self.registry
+        )
+        gauge.set_function(lambda: float(up()))
+        gauge = Gauge(
+            "emotion_servers", "Servers of the service, this one among them", registry=self.registry
+        )
+        gauge.set_function(lambda: float(servers()))
 
     def watch_engine(self, health: Callable[[], Health], spec: Callable[[], ModelSpec | None]) -> None:
         """Read the engine's state at each scrape."""

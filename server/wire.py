@@ -12,11 +12,14 @@ import orjson
 
 from server.errors import ClientError
 from server.observers import AlertEvent, Counters, SessionEvent, SessionSummary
+from stream.affect import affect
 from stream.dynamics import Conversation
 from stream.history import Stretch
 from stream.types import (
     AMBIGUOUS,
     LABELS,
+    PRESENT,
+    UNCERTAIN,
     Floats,
     FramesScored,
     JsonDict,
@@ -28,7 +31,8 @@ from stream.types import DIGITS as DIGITS
 from stream.types import FRAME_MS as FRAME_MS
 from stream.types import STEP_MS as STEP_MS
 
-PRESENT = 0.25  # a label of a span is there from so much on, where nothing else is asked
+# Of a verdict, how sure it is and what else it says: columns of tables, after those that were always there.
+ALSO = ("ambiguous", "uncertain", "second", "arousal", "valence")
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,33 @@ def ms(n_frames: int) -> int:
 
 
 def scores(probs: Floats) -> JsonDict:
-    """`emotion`, `confidence`, `ambiguous` and `scores` of probabilities (N_LABELS,)."""
+    """What probabilities (N_LABELS,) say: the verdict that every result carries.
+
+    `second`: the next likeliest label where it is present, too, else None.
+    """
     # Rounded as float32, like the rows of frames, and then the decimals themselves: 0.1, not 0.10000000149.
     values = (np.rint(probs * 10**DIGITS).astype(np.float64) / 10**DIGITS).tolist()
-    best = int(probs.argmax())
-    second, first = np.partition(probs, -2)[-2:]
+    ranked: list[float] = probs.tolist()
+    second, first = sorted(ranked)[-2:]
+    best = ranked.index(first)
+    other = ranked.index(second, best + 1 if second == first else 0)
+    arousal, valence = affect(probs)
     return {
         "emotion": LABELS[best],
         "confidence": values[best],
-        "ambiguous": bool(first - second < AMBIGUOUS),
+        "ambiguous": first - second < AMBIGUOUS,
+        "uncertain": first < UNCERTAIN,
+        "second": LABELS[other] if second >= PRESENT else None,
+        "arousal": round(arousal, DIGITS),
+        "valence": round(valence, DIGITS),
         "scores": dict(zip(LABELS, values, strict=True)),
     }
+
+
+def also(verdict: Mapping[str, Any]) -> list[Any]:
+    """Its fields ALSO as cells of a table: 1 and 0 for yes and no, nothing where there is none."""
+    values = (verdict.get(name) for name in ALSO)
+    return [int(value) if isinstance(value, bool) else value for value in values]
 
 
 def frame_rows(probs: Floats) -> JsonDict:
@@ -241,11 +261,14 @@ def counters(of: Counters) -> JsonDict:
     by_label = of.by_label.tolist()
     n = sum(by_label)
     share = [round(count / n, DIGITS) if n else 0.0 for count in by_label]
+    arousal, valence = affect(np.array(share))
     return {
         "speech_ms": ms(of.speech),
         "lost_ms": ms(of.lost),
         "frames": n,
         "share": dict(zip(LABELS, share, strict=True)),
+        "arousal": round(arousal, DIGITS),
+        "valence": round(valence, DIGITS),
     }
 
 

@@ -114,6 +114,8 @@ export interface Session {
   resumed: boolean;
   next_seq: number;
   model: string;
+  /** What it takes to be likely before it has heard anything. */
+  prior: Prior;
   /** Tells its weights from others of its name. */
   model_fingerprint?: string;
   labels: Emotion[];
@@ -137,11 +139,21 @@ interface OfSession {
   channel?: Channel;
 }
 
+export type Prior = "balanced" | "conversation" | "custom";
+
 interface Verdict {
   emotion: Emotion;
   confidence: number;
   /** The first label leads the second by less than 0.1. */
   ambiguous: boolean;
+  /** The confidence is below 0.5: wrong more often than right. */
+  uncertain: boolean;
+  /** The next likeliest label, where it is present, too. */
+  second: Emotion | null;
+  /** -1 (calm) to 1 (excited). */
+  arousal: number;
+  /** -1 (unpleasant) to 1 (pleasant). */
+  valence: number;
   scores: Scores;
 }
 
@@ -227,6 +239,9 @@ interface Totals {
   frames: number;
   /** Of the frames, by likeliest emotion. */
   share: Scores;
+  /** Of that share. */
+  arousal: number;
+  valence: number;
 }
 
 export interface Summary extends Totals {
@@ -330,6 +345,8 @@ export interface MicrophoneOptions {
   onGone?: () => void;
   /** Of getUserMedia, such as {deviceId}. */
   constraints?: MediaTrackConstraints;
+  /** Gives what to hear instead of a microphone, such as the sound of a tab (getDisplayMedia). It is stopped at close. */
+  source?: () => Promise<MediaStream>;
   /** Of what is wrong; default: the browser's. */
   language?: "en" | "zh";
 }
@@ -382,6 +399,8 @@ export interface Recognition extends Verdict {
   id: string;
   granularity: "utterance" | "frame";
   model: string;
+  /** What the model took to be likely beforehand. */
+  prior: Prior;
   /** Tells the model's weights from others of its name. */
   model_fingerprint?: string;
   duration_s: number;

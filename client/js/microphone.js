@@ -41,7 +41,7 @@ const UNTOUCHED = {
 export class Microphone {
   #onChunk;
   #onGone;
-  #constraints;
+  #source;
   #language;
   /** @type {MediaStream | undefined} */
   #stream;
@@ -56,13 +56,15 @@ export class Microphone {
 
   /** `onChunk({pcm, samples, level})` for each chunk (`pcm`: an ArrayBuffer to `send`, `level`: its RMS, 0 … 1);
    *  `onGone()` if the device is pulled out. `constraints`: of getUserMedia, such as {deviceId}.
+   *  `source()`: gives what to hear instead of a microphone, such as the sound of a tab.
    *  `language`: "zh" or "en", of what is wrong; default: the browser's.
    *  @param {(chunk: MicrophoneChunk) => void} onChunk @param {MicrophoneOptions} [options] */
-  constructor(onChunk, { onGone = () => {}, constraints = {}, language } = {}) {
+  constructor(onChunk, { onGone = () => {}, constraints = {}, source, language } = {}) {
     this.#onChunk = onChunk;
     this.#onGone = onGone;
     this.#language = language;
-    this.#constraints = { ...UNTOUCHED, ...constraints };
+    const audio = { ...UNTOUCHED, ...constraints };
+    this.#source = source ?? (() => navigator.mediaDevices.getUserMedia({ audio }));
   }
 
   async open() {
@@ -74,7 +76,7 @@ export class Microphone {
       this.#cancel = () => reject(this.#failure("MIC_CANCELED"));
     });
     try {
-      const asked = navigator.mediaDevices.getUserMedia({ audio: this.#constraints });
+      const asked = this.#source();
       // Allowed when nobody waits for it any more.
       asked.then(
         (stream) => wanted || release(stream),

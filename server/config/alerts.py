@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from server.observers import Level
+from server.tenants import DEFAULT
 from stream import rules
 from stream.types import FRAMES_PER_S, LABELS
 from stream.windowed_sums import GRID
@@ -45,14 +46,8 @@ MESSAGE_FIELDS = (
 OF_SCORES = ("emotion", "emotion_zh", "feeling", "feeling_zh", "percent")
 NORMAL = "normal"  # the verdict on a recording of which no rule tells anything
 MEASURES = (
-    "any_of",
-    "all_of",
-    "sum_of",
-    "share_of",
-    "confidence",
-    "ambiguous",
-    *rules.CROSSINGS,
-    *rules.TALK,
+    *("any_of", "all_of", "sum_of", "share_of"),
+    *(*rules.OF_THE_LIKELIEST, *rules.CROSSINGS, *rules.TALK),
 )
 
 
@@ -86,15 +81,21 @@ class When(_Written):
         None  # the highest of all scores, where it is one of these labels'; or any
     )
     ambiguous: LabelsOrAny | None = None  # 1 where the first label hardly leads the second, else 0; or any
+    uncertain: LabelsOrAny | None = None  # 1 where the likeliest label is less sure than 0.5, else 0; or any
+    arousal: LabelsOrAny | None = (
+        None  # -1 (calm) to 1 (excited), where the likeliest is one of these; or any
+    )
+    valence: LabelsOrAny | None = None  # -1 (unpleasant) to 1 (pleasant)
     both_raised: Labels | None = None  # of two channels: both are, going by the sum of these scores
     escalation: Labels | None = None  # one rises from calm while the other is calm
     recovery: Labels | None = None  # one is calm again
     silence_s: float | None = Field(None, gt=0, le=3600)  # of a call of two: nobody has spoken for longer
     interruptions: int | None = Field(None, ge=1, le=1000)  # one has interrupted the other so often
-    above: float | None = Field(None, ge=0, lt=1)
-    clear_below: float | None = Field(None, gt=0, lt=1)  # default: four fifths of `above`
-    below: float | None = Field(None, gt=0, le=1)
-    clear_above: float | None = Field(None, gt=0, lt=1)  # default: five fourths of `below`
+    # Arousal and valence may be below 0; there the defaults are 0.1 away, elsewhere
+    above: float | None = Field(None, ge=-1, lt=1)
+    clear_below: float | None = Field(None, gt=-1, lt=1)  # four fifths of `above`
+    below: float | None = Field(None, gt=-1, le=1)
+    clear_above: float | None = Field(None, gt=-1, lt=1)  # five fourths of `below`
 
     @model_validator(mode="after")
     def _one_measure(self) -> When:
@@ -103,9 +104,9 @@ class When(_Written):
             said = f"it has {' and '.join(given)}" if given else "it has none"
             raise ValueError(f"a rule measures one of {', '.join(MEASURES)}; {said}")
         thresholds = (self.above, self.clear_below, self.below, self.clear_above)
-        if self.ambiguous is not None:
+        if self.measure in rules.FLAGS:
             if any(threshold is not None for threshold in thresholds):
-                raise ValueError("ambiguous is so or not: leave above and below out")
+                raise ValueError(f"{self.measure} is so or not: leave above and below out")
             return self
         if self.measure in rules.TALK:
             if any(threshold is not None for threshold in thresholds):
@@ -113,6 +114,10 @@ class When(_Written):
             return self
         if (self.above is None) == (self.below is None):
             raise ValueError("give one of above and below: from where on somebody is told")
+        if self.measure not in rules.AFFECT:
+            others = (self.clear_below, self.below, self.clear_above)
+            if (self.above or 0) < 0 or any(x is not None and x <= 0 for x in others):
+                raise ValueError(f"{self.measure} is never below 0: give thresholds from 0 to 1")
         if self.below is not None and self.measure in rules.CROSSINGS:
             raise ValueError(f"{self.measure} is about raised moods: give above")
         if self.clear_below is not None and (self.above is None or self.clear_below > self.above):
@@ -124,12 +129,17 @@ class When(_Written):
     @property
     def thresholds(self) -> tuple[float, float]:
         """Where it is raised and where it is cleared, by `above` or by `below`."""
-        if self.ambiguous is not None:
+        if self.measure in rules.FLAGS:
             return 0.5, 0.5
         if self.silence_s is not None:
             return self.silence_s, self.silence_s
         if self.interruptions is not None:
             return self.interruptions - 0.5, self.interruptions - 0.5
+        if self.measure in rules.AFFECT:
+            if self.below is not None:
+                return self.below, self.below + 0.1 if self.clear_above is None else self.clear_above
+            above = self.above or 0.0
+            return above, above - 0.1 if self.clear_below is None else self.clear_below
         if self.below is not None:
             return self.below, min(1.0, 1.25 * self.below) if self.clear_above is None else self.clear_above
         above = self.above or 0.0
@@ -189,8 +199,8 @@ class RuleConfig(_Written):
         measure = self.when.measure
         if measure == "share_of" and self.window_s is None:
             raise ValueError("share_of counts frames over a time: give window_s")
-        if measure == "ambiguous" and self.window_s is not None:
-            raise ValueError("ambiguous is said of utterances: leave window_s out")
+        if measure in rules.FLAGS and self.window_s is not None:
+            raise ValueError(f"{measure} is said of utterances: leave window_s out")
         if measure in rules.TALK:
             self._about_a_call(measure)
         if self.hold_s and self.window_s is None and measure not in rules.CROSSINGS:
@@ -250,8 +260,11 @@ def _from_environment(given: object) -> object:
 Secret = Annotated[SecretStr, BeforeValidator(_from_environment)]
 
 
+WebhookEvent = Literal["alert", "utterance", "turn", "summary"]
+
+
 class Webhook(_Written):
-    """A receiver of alerts."""
+    """A receiver of alerts, of results, or of both."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")
     url: Secret  # http or https; secret, since a robot's holds its key
@@ -259,12 +272,15 @@ class Webhook(_Written):
     format: Literal["card", "markdown"] = "card"  # of a robot's messages
     language: Literal["zh", "en"] = "zh"  # of a robot's messages
     secret: Secret = SecretStr("")  # signs what is sent
+    tenant: str = Field(DEFAULT, pattern=r"^([a-z0-9][a-z0-9-]{0,31}|\*)$")  # whose alerts; "*": everybody's
+    # What it is told of. The others than alerts are results of live sessions, as JSON.
+    events: tuple[WebhookEvent, ...] = Field(("alert",), min_length=1)
     min_level: Level = "info"
     rules: tuple[str, ...] = ()  # only these; empty: all
     cleared: bool = False  # tell also when an alert is over
     timeout_s: float = Field(5, gt=0, le=60)
     attempts: int = Field(6, ge=1, le=20)
-    max_age_s: float = Field(300, gt=0, le=86_400)  # an alert not delivered by then is given up
+    max_age_s: float = Field(300, gt=0, le=86_400)  # what is not delivered by then is given up
 
     @field_validator("url")
     @classmethod
@@ -277,6 +293,12 @@ class Webhook(_Written):
         if not right or re.search(r"[\s\x00-\x1f\x7f]", url.get_secret_value()):
             raise ValueError("not an address that begins with http:// or https:// and names a host")
         return url
+
+    @model_validator(mode="after")
+    def _readable(self) -> Webhook:
+        if self.kind == "wecom" and set(self.events) != {"alert"}:
+            raise ValueError("a robot is told of alerts alone; results go to a webhook of the kind json")
+        return self
 
 
 NEGATIVE = ["angry", "disgusted", "fearful", "sad"]
@@ -292,7 +314,7 @@ READY: list[dict[str, Any]] = [
         "name": "low_engagement",
         "when": {"share_of": ["neutral"], "above": 0.6, "clear_below": 0.5},
         "window_s": 60,
-        "cool_down_s": 300,
+        "cool_down_s": 1800,
         "level": "info",
         "message": "Little engagement: {percent}% of the speech is neutral",
         "message_zh": "参与度低：{percent}% 的语音为{emotion_zh}",

@@ -17,6 +17,7 @@ import numpy as np
 from server import wire
 from server.desk.history import History, NegativityEma, Sparkline
 from server.observers import LEVELS, AlertEvent, Level, SessionEvent, SessionInfo, SessionSummary
+from stream.affect import affect
 from stream.dynamics import Conversation
 from stream.types import (
     LABELS,
@@ -300,13 +301,15 @@ class Board:
 def _two_likeliest(state: Floats | None) -> JsonDict:
     """Whoever looks sees how sure it is by what comes second."""
     if state is None:
-        return {"emotion": None, "confidence": 0.0, "second": None, "second_confidence": 0.0}
+        nothing = {"emotion": None, "confidence": 0.0, "second": None, "second_confidence": 0.0}
+        return {**nothing, "arousal": 0.0, "valence": 0.0}
     second, first = np.argsort(state)[-2:]
     return {
         "emotion": LABELS[first],
         "confidence": round(float(state[first]), 2),
         "second": LABELS[second],
         "second_confidence": round(float(state[second]), 2),
+        **{name: round(value, 2) for name, value in affect(state)._asdict().items()},
     }
 
 

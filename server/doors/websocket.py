@@ -78,7 +78,7 @@ class WebSocketDoor:
                     "BAD_REQUEST", "the first message must be a start: a JSON object of its fields"
                 )
             self._live.enter(
-                ws.environ, fields.pop("token", None), lambda token: self._live.admit_owner(me, token)
+                ws.environ, fields.pop("token", None), lambda identity: self._live.admit_owner(me, identity)
             )
         except ValueError as wrong:
             self._malformed(me, wrong)

@@ -60,6 +60,7 @@ class Publisher:
         `origin`: the frame of the session that its streams here begin with, `utterances`: what was told before;
         of a session that was another worker's.
         """
+        self._key = info.key
         self._info, self._outbox, self._observers, self._metrics = info, outbox, observers, metrics
         self._label, self._labels, self._legacy = label, labels, legacy_events
         self._frame_results = frame_results or legacy_events
@@ -95,6 +96,7 @@ class Publisher:
             self._metrics.lost(event.code, event.n_frames * HOP / SAMPLE_RATE)
         payload = self._send(channel, event, latency, frames if self._legacy else None)
         if isinstance(event, UtteranceScored):
+            self._metrics.uttered(event.probs)
             self._utterances.append(payload)
         elif self._legacy and isinstance(event, Lost) and event.code == "INFERENCE_TIMEOUT":
             self._metrics.error(event.code)
@@ -152,5 +154,5 @@ class Publisher:
             payload["results"] = frames
         self._outbox.put(name, payload)
         for observer in self._observers:
-            observer.on_event(self._info.session_id, channel, event)
+            observer.on_event(self._key, channel, event)
         return payload

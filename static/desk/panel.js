@@ -3,7 +3,7 @@
 
 import { asRow, LABELS } from "../shared/emotions.js";
 import { feelingOf } from "../shared/feeling.js";
-import { $, buildLegend, facesOf, make, namesOf, sayFeeling, stackOf } from "../shared/parts.js";
+import { $, buildGauges, buildLegend, facesOf, make, namesOf, sayFeeling, stackOf } from "../shared/parts.js";
 import { messageOf, percent, say, seconds } from "../shared/text.js";
 import { clock, showTags, title } from "./cards.js";
 import { History } from "./history.js";
@@ -24,6 +24,8 @@ class ChannelView {
   #name = make("p", { class: "name" });
   #also = make("p", { class: "name-also" });
   #sure = make("p", { class: "sure" });
+  #gauges = make("div", { class: "gauges" });
+  #showAffect = buildGauges(this.#gauges);
   #stack = stackOf(
     LABELS.map(() => 0),
     "div",
@@ -34,7 +36,7 @@ class ChannelView {
     this.#watched = watched;
     const said = make("div", { class: "said" }, this.#name, this.#also, this.#sure);
     const now = make("div", { class: "now" }, this.#face, said);
-    this.element = make("div", { class: "channel", "data-watched": watched }, now, this.#stack);
+    this.element = make("div", { class: "channel", "data-watched": watched }, now, this.#stack, this.#gauges);
     if (name !== "mono") this.element.prepend(make("h3", { "data-t": `card.${name}` }));
   }
 
@@ -44,7 +46,7 @@ class ChannelView {
   }
 
   /** @param {Channel} channel @param {number[]} [scores] */
-  show({ emotion, confidence, speaking }, scores) {
+  show({ emotion, confidence, speaking, arousal, valence }, scores) {
     this.element.dataset.speaking = String(speaking);
     if (!this.#watched) {
       this.#emoji.textContent = "🔒";
@@ -62,6 +64,7 @@ class ChannelView {
       sayFeeling(this.#name, feeling, 0);
       sayFeeling(this.#also, feeling, 1);
       this.#sure.textContent = percent(confidence);
+      this.#showAffect({ arousal, valence });
       [...this.#stack.children].forEach((part, i) => {
         /** @type {HTMLElement} */ (part).style.setProperty("--p", String(scores?.[i] ?? 0));
       });

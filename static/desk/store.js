@@ -7,7 +7,7 @@ import { LABELS } from "../shared/emotions.js";
 /** @typedef {"info" | "warning" | "critical"} Level */
 /** @typedef {{from: number, points: (number | null)[]}} Spark the last five minutes, in points of 5 s */
 /** @typedef {{emotion: string | null, confidence: number, second: string | null, second_confidence: number,
- *             speaking: boolean, speech_share: number,
+ *             arousal: number, valence: number, speaking: boolean, speech_share: number,
  *             negative: number, watched: boolean, spark: Spark}} Channel */
 /** @typedef {Record<Level, number> & {open: Level | null, worst: Alert | null,
  *             last: Alert | null}} Alerts how many so far, the worst that is open, and the latest */

@@ -6,7 +6,9 @@ import { addWords } from "../shared/text.js";
 import { Run } from "./run.js";
 import * as view from "./view.js";
 import { WORDS } from "./words.js";
+import { WORDS as LISTEN } from "../listen/words.js";
 
+addWords(LISTEN);
 addWords(WORDS);
 buildHeader("live");
 const run = new Run();

@@ -71,7 +71,7 @@ export class Chart {
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       scales: {
-        x: { time: false, range: () => [(timeline.now - SHOWN_MS) / 1000, timeline.now / 1000] },
+        x: { time: false, range: () => rangeOf(timeline) },
         y: { range: [0, 1] },
       },
       axes: [
@@ -112,6 +112,13 @@ export class Chart {
       },
     };
   }
+}
+
+/** In s: it grows from the left until a minute is full, then moves.
+ *  @param {Timeline} timeline @returns {[number, number]} */
+function rangeOf({ now }) {
+  const end = Math.max(now, SHOWN_MS);
+  return [(end - SHOWN_MS) / 1000, end / 1000];
 }
 
 /** Where the stretch of [start, end) is that is in view, or null.
@@ -175,7 +182,7 @@ function drawLost(plot, { lost, now }, color) {
     if (width < 24 * px) return;
     ctx.font = `600 ${11 * px}px Inter, system-ui, sans-serif`;
     ctx.textAlign = "center";
-    ctx.fillText(t("chart.lost"), at.x + width / 2, top + height - 9 * px);
+    ctx.fillText(t("minute.lost"), at.x + width / 2, top + height - 9 * px);
   });
 }
 

@@ -4,18 +4,21 @@
 import { EmotionStream, Microphone, MICROPHONE_RATE as RATE } from "../../client/emotion-stream.js";
 import { asRow } from "../shared/emotions.js";
 import { feelingOf } from "../shared/feeling.js";
-import { save } from "../shared/saving.js";
 import { currentLanguage, messageOf, percent, say } from "../shared/text.js";
 import { askToken, keptToken } from "../shared/token.js";
 import { io } from "../vendor/socket.io-client/socket.io.esm.min.js";
 import { Age } from "./age.js";
 import { Chart, clock } from "./chart.js";
+import { Level } from "./level.js";
 import { RunRecord } from "./record.js";
+import { Result } from "./result.js";
+import { Source } from "./source.js";
 import { Steady } from "./steady.js";
 import { Timeline } from "./timeline.js";
 import { Totals } from "./totals.js";
 import { addAlert, addUtterance, clearUtterances, hideSummary, showSummary } from "./utterances.js";
 import * as view from "./view.js";
+import { Whole } from "./whole.js";
 
 /** @import * as client from "../../client/emotion-stream.js" */
 
@@ -31,24 +34,33 @@ export class Run {
   #timeline = new Timeline(); // of this run
   #totals = new Totals(); // likewise
   #record = new RunRecord(); // likewise
+  #whole = new Whole(); // likewise
+  #result = new Result(); // of the latest
   #originMs = 0; // where on the timeline the present session begins
+  #alerting = new Set(/** @type {string[]} */ ([])); // notices of alerts
+  #baseMs = 0; // where on the timeline the session was asked for
   #silentChunks = 0; // nothing but zeros, in a row
+  #speaking = false;
+  #level = new Level();
+  #source = new Source(() => this.#stop()); // a recording is over
   #steady = new Steady();
   #age = new Age();
-  #legend = view.buildLegend(view.$("legend"));
-  #chart = new Chart(view.$("plot"), (ms) => this.#showPoint(ms));
+  #legend = view.buildLegend(view.$("minute-legend"));
+  #chart = new Chart(view.$("minute-plot"), (ms) => this.#showPoint(ms));
   // Audio waits in the page for as long as it takes: the person in front of it sees that, and can press stop.
   #stream = new EmotionStream({ io, token: keptToken(), connectTimeoutS: Infinity, keepConnection: true });
-  #microphone = new Microphone((chunk) => this.#onChunk(chunk), { onGone: () => this.#onMicrophoneGone() });
+  /** @type {Microphone | undefined} */
+  #microphone;
+  /** @type {client.Summary | null} */
+  #summary = null; // of the latest session
 
   constructor() {
     this.#listen();
     view.$("toggle").onclick = () => this.#press();
-    view.$("save-csv").onclick = () => this.#save("csv", "text/csv", this.#record.csv());
-    view.$("save-json").onclick = () => {
-      this.#save("json", "application/json", this.#record.json(view.$("model").textContent, this.#totals));
-    };
-    addEventListener("beforeunload", (event) => this.#state === "on" && event.preventDefault());
+    view.$("pause").onclick = () => (this.#state === "on" ? this.#pause() : this.#resume());
+    addEventListener("beforeunload", (event) => {
+      if (this.#state === "on" || this.#state === "paused") event.preventDefault();
+    });
     addEventListener("online", () => this.#link === "offline" && this.#stream.hurry());
     view.showButton("off");
   }
@@ -75,37 +87,60 @@ export class Run {
 
   #press() {
     if (this.#state === "off") this.#start();
-    else if (this.#state === "on") this.#stop();
-    else if (this.#state === "starting") this.#microphone.close(); // whoever asked for it is told MIC_CANCELED
+    else if (this.#state === "on" || this.#state === "paused") this.#stop();
+    else if (this.#state === "starting") this.#microphone?.close(); // whoever asked for it is told MIC_CANCELED
   }
 
-  async #start() {
-    if (this.#link === "unauthorized") return this.#askToken();
+  /** Whether there is sound to hear now; what stands in the way is told.
+   *  @param {"off" | "paused"} otherwise the state then */
+  async #openSource(otherwise) {
     this.#become("starting");
     view.clearNotices();
-    view.showMode("asking");
+    view.showMode("asking", this.#source.kind);
+    const onGone = () => this.#onSourceGone();
+    this.#microphone = new Microphone((chunk) => this.#onChunk(chunk), { onGone, ...this.#source.options });
     try {
       await this.#microphone.open();
     } catch (problem) {
       const error = /** @type {client.EmotionError} */ (problem);
+      if (otherwise === "off") this.#source.end();
       if (error.code !== "MIC_CANCELED") view.notifyError(error);
-      view.showMode("idle");
-      return this.#become("off");
+      view.showMode(otherwise === "off" ? "idle" : "paused");
+      this.#become(otherwise);
+      return false;
     }
+    this.#source.list(); // names are known now
+    return true;
+  }
+
+  async #start() {
+    if (this.#link === "unauthorized") return this.#askToken();
+    if (!(await this.#openSource("off"))) return;
     this.#timeline = new Timeline();
     this.#totals = new Totals();
     this.#record = new RunRecord();
-    this.#originMs = this.#silentChunks = 0;
-    this.#age = new Age();
-    this.#age.heard(performance.now(), false);
+    this.#whole = new Whole();
+    this.#originMs = 0;
+    this.#result.hide();
     clearUtterances();
     hideSummary();
-    view.$("plot").dataset.empty = "false";
+    view.$("minute-plot").dataset.empty = "false";
     view.showScores(null);
-    view.showMode("listening");
-    view.showSpeech("no");
+    view.showAffect(null);
     view.showTotals(this.#totals);
     this.#chart.show(this.#timeline);
+    this.#begin();
+  }
+
+  /** A session, for what is heard from now on. */
+  #begin() {
+    this.#baseMs = this.#timeline.now;
+    this.#silentChunks = 0;
+    this.#speaking = false;
+    this.#age = new Age();
+    this.#age.heard(performance.now(), false);
+    view.showMode("listening");
+    view.showSpeech("no");
     this.#become("on");
     this.#stream
       .open({ sampleRate: RATE, language: currentLanguage() })
@@ -113,28 +148,52 @@ export class Run {
     requestAnimationFrame((at) => this.#draw(at));
   }
 
-  async #stop() {
-    if (this.#state !== "on") return;
+  /** The session ends with its sound; a pause may be long, and the server keeps no idle session. */
+  async #end() {
     this.#become("stopping");
-    await this.#microphone.close();
+    await this.#microphone?.close();
+    this.#source.pause();
     const connectTimeoutS = this.#link === "online" ? STOP_S : 0;
-    const summary = await this.#stream.stop({ connectTimeoutS }).catch(() => null);
-    if (summary || this.#link !== "online") showSummary(summary && this.#totals);
-    this.#become("off");
+    this.#summary = await this.#stream.stop({ connectTimeoutS }).catch(() => null);
+    this.#timeline.endSpeech(this.#timeline.now);
     view.clearNotice("silent");
     view.showSpeech("off");
     view.showAge({ state: "now" });
+  }
+
+  async #pause() {
+    await this.#end();
+    this.#become("paused");
+    view.showMode("paused");
+  }
+
+  async #resume() {
+    if (await this.#openSource("paused")) this.#begin();
+  }
+
+  async #stop() {
+    if (this.#state === "on") await this.#end();
+    else if (this.#state !== "paused") return;
+    this.#source.end();
+    const summary = this.#summary;
+    if (summary || this.#link !== "online") showSummary(summary && this.#totals);
+    this.#become("off");
+    for (const key of this.#alerting) view.clearNotice(key); // they stay on the list
+    this.#alerting.clear();
     if (summary && this.#totals.speechMs > 0) {
       view.showResult(asRow(this.#totals.share), clock(this.#totals.audioMs / 1000));
+      this.#showResult();
     } else {
       view.showMode("idle");
       view.showScores(null);
+      view.showAffect(null);
     }
   }
 
-  /** @param {string} ending @param {string} type @param {string} text */
-  #save(ending, type, text) {
-    save(new Blob([text], { type }), `${this.#record.name}.${ending}`);
+  #showResult() {
+    const model = view.$("model").textContent;
+    this.#result.show({ record: this.#record, whole: this.#whole, totals: this.#totals, model });
+    say(view.$("toggle"), "start.anew");
   }
 
   #askToken() {
@@ -145,7 +204,8 @@ export class Run {
   #become(state) {
     this.#state = state;
     view.showButton(state);
-    if (state === "off") view.showLevel(0);
+    this.#source.allow(state === "off");
+    if (state !== "on") this.#level.clear();
     this.#showConnection();
   }
 
@@ -160,8 +220,11 @@ export class Run {
   /** @param {client.MicrophoneChunk} chunk */
   #onChunk({ pcm, samples, level }) {
     const ms = (1000 * samples) / RATE;
-    if (this.#stream.send(pcm)) this.#timeline.addAudio(ms, performance.now());
-    view.showLevel(level);
+    if (this.#stream.send(pcm)) {
+      this.#timeline.addAudio(ms, performance.now());
+      this.#whole.addSound(pcm, samples);
+    }
+    this.#level.show(pcm, level, this.#speaking);
     view.$("clock").textContent = clock(Math.floor(this.#timeline.now / 1000));
     this.#silentChunks = level === 0 ? this.#silentChunks + 1 : 0;
     if (this.#silentChunks === SILENT_CHUNKS) view.notify("silent", "warn", "level.silent");
@@ -174,8 +237,8 @@ export class Run {
     view.showAge(this.#age.at(performance.now(), this.#link !== "online" || !this.#ready));
   }
 
-  async #onMicrophoneGone() {
-    view.notifyError({ code: "MIC_GONE" });
+  async #onSourceGone() {
+    if (this.#source.kind === "microphone") view.notifyError({ code: "MIC_GONE" });
     await this.#stop();
   }
 
@@ -208,7 +271,7 @@ export class Run {
 
   /** @param {client.SessionOpened} session */
   #onSession(session) {
-    this.#originMs = session.origin_ms;
+    this.#originMs = this.#baseMs + session.origin_ms;
     view.showModel(session.model);
     if (session.resumed) view.notify("session", "info", "notice.resumed");
     if (!session.replaced) return;
@@ -224,6 +287,7 @@ export class Run {
     const end = start + result.frame_scores.length * result.step_ms;
     const scores = asRow(result.scores);
     this.#timeline.addState(start, end, scores);
+    this.#whole.addState(start, end, scores);
     const arrivedAt = this.#timeline.arrivalOf(end - result.step_ms + result.frame_ms);
     const now = performance.now();
     const delayMs = arrivedAt && now - arrivedAt;
@@ -234,12 +298,14 @@ export class Run {
     if (this.#state !== "on") return;
     if (feeling) view.showFeeling(feeling);
     view.showScores(scores);
+    view.showAffect(result);
     this.#showAge();
   }
 
   /** @param {client.Speech} speech */
   #onSpeech({ state, at_ms: at }) {
     const begins = state === "start";
+    this.#speaking = begins;
     this.#age.heard(performance.now(), begins);
     if (begins) this.#timeline.startSpeech(this.#originMs + at);
     else this.#timeline.endSpeech(this.#originMs + at);
@@ -277,6 +343,7 @@ export class Run {
     const time = clock(Math.floor(atMs / 1000));
     const tone = /** @type {const} */ ({ info: "info", warning: "warn", critical: "error" })[alert.level];
     addAlert(alert, time);
+    this.#alerting.add(key);
     view.notify(key, tone, "notice.alert", null, { time, ...messageOf(alert) });
   }
 
@@ -308,7 +375,7 @@ export class Run {
   #showPoint(ms) {
     const scores = ms === null ? undefined : this.#timeline.scoresAt(ms);
     this.#legend.forEach((value, i) => (value.textContent = scores ? percent(scores[i]) : ""));
-    if (ms !== null && scores) say(view.$("chart-note"), "chart.at", { time: clock(Math.floor(ms / 1000)) });
-    else say(view.$("chart-note"), "chart.note");
+    if (ms !== null && scores) say(view.$("minute-note"), "chart.at", { time: clock(Math.floor(ms / 1000)) });
+    else say(view.$("minute-note"), "minute.note");
   }
 }

@@ -4,30 +4,33 @@
 
 import { showConnection } from "../shared/header.js";
 import { feelingOf } from "../shared/feeling.js";
-import { $, buildBars, clearNotice, showFeeling } from "../shared/parts.js";
-import { say, seconds } from "../shared/text.js";
+import { $, buildBars, buildGauges, clearNotice, showFeeling } from "../shared/parts.js";
+import { onLanguage, say, seconds, t } from "../shared/text.js";
 
 /** @import { Staleness } from "./age.js" */
-/** @typedef {"off" | "starting" | "on" | "stopping"} RunState */
+/** @typedef {"off" | "starting" | "on" | "stopping" | "paused"} RunState */
 
 export { showConnection } from "../shared/header.js";
 export * from "../shared/parts.js";
 
 // -- now -------------------------------------------------------------------------------------------
 
-/** @param {"idle" | "asking" | "listening"} mode */
-export function showMode(mode) {
+/** `kind`: of source that is asked for.
+ *  @param {"idle" | "asking" | "listening" | "paused"} mode @param {import("./source.js").Kind} [kind] */
+export function showMode(mode, kind = "microphone") {
   $("hero").dataset.mode = mode;
   say($("sure-what"), "hero.confidence");
   say($("scores-note"), "scores.note");
-  say($("name"), `hero.${mode}`);
-  say($("name-also"), `hero.${mode}.do`);
+  const key = mode === "asking" && kind !== "microphone" ? `hero.asking.${kind}` : `hero.${mode}`;
+  say($("name"), key);
+  say($("name-also"), `${key}.do`);
   $("face").style.setProperty("--p", "0");
   delete $("face").dataset.emotion;
   delete $("hero").dataset.sure;
 }
 
 export const { showScores, showSupported } = buildBars($("bars"));
+export const showAffect = buildGauges($("gauges"));
 
 /** What the whole run came to, where the emotion of now was.
  *  @param {number[]} share of each label, in label order @param {string} time that it took */
@@ -55,11 +58,12 @@ export function showAge(age) {
   say($("hero-title"), `hero.${age.state}`, { s: Math.round(age.ms / 1000) });
 }
 
-/** @param {number} level of the input, 0 … 1 */
-export function showLevel(level) {
-  const db = Math.max(-60, 20 * Math.log10(level || 1e-9));
-  $("level-bar").style.setProperty("--p", String(1 + db / 60));
-  $("level").setAttribute("aria-valuenow", String(Math.round(db)));
+let listening = false;
+onLanguage(entitle);
+
+/** A dot in the title of the tab while it listens. */
+function entitle() {
+  document.title = (listening ? "● " : "") + t("title");
 }
 
 /** @param {RunState} state */
@@ -67,7 +71,11 @@ export function showButton(state) {
   const button = $("toggle", HTMLButtonElement);
   button.dataset.on = String(state !== "off");
   button.setAttribute("aria-disabled", String(state === "stopping")); // disabled, it would lose the focus
-  say(button, { off: "start", starting: "cancel", on: "stop", stopping: "stopping" }[state]);
+  say(button, { off: "start", starting: "cancel", on: "stop", stopping: "stopping", paused: "stop" }[state]);
+  $("pause").hidden = state !== "on" && state !== "paused";
+  say($("pause"), state === "paused" ? "resume" : "pause.run");
+  listening = state === "on";
+  entitle();
 }
 
 // -- connection and session ------------------------------------------------------------------------

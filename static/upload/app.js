@@ -6,8 +6,10 @@ import { addWords } from "../shared/text.js";
 import { keptToken } from "../shared/token.js";
 import { Files } from "./files.js";
 import { Kept } from "./kept.js";
+import { WORDS as LISTEN } from "../listen/words.js";
 import { WORDS } from "./words.js";
 
+addWords(LISTEN);
 addWords(WORDS);
 buildHeader("files");
 const page = location.pathname.endsWith("/result") ? new Kept() : new Files();

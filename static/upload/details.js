@@ -1,20 +1,20 @@
 /* One file: what was found in it, what was done with it, what can be saved of it. */
 
+import { Listening } from "../listen/listening.js";
+import { bytes, length } from "../listen/time.js";
+import { Utterances } from "../listen/utterances.js";
 import { asRow } from "../shared/emotions.js";
 import { feelingOf } from "../shared/feeling.js";
 import { $, buildBars, make, showFeeling } from "../shared/parts.js";
 import { messageOf, percent, say } from "../shared/text.js";
-import { Listening } from "./listen.js";
 import { isOpen } from "./queue.js";
 import { errorKey, stateText } from "./states.js";
 import { showSteps } from "./steps.js";
-import { bytes, length } from "./time.js";
-import { Utterances } from "./utterances.js";
 
 /** @import { Recognition } from "../../client/emotion-stream.js" */
 /** @import { Change, Shown, State } from "./queue.js" */
 /** @import { Saver } from "./saving.js" */
-/** @import { FrameStore } from "./store.js" */
+/** @import { FrameStore } from "../listen/store.js" */
 
 /** @type {Partial<Record<State, string>>} */
 const TONES = {
@@ -45,7 +45,7 @@ export class Details {
   bars = buildBars($("bars"));
   #saver;
   #listening;
-  #utterances = new Utterances((utterance) => this.#listening.playSpan(utterance));
+  #utterances = new Utterances($("utterances"), (utterance) => this.#listening.playSpan(utterance));
 
   /** @param {{saver: Saver, store: FrameStore, acts: Acts<I>, onProblem: (problem: unknown) => void}} parts */
   constructor({ saver, store, acts, onProblem }) {

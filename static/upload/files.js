@@ -1,6 +1,9 @@
 /* Takes files, sends them through the queue, shows them as a table and one of them in full. */
 
 import { recognize } from "../../client/emotion-stream.js";
+import { FrameStore } from "../listen/store.js";
+import { bytes } from "../listen/time.js";
+import { takeHandedOver } from "../shared/handover.js";
 import { $, clearNotice, notify, notifyError } from "../shared/parts.js";
 import { currentLanguage, names, onLanguage, percent, say } from "../shared/text.js";
 import { askToken, keptToken } from "../shared/token.js";
@@ -11,9 +14,7 @@ import { takeFiles } from "./intake.js";
 import { isOpen, Queue, ROOM } from "./queue.js";
 import { makeSaver } from "./saving.js";
 import { showProblem, showServer } from "./server.js";
-import { FrameStore } from "./store.js";
 import { Table } from "./table.js";
-import { bytes } from "./time.js";
 
 /** @import { Status } from "../shared/status.js" */
 /** @import { Change, Item, Settings, State } from "./queue.js" */
@@ -56,6 +57,7 @@ export class Files {
     this.#askStatus = askStatus;
     $("intake").hidden = false;
     takeFiles((files) => this.#add(files));
+    takeHandedOver((file) => this.#add([file]));
     $("retry-failed").onclick = () => this.#queue.retryFailed();
     $("cancel-all").onclick = () => this.#queue.cancelAll();
     $("clear").onclick = () => this.#clear();

@@ -1,13 +1,13 @@
 /* One result that the server keeps, on a page of its own: result#ID. */
 
 import { EmotionError } from "../../client/emotion-stream.js";
+import { FrameStore } from "../listen/store.js";
 import { clearNotices, notify } from "../shared/parts.js";
 import { onLanguage } from "../shared/text.js";
 import { askToken, keptToken } from "../shared/token.js";
 import { Details } from "./details.js";
 import { makeSaver } from "./saving.js";
 import { showProblem, showServer } from "./server.js";
-import { FrameStore } from "./store.js";
 
 /** @import { Recognition } from "../../client/emotion-stream.js" */
 /** @import { Status } from "../shared/status.js" */

@@ -5,7 +5,7 @@
 import { EmotionError } from "../../client/emotion-stream.js";
 
 /** @import { Recognition, Step, recognize } from "../../client/emotion-stream.js" */
-/** @import { Peaks } from "./peaks.js" */
+/** @import { Peaks } from "../listen/peaks.js" */
 /** @typedef {"waiting" | "uploading" | "working" | "held" | "done" | "failed" | "canceled"} State
  *           held: the server was busy */
 /** @typedef {"state" | "progress"} Change */

@@ -1,7 +1,7 @@
 /* The state of an item in words: [key, values] for `say`. */
 
+import { clockOf } from "../listen/time.js";
 import { known, percent, t } from "../shared/text.js";
-import { clockOf } from "./time.js";
 
 /** @import { Values } from "../shared/text.js" */
 /** @import { Failure, Shown } from "./queue.js" */

@@ -1,8 +1,8 @@
 /* The log of what was done with a file, step by step with its time; while it is under way, what comes next. */
 
+import { bytes, took } from "../listen/time.js";
 import { $, make } from "../shared/parts.js";
 import { percent, say } from "../shared/text.js";
-import { bytes, took } from "./time.js";
 
 /** @import { Step } from "../../client/emotion-stream.js" */
 /** @import { Shown } from "./queue.js" */

@@ -1,11 +1,11 @@
 /* Several files as a table: a row for each, sorted by any column, opened by a click. */
 
+import { length } from "../listen/time.js";
 import { emotionOf } from "../shared/emotions.js";
 import { $, bothNames, make } from "../shared/parts.js";
 import { percent, say, t } from "../shared/text.js";
 import { isOpen } from "./queue.js";
 import { stateText } from "./states.js";
-import { length } from "./time.js";
 
 /** @import { Change, Item, State } from "./queue.js" */
 /** @typedef {"file" | "emotion" | "confidence" | "duration" | "utterances" | "state"} Column */

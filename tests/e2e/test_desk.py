@@ -251,7 +251,7 @@ def test_a_closed_desk_says_so_and_a_locked_one_asks(desk: Open) -> None:
 
 @pytest.mark.slow
 def test_fifty_calls_one_of_which_turns_angry(desk: Open, demo_pcm: bytes) -> None:
-    settings = {"limits__max_sessions_per_connection": 60, "alerts__rules": EAGER}
+    settings = {"limits__max_sessions_per_connection": 60, "alerts__rules": EAGER, "model__prior": "balanced"}
     with running(**settings) as server, Calls(server, demo_pcm, people(50)):
         page = desk(server, viewport={"width": 1440, "height": 1000})
         expect(page.locator("#count-live")).to_have_text("50")

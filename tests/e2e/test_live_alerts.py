@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Server
 from tests.e2e.browser import IN_A_BROWSER, Open, expect
-from tests.e2e.test_live_page import chromium, open_page, start
+from tests.e2e.test_live_page import chromium, open_page, start, stop
 
 __all__ = ["chromium", "open_page"]
 
@@ -44,5 +44,14 @@ def test_an_alert_is_shown_as_a_notice_and_goes_when_it_is_over(alerting: Server
     row = page.locator("#utterances li.alert").last
     expect(row).to_have_text(re.compile(r"^0:0\d⚠警报：有人在说话 <b>$"))
     expect(notice).to_have_class(re.compile("error"))
-    page.locator("#toggle").click()
+    top = page.locator("#toggle").bounding_box()
+    notice.get_by_role("button", name="关闭").click()
+    assert page.locator("#toggle").bounding_box() == top, "an alert pushes nothing away"
+    page.get_by_role("button", name="English").click()
+    stop(page)
+    raised = page.locator("#raised-list li").first
+    expect(raised).to_have_text(re.compile(r"^0:0\dAlert: Somebody speaks <b>$"))
+    expect(raised).to_have_attribute("data-level", "critical")
+    raised.get_by_role("button").click()
+    expect(page.locator("#play")).to_have_attribute("data-playing", "true")
     assert page.faults == []

@@ -8,13 +8,16 @@ import json
 import os
 import re
 import signal
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.conftest import Server
 from tests.e2e.browser import IN_A_BROWSER, Open, expect
-from tests.e2e.test_live_page import chromium, open_page, start, stop
+from tests.e2e.test_live_page import audio_in_summary, chromium, open_page, start, stop
 from tests.server.conftest import children_of
 
 __all__ = ["chromium", "open_page"]
@@ -34,6 +37,7 @@ def row(**scores: float) -> str:
         (row(angry=0.6, sad=0.2), ("angry", "sad", "sure")),
         (row(angry=0.42, sad=0.33), ("angry", "sad", "either")),
         (row(angry=0.3, sad=0.15), ("angry", "sad", "mixed")),
+        (row(angry=0.45, sad=0.3), ("angry", "sad", "mixed")),
         (row(unknown=0.9), ("unknown", "angry", "sure")),
     ],
 )
@@ -118,16 +122,84 @@ def test_after_stop_the_result_takes_the_place_of_the_emotion_of_now(
     assert told["model"] == "compact" and told["audio_ms"] > 3000 and told["share"]
     start(page)
     expect(page.locator("#scores-note")).to_have_text("smoothed")
+    expect(page.locator("#saves")).to_be_hidden()
     stop(page)
     assert page.faults == []
 
 
 def saved(page: Any, ending: str) -> str:
-    """What its button saves."""
+    """The text that its button saves."""
+    return saved_file(page, ending).read_text(encoding="utf-8")
+
+
+def saved_file(page: Any, ending: str, button: str | None = None) -> Path:
+    """What its button saves, `#save-ENDING` unless told otherwise."""
     with page.expect_download() as download:
-        page.locator(f"#save-{ending}").click()
+        page.locator(button or f"#save-{ending}").click()
     assert re.fullmatch(rf"emotion-\d{{4}}(-\d\d){{4}}\.{ending}", download.value.suggested_filename)
-    return str(download.value.path().read_text(encoding="utf-8"))
+    return Path(download.value.path())
+
+
+def test_the_whole_session_is_seen_and_heard_again(
+    live_server: Server, open_page: Open, demo_samples: np.ndarray
+) -> None:
+    page = open_page(live_server.url)
+    start(page)
+    expect(page.locator("#utterances li")).to_have_count(3)
+    stop(page)
+    expect(page.locator("#toggle")).to_have_text("New session")
+    expect(page.locator("#minute")).to_be_hidden()
+    expect(page.locator("#plot canvas")).to_be_visible()
+    expect(page.locator("#again-note")).to_contain_text("in this tab alone")
+    audio_s = audio_in_summary(page)
+    assert page.locator("#stage").get_attribute("aria-valuemax") == pytest.approx(str(round(audio_s, 1)))
+    samples, rate = soundfile.read(saved_file(page, "wav"), dtype="float32")
+    assert rate == 16_000 and len(samples) / rate == pytest.approx(audio_s, abs=0.2)
+    assert np.abs(samples).max() > 0.1 * np.abs(demo_samples).max(), "it is what the microphone gave"
+    picture = saved_file(page, "png", "#save-picture").read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+    row = page.locator("#heard .utterance").nth(1)
+    row.click()
+    expect(row).to_have_attribute("data-current", "true")
+    expect(page.locator("#play")).to_have_attribute("data-playing", "true")
+    expect(page.locator("#play")).to_have_attribute("data-playing", "false")  # at the end of the row
+    page.locator("#zoom-in").click()
+    expect(page.locator("#scroll")).to_be_visible()
+    start(page)
+    expect(page.locator("#minute")).to_be_visible()
+    expect(page.locator("#chart")).to_be_hidden()
+    expect(page.locator("#heard")).to_be_hidden()
+    stop(page)
+    assert page.faults == []
+
+
+def test_the_recording_goes_on_to_the_page_of_files(live_server: Server, open_page: Open) -> None:
+    page = open_page(live_server.url)
+    start(page)
+    expect(page.locator("#utterances li")).to_have_count(1)
+    stop(page)
+    with page.expect_popup() as opened:
+        page.locator("#open-in-files").click()
+    files = opened.value
+    expect(files.locator("#file-name")).to_have_text(re.compile(r"^emotion-.*\.wav$"))
+    expect(files.locator("#file-state")).to_have_text("Done")
+    length = float(files.locator("#fact-length").inner_text().removesuffix(" s"))
+    assert length == pytest.approx(audio_in_summary(page), abs=0.2)
+
+
+def test_utterances_are_one_stop_for_tab_and_the_arrows_go_on(live_server: Server, open_page: Open) -> None:
+    page = open_page(live_server.url)
+    start(page)
+    expect(page.locator("#utterances li")).to_have_count(2)
+    stop(page)
+    rows = page.locator("#heard button")
+    rows.first.focus()
+    page.keyboard.press("ArrowDown")
+    expect(rows.nth(1)).to_be_focused()
+    page.keyboard.press("Tab")
+    assert not page.evaluate("document.querySelector('#heard').contains(document.activeElement)")
+    page.keyboard.press("Shift+Tab")
+    expect(rows.nth(1)).to_be_focused()
 
 
 def test_start_keeps_the_focus_and_stops_by_the_same_key(live_server: Server, open_page: Open) -> None:
@@ -137,7 +209,7 @@ def test_start_keeps_the_focus_and_stops_by_the_same_key(live_server: Server, op
     expect(page.locator("#toggle")).to_have_text("Stop")
     assert page.evaluate("document.activeElement.id") == "toggle"
     page.keyboard.press("Enter")
-    expect(page.locator("#toggle")).to_have_text("Start listening")
+    expect(page.locator("#toggle")).to_have_attribute("data-on", "false")
     assert page.evaluate("document.activeElement.id") == "toggle"
 
 

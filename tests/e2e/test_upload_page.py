@@ -426,7 +426,7 @@ def test_hours_are_drawn_in_time_and_the_means_are_right(server: Server, open_pa
     page = open_page(server.url)
     worst, drawn, gap, listed = page.evaluate(
         """async () => {
-            const { Frames } = await import('/static/upload/frames.js');
+            const { Frames } = await import('/static/listen/frames.js');
             const count = 3 * 360_000;  // three hours of speech, with a gap of a minute
             const starts = Array.from({ length: count }, (_, i) => 10 * i + (i < 1000 ? 0 : 60_000));
             const rows = starts.map((_, i) => [i % 2, 0, 0, 0, (i + 1) % 2, 0, 0, 0, 0]);
@@ -460,10 +460,10 @@ def test_thousands_of_utterances_scroll(server: Server, open_page: Open) -> None
     rows = page.evaluate(
         """async () => {
             document.querySelector('#details').hidden = false;
-            const { Utterances } = await import('/static/upload/utterances.js');
+            const { Utterances } = await import('/static/listen/utterances.js');
             const all = Array.from({ length: 5000 }, (_, i) => ({ start_ms: 2000 * i, end_ms: 2000 * i + 1500,
                 emotion: 'happy', confidence: 0.5, scores: { happy: 1 } }));
-            const list = new Utterances(() => {});
+            const list = new Utterances(document.querySelector('#utterances'), () => {});
             list.show(all);
             const first = document.querySelectorAll('.utterance').length;
             list.mark(9001, true);

@@ -111,6 +111,9 @@ RULE = "alerts:\n  rules:\n    - name: a\n      when: {any_of: sad, above: 0.5}\
         (RULE.replace("0.5}", "0.5, below: 0.4}"), 4, ["give one of above and below"]),
         (RULE.replace(", above: 0.5", ""), 4, ["give one of above and below"]),
         (RULE.replace("any_of: sad", "ambiguous: any"), 4, ["leave above and below out"]),
+        (RULE.replace("any_of: sad", "uncertain: any"), 4, ["leave above and below out"]),
+        (RULE.replace("0.5}", "-0.5}"), 4, ["any_of is never below 0"]),
+        (RULE.replace("any_of: sad, above: 0.5", "arousal: any, above: -1.5"), 4, ["when.above"]),
         (
             RULE.replace("any_of: sad, above", "both_raised: sad, below"),
             4,

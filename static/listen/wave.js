@@ -22,6 +22,8 @@ export class Wave {
   peaks = null;
   /** @type {Utterance[]} */
   utterances = [];
+  /** @type {{at_ms: number, level: string}[]} */
+  alerts = [];
   scoredS = Infinity;
   #canvas;
 
@@ -53,6 +55,7 @@ export class Wave {
     this.#bands(view, emotions);
     this.#outline(view, emotions);
     this.#faces(view, seen);
+    this.#flags(view);
     this.#axis(view);
   }
 
@@ -120,12 +123,23 @@ export class Wave {
 
   /** @param {View} view @param {Utterance[]} seen */
   #faces({ ctx, x, left, right, color }, seen) {
-    ctx.font = "15px sans-serif";
+    ctx.font = '15px "Apple Color Emoji", "Segoe UI Emoji", "Noto Color Emoji", sans-serif';
     ctx.textAlign = "center";
     ctx.fillStyle = color("ink");
     for (const { start_ms: start, end_ms: end, emotion } of seen) {
       const [from, to] = [Math.max(left, x(start / 1000)), Math.min(right, x(end / 1000))];
       if (to - from >= FACE_PX) ctx.fillText(emotionOf(emotion).emoji, (from + to) / 2, RIBBON - 9);
+    }
+  }
+
+  /** Where an alert was raised: a line, and a flag on it.
+   *  @param {View} view */
+  #flags({ ctx, from, to, x, height, color }) {
+    for (const { at_ms: at, level } of this.alerts) {
+      if (at < 1000 * from || at > 1000 * to) continue;
+      ctx.fillStyle = color({ info: "accent", warning: "warn" }[level] ?? "bad");
+      ctx.fillRect(x(at / 1000) - 1, 0, 2, height - AXIS);
+      ctx.fillRect(x(at / 1000), 0, 7, 7);
     }
   }
 

@@ -4,7 +4,7 @@
 import { LABELS } from "../shared/emotions.js";
 
 /** An answer at granularity frame.
- *  @typedef {{frame_scores?: number[][], frame_start_ms?: number[], step_ms?: number}} Answer */
+ *  @typedef {{frame_scores?: ArrayLike<number>[], frame_start_ms?: number[], step_ms?: number}} Answer */
 
 export class Frames {
   #step;

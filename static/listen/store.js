@@ -4,16 +4,24 @@
 import { Frames } from "./frames.js";
 
 /** @import { Answer } from "./frames.js" */
-/** @import { Shown } from "./queue.js" */
+/** @import { Peaks } from "./peaks.js" */
+/** @import { Utterance } from "./utterances.js" */
+/** What was found in a recording. `files`: where the rest of it is.
+ *  @typedef {Answer & {granularity: "utterance" | "frame", duration_s: number, scores: Record<string, number>,
+ *             utterances?: Utterance[], alerts?: {at_ms: number, level: string, state?: string}[],
+ *             files: {audio: string, result: string},
+ *             frame_emotions?: string[], frame_confidences?: number[]}} Found */
+/** What can be listened to. `doneS`: how far it is scored.
+ *  @typedef {{name: string, file?: File, doneS: number, result: Found | null, peaks?: Peaks | null}} Recording */
 
 const KEPT = 4_000_000; // frames: 290 MB, eleven hours of speech
 
 export class FrameStore {
-  /** @type {Map<Shown, Frames>} the oldest first */
+  /** @type {Map<Recording, Frames>} the oldest first */
   #kept = new Map();
 
   /** Takes the rows out of an answer, which then can be forgotten.
-   *  @param {Shown} item */
+   *  @param {Recording} item */
   take(item) {
     const { result } = item;
     if (!result?.frame_scores) return;
@@ -24,7 +32,7 @@ export class FrameStore {
     delete result.frame_start_ms;
   }
 
-  /** @param {Shown} item @param {Frames} frames */
+  /** @param {Recording} item @param {Frames} frames */
   #keep(item, frames) {
     this.#kept.delete(item);
     this.#kept.set(item, frames);
@@ -37,14 +45,14 @@ export class FrameStore {
   }
 
   /** The frames of a finished file; `fetched()` gives its result.json. null at granularity utterance.
-   *  @param {Shown} item @param {() => Promise<Answer>} fetched */
+   *  @param {Recording} item @param {() => Promise<Answer>} fetched */
   async of(item, fetched) {
     if (item.result?.granularity !== "frame") return null;
     if (!this.#kept.has(item)) this.#keep(item, new Frames(await fetched()));
     return this.#kept.get(item) ?? null;
   }
 
-  /** @param {Shown} item */
+  /** @param {Recording} item */
   forget(item) {
     this.#kept.delete(item);
   }

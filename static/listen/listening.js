@@ -1,22 +1,26 @@
-/* The chart of one file: lines of the nine scores, the waveform under them, and the sound that goes with both. */
+/* The chart of one recording: lines of the nine scores, the waveform under them, and the sound that goes with
+   both. Whoever shows it has the elements that are named here. */
 
-import { EMOTIONS, LABELS } from "../shared/emotions.js";
+import { EMOTIONS, LABELS, asRow } from "../shared/emotions.js";
 import { $, bothNames, make } from "../shared/parts.js";
 import { percent, say, sayLabel } from "../shared/text.js";
+import { save } from "../shared/saving.js";
 import { Lines } from "./lines.js";
 import { decodedPeaks, streamedPeaks } from "./peaks.js";
+import { pictureOf } from "./picture.js";
 import { Player } from "./player.js";
 import { Stage } from "./stage.js";
 import { clockOf } from "./time.js";
 import { Wave } from "./wave.js";
 
-/** @import { Shown } from "./queue.js" */
-/** @import { Saver } from "./saving.js" */
 /** @import { FrameStore } from "./store.js" */
 /** @import { Frames } from "./frames.js" */
 /** @import { Utterance } from "./utterances.js" */
-/** @typedef {{get: Saver["get"], store: FrameStore, onTime: (seconds: number, playing: boolean) => void,
- *             onProblem: (problem: unknown) => void}} Hooks `get(path)`: a file of a result */
+/** @import { Recording } from "./store.js" */
+/** `get(path)`: a file of a result.
+ *  @typedef {{get: (path: string) => Promise<Response>, store: FrameStore,
+ *             onTime: (seconds: number, playing: boolean) => void,
+ *             onProblem: (problem: unknown) => void}} Hooks */
 
 export class Listening {
   #hooks;
@@ -30,7 +34,7 @@ export class Listening {
     onHover: (seconds) => this.#hover(seconds),
   });
   #values = this.#legend();
-  /** @type {Shown | null} */
+  /** @type {Recording | null} */
   #item = null;
   /** @type {Frames | null} */
   #frames = null;
@@ -48,6 +52,7 @@ export class Listening {
       onProblem: hooks.onProblem,
     });
     $("play").onclick = () => this.#toggle();
+    $("save-picture").onclick = () => this.#savePicture();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       this.#lines.build();
       this.#stage.draw();
@@ -69,14 +74,14 @@ export class Listening {
 
   // -- which file ----------------------------------------------------------------------------------
 
-  /** @param {Shown} item */
+  /** @param {Recording} item */
   open(item) {
     this.#item = item;
     this.#outlined = "none";
     this.#shown = false;
     this.#frames = null;
     this.#lines.show(null);
-    Object.assign(this.#wave, { peaks: item.peaks ?? null, utterances: [], scoredS: 0 });
+    Object.assign(this.#wave, { peaks: item.peaks ?? null, utterances: [], alerts: [], scoredS: 0 });
     $("chart").hidden = true;
     $("legend").hidden = true;
     this.#player.load(item.file, undefined);
@@ -122,7 +127,11 @@ export class Listening {
     this.#shown = true;
     $("chart").hidden = false;
     say($("chart-title"), result.granularity === "frame" ? "chart.time" : "chart.wave");
-    Object.assign(this.#wave, { utterances: result.utterances ?? [], scoredS: Infinity });
+    Object.assign(this.#wave, {
+      utterances: result.utterances ?? [],
+      alerts: (result.alerts ?? []).filter(({ state }) => state !== "cleared"),
+      scoredS: Infinity,
+    });
     this.#showLength(result.duration_s);
     this.#player.offer(async () => (await this.#hooks.get(result.files.audio)).blob());
     this.#outline(item, result.duration_s);
@@ -141,7 +150,7 @@ export class Listening {
   }
 
   /** The outline: from the file itself, and where that cannot be, from what the server kept of it.
-   *  @param {Shown} item @param {number} seconds */
+   *  @param {Recording} item @param {number} seconds */
   async #outline(item, seconds) {
     if (!item.peaks && this.#outlined === "none") {
       this.#outlined = "decoding";
@@ -210,11 +219,19 @@ export class Listening {
     this.#player.play();
   }
 
-  /** @param {Utterance} utterance */
+  /** @param {Pick<Utterance, "start_ms" | "end_ms">} span */
   playSpan({ start_ms: start, end_ms: end }) {
     if (start / 1000 < this.#stage.from || end / 1000 > this.#stage.to)
       this.#stage.move((start + end) / 2000 - (this.#stage.from + this.#stage.to) / 2);
     this.#player.playSpan(start / 1000, end / 1000);
+  }
+
+  async #savePicture() {
+    const item = this.#item;
+    if (!item?.result) return;
+    const [plot, wave] = [$("plot").querySelector("canvas"), $("wave", HTMLCanvasElement)];
+    const drawn = plot && this.#frames ? [plot, wave] : [wave];
+    save(await pictureOf(item.name, asRow(item.result.scores), drawn), `${item.name}.png`);
   }
 
   /** @param {boolean} playing */
