@@ -13,6 +13,7 @@ import orjson
 from server.errors import ClientError
 from server.observers import AlertEvent, Counters, SessionEvent, SessionSummary
 from stream.affect import affect
+from stream.dynamics import Conversation
 from stream.history import Stretch
 from stream.types import (
     AMBIGUOUS,
@@ -197,6 +198,8 @@ def to_wire(
             name, payload = "lost", {"session_id": session_id, **between, "code": code}
         case AlertEvent():
             name, payload = "alert", {"session_id": session_id, **alert(event)}
+        case Conversation():
+            name, payload = "dynamics", {"session_id": session_id, **dynamics(event)}
         case _:
             state = "start" if isinstance(event, SpeechStarted) else "end"
             name, payload = "speech", {"session_id": session_id, "state": state, "at_ms": ms(event.frame)}
@@ -223,8 +226,33 @@ def summary(of: SessionSummary, label: str | None = None) -> JsonDict:
         "audio_ms": to_ms(of.audio_s),
         **counters(of.total),
         **({"channels": named} if named else {}),
+        **({"dynamics": dynamics(of.dynamics)} if of.dynamics else {}),
         "utterances": list(of.utterances),
         **({"incomplete_bytes": of.leftover_bytes} if of.leftover_bytes else {}),
+    }
+
+
+def dynamics(of: Conversation) -> JsonDict:
+    """How two people share a conversation, up to `at_ms`."""
+    voice = sum(share.voice for share in of.shares.values())
+    by_channel = {
+        name: {
+            "voice_ms": ms(share.voice),
+            "share": round(share.voice / voice, 3) if voice else 0.0,
+            "interruptions": share.interruptions,
+            "reactions": share.reactions,
+            "reaction_ms": round(ms(share.reaction) / share.reactions) if share.reactions else None,
+            "longest_reaction_ms": ms(share.longest_reaction) if share.reactions else None,
+        }
+        for name, share in of.shares.items()
+    }
+    return {
+        "at_ms": ms(of.at),
+        "by_channel": by_channel,
+        "overlaps": of.overlaps,
+        "overlap_ms": ms(of.overlap),
+        "silence_ms": ms(of.silence),
+        "longest_silence_ms": ms(of.longest_silence),
     }
 
 
