@@ -17,10 +17,8 @@ from cli.options import (
     Device,
     ModelName,
     Taught,
-    checked_settings,
     found,
     given,
-    refuse_settings,
     settings,
 )
 from server.paths import COMMAND, CONFIG, HOME, ROOT
@@ -43,6 +41,11 @@ class Where(StrEnum):
     ray = "ray"
 
 
+class Licenses(StrEnum):
+    all = "all"
+    commercial = "commercial"
+
+
 class Granularity(StrEnum):
     utterance = "utterance"
     frame = "frame"
@@ -61,17 +64,13 @@ def serve(
 ) -> None:
     """Serve: the live page, the socket, REST and metrics. Every setting is in config.yaml."""
     from server import process_env, system
-    from server.access.hosts import exposed
 
     where = {"host": host, "port": port, "log_format": log_format}
     options = given(server=where, model={"name": found(model), "device": device})
-    server = checked_settings(config, options).server
-    if why := exposed(server):
-        refuse_settings([why])
     args = json.dumps({"config": str(config), "options": options})
     os.chdir(HOME)
-    mode = "parent" if server.n_workers > 1 else server.async_mode
-    command = [sys.executable, "-m", "server.run", mode, args]
+    # In the mode that nearly all have: to know better takes the settings, which are read there.
+    command = [sys.executable, "-m", "server.run", "eventlet", args]
     system.replace_process(command, process_env.of_server())
 
 
@@ -151,6 +150,9 @@ def evaluate(
     noise_db: Annotated[float, typer.Option(help="Speech above noise, dB.")] = 10.0,
     live: Annotated[str, typer.Option(help="Seconds after speech began at which to look.")] = "0.5,1,2",
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    prior: Annotated[
+        str | None, typer.Option(help="What the model takes to be likely: balanced or conversation.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report. [default: outputs/evaluation_…]")
     ] = None,
@@ -178,8 +180,48 @@ def evaluate(
         out=out,
     )
     raise typer.Exit(
-        run(request, settings(config, given(model={"name": found(model), "device": device})), as_json)
+        run(
+            request,
+            settings(config, given(model={"name": found(model), "device": device, "prior": prior})),
+            as_json,
+        )
     )
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `evaluate` has written.")],
+    second: Annotated[Path, typer.Argument(metavar="DIR", help="Another, of the same recordings.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+) -> None:
+    """Two evaluations of the same recordings, clip by clip: which model is better, and how surely."""
+    from evaluation.compare import main as run
+
+    raise typer.Exit(run((first, second), as_json))
+
+
+@app.command()
+def corpora(
+    add: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="A corpus that you have, as published; several times."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --add: the folder whose manifest.csv to write.")
+    ] = None,
+    licenses: Annotated[Licenses, typer.Option(help="Those whose license lets a model be sold, or all.")] = (
+        Licenses.all
+    ),
+) -> None:
+    """Public corpora of labeled speech; --add makes a manifest of yours, for `evaluate` and for training."""
+    from cli import corpora as room
+
+    if not add:
+        room.show(licenses is Licenses.commercial)
+    elif out is None:
+        raise typer.BadParameter("say where the manifest goes", param_hint="--out")
+    else:
+        room.add(add, out, licenses is Licenses.commercial)
 
 
 @app.command()
@@ -229,7 +271,9 @@ def export(
     """Write a model as ONNX, with its head: for other runtimes than torch (docs/platforms.md)."""
     file = out or Path(f"{Path(name).name}.onnx")
     try:
-        apart, terms = _export_compact(file) if name == "compact" else _export_emotion2vec(name, file, config)
+        apart, terms = (
+            _export_compact(file, config) if name == "compact" else _export_emotion2vec(name, file, config)
+        )
     except (ValueError, OSError, ImportError) as wrong:
         typer.echo(str(wrong), err=True)
         raise typer.Exit(2) from None
@@ -238,18 +282,19 @@ def export(
     typer.echo(f"license of the weights: {terms}")
 
 
-def _export_compact(file: Path) -> tuple[float, str]:
+def _export_compact(file: Path, config: Path) -> tuple[float, str]:
     """How far its scores are from torch's; the license."""
     from stream.models import compact
 
-    reference = compact.load("cpu", "float32", "torch")
+    prior = settings(config, {}).model.prior
+    reference = compact.load("cpu", "float32", "torch", prior=prior)
     try:
         from training import export as recipe
     except ImportError as missing:
         raise ImportError(
             f"exporting compact needs a checkout, and ./run.sh install torch export ({missing.name} is missing)"
         ) from None
-    return recipe.export(file, reference), recipe.LICENSE
+    return recipe.export(file, reference, prior), recipe.LICENSE
 
 
 def _export_emotion2vec(name: str, file: Path, config: Path) -> tuple[float, str]:
@@ -266,6 +311,29 @@ def _export_emotion2vec(name: str, file: Path, config: Path) -> tuple[float, str
 
 
 @app.command()
+def mcp(
+    url: Annotated[str, typer.Option(help="A server that runs.")] = "http://127.0.0.1:7860",
+    folder: Annotated[
+        Path | None, typer.Option(help="The recordings that may be analyzed, none outside it.", exists=True)
+    ] = None,
+    token: Annotated[str, typer.Option(help="The server's.", envvar="EMOTION_SERVER__TOKEN")] = "",
+    desk_token: Annotated[str, typer.Option(help="The desk's.", envvar="EMOTION_MONITOR__TOKEN")] = "",
+) -> None:
+    """Recordings and sessions for assistants, over the Model Context Protocol (docs/mcp.md)."""
+    from cli.mcp import Tools, run
+
+    try:
+        run(Tools(url, token, desk_token, folder))
+    except ModuleNotFoundError as missing:
+        if missing.name != "mcp":
+            raise
+        typer.echo(
+            'The package mcp is missing: ./run.sh install mcp, or pip install "emotion-stream[mcp]"', err=True
+        )
+        raise typer.Exit(2) from None
+
+
+@app.command()
 def models() -> None:
     """List the models that can be chosen with --model or in config.yaml."""
     from stream.models.registry import ABOUT
@@ -276,9 +344,11 @@ def models() -> None:
 
 def main() -> None:
     """Entry point of `python -m cli`."""
+    from cli.keys import app as keys
     from cli.tools import app as toolbox  # here, since it takes its options from this module
 
     app.add_typer(toolbox, name="tools")
+    app.add_typer(keys, name="keys")
     # A pipe that closes early (| head) is no error of ours.
     try:
         app(prog_name=COMMAND)

@@ -1,15 +1,16 @@
-"""Options that several commands have, and how settings are loaded for them."""
+"""Options that several commands have, and how settings are loaded for them: by those that need any, since
+what reads them takes longer to import than all of this room."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from server import config as configuration
-from server.language import in_language, of_terminal
+if TYPE_CHECKING:
+    from server.config import Config
 
 ConfigFile = Annotated[
     Path, typer.Option("--config", envvar="EMOTION_CONFIG", help="Settings file.", resolve_path=True)
@@ -22,27 +23,18 @@ CustomLabels = Annotated[
 Taught = Annotated[str | None, typer.Option("--taught", hidden=True)]  # its name until 0.2, warned of
 
 
-def settings(file: Path, options: dict[str, Any]) -> configuration.Config:
+def settings(file: Path, options: dict[str, Any]) -> Config:
     """Load the settings and print their warnings; or end with what is wrong with them."""
-    loaded = checked_settings(file, options)
+    from server import config
+
+    try:
+        loaded = config.load(file, options)
+    except config.ConfigError as wrong:
+        typer.echo(config.refusal(str(wrong)), err=True)
+        raise typer.Exit(2) from None
     for warning in loaded.warnings:
         say(warning)
     return loaded
-
-
-def checked_settings(file: Path, options: dict[str, Any]) -> configuration.Config:
-    """The same for a server's, which loads them again and puts their warnings into its log."""
-    try:
-        return configuration.load(file, options)
-    except configuration.ConfigError as wrong:
-        refuse_settings(str(wrong).splitlines())
-
-
-def refuse_settings(lines: list[str]) -> NoReturn:
-    """End with what is wrong with them."""
-    for line in ("These settings cannot be used:", *lines):
-        say(line)
-    raise typer.Exit(2) from None
 
 
 def say(text: str) -> None:
@@ -57,6 +49,8 @@ def tell(text: str, err: bool = False) -> None:
 
 def readable(text: str) -> str:
     """A text of ours in the language of the terminal."""
+    from server.language import in_language, of_terminal
+
     return in_language(text, of_terminal(os.environ))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import queue
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 
 from emotion_stream_client.audio import Audio, Format
 from emotion_stream_client.errors import EmotionError
-from emotion_stream_client.events import Event, event_of
+from emotion_stream_client.events import Event, SpanResult, build, event_of
 
 from server import wire
 from server.engine import Busy, Engine
@@ -16,10 +17,12 @@ from server.language import Language, in_language
 from server.observers import Counters, SessionSummary
 from stream import codec
 from stream.custom_labels import CustomLabels
+from stream.history import ScoreHistory
 from stream.offline import PIECE
 from stream.session import StreamSession
 from stream.source import StreamSource
 from stream.types import (
+    STEP_MS,
     Answer,
     Failed,
     Floats,
@@ -29,6 +32,7 @@ from stream.types import (
     StreamEvent,
     UtteranceScored,
     Window,
+    ceil_div,
 )
 
 KEPT = 1000  # utterances that the summary tells, the last ones
@@ -62,6 +66,7 @@ class LiveStream:
         self._source = StreamSource(declared.of_samples.encoding)
         self._decoder = codec.Decoder(declared)
         self._utterances: deque[JsonDict] = deque(maxlen=KEPT)
+        self._history = ScoreHistory()
         self._ended = False
 
     def push(self, audio: Audio) -> list[Event]:
@@ -83,6 +88,17 @@ class LiveStream:
             raise self._refusal("UNSUPPORTED_ENCODING", str(wrong)) from None
         self._source = chunk.after
         return self._take(samples)
+
+    def span(self, begin_ms: int, end_ms: int, present: Mapping[str, float] | None = None) -> SpanResult:
+        """The scores of a stretch of the last ten minutes, as the Python client's `span` tells them.
+
+        `present`: thresholds of labels, where 0.25 is not wanted. Raises ValueError where nothing is in between.
+        """
+        if not 0 <= begin_ms < end_ms:
+            raise ValueError(f"from {begin_ms} to {end_ms} ms there is nothing")
+        start, end = (ceil_div(ms, STEP_MS) for ms in (begin_ms, end_ms))
+        stretch = self._history.stretch(start, end, self._session.watermark_frame)
+        return build(SpanResult, "span", wire.span(self._session.session_id, None, stretch, present or {}))
 
     def finish(self) -> list[Event]:
         """End the stream: the rest of the events, a `Summary` last. Raises EmotionError CLOSED the second time."""
@@ -131,6 +147,8 @@ class LiveStream:
     def _told(self, event: StreamEvent) -> list[Event]:
         rows: list[tuple[str, JsonDict]] = []
         name = self._session.session_id
+        if isinstance(event, FramesScored):
+            self._history.add(event.first_frame, event.probs)
         if isinstance(event, FramesScored) and self._frame_results:
             rows = [("frame_result", wire.frame_result(name, None, row)) for row in wire.frame_list(event)]
         elif isinstance(event, UtteranceScored) and self._labels and event.embedding is not None:

@@ -21,12 +21,18 @@ LABELS_ZH = dict(zip(LABELS, _CHINESE, strict=True))  # the Chinese word of each
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Verdict:
     """`emotion`: one of LABELS, and the likeliest of `scores`, probabilities by label that add up to 1;
-    `confidence`: its own. `ambiguous`: it leads the second by little, both are worth showing."""
+    `confidence`: its own. `ambiguous`: it leads the second by little, both are worth showing; `uncertain`: such
+    answers are wrong more often than right; `second`: the next likeliest where it is present, too. `arousal`,
+    `valence`: -1 to 1."""
 
     emotion: str
     emotion_zh: str  # the emotion in Chinese, as `server.labels_zh` of the settings calls it
     confidence: float
     ambiguous: bool
+    uncertain: bool
+    second: str | None
+    arousal: float
+    valence: float
     scores: dict[str, float] = field(repr=False)
     custom_labels: JsonDict | None = None  # {name, label, confidence, scores}: by labels of your own
 
@@ -75,6 +81,7 @@ class Result(_Verdict):
     timestamp_utc: str
     model: str
     duration_s: float
+    prior: str = "balanced"  # what the model took to be likely: balanced, conversation, or custom weights
     model_fingerprint: str = ""  # tells its weights from others of its name; "": it gives no embeddings
     file_name: str = ""  # the recording's own; "" for an array
     verdict: str = "normal"  # the worst alert rule that was raised
@@ -136,7 +143,7 @@ class Result(_Verdict):
         return plain
 
 
-_SCORED = ("emotion", "confidence", "ambiguous", "scores")
+_SCORED = ("emotion", "confidence", "ambiguous", "uncertain", "second", "arousal", "valence", "scores")
 _SIMILAR = ("similarity_to_sample", "similarity_to_samples")
 _WHERE_KNOWN = ("file_name", "model_fingerprint")
 _HEAD = (
@@ -145,6 +152,7 @@ _HEAD = (
     "timestamp_utc",
     "model",
     "duration_s",
+    "prior",
     *_WHERE_KNOWN,
     "verdict",
     "alerts",

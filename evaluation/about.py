@@ -18,6 +18,8 @@ class About:
     weights: str  # a fingerprint of the files; empty: the model has none
     device: str
     dtype: str
+    prior: str  # of the model (`model.prior`)
+    rules: tuple[str, ...]  # that alerts were raised by
     cannot_say: tuple[str, ...]
     dataset: str
     split: str

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from stream.batching import Kind
 from stream.gate import GateConfig, SpeechGate
 from stream.ring import RingBuffer
+from stream.rules import Alert, Rule, RuleEngine
 from stream.session import StreamConfig, StreamSession
 from stream.types import (
     FRAME,
@@ -62,12 +63,14 @@ class Heard:
 
     `whole`: probabilities (N_LABELS,) over all frames of speech. `live`: what a listener saw at each of the
     times asked for. `ongoing`: whether the clip's speech still went on at that time, or had ended before.
+    `alerts`: the labels of those that were raised.
     """
 
     whole: Floats | None
     live: tuple[Floats | None, ...]
     ongoing: tuple[bool, ...]
     speech_frames: int
+    alerts: tuple[int, ...] = ()
 
 
 @dataclass(eq=False)
@@ -79,13 +82,14 @@ class _Notes:
     whole: Utterance = field(default_factory=Utterance)
     scored: list[FramesScored] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)  # frames [start, end)
+    alerts: list[int] = field(default_factory=list)
 
 
 class _Listener:
     """One session on its way."""
 
-    def __init__(self, task: Task, session: StreamSession) -> None:
-        self.session = session
+    def __init__(self, task: Task, session: StreamSession, rules: Sequence[Rule]) -> None:
+        self.session, self._rules = session, RuleEngine(rules)
         self.notes = [_Notes(piece.key, piece.start) for piece in task.pieces]
         self._firsts = [piece.first for piece in task.pieces]
 
@@ -98,9 +102,16 @@ class _Listener:
                 notes = self._at(event.first_frame)
                 notes.whole.add(event.scores)
                 notes.scored.append(event)
+                self._alert(self._rules.frames(None, event.first_frame, event.probs))
             elif isinstance(event, UtteranceScored):
                 self._at(event.start).spans.append((event.start, event.end))
+                self._alert(self._rules.utterance(None, event))
         return step.window
+
+    def _alert(self, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            if alert.state == "raised":
+                self._at(alert.frame - 1).alerts.append(alert.label)
 
     def _at(self, frame: int) -> _Notes:
         return self.notes[bisect_right(self._firsts, frame) - 1]
@@ -112,10 +123,12 @@ def listen(
     config: StreamConfig,
     times_s: Sequence[float] = (),
     max_batch: int = 32,
+    rules: Sequence[Rule] = (),
 ) -> Iterator[tuple[int, Heard]]:
     """What is heard in each clip of `tasks`, by its key; in no particular order.
 
-    `times_s`: seconds after speech began at which the live state is read. `max_batch`: windows.
+    `times_s`: seconds after speech began at which the live state is read. `max_batch`: windows. `rules`: those by
+    which alerts are raised.
     """
     coming = iter(tasks)
     waiting: dict[Kind, list[tuple[_Listener, Window]]] = defaultdict(list)
@@ -127,7 +140,7 @@ def listen(
             if task is None:
                 exhausted = True
                 break
-            listener, window = _begin(task, config)
+            listener, window = _begin(task, config, rules)
             if window is None:
                 yield from _conclude(listener, config, times_s)
             else:
@@ -156,11 +169,11 @@ def speech_start(samples: Floats, config: GateConfig) -> int | None:
     return edges[0].frame if edges else None
 
 
-def _begin(task: Task, config: StreamConfig) -> tuple[_Listener, Window | None]:
+def _begin(task: Task, config: StreamConfig, rules: Sequence[Rule]) -> tuple[_Listener, Window | None]:
     """Give a new session all the samples there are; its first window, None where there is no speech."""
     capacity = max(1, len(task.samples))
     session = StreamSession("clip", replace(config, max_hop=config.hop, ring=capacity))
-    listener = _Listener(task, session)
+    listener = _Listener(task, session, rules)
     first = listener.take(session.push(task.samples))
     return listener, listener.take(session.flush()) or first
 
@@ -183,6 +196,7 @@ def _heard(notes: _Notes, config: StreamConfig, times_s: Sequence[float]) -> Hea
         live=tuple(_seen(notes, config, limit) for limit in limits),
         ongoing=tuple(last >= limit for limit in limits),
         speech_frames=n_frames,
+        alerts=tuple(notes.alerts),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from evaluation.about import About
 from evaluation.intervals import Assessment, Estimate
+from evaluation.life import Life
 from evaluation.metrics import NOTHING, bins, confusion, said
 from evaluation.results import Panel, Results, UnknownCheck, told
 from stream.types import DIGITS, LABELS, JsonDict
@@ -26,6 +27,7 @@ def to_json(results: Results, about: About) -> JsonDict:
         "corpora": {corpus: _corpus(results, about, corpus) for corpus in results.corpora},
         "figures": figures,
         "unknown": {condition: _unknown(check) for condition, check in results.unknown.items()},
+        "life": {condition: _life(of) for condition, of in results.life.items()},
     }
 
 
@@ -110,6 +112,19 @@ def _unknown(check: UnknownCheck) -> JsonDict:
         name: _estimate(value) if isinstance(value, Estimate) else value
         for name, value in vars(check).items()
     }
+
+
+def _life(of: Life) -> JsonDict:
+    def plain(value: Any) -> Any:
+        if isinstance(value, Estimate):
+            return _estimate(value)
+        if isinstance(value, Assessment):
+            return _assessment(value)
+        if isinstance(value, dict):
+            return {str(name): plain(each) for name, each in value.items()}
+        return round(value, DIGITS) if isinstance(value, float) else value
+
+    return {name: plain(value) for name, value in vars(of).items()}
 
 
 def _estimate(estimate: Estimate) -> JsonDict:

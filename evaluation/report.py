@@ -9,7 +9,7 @@ from evaluation.intervals import FEW, Assessment, Estimate
 from evaluation.known import FLOORS
 from evaluation.results import AIM_FALSE, AIM_FOUND, WHOLE, Results, UnknownCheck
 from evaluation.source import TURNS
-from evaluation.wording import caveats, interval, mark, mean_mark, number, percentage, table, time_name
+from evaluation.wording import caveats, interval, mark, mean_mark, number, percentage, share, table, time_name
 from stream.types import LABELS
 
 
@@ -19,6 +19,7 @@ def write(results: Results, about: About, pictures: Sequence[tuple[str, str]]) -
     for condition in about.conditions:
         lines += _whole(results, condition)
     lines += [*_live(results, about), *_recalls(results, about), *_unknown(results, about)]
+    lines += _life(results, about)
     lines += ["## Pictures", "", *(f"![{what}]({name})\n" for name, what in pictures)] if pictures else []
     return "\n".join([*lines, *_reading(about)]) + "\n"
 
@@ -174,6 +175,62 @@ def _unknown(results: Results, about: About) -> list[str]:
     rows = [[condition, *found(results.unknown[condition])] for condition in about.conditions]
     text = "Whole utterances, nine-way. The clips labeled `unknown` are those without speech."
     return ["## `unknown`", "", text, "", *table(head, rows)]
+
+
+def _life(results: Results, about: About) -> list[str]:
+    lives = [(condition, results.life[condition]) for condition in about.conditions]
+    if not any(of.neutral_clips for _, of in lives):
+        return []
+    corpora = list(lives[0][1].as_emotion)
+    head = ["condition", *corpora, "mean", "of clips", "emotions shown per hour", "alerts per hour"]
+    rows = [
+        [
+            condition,
+            *(percentage(of.as_emotion[corpus]) for corpus in corpora),
+            share(of.as_emotion_mean),
+            str(of.neutral_clips),
+            f"{of.false_emotions_per_hour:.0f}" if of.false_emotions_per_hour is not None else "–",
+            f"{of.false_alerts_per_hour:.1f}" if of.false_alerts_per_hour is not None else "–",
+        ]
+        for condition, of in lives
+    ]
+    lines = ["## In life", "", f"The model's prior: `{about.prior}`. Neutral speech shown as an emotion:", ""]
+    lines += table(head, rows)
+    lines += [
+        "Of all alerts those are right whose emotion the clip has, where so much of the speech is emotional:"
+    ]
+    lines += ["", f"Rules: {', '.join(about.rules) or 'none'}.", ""]
+    head = ["condition", *(f"{p:.0%} emotional" for p in lives[0][1].alerts_right)]
+    lines += table(head, [[name, *(share(x) for x in of.alerts_right.values())] for name, of in lives])
+    head = ["condition", "ECE", "WA", "uncertain", "right of these", "right of the others"]
+    rows = []
+    for condition, of in lives:
+        mixed = [interval(of.mixed.estimate(name)) if of.mixed else "–" for name in ("ece", "wa")]
+        doubts = [percentage(x) if x else "–" for x in (of.uncertain, of.uncertain_right, of.certain_right)]
+        rows.append([condition, *mixed, *doubts])
+    lines += [
+        "All clips of speech, counted so that half of them are neutral (ECE, WA); as they come (the rest):"
+    ]
+    lines += ["", *table(head, rows)]
+    head = [
+        "condition",
+        *(f"{what}, {c}" for what in ("arousal", "valence") for c in lives[0][1].arousal_auc),
+    ]
+    aucs = [
+        [
+            name,
+            *(
+                number(each.get(c, float("nan")))
+                for each in (of.arousal_auc, of.valence_auc)
+                for c in of.arousal_auc
+            ),
+        ]
+        for name, of in lives
+    ]
+    text = (
+        "AUC: arousal of angry and happy above neutral and sad; valence of happy above the unpleasant ones."
+    )
+    return [*lines, text, "", *table(head, aucs)]
 
 
 def _reading(about: About) -> list[str]:

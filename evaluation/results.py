@@ -1,4 +1,4 @@
-"""What was heard → what it is worth: figures per condition, time and corpus, and the check on `unknown`.
+"""What was heard → what it is worth: figures per condition, time and corpus, the check on `unknown`, life.
 
 Two ways to count. *Restricted*: the scores renormalized over the labels that the corpus has, the way figures of
 the literature are made; a clip about which nothing was said is a wrong answer, so that a gate which drops hard
@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evaluation import life
 from evaluation.conditions import UNKNOWN
 from evaluation.dataset import Clip
 from evaluation.intervals import Assessment, Drawn, Estimate, Voices, assess, draw, join, mean, share, voices
+from evaluation.life import Life
 from evaluation.listen import Heard
 from evaluation.metrics import Numbers, restrict, tabulate
 from stream.types import N_LABELS, Floats
@@ -37,6 +39,8 @@ class Readings:
 
     probs: Floats
     ongoing: Flags
+    speech_frames: npt.NDArray[np.int64]
+    alerts: tuple[tuple[int, ...], ...]  # the labels of those that were raised in all of the clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,7 @@ class Results:
     answers: dict[tuple[str, str], Readings]  # by condition and time
     panels: dict[tuple[str, str], Panel]
     unknown: dict[str, UnknownCheck]  # by condition
+    life: dict[str, Life]  # by condition
 
     @property
     def emotional(self) -> list[str]:
@@ -93,7 +98,9 @@ def gather(heard: Sequence[Heard], times: Sequence[str]) -> dict[str, Readings]:
     nothing = np.full(N_LABELS, np.nan, np.float32)
 
     def answers(said: list[Floats | None], ongoing: list[bool]) -> Readings:
-        return Readings(np.stack([nothing if row is None else row for row in said]), np.array(ongoing))
+        rows = np.stack([nothing if row is None else row for row in said])
+        frames = np.array([one.speech_frames for one in heard])
+        return Readings(rows, np.array(ongoing), frames, tuple(one.alerts for one in heard))
 
     found = {WHOLE: answers([one.whole for one in heard], [one.whole is not None for one in heard])}
     for at, time in enumerate(times):
@@ -146,7 +153,16 @@ def judge(
         for (condition, time), said in answers.items()
         if time == WHOLE
     }
-    return Results(clips, corpora, labels, who, answers, panels, unknown)
+    emotional = [c for c in corpora if len(labels[c]) > 1]
+    of_clips = [clip.corpus for clip in clips]
+    lives = {
+        condition: life.judge(
+            life.ToJudge(of_clips, truth, said.probs, said.speech_frames, said.alerts), who, seeds, emotional
+        )
+        for (condition, time), said in answers.items()
+        if time == WHOLE
+    }
+    return Results(clips, corpora, labels, who, answers, panels, unknown, lives)
 
 
 def check_unknown(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +19,9 @@ from server import wire
 from server.config import Config, ConfigError
 from server.local_engine import local_model
 from server.paths import HOME
+from stream.rules import CROSSINGS, Rule
 from stream.session import StreamConfig
-from stream.types import LABELS, EmotionModel
+from stream.types import EMOTIONS, LABELS, EmotionModel
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def main(request: Request, config: Config, as_json: bool) -> int:
         tell(str(wrong))
         return 2
     source = Source(data.clips, request.conditions, request.noise_db, request.seed, stream.gate)
-    answers = _hear(source, request, model, stream, config.engine.max_batch, errors)
+    answers = _hear(source, request, model, stream, config.engine.max_batch, of_emotions(config), errors)
     for i, why in source.unreadable.items():
         tell(f"not read: {data.clips[i].name}: {why}")
     read = [clip for i, clip in enumerate(data.clips) if i not in source.unreadable]
@@ -90,12 +92,19 @@ def check(request: Request) -> None:
             raise ValueError(f"--live: {text!r}: give seconds after speech began, as in 0.5,1,2")
 
 
+def of_emotions(config: Config) -> list[Rule]:
+    """The rules that tell of an emotion in one voice."""
+    rules = [rule.compiled() for rule in config.alerts.rules]
+    return [rule for rule in rules if rule.measure not in CROSSINGS and set(rule.labels) <= set(EMOTIONS)]
+
+
 def _hear(
     source: Source,
     request: Request,
     model: EmotionModel,
     stream: StreamConfig,
     max_batch: int,
+    rules: Sequence[Rule],
     errors: Console,
 ) -> dict[tuple[str, str], results.Readings]:
     """What was said of the clips that could be read, by condition and time."""
@@ -104,7 +113,7 @@ def _hear(
     with terminal.bar(errors) as progress:
         task = progress.add_task(f"{model.spec.name} listens", total=n * len(source.clips))
         times_s = [float(text) for text in request.times]
-        for key, one in listen(source, model, stream, times_s, max_batch):
+        for key, one in listen(source, model, stream, times_s, max_batch, rules):
             heard[key] = one
             progress.update(task, completed=len(heard) + n * len(source.unreadable))
     if not heard:
@@ -132,6 +141,8 @@ def _about(
         weights=fingerprint(config.model.name),
         device=spec.device,
         dtype=spec.dtype,
+        prior=spec.prior,
+        rules=tuple(rule.name for rule in of_emotions(config)),
         cannot_say=tuple(label for label in LABELS if label not in spec.supported_labels),
         dataset=data.path.parent.name if data.path.name == dataset.MANIFEST else data.path.name,
         split=data.split,

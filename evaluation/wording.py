@@ -28,6 +28,10 @@ def percentage(estimate: Estimate) -> str:
     return f"{value:.1f} % ({low:.1f}–{high:.1f})"
 
 
+def share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
 def time_name(time: str) -> str:
     return "whole utterance" if time == WHOLE else f"after {time} s"
 

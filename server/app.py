@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -14,17 +15,23 @@ from types import FrameType
 from flask import Flask
 
 from server import custom_labels, hub, logs, system
+from server.access.auth import Access
 from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
+from server.access.usage import Usage
 from server.alerting.alerts import Announcer
 from server.alerting.alerts import announce as announcing
+from server.cluster.service import Service
 from server.config import Config, ConfigError
 from server.counts import SharedCounts
 from server.desk import others
 from server.desk.board import Board
+from server.desk.boards import Boards
 from server.desk.monitor import Monitor
 from server.desk.others import WholeBoard
+from server.doors.audiosocket import AudioSocketDoor
+from server.doors.freeswitch import add_freeswitch_door
 from server.doors.twilio import add_twilio_door
 from server.doors.websocket import add_websocket_door
 from server.engine import Engine
@@ -68,6 +75,7 @@ class Application:
     sessions: Sessions
     live: LiveNamespace
     monitor: Monitor
+    audiosocket: AudioSocketDoor
     uploads: Uploads
     recorder: Recorder
     announcer: Announcer
@@ -78,50 +86,73 @@ class Application:
 
 
 def build(
-    config: Config, engine: Engine, labels: CustomLabels | None = None, link: WorkerLink | None = None
+    config: Config,
+    engine: Engine,
+    labels: CustomLabels | None = None,
+    link: WorkerLink | None = None,
+    service: Service | None = None,
+    counts: SharedCounts | None = None,
 ) -> Application:
-    """Wire the parts around an engine. Nothing runs yet. `link`: to other workers, where there are any."""
-    counts = link.counts if link else SharedCounts.alone()
+    """Wire the parts around an engine. Nothing runs yet. `link`: to other workers, `service`: to other servers,
+    where there are any; `counts`: what all of them have."""
+    counts = counts or SharedCounts.alone()
     flask = Flask("emotion-stream", static_folder=str(STATIC), static_url_path="/static")
     metrics = Metrics()
     limits = config.limits
     metrics.allow(config)
     metrics.watch_engine(engine.health, lambda: engine.spec)
-    board = Board(config.monitor.ended_ttl_s)
+    boards = Boards(config.monitor.ended_ttl_s)
     announcer = announcing(config, metrics)
     recorder = Recorder(config, metrics)
     keeps = config.recording
     load = LoadWatch(limits.max_lag_ms / 1000, limits.max_sessions == "auto", metrics, counts)
+    metered = config.files.folder if config.access.keys_file else None
+    usage = Usage(metered, link.place.worker if link else 0, link.place.n_workers if link else 1)
     sessions = Sessions(
         config,
         engine,
         metrics,
-        (board, announcer, *([recorder] if keeps.sessions else [])),
+        (boards, announcer, *([recorder] if keeps.sessions else [])),
         recorder if keeps.audio else None,
         labels,
         load,
         counts,
-        link.elsewhere if link else None,
+        link.elsewhere if link else service.of_one_process() if service else None,
+        usage,
     )
+
+    def tell_board(asked: JsonDict) -> JsonDict:
+        return others.answer(boards, asked, time.monotonic())
+
     if link is not None:
         link.answering["release"] = partial(_release, sessions)
-        link.answering["board"] = lambda asked: others.answer(board, asked, time.monotonic())
+        link.answering["board"] = tell_board
+    if service is not None:
+        service.serve(sessions, metrics)
+        service.member.questions.answering["board"] = tell_board
     origins, refusals = Origins(config.server.cors_origins), Refusals()
+    access = Access(config, hub.os_thread)
     sockets = socket_server(flask, config, origins, metrics).server
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
     if link is not None:
         flask.wsgi_app = refuse_polling(flask.wsgi_app, config.server.language)  # type: ignore[method-assign, assignment]
-    live = LiveNamespace(sockets, config, sessions, metrics, refusals, counts)
+    live = LiveNamespace(sockets, config, sessions, access, metrics, refusals, counts)
     add_websocket_door(flask, config, live, sessions, metrics)
     add_twilio_door(flask, config, live, sessions, metrics)
-    shown = WholeBoard(board, link.ask) if link else board
-    monitor = Monitor(sockets, config, shown, metrics, refusals, counts)
+    add_freeswitch_door(flask, config, live, sessions, metrics)
+    ask = partial(_ask_others, link, service) if link or service else None
+
+    def board_of(tenant: str) -> Board | WholeBoard:
+        board = boards.of(tenant)
+        return WholeBoard(board, ask, tenant) if ask else board
+
+    monitor = Monitor(sockets, config, board_of, access, metrics, refusals, counts)
     add_request_log(flask)
     add_client_routes(flask)
     add_asyncapi_route(flask)
     add_docs_routes(flask)
     allow_origins(flask, origins)
-    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file)
+    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file, usage)
     state = ServerState(
         sessions,
         counts,
@@ -129,14 +160,27 @@ def build(
         link.place.started_s if link else time.monotonic(),
         load.status,
         uploads.references.not_ready,
+        (lambda: service.status(sum(counts.each("sessions")))) if service else None,
+        (lambda: service.degraded) if service else lambda: None,
     )
-    add_routes(flask, config, engine, metrics, state, refusals)
-    add_recognition_routes(flask, config, uploads, metrics)
-    add_record_routes(flask, config, recorder.store, sessions)
+    add_routes(flask, config, engine, metrics, state, access, refusals)
+    add_recognition_routes(flask, config, uploads, access, metrics)
+    add_record_routes(flask, recorder.stores, sessions, access)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
     return Application(
-        flask, sessions, live, monitor, uploads, recorder, announcer, load, refusals, metrics, counts
+        flask,
+        sessions,
+        live,
+        monitor,
+        AudioSocketDoor(config, live, sessions, metrics),
+        uploads,
+        recorder,
+        announcer,
+        load,
+        refusals,
+        metrics,
+        counts,
     )
 
 
@@ -156,16 +200,29 @@ def serve(config: Config, place: Place | None = None) -> int:
         return 1
     where = config.server
     link: WorkerLink | None = None
+    counts = place.counts if place else SharedCounts.alone(config.redis.key)
+    service: Service | None = None
+    if config.redis.url:
+        name, process = (place.server, place.inbox) if place else (Service.new_name(), "only")
+        try:
+            service = Service(config, counts, name, process)
+        except ConfigError as wrong:
+            log.error("%s", wrong)
+            return 1
     if place:
         config = config.of_worker
-        link = WorkerLink(place, config.engine_settings)
+        link = WorkerLink(place, config.engine_settings, service.register if service else None)
     engine = link.engine if link else ProcessEngine(config.engine_settings, where.log_level, where.log_format)
-    app = build(config, engine, labels, link)
+    try:
+        app = build(config, engine, labels, link, service, counts)
+    except ConfigError as wrong:  # the keys cannot be read
+        log.error("%s", wrong)
+        return 1
     _keep_live(app, engine)
     try:
-        bound = hub.inherited(place.listening) if place else hub.listen(where.host, where.port)
+        bound, calls = _listening(config, place)
     except OSError as taken:
-        log.error("cannot listen on %s:%d: %s (choose another with --port)", where.host, where.port, taken)
+        log.error("cannot listen on %s", taken)
         return 1
     port = bound.getsockname()[1]
     limits = _connection_limits(config)
@@ -173,6 +230,7 @@ def serve(config: Config, place: Place | None = None) -> int:
         where.async_mode, bound, app.flask, limits, app.metrics.cut, app.counts
     )
     app.metrics.sockets.set_function(lambda: float(len(connections)))
+    phones = None if calls is None else hub.TcpServer(calls, connections, app.audiosocket.converse)
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -186,6 +244,8 @@ def serve(config: Config, place: Place | None = None) -> int:
         link.on_orphaned = stop.set
         link.answering["metrics"] = lambda _: {"families": pages.families(app.metrics)}
     engine.start()
+    if service is not None:
+        service.start()
     app.load.start()
     app.uploads.start()
     app.recorder.start()
@@ -201,13 +261,33 @@ def serve(config: Config, place: Place | None = None) -> int:
         stop.set()  # a server that nobody can reach had better end, and be started again
 
     threading.Thread(target=listen, name="http", daemon=True).start()
+    if phones is not None:
+        phones.start()
     if link is None:
         log.info("listening on http://%s:%d, loading model %s", where.host, port, config.model.name)
     fatal = _run(
         config, engine, app, labels, stop, link.ready if link else partial(_announce, config, engine, port)
     )
-    _end(config, app, engine, http)
+    if phones is not None:
+        phones.shutdown()
+    _end(config, app, engine, http, service)
     return 1 if fatal or broken else 0
+
+
+def _listening(config: Config, place: Place | None) -> tuple[socket.socket, socket.socket | None]:
+    """The sockets of HTTP and of AudioSocket, where that is served. Raises OSError."""
+    if place is None:
+        return hub.listen_all(config.server.host, config.server.port, config.doors.audiosocket_port)
+    calls = None if place.audiosocket is None else hub.inherited(place.audiosocket)
+    return hub.inherited(place.listening), calls
+
+
+def _ask_others(
+    link: WorkerLink | None, service: Service | None, question: str, fields: JsonDict
+) -> list[JsonDict]:
+    """What other workers and other servers answer; whoever takes too long is left out."""
+    workers = list(link.ask(question, fields).values()) if link else []
+    return workers + (service.member.ask(question, fields) if service else [])
 
 
 def _release(sessions: Sessions, asked: JsonDict) -> JsonDict:
@@ -288,6 +368,7 @@ def _run(
         if announced:
             app.sessions.reap()
             app.live.reap()
+            app.monitor.drop_revoked()
             app.refusals.reap()
     return False
 
@@ -297,15 +378,20 @@ def _announce(config: Config, engine: Engine, port: int) -> None:
     announce(config.server, port, engine.spec)
 
 
-def _end(config: Config, app: Application, engine: Engine, http: hub.HttpServer) -> None:
+def _end(
+    config: Config, app: Application, engine: Engine, http: hub.HttpServer, service: Service | None
+) -> None:
     log.info("shutting down: %d sessions to finish", len(app.sessions))
     app.load.close()
     app.uploads.close()
     app.sessions.drain(config.server.drain_s)
+    app.announcer.close()
     app.recorder.close()
     app.monitor.drain()
     app.live.drain()
     http.shutdown()
+    if service is not None:
+        service.close()
     engine.close()
     log.info("stopped")
     # From here on the interpreter would give an impatient second Ctrl-C its default meaning: an exit status not 0.

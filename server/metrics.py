@@ -21,7 +21,9 @@ from server.errors import CODES, Code
 from server.gpu import Gpus
 from server.replica_metrics import ReplicaFigures
 from server.wire import Latency
-from stream.types import LABELS, Floats, ModelSpec
+from stream.affect import affect
+from stream.dynamics import Conversation, Share
+from stream.types import FRAMES_PER_S, LABELS, UNCERTAIN, Floats, ModelSpec
 
 # From what an idle machine answers in (1 ms) to a person's patience (5 s); the library's own start at 5 ms.
 LATENCY_BUCKETS = (
@@ -57,8 +59,10 @@ FILE_RESULTS = (
 DECODING_FAILURES = ("BAD_AUDIO", "UNSUPPORTED_ENCODING", "INTERNAL")  # why a container could not be read on
 RECORD_RESULTS = ("saved", "incomplete", "failed")
 CUTS = ("flood", "too_long", "malformed", "slow", "crowded")  # why a connection was closed
-DOORS = ("websocket", "twilio")
+CHANNELS = ("agent", "customer")
+DOORS = ("websocket", "twilio", "audiosocket", "freeswitch")
 FILE_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
+AFFECT_BUCKETS = (-0.5, -0.25, -0.1, 0, 0.1, 0.25, 0.5)  # arousal and valence, around neutral's 0
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -95,6 +99,16 @@ class Metrics:
         self.silence = Counter("emotion_silence_seconds", "Audio outside detected speech", registry=r)
         frames = Counter("emotion_frames", "Scored frames by likeliest emotion", ["emotion"], registry=r)
         self._frames = [frames.labels(label) for label in LABELS]
+        kinds = {"arousal": "Calm (-1) to excited (1)", "valence": "Unpleasant (-1) to pleasant (1)"}
+        self._affect = [
+            Histogram(
+                f"emotion_utterance_{name}", f"{what}, of utterances", buckets=AFFECT_BUCKETS, registry=r
+            )
+            for name, what in kinds.items()
+        ]
+        self._uncertain = Counter(
+            "emotion_uncertain_utterances", "Utterances whose emotion is not sure", registry=r
+        )
         self.latency = Histogram(
             "emotion_frame_latency_seconds",
             "From the arrival of the last audio a result needed to its emission",
@@ -146,9 +160,33 @@ class Metrics:
         )
         self.files_receiving = Gauge("emotion_files_receiving", "Files being received now", registry=r)
         self.files_running = Gauge("emotion_files_running", "Files being recognized now", registry=r)
+        self._interruptions = Counter(
+            "emotion_interruptions",
+            "Interruptions in calls of two, by who interrupts",
+            ["channel"],
+            registry=r,
+        )
+        self._reactions = Counter(
+            "emotion_reactions",
+            "Gaps before an answer in calls of two, by who answers",
+            ["channel"],
+            registry=r,
+        )
+        self._reaction_seconds = Counter(
+            "emotion_reaction_seconds", "How long these gaps were together", ["channel"], registry=r
+        )
+        self._overlap = Counter(
+            "emotion_overlap_seconds", "Time in which both of a call spoke at once", registry=r
+        )
+        for name in CHANNELS:
+            for counter in (self._interruptions, self._reactions, self._reaction_seconds):
+                counter.labels(name)
         self.alerts = Counter("emotion_alerts", "Alerts raised", ["rule", "level"], registry=r)
         self.webhooks = Counter(
-            "emotion_webhooks", "Alerts sent over HTTP, by how that ended", ["target", "result"], registry=r
+            "emotion_webhooks",
+            "Alerts and results sent over HTTP, by how that ended",
+            ["target", "result"],
+            registry=r,
         )
         self.records = Counter(
             "emotion_records", "Session records, by how they ended", ["result"], registry=r
@@ -199,6 +237,12 @@ class Metrics:
             if n:
                 self._frames[index].inc(n)
 
+    def uttered(self, probs: Floats) -> None:
+        """The result of an utterance went out."""
+        for histogram, value in zip(self._affect, affect(probs), strict=True):
+            histogram.observe(value)
+        self._uncertain.inc(bool(probs.max() < UNCERTAIN))
+
     def batch(self, n_windows: int, infer_s: float) -> None:
         """The engine has scored a batch."""
         self._batch.observe(n_windows)
@@ -217,6 +261,15 @@ class Metrics:
     def lost(self, code: str, seconds: float) -> None:
         self._lost.labels(code).inc(seconds)
 
+    def conversed(self, before: Conversation | None, now: Conversation) -> None:
+        """How two people shared a conversation from one state to another."""
+        for name, share in now.shares.items():
+            old = before.shares[name] if before else Share()
+            self._interruptions.labels(name).inc(share.interruptions - old.interruptions)
+            self._reactions.labels(name).inc(share.reactions - old.reactions)
+            self._reaction_seconds.labels(name).inc((share.reaction - old.reaction) / FRAMES_PER_S)
+        self._overlap.inc((now.overlap - (before.overlap if before else 0)) / FRAMES_PER_S)
+
     def allow(self, config: Config) -> None:
         """What the settings allow, so that a dashboard can tell how near the server is to it."""
         limits = config.limits
@@ -227,6 +280,17 @@ class Metrics:
         }
         for name, limit in allowed.items():
             self._limits[name].set(limit)
+
+    def watch_redis(self, up: Callable[[], bool], servers: Callable[[], int]) -> None:
+        """Of a server that is one of several."""
+        gauge = Gauge(
+            "emotion_redis_up", "Whether the service's Redis answers this server", registry=self.registry
+        )
+        gauge.set_function(lambda: float(up()))
+        gauge = Gauge(
+            "emotion_servers", "Servers of the service, this one among them", registry=self.registry
+        )
+        gauge.set_function(lambda: float(servers()))
 
     def watch_engine(self, health: Callable[[], Health], spec: Callable[[], ModelSpec | None]) -> None:
         """Read the engine's state at each scrape."""

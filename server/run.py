@@ -1,8 +1,9 @@
 """The server process proper: `python -m server.run MODE ARGS`, started by the command line; of a server with
 several workers its parent (MODE `parent`), and each worker.
 
-A process of its own, since eventlet must patch the standard library before anything else is imported, and the
-settings that say whether to use it need imports to be read.
+Eventlet must patch the standard library before anything else is imported, and the settings that say whether to
+use it need imports to be read. So it is started in the mode that nearly all have, and once more in another when
+the settings, now read, name one.
 """
 
 from __future__ import annotations
@@ -29,13 +30,26 @@ if __name__ == "__main__":
 import json
 from pathlib import Path
 
-from server import config
+from server import config, system
+from server.access.hosts import exposed
 
 
 def main() -> int:
+    """The exit status: 2 for settings that cannot be used."""
     args = json.loads(sys.argv[2])
-    settings = config.load(Path(args["config"]), args["options"])
-    if sys.argv[1] == "parent":
+    try:
+        settings = config.load(Path(args["config"]), args["options"])
+        if why := exposed(settings):
+            raise config.ConfigError(why)
+    except config.ConfigError as wrong:
+        print(config.refusal(str(wrong)), file=sys.stderr)
+        return 2
+    several = settings.server.n_workers > 1 and "place" not in args
+    mode = "parent" if several else settings.server.async_mode
+    if mode != sys.argv[1]:
+        command = [sys.executable, "-m", "server.run", mode, sys.argv[2]]
+        system.replace_process(command, dict(os.environ))
+    if several:
         from server.workers import parent
 
         _settle()

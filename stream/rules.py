@@ -14,14 +14,23 @@ from typing import Literal
 
 import numpy as np
 
+from stream.affect import affect
 from stream.crossing import Mood, MoodConfig, MoodState, MoodTransition
-from stream.types import AMBIGUOUS, N_LABELS, Floats, UtteranceScored
+from stream.types import AMBIGUOUS, N_LABELS, UNCERTAIN, Floats, UtteranceScored
 from stream.windowed_sums import GRID, Sums, WindowedSums, split_on_grid
 
-Measure = Literal["any_of", "all_of", "sum_of", "share_of", "confidence", "ambiguous"]
+Measure = Literal[
+    "any_of", "all_of", "sum_of", "share_of", "confidence", "ambiguous", "uncertain", "arousal", "valence"
+]
 Crossing = Literal["both_raised", "escalation", "recovery"]
+Talk = Literal["silence_s", "interruptions"]  # judged in `stream.conversation_rules`
 AlertStatus = Literal["raised", "cleared", "noted"]
+# Measures whose labels are those that may be the likeliest: of others nothing is measured.
+OF_THE_LIKELIEST = ("confidence", "ambiguous", "uncertain", "arousal", "valence")
+FLAGS = ("ambiguous", "uncertain")  # true or not, of utterances: they have no thresholds
+AFFECT = ("arousal", "valence")  # from -1 to 1
 CROSSINGS: tuple[Crossing, ...] = ("both_raised", "escalation", "recovery")
+TALK: tuple[Talk, ...] = ("silence_s", "interruptions")
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Rule:
     """
 
     name: str
-    measure: Measure | Crossing
+    measure: Measure | Crossing | Talk
     labels: tuple[int, ...]
     above: float
     clear_below: float
@@ -122,7 +131,7 @@ class RuleEngine:
     """All rules over one session. It takes each channel's frames, utterances and watermark, in order."""
 
     def __init__(self, rules: Sequence[Rule], channels: Sequence[str | None] = (None,)) -> None:
-        single = [rule for rule in rules if rule.measure not in CROSSINGS]
+        single = [rule for rule in rules if rule.measure not in (*CROSSINGS, *TALK)]
         longest = max([rule.window or 0 for rule in single], default=0)
         self._channels = {channel: _ChannelRules(single, channel, longest) for channel in channels}
         crossing = [rule for rule in rules if rule.measure in CROSSINGS]
@@ -287,13 +296,18 @@ def _measured(rule: Rule, scores: Floats | Sums) -> tuple[float, int] | None:
 
     None where it has nothing to: another label than the rule's is the likeliest.
     """
-    if rule.measure in ("confidence", "ambiguous"):
-        second, first = np.argsort(scores[:N_LABELS])[-2:]
+    if rule.measure in OF_THE_LIKELIEST:
+        second, first = np.argsort(scores[:N_LABELS])[-2:].tolist()
         if first not in rule.labels:
             return None
-        if rule.measure == "confidence":
-            return float(scores[first]), int(first)
-        return float(scores[first] - scores[second] < AMBIGUOUS), int(first)
+        lead, sure = scores[first] - scores[second], scores[first]
+        found = {
+            "confidence": sure,
+            "ambiguous": lead < AMBIGUOUS,
+            "uncertain": sure < UNCERTAIN,
+            **affect(scores[:N_LABELS])._asdict(),
+        }
+        return float(found[rule.measure]), first
     offset = N_LABELS if rule.measure == "share_of" else 0
     values = [float(scores[offset + label]) for label in rule.labels]
     label = rule.labels[int(np.argmax(values))]

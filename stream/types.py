@@ -39,6 +39,11 @@ LABEL_SETS_ZH: dict[LabelSet, tuple[str, ...]] = {
 # softmax gives exactly 0 in float32.
 IMPOSSIBLE = -1e4
 
+# Labels that say what somebody feels: all but neutral, other and unknown.
+EMOTIONS = tuple(i for i, label in enumerate(LABELS) if label not in ("neutral", "other", "unknown"))
+
+UNCERTAIN = 0.5  # an answer less sure than this is wrong more often than right
+PRESENT = 0.25  # a label is there from so much on, where nothing else is asked
 AMBIGUOUS = 0.1  # a first label that leads the second by less (in probability) is no clear answer
 DIGITS = 6  # of a probability, wherever one is written down
 
@@ -187,6 +192,7 @@ class ModelSpec:
         ""  # tells its weights from others (`stream.fingerprint`); empty: it gives no embeddings
     )
     runtime: str = "torch"  # what computes it: torch, onnx (ONNX Runtime) or numpy
+    prior: str = "balanced"  # what it takes to be likely before it has heard anything (`stream.prior`)
     measured: JsonDict | None = None  # how far to believe it, for people (docs/adding-a-model.md)
     # A process that says nothing for so long is not at work any more, however slow the machine.
     heartbeat_timeout_s: float = 20.0

@@ -42,9 +42,11 @@ class Server:
     `of_terminal`: the descriptor of a terminal that it is started from; `stderr`: of what takes its log.
     """
 
+    within: tuple[str, ...] = ()  # the command that it is run by
+
     def __init__(self, of_terminal: int | None = None, stderr: int | None = None, **settings: object) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{settings.get('server__host', '127.0.0.1')}:{self.port}"
         settings = {"limits__max_sessions": 200, "limits__max_lag_ms": 60_000, **settings}
         self._env = {**os.environ, **{f"EMOTION_{k.upper()}": str(v) for k, v in settings.items()}}
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
@@ -55,7 +57,7 @@ class Server:
     def _launch(self) -> subprocess.Popen[bytes]:
         of_it = [] if self._terminal is None else ["setsid", "--ctty"]  # util-linux
         process = subprocess.Popen(
-            [*of_it, sys.executable, "-m", "cli", "serve", "--port", str(self.port)],
+            [*of_it, *self.within, sys.executable, "-m", "cli", "serve", "--port", str(self.port)],
             cwd=ROOT,
             env=self._env,
             stdin=self._terminal,

@@ -27,7 +27,7 @@ OF_A_TERMINAL = {
 }
 IN_A_TERMINAL = (
     *("server/config", "server/access/hosts.py", "server/files/samples.py", "server/custom_labels.py"),
-    *("stream/custom_labels.py", "cli/tools.py"),
+    *("stream/custom_labels.py", "cli/tools.py", "cli/keys.py", "server/access/key_file.py"),
     *(
         f"tools/{name}"
         for name in ("board", "cluster", "embedding", "few_shot", "folder", "labels", "pictures", "similar")

@@ -18,6 +18,7 @@ import pytest
 import socketio
 
 from server import config
+from server.access.auth import Access
 from server.access.refusals import Refusals
 from server.config.loading import known_paths
 from server.engine import EngineSettings
@@ -25,6 +26,7 @@ from server.engine.inprocess import InProcessEngine
 from server.live.connection import Connection
 from server.live.namespace import LiveNamespace
 from server.live.registry import Sessions
+from server.log_writer import spawn
 from server.metrics import Metrics
 from stream.batching import BatchLimits
 from stream.models.fake import FakeModel
@@ -99,7 +101,9 @@ def trip(demo_samples: np.ndarray) -> tuple[list[CodeType], dict[CodeType, list[
     with profiled(seen, named):
         engine = InProcessEngine(FakeModel(), EngineSettings(batching=BatchLimits(max_wait_s=0)))
         sessions = Sessions(settings, engine, Metrics())
-        namespace = LiveNamespace(socketio.Server(), settings, sessions, Metrics(), Refusals())
+        namespace = LiveNamespace(
+            socketio.Server(), settings, sessions, Access(settings, spawn), Metrics(), Refusals()
+        )
         client = _Client()
         namespace.on_start(client, {})
         seen.clear()

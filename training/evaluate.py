@@ -11,13 +11,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from stream.models.compact.model import Compact
 from stream.models.compact.network import CompactNet, attention, moments, pool
 from stream.models.compact.sizes import STEPS_PER_S
-from stream.types import AMBIGUOUS, HOP, IMPOSSIBLE, N_LABELS, Floats, Window, samples_for, softmax
+from stream.types import (
+    AMBIGUOUS,
+    EMOTIONS,
+    HOP,
+    IMPOSSIBLE,
+    LABELS,
+    N_LABELS,
+    UNCERTAIN,
+    Floats,
+    Window,
+    samples_for,
+    softmax,
+)
 from training.corpus import JUDGED, TrainingClip, labels_of
 from training.encode import EncodedClips
 from training.prepare import UNKNOWN, Version, decode
@@ -114,15 +127,19 @@ def unknown_recall(logits: Floats, clips: Sequence[TrainingClip]) -> tuple[float
     return float(said[noise].sum() / max(1, noise.sum())), float(said[speech].sum() / max(1, speech.sum()))
 
 
-def calibration_error(logits: Floats, clips: Sequence[TrainingClip], bins: int = 15) -> float:
-    """Expected calibration error over the emotional clips (or frames of such), all nine labels."""
+def calibration_error(
+    logits: Floats, clips: Sequence[TrainingClip], shares: Floats | None = None, bins: int = 15
+) -> float:
+    """Expected calibration error over the emotional clips (or frames of such), all nine labels. `shares`
+    (n_clips,): how much each counts; None: as much as any other."""
     rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED]
     probs = softmax(np.maximum(logits[rows], IMPOSSIBLE))
     right = probs.argmax(1) == np.array([clips[i].label for i in rows])
     sure = probs.max(1)
     which = np.minimum((sure * bins).astype(int), bins - 1)
-    gaps = [abs(right[which == b].mean() - sure[which == b].mean()) * (which == b).mean() for b in set(which)]
-    return float(sum(gaps))
+    counts = np.ones(len(rows)) if shares is None else shares[rows] / shares[rows].mean()
+    gaps = [abs(np.sum(((right - sure) * counts)[which == b])) for b in set(which)]
+    return float(sum(gaps)) / len(rows)
 
 
 def ambiguous_answers(logits: Floats, clips: Sequence[TrainingClip]) -> tuple[float, float, float]:
@@ -133,6 +150,29 @@ def ambiguous_answers(logits: Floats, clips: Sequence[TrainingClip]) -> tuple[fl
     marked = first - second < AMBIGUOUS
     right = probs.argmax(1) == np.array([clips[i].label for i in rows])
     return float(marked.mean()), float(right[marked].mean()), float(right[~marked].mean())
+
+
+def uncertain_answers(
+    logits: Floats, clips: Sequence[TrainingClip], shares: Floats | None = None
+) -> tuple[float, float, float]:
+    """As `ambiguous_answers`, of those less sure than UNCERTAIN; `shares`: see `calibration_error`."""
+    rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED]
+    probs = softmax(np.maximum(logits[rows], IMPOSSIBLE))
+    counts = np.ones(len(rows)) if shares is None else shares[rows]
+    marked = probs.max(1) < UNCERTAIN
+    right = probs.argmax(1) == np.array([clips[i].label for i in rows])
+
+    def share(of: npt.NDArray[np.bool_]) -> float:
+        return float((right * counts)[of].sum() / max(1e-9, counts[of].sum()))
+
+    return float(counts[marked].sum() / counts.sum()), share(marked), share(~marked)
+
+
+def neutral_as_emotion(logits: Floats, clips: Sequence[TrainingClip]) -> float:
+    """Share of the neutral clips whose likeliest label is an emotion; 0 of none."""
+    rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED and LABELS[clip.label] == "neutral"]
+    said = logits[rows].argmax(1)
+    return float(np.isin(said, EMOTIONS).mean()) if rows else 0.0
 
 
 def through_adapter(model: Compact, version: Version, n_frames: int = 10) -> Floats:

@@ -14,8 +14,10 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from stream.models.compact.calibration import Calibration, calibration
 from stream.models.compact.files import FOLDER, read_arrays, read_card
 from stream.models.compact.sizes import ANSWER_SHARES, ANSWERS, GROUP, N_FFT, NetConfig
+from stream.prior import BALANCED, Prior
 from stream.types import (
     FRAME,
     FRAME_MS,
@@ -27,7 +29,6 @@ from stream.types import (
     STEP_MS,
     EmotionModel,
     Floats,
-    JsonDict,
     Window,
     samples_for,
     softmax,
@@ -42,10 +43,10 @@ TOLERANCE = 3e-4  # of a score: a last digit before keys and values become bfloa
 class WholeGraph(StepGraph):
     """samples (B, samples_for(T GROUP)), state (B, state_size) and kv after the samples before, zeros at first ->
     logits (B, N_LABELS) of all that is heard now; frame_logits and frame_weights (B, T ANSWERS, …), embedding
-    (B, embedding_size), of the same; state and kv to go on with."""
+    (B, n_hidden), which follows the emotion, of the same; state and kv to go on with."""
 
-    def __init__(self, config: NetConfig, card: JsonDict, arrays: dict[str, Floats]) -> None:
-        self._card, self._arrays = card, dict(arrays)
+    def __init__(self, config: NetConfig, calibration: Calibration, arrays: dict[str, Floats]) -> None:
+        self._calibration, self._arrays = calibration, dict(arrays)
         self._window = self._arrays.pop("window")
         super().__init__(config, "float32")
 
@@ -62,7 +63,7 @@ class WholeGraph(StepGraph):
         shapes: list[tuple[int | str, ...]] = [
             (N_LABELS,),
             ("answers", N_LABELS),
-            (c.embedding_size,),
+            (c.n_hidden,),
             ("answers",),
         ]
         graph.output.extend([info(name, *shape) for name, shape in zip(OUTPUTS, shapes, strict=False)])
@@ -73,7 +74,7 @@ class WholeGraph(StepGraph):
             if tensor.data_location == TensorProto.EXTERNAL
         }
         graph.initializer.extend(constants.values())
-        helper.set_model_props(made, about(c, self._card))
+        helper.set_model_props(made, about(c, self._calibration))
         return made
 
     def _build(self) -> None:
@@ -96,34 +97,32 @@ class WholeGraph(StepGraph):
     def _verdict(self) -> None:
         """What `compact.graph` makes of heads and stats."""
         logits, weights = self.op("Split", "heads", self.ints(N_LABELS, 1), n=2, axis=2)
-        possible = self.const([label in self._card["can_say"] for label in LABELS], np.bool_)
-        scaled = self.op("Div", logits, self.const(self._card["temperature"]))
+        calibration = self._calibration
+        possible = self.const(calibration.possible, np.bool_)
+        shifted = self.op("Add", logits, self.const(calibration.log_weights))
+        scaled = self.op("Div", shifted, self.const(calibration.fitted.temperature))
         scaled = self.op("Where", possible, scaled, self.const(IMPOSSIBLE), out="frame_logits")
         shares = self.op("Mul", self._windows(weights, ANSWERS), self.const(ANSWER_SHARES))
         total = self.op("ReduceSum", shares, self.ints(1, 2), keepdims=1)
         flat = self.op("Concat", self._n_windows, self.ints(1, -1), axis=0)
         each = self.op("Reshape", self.op("Div", shares, total), flat)
         mean = self.op("Squeeze", self.op("MatMul", each, scaled), self.ints(1))
-        self.op("Mul", mean, self.const(self._card.get("gain", 1.0)), out="logits")
+        self.op("Mul", mean, self.const(calibration.fitted.gain), out="logits")
         self.op(
             "Reshape", shares, self.op("Concat", self._n_windows, self.ints(-1), axis=0), out="frame_weights"
         )
-        of_steps = self.op(
-            "Unsqueeze",
-            self.op("ReduceSum", self.op("Div", shares, total), self.ints(2), keepdims=0),
-            self.ints(1),
-        )
-        said = self.rows("stats", 0, self.config.embedding_size, axis=2)
-        self.op("Squeeze", self.op("MatMul", of_steps, said), self.ints(1), out="embedding")
+        self.op("Squeeze", self.op("MatMul", each, "hidden"), self.ints(1), out="embedding")
 
 
-def export(out: Path, reference: EmotionModel) -> float:
-    """Write compact to the file `out`, and compare it with `reference`, compact in torch in float32, before it is
-    kept: how far scores are apart, at most. Raises ValueError where that is more than TOLERANCE."""
+def export(out: Path, reference: EmotionModel, prior: Prior = BALANCED) -> float:
+    """Write compact to the file `out`, with this prior, and compare it with `reference`, compact in torch in
+    float32, before it is kept: how far scores are apart, at most. Raises ValueError where that is more than
+    TOLERANCE."""
     card, arrays = read_card(FOLDER), read_arrays(FOLDER)
-    config = NetConfig.of(card["net"])
+    graph = WholeGraph(NetConfig.of(card["net"]), calibration(card, prior), arrays)
+    config = graph.config
     part = out.with_name(out.name + ".part")
-    part.write_bytes(WholeGraph(config, card, arrays).model().SerializeToString(deterministic=True))
+    part.write_bytes(graph.model().SerializeToString(deterministic=True))
     try:
         session = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
         apart = max(_apart(config, session, reference, steps) for steps in (1, 7, 40))
@@ -163,16 +162,17 @@ def _apart(
     return most
 
 
-def about(config: NetConfig, card: JsonDict) -> dict[str, str]:
+def about(config: NetConfig, calibration: Calibration) -> dict[str, str]:
     """What a program that opens the file needs to know."""
     return {
         "model": "compact",
         "labels": ",".join(LABELS),
-        "supported_labels": ",".join(card["can_say"]),
+        "supported_labels": ",".join(calibration.supported_labels),
         "sample_rate": str(SAMPLE_RATE),
         "frame_ms": str(FRAME_MS),
         "step_ms": str(STEP_MS * GROUP // ANSWERS),
-        "gain": str(card.get("gain", 1.0)),
+        "gain": str(calibration.fitted.gain),
+        "prior": calibration.prior,
         "license": LICENSE,
         "state_size": str(config.state_size),
     }

@@ -56,9 +56,10 @@ LANES = 16
 class StepGraph(GraphBuilder):
     """T steps of compact: inputs power (B, T GROUP, bins), state (B, state_size), kv (B, n_layers, left, 2 width)
     (the keys and values in the state, as numbers) and last (B, 1, 2) (the row of the last frame that there is) ->
-    heads (B, T ANSWERS, N_LABELS + 1): logits and a weight; stats (B, T, n_stats), at each step's end; state_after
-    (B, state_size), with the old keys and values in it, and the new ones: kv_after (B, n_layers, CHUNK, 2 width).
-    Products see B T CHUNK rows, or B T ANSWERS."""
+    heads (B, T ANSWERS, N_LABELS + 1): logits and a weight; hidden (B, T ANSWERS, n_hidden): what their last
+    layers read; stats (B, T, n_stats), at each step's end; state_after (B, state_size), with the old keys and
+    values in it, and the new ones: kv_after (B, n_layers, CHUNK, 2 width). Products see B T CHUNK rows, or B T
+    ANSWERS."""
 
     def __init__(self, config: NetConfig, precision: str) -> None:
         super().__init__()
@@ -81,6 +82,7 @@ class StepGraph(GraphBuilder):
         ]
         outputs = [
             info("heads", "answers", N_LABELS + 1),
+            info("hidden", "answers", c.n_hidden),
             info("stats", "T", c.n_stats),
             info("state_after", c.state_size),
             info("kv_after", e.n_layers, CHUNK, 2 * e.width),
@@ -323,6 +325,8 @@ class StepGraph(GraphBuilder):
         x = self.op("Transpose", self.reshape(x, -1, n, wide), perm=[1, 0, 2])
         x = self.op("MatMul", x, self.weight("heads.second", n, wide, narrow))
         x = self._silu(self.op("Add", x, self.weight("heads.second_bias", n, 1, narrow)))
+        hidden = self.reshape(self.op("Transpose", x, perm=[1, 0, 2]), -1, c.n_hidden)
+        self.op("Identity", self._windows(hidden, c.n_hidden), out="hidden")
         x = self.op("MatMul", x, self.weight("heads.third", n, narrow, N_LABELS + 1))
         x = self.mean(self.op("Add", x, self.weight("heads.third_bias", n, 1, N_LABELS + 1)), 0)
         logits, attention = self.op("Split", x, self.ints(N_LABELS, 1), n=2, axis=1)

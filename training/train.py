@@ -21,6 +21,7 @@ import torch
 from stream.models.compact.model import load, save
 from stream.models.compact.network import CompactNet, Heads
 from stream.models.compact.sizes import NetConfig
+from stream.prior import BALANCED, CONVERSATION, PRIORS
 from stream.types import LABELS
 from training.axes import between_corpora
 from training.batches import Sampler
@@ -67,17 +68,18 @@ def main() -> None:
     for k, held in enumerate(folds(versions[0].clips)):
         net = fit_without(held, pretrained, versions, config, args.work / f"fold-{k}.pt")
         strangers.append(predict(net, versions[0].only(held)))
-    calibration = calibrate(strangers)
+    calibrated = {prior: calibrate(strangers, prior) for prior in PRIORS}
     net = fit_without((), pretrained, versions, config, args.work / "all.pt")
     known = {clip.label for clip in versions[0].clips}
     supported_labels = tuple(label for i, label in enumerate(LABELS) if i in known)
-    save(net, supported_labels, calibration.temperature, calibration.gain, args.out)
+    save(net, supported_labels, {prior: one.fitted for prior, one in calibrated.items()}, args.out)
 
     encoded_test = open_encoded(clips, "test", 0, args.work)
     test = open_version(clips, "test", 0, args.work)
     figures = {
         "fit": asdict(config),
-        "held_out": calibration.figures,
+        "held_out": calibrated[BALANCED].figures,
+        "held_out_conversation": calibrated[CONVERSATION].figures,
         **report(load("cpu", args.out), net, encoded_test, test),
     }
     text = json.dumps(figures, indent=2)

@@ -114,6 +114,8 @@ export interface Session {
   resumed: boolean;
   next_seq: number;
   model: string;
+  /** What it takes to be likely before it has heard anything. */
+  prior: Prior;
   /** Tells its weights from others of its name. */
   model_fingerprint?: string;
   labels: Emotion[];
@@ -137,11 +139,21 @@ interface OfSession {
   channel?: Channel;
 }
 
+export type Prior = "balanced" | "conversation" | "custom";
+
 interface Verdict {
   emotion: Emotion;
   confidence: number;
   /** The first label leads the second by less than 0.1. */
   ambiguous: boolean;
+  /** The confidence is below 0.5: wrong more often than right. */
+  uncertain: boolean;
+  /** The next likeliest label, where it is present, too. */
+  second: Emotion | null;
+  /** -1 (calm) to 1 (excited). */
+  arousal: number;
+  /** -1 (unpleasant) to 1 (pleasant). */
+  valence: number;
   scores: Scores;
 }
 
@@ -227,6 +239,9 @@ interface Totals {
   frames: number;
   /** Of the frames, by likeliest emotion. */
   share: Scores;
+  /** Of that share. */
+  arousal: number;
+  valence: number;
 }
 
 export interface Summary extends Totals {
@@ -234,8 +249,29 @@ export interface Summary extends Totals {
   reason: "stop" | "idle" | "disconnect" | "shutdown";
   audio_ms: number;
   channels?: Record<Channel, Totals>;
+  /** Of a call with two channels that were both heard: who spoke how much, and how they took turns. */
+  dynamics?: Dynamics;
   utterances: Utterance[];
   incomplete_bytes?: number;
+}
+
+export interface Dynamics {
+  at_ms: number;
+  by_channel: Record<
+    Channel,
+    {
+      voice_ms: number;
+      share: number;
+      interruptions: number;
+      reactions: number;
+      reaction_ms: number | null;
+      longest_reaction_ms: number | null;
+    }
+  >;
+  overlaps: number;
+  overlap_ms: number;
+  silence_ms: number;
+  longest_silence_ms: number;
 }
 
 /** The payload of each event; "*" is every message of the server, under its name on the wire. */
@@ -363,6 +399,8 @@ export interface Recognition extends Verdict {
   id: string;
   granularity: "utterance" | "frame";
   model: string;
+  /** What the model took to be likely beforehand. */
+  prior: Prior;
   /** Tells the model's weights from others of its name. */
   model_fingerprint?: string;
   duration_s: number;

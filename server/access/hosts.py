@@ -18,7 +18,7 @@ import orjson
 
 from server.access.origins import Origins
 from server.access.refusals import Refusals
-from server.config import ServerSection
+from server.config import Config, ServerSection
 from server.errors import CODES, ClientError
 from server.language import Language, of_request
 from server.logs import PEER
@@ -38,10 +38,11 @@ CHANGING = ("POST", "DELETE", "PUT", "PATCH")
 log = logging.getLogger("http")
 
 
-def exposed(server: ServerSection) -> str | None:
+def exposed(config: Config) -> str | None:
     """Why these settings would let anybody on the network in; None when they do not, or say that they should."""
+    server = config.server
     local = server.host == "localhost" or ((at := address_of(server.host)) is not None and at.is_loopback)
-    if local or server.token or server.open:
+    if local or server.token or server.open or config.access.keys_file:
         return None
     return (
         f"server.host: {server.host} can be reached from the network, and anybody there could use this server: "

@@ -1,17 +1,20 @@
-"""Alerts on their way: who is told of them beside the session's owner."""
+"""Alerts and results on their way: who is told of them beside the session's owner."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from functools import partial
 
 from server import wire
+from server.alerting.reports import SessionReport
 from server.alerting.subject import Links, Subject
 from server.alerting.webhooks import RESULTS, Receiver
 from server.config import Config
 from server.metrics import Metrics
 from server.observers import AlertEvent, Level, SessionEvent, SessionInfo, SessionSummary
+from stream.types import UtteranceScored
 
 log = logging.getLogger("alerts")
 
@@ -36,31 +39,46 @@ def _count(metrics: Metrics, target: str, result: str) -> None:
 
 
 class Announcer:
-    """An observer that passes alerts on: a metric, a log line, the webhooks. Those of recordings, too."""
+    """An observer that passes alerts on: a metric, a log line, the webhooks. Those of recordings, too.
+
+    Webhooks that want more of a live session than its alerts have its SessionReport.
+    """
 
     def __init__(self, metrics: Metrics, receivers: Sequence[Receiver], links: Links) -> None:
         self._metrics, self._receivers, self._links = metrics, receivers, links
-        self._sessions: dict[str, SessionInfo] = {}
+        self._sessions: dict[str, tuple[Subject, SessionReport]] = {}
 
     def start(self) -> None:
         """Begin to send."""
         for receiver in self._receivers:
             receiver.start()
 
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Give what was told last, summaries above all, a moment to be delivered."""
+        end = time.monotonic() + timeout_s
+        for receiver in self._receivers:
+            receiver.settle(end - time.monotonic())
+
     def on_open(self, info: SessionInfo) -> None:
-        self._sessions[info.session_id] = info
+        subject = self._links.of_session(info)
+        receivers = [receiver for receiver in self._receivers if receiver.serves(info.tenant)]
+        self._sessions[info.key] = subject, SessionReport(info, subject, receivers)
 
     def on_event(self, session_id: str, channel: str | None, event: SessionEvent) -> None:
-        if not isinstance(event, AlertEvent):
-            return
-        self._pass_on(event, channel, self._links.of_session(self._sessions[session_id]), session=session_id)
+        if isinstance(event, AlertEvent):
+            self._pass_on(event, channel, self._sessions[session_id][0], session=session_id)
+        elif isinstance(event, UtteranceScored):
+            self._sessions[session_id][1].utterance(channel, event)
 
     def on_close(self, summary: SessionSummary) -> None:
-        self._sessions.pop(summary.session_id, None)
+        if found := self._sessions.pop(summary.session_id, None):
+            found[1].close(summary)
 
-    def on_file(self, alerts: Sequence[AlertEvent], result: str, file_name: str, duration_s: float) -> None:
+    def on_file(
+        self, alerts: Sequence[AlertEvent], result: str, file_name: str, duration_s: float, tenant: str
+    ) -> None:
         """A recording has been recognized: the first alert of each rule is passed on."""
-        subject, seen = self._links.of_file(result, file_name, duration_s), set()
+        subject, seen = self._links.of_file(result, file_name, duration_s, tenant), set()
         for alert in alerts:
             if alert.state != "cleared" and alert.rule not in seen:
                 seen.add(alert.rule)

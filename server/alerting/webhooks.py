@@ -1,9 +1,10 @@
-"""Webhooks: alerts on their way to receivers over HTTP, each with a queue and a thread of its own.
+"""Webhooks: alerts and results on their way to receivers over HTTP, each with a queue and a thread of its own.
 
-Nothing here is waited for: an alert is put into a bounded queue, or counted as dropped. A receiver that is down or
-answers with an error is tried again, with growing pauses, a bounded number of times; what is too old is given up.
-Order is kept, so that nobody reads that an alert is over before it was raised. URLs and secrets are never logged.
-Nothing that a receiver answers ends its thread: a fault of ours is logged and counted, and the next has its turn.
+Nothing here is waited for: a message is put into a bounded queue, or counted as dropped. A receiver that is down
+or answers with an error is tried again, with growing pauses, a bounded number of times; what is too old is given
+up. Order is kept, so that nobody reads that an alert is over before it was raised. URLs and secrets are never
+logged. Nothing that a receiver answers ends its thread: a fault of ours is logged and counted, and the next has
+its turn.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from stream.types import LABELS, LABELS_ZH
 
 log = logging.getLogger("webhooks")
 
-QUEUE = 1000  # alerts waiting for one receiver
+QUEUE = 1000  # messages waiting for one receiver
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 ANSWER_BYTES = 16_384  # as much of an answer as is read
 RESULTS = ("sent", "retried", "refused", "gave_up", "dropped", "failed")
@@ -72,6 +73,7 @@ class Receiver:
         self._http = TimedHttp()
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # below: paths of URLs, which may be keys
         self._complained = False
+        self._delivering = False
 
     @property
     def name(self) -> str:
@@ -83,6 +85,8 @@ class Receiver:
     def offer(self, alert: AlertEvent, channel: str | None, subject: Subject) -> None:
         """Send an alert if this receiver wants it; returns at once."""
         hook = self._hook
+        if not (self.takes("alert") and self.serves(subject.tenant)):
+            return
         if hook.rules and alert.rule not in hook.rules:
             return
         if LEVELS.index(alert.level) < LEVELS.index(hook.min_level):
@@ -94,23 +98,43 @@ class Receiver:
         else:
             render = wecom.card if hook.format == "card" else wecom.markdown
             body = render(alert, channel, subject, hook.language, self._names)
+        self.put(body)
+
+    def serves(self, tenant: str) -> bool:
+        """Whether it is told of what this tenant does."""
+        return self._hook.tenant in ("*", tenant)
+
+    def takes(self, event: str) -> bool:
+        """Whether it wants to be told of such, one of `config.alerts.WebhookEvent`."""
+        return event in self._hook.events
+
+    def put(self, body: bytes) -> None:
+        """Send this; returns at once."""
         with self._wake:
             if len(self._queue) >= QUEUE:
                 self._queue.popleft()
                 self._count("dropped")
             self._queue.append(_Delivery(body, time.monotonic()))
-            self._wake.notify()
+            self._wake.notify_all()
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait until nothing waits any more, or the time is over."""
+        with self._wake:
+            self._wake.wait_for(lambda: not self._queue and not self._delivering, timeout_s)
 
     def _run(self) -> None:
         while True:
             with self._wake:
+                self._delivering = False
+                self._wake.notify_all()
                 while not self._queue:
                     self._wake.wait()
                 delivery = self._queue.popleft()
+                self._delivering = True
             try:
                 self._deliver(delivery)
-            except Exception:  # a thread that ended would take all later alerts with it, in silence
-                log.exception("an alert was not delivered", extra={"webhook": self.name})
+            except Exception:  # a thread that ended would take all that follows with it, in silence
+                log.exception("a message was not delivered", extra={"webhook": self.name})
                 self._count("failed")
 
     def _deliver(self, delivery: _Delivery) -> None:
@@ -135,14 +159,14 @@ class Receiver:
             else:
                 self._count("sent")
                 if self._complained:
-                    log.info("the receiver takes alerts again", extra={"webhook": hook.name})
+                    log.info("the receiver takes messages again", extra={"webhook": hook.name})
                 self._complained = False
                 return
 
     def _give_up(self, why: str, result: str) -> None:
         self._count(result)
         if not self._complained:  # once until it works again: a receiver may be away for days
-            log.warning("an alert was not delivered: %s", why, extra={"webhook": self._hook.name})
+            log.warning("a message was not delivered: %s", why, extra={"webhook": self._hook.name})
         self._complained = True
 
     def _post(self, delivery: _Delivery) -> None:

@@ -1,6 +1,6 @@
 """Settings: what can be set (`settings`, `alerts`), how it is read (`loading`), old names (`renames`)."""
 
-from server.config.errors import ConfigError
+from server.config.errors import ConfigError, refusal
 from server.config.loading import load
 from server.config.settings import (
     ChannelsSection,
@@ -9,6 +9,7 @@ from server.config.settings import (
     FilesSection,
     LimitsSection,
     PolicySection,
+    RedisSection,
     ServerSection,
 )
 
@@ -20,6 +21,8 @@ __all__ = [
     "FilesSection",
     "LimitsSection",
     "PolicySection",
+    "RedisSection",
     "ServerSection",
     "load",
+    "refusal",
 ]

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from server.observers import Level
+from server.tenants import DEFAULT
 from stream import rules
 from stream.types import FRAMES_PER_S, LABELS
 from stream.windowed_sums import GRID
@@ -38,11 +39,16 @@ MESSAGE_FIELDS = (
     "feeling",
     "feeling_zh",
     "percent",
+    "value",
     "channel",
     "channel_zh",
 )
+OF_SCORES = ("emotion", "emotion_zh", "feeling", "feeling_zh", "percent")
 NORMAL = "normal"  # the verdict on a recording of which no rule tells anything
-MEASURES = ("any_of", "all_of", "sum_of", "share_of", "confidence", "ambiguous", *rules.CROSSINGS)
+MEASURES = (
+    *("any_of", "all_of", "sum_of", "share_of"),
+    *(*rules.OF_THE_LIKELIEST, *rules.CROSSINGS, *rules.TALK),
+)
 
 
 class _Written(BaseModel):
@@ -75,13 +81,21 @@ class When(_Written):
         None  # the highest of all scores, where it is one of these labels'; or any
     )
     ambiguous: LabelsOrAny | None = None  # 1 where the first label hardly leads the second, else 0; or any
+    uncertain: LabelsOrAny | None = None  # 1 where the likeliest label is less sure than 0.5, else 0; or any
+    arousal: LabelsOrAny | None = (
+        None  # -1 (calm) to 1 (excited), where the likeliest is one of these; or any
+    )
+    valence: LabelsOrAny | None = None  # -1 (unpleasant) to 1 (pleasant)
     both_raised: Labels | None = None  # of two channels: both are, going by the sum of these scores
     escalation: Labels | None = None  # one rises from calm while the other is calm
     recovery: Labels | None = None  # one is calm again
-    above: float | None = Field(None, ge=0, lt=1)
-    clear_below: float | None = Field(None, gt=0, lt=1)  # default: four fifths of `above`
-    below: float | None = Field(None, gt=0, le=1)
-    clear_above: float | None = Field(None, gt=0, lt=1)  # default: five fourths of `below`
+    silence_s: float | None = Field(None, gt=0, le=3600)  # of a call of two: nobody has spoken for longer
+    interruptions: int | None = Field(None, ge=1, le=1000)  # one has interrupted the other so often
+    # Arousal and valence may be below 0; there the defaults are 0.1 away, elsewhere
+    above: float | None = Field(None, ge=-1, lt=1)
+    clear_below: float | None = Field(None, gt=-1, lt=1)  # four fifths of `above`
+    below: float | None = Field(None, gt=-1, le=1)
+    clear_above: float | None = Field(None, gt=-1, lt=1)  # five fourths of `below`
 
     @model_validator(mode="after")
     def _one_measure(self) -> When:
@@ -90,12 +104,20 @@ class When(_Written):
             said = f"it has {' and '.join(given)}" if given else "it has none"
             raise ValueError(f"a rule measures one of {', '.join(MEASURES)}; {said}")
         thresholds = (self.above, self.clear_below, self.below, self.clear_above)
-        if self.ambiguous is not None:
+        if self.measure in rules.FLAGS:
             if any(threshold is not None for threshold in thresholds):
-                raise ValueError("ambiguous is so or not: leave above and below out")
+                raise ValueError(f"{self.measure} is so or not: leave above and below out")
+            return self
+        if self.measure in rules.TALK:
+            if any(threshold is not None for threshold in thresholds):
+                raise ValueError(f"{self.measure} is a threshold itself: leave above and below out")
             return self
         if (self.above is None) == (self.below is None):
             raise ValueError("give one of above and below: from where on somebody is told")
+        if self.measure not in rules.AFFECT:
+            others = (self.clear_below, self.below, self.clear_above)
+            if (self.above or 0) < 0 or any(x is not None and x <= 0 for x in others):
+                raise ValueError(f"{self.measure} is never below 0: give thresholds from 0 to 1")
         if self.below is not None and self.measure in rules.CROSSINGS:
             raise ValueError(f"{self.measure} is about raised moods: give above")
         if self.clear_below is not None and (self.above is None or self.clear_below > self.above):
@@ -107,8 +129,17 @@ class When(_Written):
     @property
     def thresholds(self) -> tuple[float, float]:
         """Where it is raised and where it is cleared, by `above` or by `below`."""
-        if self.ambiguous is not None:
+        if self.measure in rules.FLAGS:
             return 0.5, 0.5
+        if self.silence_s is not None:
+            return self.silence_s, self.silence_s
+        if self.interruptions is not None:
+            return self.interruptions - 0.5, self.interruptions - 0.5
+        if self.measure in rules.AFFECT:
+            if self.below is not None:
+                return self.below, self.below + 0.1 if self.clear_above is None else self.clear_above
+            above = self.above or 0.0
+            return above, above - 0.1 if self.clear_below is None else self.clear_below
         if self.below is not None:
             return self.below, min(1.0, 1.25 * self.below) if self.clear_above is None else self.clear_above
         above = self.above or 0.0
@@ -168,13 +199,25 @@ class RuleConfig(_Written):
         measure = self.when.measure
         if measure == "share_of" and self.window_s is None:
             raise ValueError("share_of counts frames over a time: give window_s")
-        if measure == "ambiguous" and self.window_s is not None:
-            raise ValueError("ambiguous is said of utterances: leave window_s out")
+        if measure in rules.FLAGS and self.window_s is not None:
+            raise ValueError(f"{measure} is said of utterances: leave window_s out")
+        if measure in rules.TALK:
+            self._about_a_call(measure)
         if self.hold_s and self.window_s is None and measure not in rules.CROSSINGS:
             raise ValueError("an utterance does not last: hold_s needs window_s")
         if measure == "both_raised" and self.channel != "any":
             raise ValueError("both_raised is about both channels: leave channel out")
         return self
+
+    def _about_a_call(self, measure: str) -> None:
+        if self.hold_s or self.min_speech_s is not None:
+            raise ValueError(f"{measure} is not about scores: leave hold_s and min_speech_s out")
+        if measure == "silence_s" and (self.window_s is not None or self.channel != "any"):
+            raise ValueError("silence_s is about both channels at once: leave window_s and channel out")
+        for message in (self.message, self.message_zh or ""):
+            if of_scores := [name for name in OF_SCORES if f"{{{name}" in message]:
+                place = f"{{{of_scores[0]}}}"
+                raise ValueError(f"{measure} measures no scores: write a message without {place}")
 
     def compiled(self) -> rules.Rule:
         """As `stream.rules` takes it."""
@@ -187,7 +230,7 @@ class RuleConfig(_Written):
         return rules.Rule(
             name=self.name,
             measure=measure,  # type: ignore[arg-type]  # one of MEASURES, which are those
-            labels=tuple(LABELS.index(label) for label in getattr(when, measure)),
+            labels=() if measure in rules.TALK else tuple(map(LABELS.index, getattr(when, measure))),
             above=when.thresholds[0],
             clear_below=when.thresholds[1],
             below=when.below is not None,
@@ -217,8 +260,11 @@ def _from_environment(given: object) -> object:
 Secret = Annotated[SecretStr, BeforeValidator(_from_environment)]
 
 
+WebhookEvent = Literal["alert", "utterance", "turn", "summary"]
+
+
 class Webhook(_Written):
-    """A receiver of alerts."""
+    """A receiver of alerts, of results, or of both."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")
     url: Secret  # http or https; secret, since a robot's holds its key
@@ -226,12 +272,15 @@ class Webhook(_Written):
     format: Literal["card", "markdown"] = "card"  # of a robot's messages
     language: Literal["zh", "en"] = "zh"  # of a robot's messages
     secret: Secret = SecretStr("")  # signs what is sent
+    tenant: str = Field(DEFAULT, pattern=r"^([a-z0-9][a-z0-9-]{0,31}|\*)$")  # whose alerts; "*": everybody's
+    # What it is told of. The others than alerts are results of live sessions, as JSON.
+    events: tuple[WebhookEvent, ...] = Field(("alert",), min_length=1)
     min_level: Level = "info"
     rules: tuple[str, ...] = ()  # only these; empty: all
     cleared: bool = False  # tell also when an alert is over
     timeout_s: float = Field(5, gt=0, le=60)
     attempts: int = Field(6, ge=1, le=20)
-    max_age_s: float = Field(300, gt=0, le=86_400)  # an alert not delivered by then is given up
+    max_age_s: float = Field(300, gt=0, le=86_400)  # what is not delivered by then is given up
 
     @field_validator("url")
     @classmethod
@@ -244,6 +293,12 @@ class Webhook(_Written):
         if not right or re.search(r"[\s\x00-\x1f\x7f]", url.get_secret_value()):
             raise ValueError("not an address that begins with http:// or https:// and names a host")
         return url
+
+    @model_validator(mode="after")
+    def _readable(self) -> Webhook:
+        if self.kind == "wecom" and set(self.events) != {"alert"}:
+            raise ValueError("a robot is told of alerts alone; results go to a webhook of the kind json")
+        return self
 
 
 NEGATIVE = ["angry", "disgusted", "fearful", "sad"]
@@ -259,7 +314,7 @@ READY: list[dict[str, Any]] = [
         "name": "low_engagement",
         "when": {"share_of": ["neutral"], "above": 0.6, "clear_below": 0.5},
         "window_s": 60,
-        "cool_down_s": 300,
+        "cool_down_s": 1800,
         "level": "info",
         "message": "Little engagement: {percent}% of the speech is neutral",
         "message_zh": "参与度低：{percent}% 的语音为{emotion_zh}",

@@ -35,7 +35,7 @@ def load(path: Path | None, options: dict[str, Any] | None = None) -> Config:
     try:
         loaded = Config(**given)
     except ValidationError as wrong:
-        lines = [_explain(dict(error), path, old) for error in wrong.errors()]
+        lines = [_explain(dict(error), path, options or {}, old) for error in wrong.errors()]
         raise ConfigError("\n".join(lines)) from None
     loaded._warnings = tuple(renaming.warning for renaming in old)
     return loaded
@@ -75,13 +75,15 @@ def _read(path: Path) -> dict[str, Any]:
     return {str(name): section for name, section in (found or {}).items() if section is not None}
 
 
-def _explain(error: dict[str, Any], path: Path | None, old: list[Renaming]) -> str:
+def _explain(error: dict[str, Any], path: Path | None, options: dict[str, Any], old: list[Renaming]) -> str:
     loc: tuple[str | int, ...] = error["loc"]
     where = ".".join(str(part) for part in loc)
     former = [one for one in old if loc[:2] == (one.section, one.new)]  # the names under which it was written
     variables = ["EMOTION_" + "__".join(map(str, loc[:n])).upper() for n in range(len(loc), 1, -1)]
     variables += [variable(one.section, one.old) for one in former]
     source = next((name for name in variables if name in os.environ), path.name if path else "settings")
+    if len(loc) > 1 and loc[1] in options.get(str(loc[0]), {}):
+        source = COMMAND_LINE
     line = None
     if path and source == path.name:
         as_written = next(((one.section, one.old) for one in former if one.source == source), loc)
@@ -114,7 +116,7 @@ def _what(error: dict[str, Any]) -> str:
 
 
 def _is_secret(loc: tuple[str | int, ...]) -> bool:
-    return "webhooks" in loc or loc[-1] == "token"
+    return "webhooks" in loc or loc[-1] == "token" or loc == ("redis", "url")
 
 
 def known_paths() -> dict[str, list[str]]:

@@ -6,9 +6,11 @@ two underscores between its parts: `EMOTION_SERVER__PORT=8080`), command-line op
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -22,6 +24,7 @@ from server.paths import HOME
 from server.peer import Proxies
 from stream.batching import BatchLimits
 from stream.gate import GateConfig
+from stream.prior import Prior, log_weights
 from stream.session import StreamConfig
 from stream.types import FRAMES_PER_S, LABEL_SETS_ZH, SAMPLE_RATE, STEP_MS, LabelSet, ModelSpec, ceil_div
 
@@ -104,7 +107,18 @@ class ModelSection(_Section):
     # What computes compact; auto: ONNX Runtime, or torch for a GPU or bfloat16. emotion2vec has torch alone.
     runtime: Literal["auto", "onnx", "torch"] = "auto"
     allow_pickle: bool = False  # let a checkpoint run code when it is read: for files of your own only
+    # What is likely before anything is heard: conversation (half of all speech is neutral), balanced (all labels
+    # alike, for benchmarks), or weights by label, 1 where none is given.
+    prior: str | dict[str, float] = "conversation"
+    # Of compact: what its embeddings follow. emotion: alike where the emotion is; voice: where voice and room are.
+    embedding: Literal["emotion", "voice"] = "emotion"
     custom_labels: str = ""  # a folder made by `./run.sh tools teach`: labels of your own beside the nine
+
+    @field_validator("prior")
+    @classmethod
+    def _is_prior(cls, prior: Prior) -> Prior:
+        log_weights(prior)
+        return prior
 
     @model_validator(mode="after")
     def _float16_on_a_gpu(self) -> Self:
@@ -113,13 +127,15 @@ class ModelSection(_Section):
         return self
 
     @property
-    def options(self) -> dict[str, str | bool]:
+    def options(self) -> dict[str, Any]:
         """As `stream.models.registry.load_model` takes them."""
         return {
             "hub": self.hub,
             "precision": self.precision,
             "runtime": self.runtime,
             "allow_pickle": self.allow_pickle,
+            "prior": self.prior,
+            "embedding": self.embedding,
         }
 
 
@@ -198,6 +214,31 @@ class LimitsSection(_Section):
         return 4 * self.max_connections + 1000
 
 
+class RedisSection(_Section):
+    """The Redis that makes several servers one service; see docs/scaling.md."""
+
+    url: str = Field(
+        "", max_length=2000
+    )  # redis://, rediss:// (TLS) or unix://, with user and password; empty: none
+    prefix: str = Field(
+        "emotion:", pattern=r"^[\w:.-]{1,100}$"
+    )  # of all keys: services that share a Redis have each its own
+    timeout_s: float = Field(1.0, ge=0.05, le=10)  # without an answer for so long it counts as away
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if url and not re.match(r"(rediss?|unix)://[^\s]+$", url):
+            raise ValueError("expected redis://, rediss:// or unix://, and where the Redis is")
+        return url
+
+    @property
+    def key(self) -> bytes:
+        """The same in all servers, unknown to clients: they cannot choose addresses that are counted as one."""
+        password = urlsplit(self.url).password or ""
+        return hashlib.blake2b(f"{self.prefix} {password}".encode(), digest_size=16).digest()
+
+
 class FilesSection(_Section):
     """Recordings that are sent as files, and their results."""
 
@@ -252,10 +293,33 @@ class MonitorSection(_Section):
     ended_ttl_s: float = Field(30, ge=0, le=3600)  # how long a session that has ended is still shown
 
 
+class AccessSection(_Section):
+    """Keys: who may do what (docs/access.md)."""
+
+    keys_file: str = Field(
+        "", max_length=1000
+    )  # made by `keys add`; when set, nobody is let in without a key
+
+    @property
+    def keys_path(self) -> Path | None:
+        """Where it is, seen from the project's folder; None where there are no keys."""
+        return HOME / Path(self.keys_file).expanduser() if self.keys_file else None
+
+
 class DoorsSection(_Section):
-    """Telephone systems: how they show who they are."""
+    """Telephone systems: how they show who they are, and where they call."""
 
     twilio_auth_token: str = Field("", pattern=r"^[!-~]*$")  # of the account: signatures are checked with it
+    audiosocket_port: int = Field(0, ge=0, le=65535)  # of Asterisk's AudioSocket, at server.host; 0: none
+    audiosocket_from: str = Field(
+        "127.0.0.1, ::1", max_length=4000
+    )  # addresses and networks that may call there
+
+    @field_validator("audiosocket_from")
+    @classmethod
+    def _networks(cls, audiosocket_from: str) -> str:
+        Proxies(audiosocket_from)
+        return audiosocket_from
 
 
 Person = Literal["agent", "customer"]
@@ -331,7 +395,9 @@ class Config(BaseSettings):
     speech: SpeechSection = SpeechSection()
     stream: StreamSection = StreamSection()
     limits: LimitsSection = LimitsSection()
+    redis: RedisSection = RedisSection()
     channels: ChannelsSection = ChannelsSection()
+    access: AccessSection = AccessSection()
     doors: DoorsSection = DoorsSection()
     alerts: Alerts = Alerts()
     policy: PolicySection = PolicySection()

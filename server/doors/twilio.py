@@ -111,7 +111,7 @@ class TwilioDoor:
         both = ("outbound", "inbound") if self._config.channels.left == "agent" else ("inbound", "outbound")
         order = tuple(track for track in both if track in start["tracks"])
         me.language = of_request(ws.environ, self._config.server.language)
-        self._live.enter(ws.environ, told.get("token"), lambda token: self._live.admit_owner(me, token))
+        self._live.enter(ws.environ, told.get("token"), lambda identity: self._live.admit_owner(me, identity))
         me.join()
         self._metrics.door("twilio")
         fields = {

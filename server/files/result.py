@@ -16,6 +16,7 @@ import orjson
 
 from server import wire
 from server.observers import AlertEvent
+from stream.affect import Affect, affects
 from stream.types import LABELS, N_LABELS, Floats, FramesScored, JsonDict, ModelSpec, UtteranceScored
 from stream.utterance import Utterance
 
@@ -77,7 +78,11 @@ class Recording:
         self.utterances.append(found if custom_label is None else {**found, "taught": custom_label})
 
     def finish(self, duration_s: float) -> None:
-        named = {"file_name": self.file_name, "model_fingerprint": self.spec.fingerprint}
+        named = {
+            "prior": self.spec.prior,
+            "file_name": self.file_name,
+            "model_fingerprint": self.spec.fingerprint,
+        }
         told = {"verdict": self.verdict_rule, "alerts": [wire.alert(alert) for alert in self.alerts]}
         made = wire.provenance(self.granularity, self.spec.name, duration_s)
         self.head = {**made, **{name: text for name, text in named.items() if text}, **told}
@@ -169,19 +174,23 @@ class Recording:
     def _table(self) -> Iterator[str]:
         """Lines of result.csv. By hand: nothing in them needs quotes, and an hour has 360,000 frames."""
         if self.granularity == "frame":
-            yield _line("start_ms", "emotion", "confidence", *LABELS)
+            yield _line("start_ms", "emotion", "confidence", *LABELS, *Affect._fields)
             starts = iter(self._starts())
             for block in self._blocks():
                 told = wire.frame_rows(block)
                 scores = _text(told["frame_scores"])[2:-2].split("],[")
                 sure = _text(told["frame_confidences"])[1:-1].split(",")
-                for emotion, confidence, row in zip(told["frame_emotions"], sure, scores, strict=True):
-                    yield _line(next(starts), emotion, confidence, row)
+                places = _text(affects(block))[2:-2].split("],[")
+                for emotion, confidence, *row in zip(
+                    told["frame_emotions"], sure, scores, places, strict=True
+                ):
+                    yield _line(next(starts), emotion, confidence, *row)
             return
-        yield _line("start_ms", "end_ms", "emotion", "confidence", *LABELS)
+        yield _line("start_ms", "end_ms", "emotion", "confidence", *LABELS, *wire.ALSO)
         for said in self.utterances:
             named = (said[name] for name in ("start_ms", "end_ms", "emotion", "confidence"))
-            yield _line(*named, *said["scores"].values())
+            also = ("" if cell is None else cell for cell in wire.also(said))
+            yield _line(*named, *said["scores"].values(), *also)
 
 
 def _line(*values: object) -> str:

@@ -12,7 +12,7 @@ from flask import Flask, Response, jsonify, request, send_from_directory
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from server import __version__
-from server.access import auth
+from server.access.auth import Access
 from server.access.refusals import Refusals
 from server.config import Config
 from server.counts import SharedCounts
@@ -31,7 +31,10 @@ log = logging.getLogger("http")
 SAFETY = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
     " media-src 'self' blob:;"  # a recording that was chosen on the page is played from there
-    " connect-src 'self' ws: wss:; frame-ancestors 'none'",
+    " connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'",
+    "Permissions-Policy": "microphone=(self), camera=(), display-capture=(), geolocation=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -51,10 +54,18 @@ class ServerState:
     started_s: float  # time.monotonic()
     load: Callable[[], JsonDict]  # how busy it is
     files_not_ready: Callable[[], str | None]  # why files are not taken yet, if so
+    service: Callable[[], JsonDict] | None = None  # of several servers, and how this one stands to the others
+    degraded: Callable[[], str | None] = lambda: None  # why it is not one with them, if so
 
 
 def add_routes(
-    app: Flask, config: Config, engine: Engine, metrics: Metrics, state: ServerState, refusals: Refusals
+    app: Flask,
+    config: Config,
+    engine: Engine,
+    metrics: Metrics,
+    state: ServerState,
+    access: Access,
+    refusals: Refusals,
 ) -> None:
     """Adds the routes of this module."""
 
@@ -92,12 +103,13 @@ def add_routes(
     def readyz() -> Response:
         why = not_ready()
         if why is None:
-            return Response("ready\n", mimetype="text/plain")
+            alone = state.degraded()
+            return Response(f"ready, alone: {alone}\n" if alone else "ready\n", mimetype="text/plain")
         return Response(f"not ready: {why}\n", status=503, mimetype="text/plain")
 
     @app.get("/api/v1/status")
     def status() -> Response:
-        auth.check(config.server.token, auth.bearer(request.headers.get("Authorization")))
+        access.identify(request.environ, None)
         health, spec, why = engine.health(), engine.spec, not_ready()
         return jsonify(
             ready=why is None,
@@ -107,6 +119,7 @@ def add_routes(
             device=spec.device if spec else None,
             dtype=spec.dtype if spec else None,
             runtime=spec.runtime if spec else None,
+            prior=spec.prior if spec else None,
             supported_labels=spec.supported_labels if spec else None,
             can_say=spec.supported_labels if spec else None,  # its name until 0.1; gone in 0.3
             labels_zh=config.server.names_zh,
@@ -127,6 +140,7 @@ def add_routes(
             version=__version__,
             keeps="audio" if config.recording.audio else "scores" if config.recording.sessions else "nothing",
             load=state.load(),
+            **({"service": state.service()} if state.service else {}),
             sessions=sum(state.counts.each("sessions")),
             connections=sum(state.counts.each("connections")),
             limits={"upload_bytes": config.files.max_upload_bytes, "upload_s": config.files.max_audio_s},
@@ -142,12 +156,14 @@ def add_routes(
         endpoint = request.url_rule.rule if request.url_rule else "other"
         metrics.requests.labels(endpoint, str(response.status_code)).inc()
         response.headers.update(SAFETY)
+        if request.path.startswith("/api/"):  # what it says of somebody stays in no cache
+            response.headers["Cache-Control"] = "no-store"
         return response
 
     @app.errorhandler(ClientError)
     def refused(wrong: ClientError) -> Response:
         metrics.error(wrong.code)
-        if wrong.code in ("UNAUTHORIZED", "CLOSED"):
+        if wrong.code in ("UNAUTHORIZED", "FORBIDDEN", "CLOSED"):
             refusals.tell(log, "request refused", peer(request.environ), code=wrong.code)
         response = jsonify(success=False, error=wrong.to_wire(language()))
         response.status_code = CODES[wrong.code]

@@ -7,37 +7,35 @@ file that names eventlet, `plain` is its counterpart, `connections` and `request
 
 from __future__ import annotations
 
-import errno
-import logging
 import socket
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 from server.counts import SharedCounts
 from server.hub.connections import ConnectionLimits, TcpConnections
 from server.hub.frames import connection_of, unmask
+from server.hub.tcp import TcpServer, admitting
 
 __all__ = [
     "ConnectionLimits",
     "HttpServer",
+    "TcpServer",
     "WebSocket",
     "client_disconnected",
     "connection_of",
     "http_server",
     "inherited",
     "listen",
+    "listen_all",
     "os_thread",
     "patch",
     "stop_reading",
     "unmask",
     "websocket",
 ]
-
-log = logging.getLogger("server")
 
 _patched = False  # whether threads of the standard library are green
 
@@ -97,17 +95,21 @@ class WebSocket(Protocol):
 
 
 def websocket(
-    environ: dict[str, Any], start_response: Callable[..., Any], handler: Callable[[WebSocket], None]
+    environ: dict[str, Any],
+    start_response: Callable[..., Any],
+    handler: Callable[[WebSocket], None],
+    protocols: Sequence[str] = (),
 ) -> Iterable[bytes]:
     """Answer a request whose handshake is in order (`server.http.handshake`): the handler has it until it returns.
 
+    `protocols`: what is spoken there, for clients that ask for a Sec-WebSocket-Protocol.
     Under eventlet a WebSocket also has `send_now` (see `green`).
     """
     if "eventlet.input" in environ:
         from server.hub.green import serve_websocket
     else:
         from server.hub.plain import serve_websocket
-    answer: Iterable[bytes] = serve_websocket(environ, start_response, handler)
+    answer: Iterable[bytes] = serve_websocket(environ, start_response, handler, list(protocols))
     return answer
 
 
@@ -128,34 +130,22 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+def listen_all(host: str, port: int, other: int) -> tuple[socket.socket, socket.socket | None]:
+    """Of HTTP, and of what speaks no HTTP, where `other` is a port. Raises OSError that names the address."""
+    bound: list[socket.socket] = []
+    for each, advice in ((port, " (choose another with --port)"), *([(other, "")] if other else [])):
+        try:
+            bound.append(listen(host, each))
+        except OSError as taken:
+            for before in bound:
+                before.close()
+            raise OSError(f"{host}:{each}: {taken}{advice}") from None
+    return bound[0], bound[1] if other else None
+
+
 def inherited(descriptor: int) -> socket.socket:
     """A socket that a parent has bound, and from which others accept, too."""
     return socket.socket(fileno=descriptor)
-
-
-def _admitting(accept: Callable[[], Any], connections: TcpConnections) -> Callable[[], Any]:
-    """The next connection that may come in, and its address. Of several workers the one with the fewest takes it.
-
-    Out of file descriptors or buffers: wait for some to come free. eventlet would stop accepting for ever.
-    """
-
-    def admitted() -> Any:
-        while True:
-            try:
-                sock, address = accept()
-            except BlockingIOError:  # another worker was faster
-                raise
-            except OSError as short:
-                if short.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    raise
-                log.error("a connection cannot be accepted now: %s", short.strerror)
-                time.sleep(0.5)
-                continue
-            time.sleep(0)  # a crowd at the door does not keep those inside waiting
-            if connections.admit(sock, address):
-                return sock, address
-
-    return admitted
 
 
 def _connection(environ: Mapping[str, Any]) -> Any:
@@ -202,6 +192,6 @@ def http_server(
         from server.hub.green import GreenServer as Serving
     else:
         from server.hub.plain import PlainServer as Serving  # type: ignore[assignment]
-    server: HttpServer = Serving(bound, app, connections, lambda accept: _admitting(accept, connections))
+    server: HttpServer = Serving(bound, app, connections, lambda accept: admitting(accept, connections))
     connections.watch()
     return server, connections

@@ -15,6 +15,33 @@ _ACCESS = {
     "the desk is closed: server.token is set and monitor.token is not; set monitor.token to open it": (
         "坐席看板未开放：设置了 server.token 而没有设置 monitor.token；设置 monitor.token 即可开放"
     ),
+    "this key does not open that; it lacks the scope {scope}": "此密钥无权这样做：它没有权限 {scope}",
+    "too many wrong keys came from this address; try again later": "来自该地址的错误密钥过多；请稍后再试",
+    "{path}: others can read or change the keys; chmod 600 (or 640) {again}": (
+        "{path}：其他用户可以读取或修改密钥；请执行 chmod 600（或 640）{again}"
+    ),
+    "{path}: no file of keys: {where}: {why}": "{path}：不是密钥文件：{where}：{why}",
+    "{path}: it holds {n} keys, and may hold no more": "{path}：已有 {n} 个密钥，不能再多",
+    "{path}: cannot be written: {why}": "{path}：无法写入：{why}",
+    "the key {id} is no longer valid: add another one": "密钥 {id} 已失效：请另建一个",
+    "there is no key {id}; `keys list` names them": "没有密钥 {id}；`keys list` 列出全部密钥",
+    "there is no scope {scope}; known: {scopes}": "没有权限 {scope}；可选：{scopes}",
+    "no file of keys is named: set access.keys_file, or give --file": (
+        "没有指定密钥文件：请设置 access.keys_file，或给出 --file"
+    ),
+    "{text} is no time: a number and m, h or d, as in 90m, 24h or 30d": (
+        "{text} 不是时长：应为数字加 m、h 或 d，例如 90m、24h、30d"
+    ),
+    "the key {id} has been revoked": "密钥 {id} 已吊销",
+    "this is the key; it is shown once, and kept nowhere:": "这就是密钥；只显示这一次，任何地方都不保存：",
+    "this key has the {n} sessions that it may have; stop one first": (
+        "该密钥允许的 {n} 个会话已全部打开；请先停止一个"
+    ),
+    "this key has had as much as it may have for now": "该密钥目前的额度已用完",
+    "the server cannot count what this key uses now; tell its operator": (
+        "服务器现在无法统计该密钥的用量；请告知管理员"
+    ),
+    "this session was taken up by another connection": "该会话已由另一个连接接管",
     "JSONP is not served": "不提供 JSONP",
     "cross-site request; the server's operator can add the page's origin to server.cors_origins": (
         "跨站请求；管理员可以把该页面的来源加入 server.cors_origins"
@@ -55,6 +82,12 @@ _SESSIONS = {
     "a call has to come as audio/x-mulaw of 8000 Hz": "通话须以 8000 Hz 的 audio/x-mulaw 传入",
     "X-Twilio-Signature is not that of {url} and doors.twilio_auth_token": (
         "X-Twilio-Signature 不是由 {url} 和 doors.twilio_auth_token 得出的签名"
+    ),
+    "calls come from the networks in doors.audiosocket_from alone": (
+        "通话只能来自 doors.audiosocket_from 中的网络"
+    ),
+    "the address must say what FreeSWITCH sends, as {example} does": (
+        "地址须说明 FreeSWITCH 发送什么，如 {example}"
     ),
     "a text message must be a JSON object": "文本消息必须是 JSON 对象",
     "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
@@ -196,6 +229,17 @@ _ENGINE = {
     " pip install 'emotion-stream[ray]'": (
         "engine.kind: ray 需要 Ray，但它没有安装：./run.sh install ray，或 pip install 'emotion-stream[ray]'"
     ),
+    "redis.url needs the client of Redis, which is not installed: ./run.sh install redis, or"
+    " pip install 'emotion-stream[redis]'": (
+        "redis.url 需要 Redis 的客户端，但未安装：./run.sh install redis，或 pip install 'emotion-stream[redis]'"
+    ),
+    "redis.url cannot be read; expected redis://user:password@host:6379/0": (
+        "redis.url 无法读取；应为 redis://user:password@host:6379/0"
+    ),
+    "expected redis://, rediss:// or unix://, and where the Redis is": (
+        "应为 redis://、rediss:// 或 unix://，后接 Redis 的地址"
+    ),
+    "the server that has this session does not answer; try again": "拥有该会话的服务器没有应答；请重试",
     "the Ray cluster {address} cannot be reached ({why}); `ray start --head` starts one on this machine,"
     " engine.ray_address names another": (
         "无法连接 Ray 集群 {address}（{why}）；`ray start --head` 在本机启动一个，engine.ray_address 指定另一个"
@@ -313,6 +357,7 @@ _SETTINGS = {
     "{path}: there is no such file": "{path}：没有这个文件",
     "{path}: cannot be read: {why}": "{path}：无法读取：{why}",
     "{path}: not YAML: {why}": "{path}：不是 YAML：{why}",
+    "command line": "命令行",
     "{source}: line {line}: {key}: {what}": "{source}：第 {line} 行：{key}：{what}",
     "{source}: settings: {what}": "{source}：设置：{what}",
     "{source}: {key}: {what}": "{source}：{key}：{what}",
@@ -337,6 +382,9 @@ _SETTINGS = {
         "server.host：{host} 可以从网络访问，那里的任何人都可以使用本服务器："
         "请设置 server.token（EMOTION_SERVER__TOKEN=…），允许所有人使用时则设置 server.open: true"
     ),
+    "{prior} is no prior: give {known}, or weights by label": "没有先验 {prior}：请给出 {known}，或各标签的权重",
+    "there is no label {label}; labels: {labels}": "没有标签 {label}；标签有：{labels}",
+    "the weight of {label} is not between 0.001 and 1000": "{label} 的权重不在 0.001 到 1000 之间",
     "precision float16 is for GPUs; on a CPU take bfloat16, float32, int8 or auto": (
         "精度 float16 只用于 GPU；在 CPU 上请用 bfloat16、float32、int8 或 auto"
     ),
@@ -365,7 +413,8 @@ _RULES = {
     "a rule measures one of {measures}; {given}": "一条规则只量度其中之一：{measures}；{given}",
     "it has {measures}": "它有 {measures}",
     "it has none": "它一个也没有",
-    "ambiguous is so or not: leave above and below out": "ambiguous 只有是与否：请去掉 above 和 below",
+    "{measure} is so or not: leave above and below out": "{measure} 只有是与否：请去掉 above 和 below",
+    "{measure} is never below 0: give thresholds from 0 to 1": "{measure} 不会低于 0：请给出 0 到 1 之间的阈值",
     "give one of above and below: from where on somebody is told": (
         "请给出 above 或 below 之一：从哪里开始要告知"
     ),
@@ -382,13 +431,26 @@ _RULES = {
     "{why}; write {doubled} for braces that are meant as such": "{why}；大括号本身请写成 {doubled}",
     "there is no {place}; a message may hold {known}": "没有 {place}；消息中可以用 {known}",
     "a field of the message is not written as it should be: {why}": "消息中有一处写法不对：{why}",
+    "{measure} is a threshold itself: leave above and below out": "{measure} 本身就是阈值：请去掉 above 和 below",
+    "{measure} is not about scores: leave hold_s and min_speech_s out": (
+        "{measure} 与得分无关：请去掉 hold_s 和 min_speech_s"
+    ),
+    "silence_s is about both channels at once: leave window_s and channel out": (
+        "silence_s 同时针对两个声道：请去掉 window_s 和 channel"
+    ),
+    "{measure} measures no scores: write a message without {place}": (
+        "{measure} 不测量得分：请写一条不含 {place} 的消息"
+    ),
     "share_of counts frames over a time: give window_s": "share_of 统计一段时间内的帧：请给出 window_s",
-    "ambiguous is said of utterances: leave window_s out": "ambiguous 说的是语句：请去掉 window_s",
+    "{measure} is said of utterances: leave window_s out": "{measure} 说的是语句：请去掉 window_s",
     "an utterance does not last: hold_s needs window_s": "语句谈不上持续：hold_s 需要 window_s",
     "both_raised is about both channels: leave channel out": "both_raised 说的是两个声道：请去掉 channel",
     "there is no environment variable {name}": "没有环境变量 {name}",
     "not an address that begins with http:// or https:// and names a host": (
         "不是以 http:// 或 https:// 开头并带有主机名的地址"
+    ),
+    "a robot is told of alerts alone; results go to a webhook of the kind json": (
+        "机器人只接收告警；结果请发给 json 类型的 webhook"
     ),
     "the name {name} is there twice": "名称 {name} 出现了两次",
     "webhook {name} wants the rule {rule}, which does not exist": "webhook {name} 要的规则 {rule} 不存在",

@@ -8,6 +8,7 @@ from typing import Any
 
 from socketio.packet import EVENT
 
+from server.access.identity import EVERYBODY, Identity
 from server.language import Language, in_language
 from server.live.transport import limits_of
 from server.rate_limit import TokenBucket
@@ -20,6 +21,7 @@ class Owner(ABC):
     """A client, whose sessions are found by its `sid` and whose results it is sent: an `outbox.Client`."""
 
     opens_unasked = True  # whether audio without a `start` opens a session
+    identity: Identity = EVERYBODY  # whose it is, once it has been let in
 
     def __init__(self, sid: str, messages_per_s: float) -> None:
         self.sid = sid

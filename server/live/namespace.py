@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask
 from flask_socketio import SocketIO
 
 from server import wire
-from server.access import auth
+from server.access.auth import Access
+from server.access.identity import Identity
 from server.access.origins import Origins
 from server.access.refusals import Refusals
 from server.config import Config
@@ -70,12 +72,13 @@ class LiveNamespace(StrictNamespace[Owner]):
         server: Any,
         config: Config,
         sessions: Sessions,
+        access: Access,
         metrics: Metrics,
         refusals: Refusals,
         counts: SharedCounts | None = None,
     ) -> None:
         """`server`: the socketio.Server to be registered with. `counts`: of all workers."""
-        super().__init__("/", metrics, refusals, config.server.language)
+        super().__init__("/", access, metrics, refusals, config.server.language)
         self._config, self._sessions, self._counts = config, sessions, counts or SharedCounts.alone()
         self._unjoined = UnjoinedConnections(server)
         self._handlers: dict[str, Handler[Owner]] = {
@@ -92,9 +95,16 @@ class LiveNamespace(StrictNamespace[Owner]):
     def handlers(self) -> Mapping[str, Handler[Owner]]:
         return self._handlers
 
+    def handle(self, event: str, connection: Owner, args: tuple[object, ...]) -> JsonDict | None:
+        """As of StrictService; what another server would have to know is kept first."""
+        answer = super().handle(event, connection, args)
+        self._sessions.settle()
+        return answer
+
     def reap(self) -> None:
         """To be called about once a second."""
         self._unjoined.close(time.monotonic())
+        self.drop_revoked()
 
     def drain(self, timeout_s: float = 1.0) -> None:
         """Let what was sent last reach its readers, then close every connection."""
@@ -109,12 +119,12 @@ class LiveNamespace(StrictNamespace[Owner]):
             connection.drop()
         until(end + timeout_s, lambda: not self.connections)
 
-    def admit(self, sid: str, token: str | None) -> Owner:
-        return self.admit_owner(Connection(self.server, sid, "/", self._config.limits.messages_per_s), token)
+    def admit(self, sid: str, identity: Identity) -> Owner:
+        connection = Connection(self.server, sid, "/", self._config.limits.messages_per_s)
+        return self.admit_owner(connection, identity)
 
-    def admit_owner(self, owner: Owner, token: str | None) -> Owner:
-        """`owner`, where it presents `token` and there is room for it. Raises ClientError."""
-        auth.check(self._config.server.token, token)
+    def admit_owner(self, owner: Owner, identity: Identity) -> Owner:
+        """`owner`, where there is room for it. Raises ClientError."""
         most = self._config.limits.max_connections
         if not self._counts.take("connections", len(self.connections), 1, most):
             raise ClientError("TOO_MANY_SESSIONS", "the server has all the connections it may have")
@@ -135,16 +145,17 @@ class LiveNamespace(StrictNamespace[Owner]):
 
     def on_start(self, me: Owner, payload: object) -> JsonDict:
         me.sent_start = True  # before it is read: one that is refused may have declared another encoding
-        request = parse_start(payload)
+        request = replace(parse_start(payload), identity=me.identity)
         me.language = request.language or me.language
         session, resumed, spec = self._sessions.start(me.sid, me, request)
         return {
             "ok": True,
-            "session_id": session.session_id,
+            "session_id": session.info.session_id,
             "resume_token": session.resume_token,
             "resumed": resumed,
             "next_seq": session.next_seq,
             "model": spec.name,
+            "prior": spec.prior,
             **({"model_fingerprint": spec.fingerprint} if spec.fingerprint else {}),
             "labels": LABELS,
             "frame_ms": wire.FRAME_MS,
@@ -167,7 +178,9 @@ class LiveNamespace(StrictNamespace[Owner]):
         if session is None and not me.opens_unasked:
             raise not_yours()
         if session is None:  # no start: a session with the defaults
-            session = self._sessions.start_unasked(me.sid, me, message.session_id, not me.sent_start)
+            session = self._sessions.start_unasked(
+                me.sid, me, message.session_id, not me.sent_start, me.identity
+            )
         return session.feed(message)
 
     def on_span(self, me: Owner, payload: object) -> JsonDict:

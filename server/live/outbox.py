@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from server.live.trail import Trail
@@ -78,6 +79,12 @@ class Outbox:
             self._client = client
             self._drain()
 
+    def tell_now(self, event: str, payload: JsonDict) -> None:
+        """Tell who is there, before all that waits; nobody who comes later."""
+        with self._lock:
+            if self._client is not None:
+                self._client.send(event, payload)
+
     def hand_over(self, received: int | None) -> list[tuple[str, JsonDict]]:
         """All that a client which has got so many events has still to be told; nothing goes out any more."""
         with self._lock:
@@ -99,11 +106,12 @@ class Outbox:
                 self._overflow()
 
     def _send(self, client: Client, event: str, payload: JsonDict) -> None:
-        if (
-            self.trail is not None and event != "error"
-        ):  # first: what it holds may be told, and not the reverse
-            self.trail.told(event, payload)
-        client.send(event, payload)
+        if self.trail is None:
+            client.send(event, payload)
+        else:
+            if event != "error":  # first: what it holds may be told, and not the reverse
+                self.trail.told(event, payload)
+            self.trail.then(partial(client.send, event, payload))
         if event != "error":  # clients count results
             self._sent.append((event, payload))
             self._count += 1

@@ -18,7 +18,8 @@ from typing import Any, Generic, TypeVar
 from socketio import Namespace
 from socketio.exceptions import ConnectionRefusedError
 
-from server.access import auth
+from server.access.auth import Access
+from server.access.identity import Identity, Scope
 from server.access.refusals import Refusals
 from server.errors import ClientError, internal_error
 from server.language import Language, of_request
@@ -35,14 +36,17 @@ class StrictService(Generic[C]):
     """Who is speaking is known by the connection, never by a claim."""
 
     kind = "connection"  # what log lines call one
+    scope: Scope = "stream"  # what lets somebody in
     advice = ""  # for who sends too many messages
     max_unread = (
         256  # packets waiting in a connection, answers to its own messages included, before it is closed
     )
 
-    def __init__(self, name: str, metrics: Metrics, refusals: Refusals, language: Language) -> None:
+    def __init__(
+        self, name: str, access: Access, metrics: Metrics, refusals: Refusals, language: Language
+    ) -> None:
         """`language`: of clients that ask for none."""
-        self._metrics, self._refusals, self._language = metrics, refusals, language
+        self._access, self._metrics, self._refusals, self._language = access, metrics, refusals, language
         self._log = logging.getLogger("sockets" if name == "/" else name[1:])
         self.connections: dict[str, C] = {}
 
@@ -62,18 +66,35 @@ class StrictService(Generic[C]):
 
     # -- what the way in calls -----------------------------------------------------------------------
 
-    def enter(self, environ: dict[str, Any], token: object, admit: Callable[[str | None], C]) -> C:
-        """The connection that `admit` makes for who presents `token`. Raises ClientError as it does."""
+    def enter(
+        self,
+        environ: dict[str, Any],
+        token: object,
+        admit: Callable[[Identity], C],
+        identity: Identity | None = None,
+    ) -> C:
+        """The connection that `admit` makes for who presents `token`. Raises ClientError as it does.
+
+        `identity`: of whom a door knows by its own means.
+        """
         try:
-            given = token if isinstance(token, str) and token else None
-            admitted = admit(given or auth.bearer(environ.get("HTTP_AUTHORIZATION")))
+            given = token if isinstance(token, str) else None
+            identity = identity or self._access.identify(environ, self.scope, given)
+            admitted = admit(identity)
         except ClientError as no:
             self._metrics.error(no.code)
             self._refusals.tell(self._log, f"{self.kind} refused", peer(environ), code=no.code)
             raise
-        admitted.language = of_request(environ, self._language)
+        admitted.identity, admitted.language = identity, of_request(environ, self._language)
         self.connections[admitted.sid] = admitted
         return admitted
+
+    def drop_revoked(self) -> None:
+        """Close the connections of those whose keys have ended. To be called about once a second."""
+        for connection in list(self.connections.values()):
+            if not self._access.still(connection.identity):
+                self._log.info(f"{self.kind} closed: its key has ended", extra={self.kind: connection.sid})
+                connection.drop()
 
     def leave(self, sid: str) -> None:
         if (gone := self.connections.pop(sid, None)) is not None:
@@ -109,14 +130,16 @@ class StrictService(Generic[C]):
 class StrictNamespace(StrictService[C], Namespace):  # type: ignore[misc]
     """Of Socket.IO."""
 
-    def __init__(self, name: str, metrics: Metrics, refusals: Refusals, language: Language) -> None:
+    def __init__(
+        self, name: str, access: Access, metrics: Metrics, refusals: Refusals, language: Language
+    ) -> None:
         """As of StrictService."""
-        StrictService.__init__(self, name, metrics, refusals, language)
+        StrictService.__init__(self, name, access, metrics, refusals, language)
         Namespace.__init__(self, name)
 
     @abstractmethod
-    def admit(self, sid: str, token: str | None) -> C:
-        """A new connection that presents `token`. Raises ClientError."""
+    def admit(self, sid: str, identity: Identity) -> C:
+        """A new connection of whoever has been let in. Raises ClientError."""
 
     def trigger_event(self, event: str, *args: Any) -> JsonDict | None:
         if event == "connect":

@@ -1,7 +1,8 @@
 """What a session leaves for another worker to go on from, should its own be killed: where it stands, what it told.
 
 Positions, counts and verdicts; no audio, and no scores of frames. A file per session in a private folder,
-written before its client is answered or told: what a process has written survives it. `Past` is how it is read.
+written before its client is answered or told: what a process has written survives it. Of a service of several
+servers it is kept for the others, too (`Keeper`). `Past` is how it is read.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import logging
 import os
 import struct
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -42,11 +44,27 @@ class Resting:
     carry: bytes  # the first bytes of a sample
 
 
+class Keeper(Protocol):
+    """Where other servers can read the bytes of a trail's file, once they are kept."""
+
+    def replaced(self, file: Path, data: bytes) -> None: ...
+    def wrote(self, file: Path, at: int, data: bytes) -> None: ...
+    def removed(self, file: Path) -> None: ...
+    def left(self, file: Path) -> None: ...
+    def then(self, do: Callable[[], None]) -> None:
+        """When all that was written before is kept. In order."""
+        ...
+
+    def settle(self) -> None:
+        """Wait for that."""
+        ...
+
+
 class Trail:
     """Written by a session with its lock held. A disk that fails costs no session more than its trail."""
 
-    def __init__(self, path: Path, opening: JsonDict) -> None:
-        self.path = path
+    def __init__(self, path: Path, opening: JsonDict, keeper: Keeper | None = None) -> None:
+        self.path, self._keeper = path, keeper
         self._count = 0
         self._fd = -1
         try:
@@ -55,9 +73,9 @@ class Trail:
             self._fail(broken)
 
     @staticmethod
-    def of(past: Past, path: Path) -> Trail:
+    def of(past: Past, path: Path, keeper: Keeper | None = None) -> Trail:
         """As it goes on from what another process has left."""
-        trail = Trail(path, past.opening)
+        trail = Trail(path, past.opening, keeper)
         trail._rewrite(past)
         return trail
 
@@ -71,6 +89,20 @@ class Trail:
             os.pwrite(self._fd, head, 0)
         except OSError as broken:
             self._fail(broken)
+        if self._keeper is not None:
+            self._keeper.wrote(self.path, 0, head)
+
+    def then(self, do: Callable[[], None]) -> None:
+        """When what was written so far is where it is needed: at once, where that is the file alone."""
+        if self._keeper is None:
+            do()
+        else:
+            self._keeper.then(do)
+
+    def settle(self) -> None:
+        """Wait for that."""
+        if self._keeper is not None:
+            self._keeper.settle()
 
     def told(self, event: str, payload: JsonDict) -> None:
         """What its client is about to be told."""
@@ -87,14 +119,21 @@ class Trail:
 
     def leave(self) -> None:
         """Another worker goes on: nothing more is written."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
+        self._close()
+        if self._keeper is not None:
+            self._keeper.left(self.path)
 
     def remove(self) -> None:
         """The session is over."""
-        self.leave()
+        self._close()
         self.path.unlink(missing_ok=True)
+        if self._keeper is not None:
+            self._keeper.removed(self.path)
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
 
     def _append(self, line: list[Any]) -> None:
         if self._fd < 0:
@@ -102,9 +141,12 @@ class Trail:
         data = _line(line)
         try:
             os.pwrite(self._fd, data, self._end)
-            self._end += len(data)
         except OSError as broken:
             self._fail(broken)
+            return
+        if self._keeper is not None:
+            self._keeper.wrote(self.path, self._end, data)
+        self._end += len(data)
 
     def _rewrite(self, past: Past) -> None:
         if self._fd < 0:
@@ -127,8 +169,10 @@ class Trail:
         draft.write_bytes(data)
         fd = os.open(draft, os.O_RDWR)
         draft.replace(self.path)
-        self.leave()
+        self._close()
         self._fd, self._end = fd, len(data)
+        if self._keeper is not None:
+            self._keeper.replaced(self.path, data)
 
     def _fail(self, broken: OSError) -> None:
         if self._fd >= 0 or not self.path.exists():

@@ -23,7 +23,7 @@ from server.counts import SharedCounts
 from server.engine import EngineSettings, Health, OnBatch, ReplicaHealth, Reply, Timing
 from server.engine.messages import Answers, Ready, pack_window, unpack
 from server.engine.scoring import Admission
-from server.live.elsewhere import Elsewhere
+from server.live.elsewhere import Elsewhere, SessionRegister
 from stream.types import Failed, JsonDict, ModelSpec, Window
 
 log = logging.getLogger("workers")
@@ -51,6 +51,8 @@ class Place:
     key: str  # hex, of the counts
     started_s: float  # time.monotonic() of the server
     parent: int  # its process id
+    server: str  # its name among several servers
+    audiosocket: int | None = None  # the descriptor of another socket that all accept from
 
     @property
     def counts(self) -> SharedCounts:
@@ -62,9 +64,11 @@ class Place:
 class WorkerLink:
     """`engine` scores windows. `answering` maps what others may ask to who answers it, each on a thread."""
 
-    def __init__(self, place: Place, settings: EngineSettings) -> None:
+    def __init__(
+        self, place: Place, settings: EngineSettings, register: SessionRegister | None = None
+    ) -> None:
+        """`register`: of the service, where there are several servers."""
         self.place = place
-        self.counts = place.counts
         self._context = zmq.Context()
         self._out, self._in = self._context.socket(zmq.PUSH), self._context.socket(zmq.PULL)
         for socket in (self._out, self._in):
@@ -75,7 +79,7 @@ class WorkerLink:
         self._send_lock = threading.Lock()
         self._closing = False
         self.engine = SharedEngine(self, settings)
-        self.elsewhere = Elsewhere(Path(place.folder) / SESSIONS, place.inbox, self._ask_all)
+        self.elsewhere = Elsewhere(Path(place.folder) / SESSIONS, place.inbox, self._ask_all, register)
         self.answering: dict[str, Callable[[JsonDict], JsonDict]] = {}
         self.on_orphaned: Callable[[], None] = lambda: None  # the parent is no more
         self._asked: dict[int, _Asked] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -67,11 +68,13 @@ def serve(config: Config, args: JsonDict) -> int:
         log.warning("%s", warning)
     where = config.server
     try:
-        bound = hub.listen(where.host, where.port)
+        bound, audiosocket = hub.listen_all(where.host, where.port, config.doors.audiosocket_port)
     except OSError as taken:
-        log.error("cannot listen on %s:%d: %s (choose another with --port)", where.host, where.port, taken)
+        log.error("cannot listen on %s", taken)
         return 1
-    bound.setblocking(False)  # several wait for the same connection, and one gets it
+    listening = [each for each in (bound, audiosocket) if each is not None]
+    for each in listening:
+        each.setblocking(False)  # several wait for the same connection, and one gets it
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -82,7 +85,7 @@ def serve(config: Config, args: JsonDict) -> int:
             signal.signal(number, on_signal)
     folder = private_folder()
     try:
-        parent = Parent(config, args, folder, bound.fileno())
+        parent = Parent(config, args, folder, *(each.fileno() for each in listening))
         log.info(
             "listening on http://%s:%d with %d workers, loading model %s",
             where.host,
@@ -92,7 +95,8 @@ def serve(config: Config, args: JsonDict) -> int:
         )
         return parent.run(stop, bound.getsockname()[1])
     finally:
-        bound.close()
+        for each in listening:
+            each.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -105,10 +109,14 @@ def _for_all(settings: EngineSettings, n_workers: int) -> EngineSettings:
 class Parent:
     """Looks after the workers, and has what they share."""
 
-    def __init__(self, config: Config, args: JsonDict, folder: str, listening: int) -> None:
-        self._config, self._args, self._folder, self._listening = config, args, folder, listening
+    def __init__(
+        self, config: Config, args: JsonDict, folder: str, listening: int, audiosocket: int | None = None
+    ) -> None:
+        self._config, self._args, self._folder = config, args, folder
+        self._listening, self._audiosocket = listening, audiosocket
         self._n = config.server.n_workers
-        self._key, self._started_s = new_key(), time.monotonic()
+        self._key = config.redis.key if config.redis.url else new_key()
+        self._server, self._started_s = secrets.token_hex(8), time.monotonic()
         Path(folder, SESSIONS).mkdir()
         self._counts = SharedCounts.shared(Path(folder) / "counts", self._n, 0, self._key)
         self.engine = ProcessEngine(
@@ -186,6 +194,8 @@ class Parent:
             self._key.hex(),
             self._started_s,
             os.getpid(),
+            self._server,
+            self._audiosocket,
         )
         worker.peer = self._exchange.open(worker.inbox, worker.number)
         args = json.dumps({**self._args, "place": asdict(place)})
@@ -195,7 +205,7 @@ class Parent:
                 cwd=HOME,
                 env=process_env.of_server(),
                 stdin=subprocess.DEVNULL,
-                pass_fds=[self._listening],
+                pass_fds=[fd for fd in (self._listening, self._audiosocket) if fd is not None],
             )
         except OSError as short:  # no memory, no processes: those that serve go on
             log.error("worker %d cannot be started: %s", worker.number, short)

@@ -3,7 +3,7 @@
 
 import { asRow, LABELS } from "../shared/emotions.js";
 import { feelingOf } from "../shared/feeling.js";
-import { $, buildLegend, facesOf, make, namesOf, sayFeeling, stackOf } from "../shared/parts.js";
+import { $, buildGauges, buildLegend, facesOf, make, namesOf, sayFeeling, stackOf } from "../shared/parts.js";
 import { messageOf, percent, say, seconds } from "../shared/text.js";
 import { clock, showTags, title } from "./cards.js";
 import { History } from "./history.js";
@@ -12,7 +12,7 @@ import { duration } from "./store.js";
 
 /** @import { Alert, SessionMessage, Utterance } from "./history.js" */
 /** @import { View } from "./plot.js" */
-/** @import { Channel, Session } from "./store.js" */
+/** @import { Channel, Dynamics, Session } from "./store.js" */
 
 const ROWS = 200; // utterances on the page: as many as the server keeps
 
@@ -24,6 +24,8 @@ class ChannelView {
   #name = make("p", { class: "name" });
   #also = make("p", { class: "name-also" });
   #sure = make("p", { class: "sure" });
+  #gauges = make("div", { class: "gauges" });
+  #showAffect = buildGauges(this.#gauges);
   #stack = stackOf(
     LABELS.map(() => 0),
     "div",
@@ -34,7 +36,7 @@ class ChannelView {
     this.#watched = watched;
     const said = make("div", { class: "said" }, this.#name, this.#also, this.#sure);
     const now = make("div", { class: "now" }, this.#face, said);
-    this.element = make("div", { class: "channel", "data-watched": watched }, now, this.#stack);
+    this.element = make("div", { class: "channel", "data-watched": watched }, now, this.#stack, this.#gauges);
     if (name !== "mono") this.element.prepend(make("h3", { "data-t": `card.${name}` }));
   }
 
@@ -44,7 +46,7 @@ class ChannelView {
   }
 
   /** @param {Channel} channel @param {number[]} [scores] */
-  show({ emotion, confidence, speaking }, scores) {
+  show({ emotion, confidence, speaking, arousal, valence }, scores) {
     this.element.dataset.speaking = String(speaking);
     if (!this.#watched) {
       this.#emoji.textContent = "🔒";
@@ -62,6 +64,7 @@ class ChannelView {
       sayFeeling(this.#name, feeling, 0);
       sayFeeling(this.#also, feeling, 1);
       this.#sure.textContent = percent(confidence);
+      this.#showAffect({ arousal, valence });
       [...this.#stack.children].forEach((part, i) => {
         /** @type {HTMLElement} */ (part).style.setProperty("--p", String(scores?.[i] ?? 0));
       });
@@ -179,10 +182,27 @@ export class Panel {
     const watched = Object.values(session.timelines).filter((channel) => channel.watched);
     $("panel-speech").textContent = watched.map(({ speech_share: share }) => percent(share)).join(" · ");
     $("panel-negative").textContent = watched.map(({ negative }) => percent(negative)).join(" · ");
+    this.#showDynamics(session.dynamics);
     for (const [name, channel] of Object.entries(session.timelines)) {
       this.#channels[name]?.show(channel, this.#history.channels[name]?.scores);
     }
     this.note(state === "ended" ? "panel.ended.note" : null);
+  }
+
+  /** How two people share the call, the agent first; null: there are not two.
+   *  @param {Dynamics | null} dynamics */
+  #showDynamics(dynamics) {
+    for (const cell of document.querySelectorAll("#panel [data-of-two]")) {
+      /** @type {HTMLElement} */ (cell).hidden = !dynamics;
+    }
+    if (!dynamics) return;
+    const both = Object.values(dynamics.by_channel);
+    const reaction = both.map(({ reaction_ms: ms }) => (ms === null ? "–" : seconds(ms))).join(" · ");
+    $("panel-talk").textContent = both.map(({ share }) => percent(share)).join(" · ");
+    $("panel-interruptions").textContent = both.map(({ interruptions: n }) => String(n)).join(" · ");
+    say($("panel-reaction"), "duration", { s: reaction });
+    say($("panel-overlap"), "duration", { s: seconds(dynamics.overlap_ms) });
+    say($("panel-silence"), "duration", { s: seconds(dynamics.longest_silence_ms) });
   }
 
   /** It has left the desk. */

@@ -6,11 +6,13 @@ import { csvOf } from "../shared/csv.js";
 
 /** @import { Alert, Utterance } from "../../client/emotion-stream.js" */
 /** @typedef {{kind: "utterance" | "lost" | "alert", start_ms: number, end_ms: number, emotion?: string,
- *             confidence?: number, ambiguous?: boolean, scores?: Record<string, number>, note?: string,
+ *             confidence?: number, ambiguous?: boolean, uncertain?: boolean, second?: string | null,
+ *             arousal?: number, valence?: number, scores?: Record<string, number>, note?: string,
  *             rule?: string, state?: string, level?: string, message?: string, message_zh?: string}} Row */
 
 const MOST = 20_000; // a day of talking
-const HEAD = ["kind", "start_ms", "end_ms", "emotion", "confidence", "ambiguous", ...LABELS, "note"];
+const SURE = /** @type {const} */ (["confidence", "ambiguous", "uncertain", "second", "arousal", "valence"]);
+const HEAD = ["kind", "start_ms", "end_ms", "emotion", ...SURE, ...LABELS, "note"];
 
 export class RunRecord {
   began = new Date();
@@ -18,8 +20,9 @@ export class RunRecord {
   #rows = [];
 
   /** @param {Utterance} utterance @param {number} originMs of its session */
-  addUtterance({ start_ms: start, end_ms: end, emotion, confidence, ambiguous, scores, taught }, originMs) {
-    const row = { emotion, confidence, ambiguous, scores, ...(taught ? { note: taught.label } : {}) };
+  addUtterance({ start_ms: start, end_ms: end, emotion, scores, taught, ...told }, originMs) {
+    const sure = Object.fromEntries(SURE.map((name) => [name, told[name]]));
+    const row = { emotion, ...sure, scores, ...(taught ? { note: taught.label } : {}) };
     this.#add({ kind: "utterance", start_ms: originMs + start, end_ms: originMs + end, ...row });
   }
 
@@ -73,7 +76,7 @@ export class RunRecord {
 
   csv() {
     const rows = this.#rows.map((row) => [
-      ...[row.kind, row.start_ms, row.end_ms, row.emotion, row.confidence, row.ambiguous],
+      ...[row.kind, row.start_ms, row.end_ms, row.emotion, ...SURE.map((name) => row[name])],
       ...(row.scores ? asRow(row.scores) : LABELS.map(() => undefined)),
       row.note,
     ]);

@@ -126,6 +126,7 @@ export class Run {
     hideSummary();
     view.$("minute-plot").dataset.empty = "false";
     view.showScores(null);
+    view.showAffect(null);
     view.showTotals(this.#totals);
     this.#chart.show(this.#timeline);
     this.#begin();
@@ -185,6 +186,7 @@ export class Run {
     } else {
       view.showMode("idle");
       view.showScores(null);
+      view.showAffect(null);
     }
   }
 
@@ -296,6 +298,7 @@ export class Run {
     if (this.#state !== "on") return;
     if (feeling) view.showFeeling(feeling);
     view.showScores(scores);
+    view.showAffect(result);
     this.#showAge();
   }
 

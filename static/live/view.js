@@ -4,7 +4,7 @@
 
 import { showConnection } from "../shared/header.js";
 import { feelingOf } from "../shared/feeling.js";
-import { $, buildBars, clearNotice, showFeeling } from "../shared/parts.js";
+import { $, buildBars, buildGauges, clearNotice, showFeeling } from "../shared/parts.js";
 import { onLanguage, say, seconds, t } from "../shared/text.js";
 
 /** @import { Staleness } from "./age.js" */
@@ -30,6 +30,7 @@ export function showMode(mode, kind = "microphone") {
 }
 
 export const { showScores, showSupported } = buildBars($("bars"));
+export const showAffect = buildGauges($("gauges"));
 
 /** What the whole run came to, where the emotion of now was.
  *  @param {number[]} share of each label, in label order @param {string} time that it took */

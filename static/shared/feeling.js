@@ -3,7 +3,8 @@
 import { LABELS } from "./emotions.js";
 
 export const LEAD = 0.1; // what leads by less is `ambiguous` to the server too: most often wrong
-export const CLEAR = 0.35; // a likeliest emotion below this is none to be named
+export const CLEAR = 0.5; // what is less sure is `uncertain` to the server too: wrong more often than right
+const PRESENT = 0.25; // from so much on a second label is worth naming beside one that is not sure
 
 /** @typedef {"sure" | "either" | "mixed"} Sureness */
 /** @typedef {{label: string, other: string, sure: Sureness, confidence: number, rest: number}} Feeling
@@ -22,6 +23,7 @@ export function feelingOf(row, held) {
  *  @param {string} label @param {number} confidence @param {string} other @param {number} rest
  *  @returns {Feeling} */
 export function feelingOfTwo(label, confidence, other, rest) {
-  const sure = confidence < CLEAR ? "mixed" : confidence - rest < LEAD ? "either" : "sure";
+  const torn = confidence - rest < LEAD && rest >= PRESENT;
+  const sure = torn ? "either" : confidence < CLEAR ? "mixed" : "sure";
   return { label, other, sure, confidence, rest };
 }

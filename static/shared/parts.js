@@ -126,6 +126,28 @@ function likeliest({ label, other, confidence, rest }) {
   };
 }
 
+/** Arousal and valence in `element`, and how to change them: from -1 to 1, null for nothing to show.
+ *  @param {HTMLElement} element @returns {(affect: {arousal: number, valence: number} | null) => void} */
+export function buildGauges(element) {
+  const gauges = /** @type {const} */ (["arousal", "valence"]).map((name) => {
+    const meter = make("meter", { min: "-1", max: "1", value: "0", "data-t-label": name });
+    const value = make("span", { class: "value" }, "–");
+    element.append(make("p", {}, make("span", { "data-t": name }), meter, value));
+    return { name, meter, value };
+  });
+  return (affect) => {
+    for (const { name, meter, value } of gauges) {
+      meter.setAttribute("value", String(affect?.[name] ?? 0));
+      value.textContent = affect ? signed(affect[name]) : "–";
+    }
+  };
+}
+
+/** @param {number} value */
+function signed(value) {
+  return `${value < -0.005 ? "−" : value > 0.005 ? "+" : ""}${Math.abs(value).toFixed(2)}`;
+}
+
 /** The nine bars in `list`, and the two ways to change them.
  *  @param {HTMLElement} list */
 export function buildBars(list) {

@@ -25,8 +25,8 @@ def load_model(
     """Load a model by its name in ABOUT, or an emotion2vec checkpoint by its folder.
 
     `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `options` are those of `stream.models.emotion2vec.adapter`, of
-    which `compact` knows `precision` alone, and `runtime`, which compact alone has a choice of. `threads`: how
-    many this process computes with from now on; None leaves that as it is.
+    which `compact` knows `precision` and `prior` alone, and `runtime` and `embedding`, its own.
+    `threads`: how many this process computes with from now on; None leaves that as it is.
 
     Raises ValueError for a name, device, folder, precision or runtime that cannot be used, ImportError and OSError
     for libraries and weights that cannot be had; the text says what to do.
@@ -47,7 +47,9 @@ def _load(name: str, device: str, options: Mapping[str, Any] | None, threads: in
     rest = dict(options or {})
     runtime = rest.pop("runtime", "auto")
     if name == "compact":
-        return compact.load(device, rest.get("precision", "auto"), runtime, threads)
+        own = {name: rest[name] for name in ("precision", "prior", "embedding") if name in rest}
+        return compact.load(device, runtime=runtime, threads=threads, **own)
     if runtime == "onnx":
         raise ValueError(f"{name} runs with torch alone; set model.runtime to auto")
+    rest.pop("embedding", None)  # emotion2vec has one kind
     return emotion2vec.load(name, device, rest, threads)

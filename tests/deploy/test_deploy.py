@@ -273,7 +273,7 @@ def test_the_container_installs_one_version_of_each_requirement_and_it_is_in_its
         canonicalize_name(pinned.name): pinned
         for pinned in map(Requirement, _lines(ROOT / "deploy" / "constraints.txt"))
     }
-    parts = (_lines(ROOT / f"requirements-{part}.txt") for part in ("light", "torch", "ray"))
+    parts = (_lines(ROOT / f"requirements-{part}.txt") for part in ("light", "torch", "ray", "redis"))
     for wanted in map(Requirement, itertools.chain(*parts)):
         (exact,) = locked[canonicalize_name(wanted.name)].specifier
         assert exact.operator == "==" and wanted.specifier.contains(exact.version), wanted.name

@@ -37,6 +37,7 @@ def row(**scores: float) -> str:
         (row(angry=0.6, sad=0.2), ("angry", "sad", "sure")),
         (row(angry=0.42, sad=0.33), ("angry", "sad", "either")),
         (row(angry=0.3, sad=0.15), ("angry", "sad", "mixed")),
+        (row(angry=0.45, sad=0.3), ("angry", "sad", "mixed")),
         (row(unknown=0.9), ("unknown", "angry", "sure")),
     ],
 )

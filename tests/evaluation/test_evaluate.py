@@ -89,7 +89,7 @@ def test_the_report_says_what_a_reader_must_know(out: Path) -> None:
 def test_predictions_are_what_the_product_says(folder: Path, rows: list[dict[str, str]]) -> None:
     assert len(rows) == 10 * 4 * 4, "ten clips that can be read, four conditions, whole and three times"
     loaded = settings("compact")
-    engine = InProcessEngine(load_model("compact", "cpu"), loaded.engine_settings)
+    engine = InProcessEngine(load_model("compact", "cpu", loaded.model.options), loaded.engine_settings)
     silent = 0
     for row in rows:
         if (row["condition"], row["time"]) != ("clean", "whole"):

@@ -26,7 +26,7 @@ def test_the_page(tmp_path: Path, speech: np.ndarray) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
-    assert "utterance: " in done.stdout and "(774,)" in done.stdout
+    assert "utterance: " in done.stdout and "(512,)" in done.stdout
     assert "UNSUPPORTED_MEDIA result.json: unsupported file format; send WAV, MP3" in done.stdout
 
 

@@ -152,7 +152,7 @@ def test_the_service_runs_as_it_stands(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "EMOTION2VEC_PLUS_MODEL=compact is used instead of large" in done.stderr
     (one,) = json.loads(run(SERVICE, folder, "speech.wav", **compact).stdout)
-    assert one["status"] == "success" and one["emotion"] in LABELS and len(one["embedding"]) == 774
+    assert one["status"] == "success" and one["emotion"] in LABELS and len(one["embedding"]) == 512
     assert one["similarity_to_sample"] == 1.0
     speaking, silent = json.loads(run(SERVICE, folder, "calls", **compact).stdout)
     assert speaking["status"] == "success" and 0 < speaking["similarity_to_sample"] < 1
@@ -221,7 +221,7 @@ def test_the_example_of_the_page_runs(page: str, folder: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (INTEGRATION / page).read_text(encoding="utf-8"), re.S)
     done = run(example, folder, EMOTION2VEC_PLUS_MODEL="compact")
     assert done.returncode == 0, done.stderr
-    assert " 774\n" in done.stdout
+    assert " 512\n" in done.stdout
 
 
 def test_a_model_that_cannot_be_had_says_what_to_do(folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from server.config import Config
 from stream.models.registry import load_model
 from stream.types import EmotionModel
 from tests.conftest import ROOMY as ROOMY
@@ -105,11 +106,11 @@ class running:
 
 @pytest.fixture(scope="session")
 def model() -> EmotionModel:
-    """The embedded model, here in the test's own process."""
+    """The embedded model, here in the test's own process, as the server loads it."""
     import torch
 
     torch.set_num_threads(1)
-    return load_model("compact", "cpu")
+    return load_model("compact", "cpu", Config().model.options)
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ NAMES = {
     "emotion_connections_cut": "counter",
     "emotion_door_connections": "counter",
     "emotion_utterance_known_seconds": "histogram",
+    "emotion_utterance_arousal": "histogram",
+    "emotion_utterance_valence": "histogram",
+    "emotion_uncertain_utterances": "counter",
     "emotion_sockets": "gauge",
     "emotion_sessions": "gauge",
     "emotion_desks": "gauge",
@@ -102,12 +105,14 @@ CODES = {
     "UNSUPPORTED_ENCODING",
     "CHUNK_TOO_LARGE",
     "UNAUTHORIZED",
+    "FORBIDDEN",
     "NOT_YOUR_SESSION",
     "CLOSED",
     "UNKNOWN_HOST",
     "CROSS_SITE",
     "TOO_MANY_SESSIONS",
     "RATE_LIMITED",
+    "QUOTA_EXCEEDED",
     "NOT_READY",
     "OVERLOADED",
     "INFERENCE_TIMEOUT",
@@ -189,6 +194,11 @@ def test_counters_add_up_with_what_was_sent_and_told(
     both = grown["emotion_speech_seconds_total"] + grown["emotion_silence_seconds_total"]
     assert both == pytest.approx(sum(lengths), abs=0.2 * len(clients)), "up to a pre-roll for each"
     assert grown.total("emotion_frames_total") == sum(len(book.scored) for book in books)
+    told = [utterance for summary in summaries for utterance in summary["utterances"]]
+    for name in ("arousal", "valence"):
+        assert grown[f"emotion_utterance_{name}_count"] == len(told) > 0
+        assert grown[f'emotion_utterance_{name}_bucket{{le="0.1"}}'] == sum(u[name] <= 0.1 for u in told)
+    assert grown["emotion_uncertain_utterances_total"] == sum(u["uncertain"] for u in told)
     for emotion in ("angry", "neutral"):
         told = sum(result["frame_emotions"].count(emotion) for result in results)
         assert grown[f'emotion_frames_total{{emotion="{emotion}"}}'] == told

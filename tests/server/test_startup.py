@@ -59,14 +59,13 @@ def test_variables_that_cannot_be_used_end_it_too() -> None:
 
 
 def test_options_on_the_command_line_are_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(run("serve", "--port", "70000"), "command line: server.port: ", "70000")
+    refused(
+        run("serve", "--device", "gpu", EMOTION_MODEL__DEVICE="cpu"), "command line: model.device: ", "gpu"
+    )
     for replace_this_process in ("execv", "execve"):
         monkeypatch.delattr(os, replace_this_process)
-    for arguments, word in [
-        (["serve", "--port", "70000"], "port"),
-        (["serve", "--prot", "1"], "--prot"),
-        (["serve", "--device", "gpu"], "device"),
-        (["sevre"], "sevre"),
-    ]:
+    for arguments, word in [(["serve", "--prot", "1"], "--prot"), (["sevre"], "sevre")]:
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 2 and word in done.output
 

@@ -52,6 +52,19 @@ def test_a_narrow_lead_is_said_to_be_ambiguous() -> None:
     assert wire.scores(row)["ambiguous"] is False
 
 
+def test_what_is_less_sure_than_half_is_said_to_be_uncertain_and_what_else_is_present_is_named() -> None:
+    row = np.zeros(len(LABELS), np.float32)
+    row[[0, 3, 4]] = 0.49, 0.3, 0.21
+    told = wire.scores(row)
+    assert (told["emotion"], told["uncertain"], told["second"]) == ("angry", True, "happy")
+    row[[0, 3, 4]] = 0.6, 0.2, 0.2
+    told = wire.scores(row)
+    assert (told["uncertain"], told["second"]) == (False, None)
+    row[:] = 0
+    row[4] = 1
+    assert (wire.scores(row)["arousal"], wire.scores(row)["valence"]) == (0, 0)
+
+
 def test_what_meets_in_frames_meets_in_milliseconds() -> None:
     """A span's end is its next one's start: neighbors neither overlap nor leave a gap."""
     assert wire.to_wire("s", None, SpeechStarted(7), "m") == (

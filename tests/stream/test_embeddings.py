@@ -9,9 +9,20 @@ import pytest
 import soundfile
 
 from stream.models.compact.model import Compact, load
+from stream.models.registry import load_model
 from stream.offline import run
 from stream.session import StreamConfig
-from stream.types import SAMPLE_RATE, Floats, FrameScores, UtteranceScored, Window, samples_for
+from stream.types import (
+    SAMPLE_RATE,
+    ClassifiesEmbeddings,
+    EmotionModel,
+    Floats,
+    FrameScores,
+    UtteranceScored,
+    Window,
+    samples_for,
+    softmax,
+)
 from stream.utterance import Utterance
 
 DEMO = Path(__file__).parents[2] / "demo" / "conversation.wav"
@@ -28,7 +39,7 @@ def compact() -> Compact:
     return load("cpu")
 
 
-def heard(model: Compact, cuts: list[int], embed: bool = True) -> Utterance:
+def heard(model: EmotionModel, cuts: list[int], embed: bool = True) -> Utterance:
     """What is heard of the demo's first frames, scored in windows of these lengths."""
     samples, whole, state, at = demo_speech(), Utterance(), None, 0
     for n in cuts:
@@ -44,6 +55,35 @@ def test_an_embedding_does_not_depend_on_the_cuts(compact: Compact) -> None:
     assert one is not None and many is not None
     assert one.shape == (compact.spec.embedding_size,) and one.dtype == np.float32
     np.testing.assert_allclose(one, many, atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+@pytest.mark.parametrize("cuts", [[120], [10] * 5 + [20, 53], [3]])
+def test_one_that_follows_the_emotion_says_exactly_what_its_speech_does(
+    runtime: str, cuts: list[int]
+) -> None:
+    model = load_model("compact", "cpu", {"runtime": runtime, "prior": "conversation"}, 1)
+    speech = heard(model, cuts)
+    assert isinstance(model, ClassifiesEmbeddings) and speech.embedding is not None
+    np.testing.assert_allclose(softmax(model.classify(speech.embedding)), speech.probs(), atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_one_of_the_voice_is_another_and_says_nearly_so(runtime: str) -> None:
+    model = load_model("compact", "cpu", {"runtime": runtime, "embedding": "voice"}, 1)
+    other = load_model("compact", "cpu", {"runtime": runtime}, 1)
+    one, many = heard(model, [120]), heard(model, [10] * 5 + [20, 50])
+    assert isinstance(model, ClassifiesEmbeddings) and one.embedding is not None
+    np.testing.assert_allclose(one.embedding, many.embedding, atol=1e-5)  # type: ignore[arg-type]
+    assert model.spec.embedding_size == len(one.embedding) != other.spec.embedding_size
+    assert model.spec.fingerprint != other.spec.fingerprint, "embeddings of the two are never compared"
+    apart = np.abs(softmax(model.classify(one.embedding)) - one.probs()).max()
+    assert 1e-5 < apart < 0.2, "it holds no comparison with the rest of its session"
+
+
+def test_there_are_two_kinds() -> None:
+    with pytest.raises(ValueError, match=r"model\.embedding 'face': not one of emotion, voice"):
+        load_model("compact", "cpu", {"embedding": "face"})
 
 
 def test_a_last_window_that_fills_no_group_counts_its_own_frames_alone(compact: Compact) -> None:

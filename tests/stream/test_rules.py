@@ -147,6 +147,20 @@ def test_confidence_and_ambiguity_are_those_of_the_likeliest_label() -> None:
     assert [(a.rule, a.state) for a in told] == [("unsure", "cleared"), ("torn", "cleared")]
 
 
+def test_arousal_is_measured_of_utterances_and_windows_and_may_be_below_nothing() -> None:
+    everything = tuple(range(N_LABELS))
+    excited = Rule("excited", "arousal", everything, 0.4, 0.3, cool_down=0)
+    gloomy = Rule("gloomy", "valence", everything, -0.3, -0.2, window=S, cool_down=0, below=True)
+    doubted = Rule("doubted", "uncertain", (ANGRY,), 0.5, 0.5, cool_down=0)
+    engine = RuleEngine([excited, gloomy, doubted])
+    told = engine.utterance(None, said(0, S, row(angry=0.9, sad=0.1)))
+    assert [(a.rule, a.state, a.value) for a in told] == [("excited", "raised", pytest.approx(0.68))]
+    told = engine.utterance(None, said(S, 2 * S, row(angry=0.45, sad=0.4)))
+    assert [(a.rule, a.state) for a in told] == [("excited", "cleared"), ("doubted", "raised")]
+    told = engine.frames(None, 2 * S, np.tile(row(sad=0.8), (S, 1)))
+    assert [(a.rule, a.state, a.label) for a in told] == [("gloomy", "raised", SAD)]
+
+
 def test_a_window_forgets_what_has_left_it() -> None:
     rule = Rule("w", "any_of", (ANGRY,), 0.5, 0.4, window=2 * S, cool_down=0, forget=1000 * S)
     engine = RuleEngine([rule])

@@ -62,7 +62,7 @@ def test_its_answers_are_the_servers(file: Path, tmp_path: Path, cuts: str) -> N
     found = np.load(tmp_path / "out.npz")
     assert tuple(found["labels"]) == LABELS
     each = int(found["step"]) // 10  # frames of an answer
-    model, n_first = graph.load(), int(cuts.split(",")[0])
+    model, n_first = graph.load(prior="conversation"), int(cuts.split(",")[0])
     for row, samples in enumerate(voices):
         (mine,) = model.score([window(samples, 0, 180, None, True)])
         frames = np.repeat(found["frames"][row], each, axis=0)

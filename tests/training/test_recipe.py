@@ -244,10 +244,11 @@ def test_calibration_finds_the_temperature_that_was_hidden_and_stays_on_the_mode
     found = calibrate(parts)
     assert found.figures["calibration_error"] <= ERROR + 1e-3
     assert found.figures["calibration_error_frames"] <= ERROR + 1e-3
-    assert 3.0 < found.temperature < 4.5
-    assert 3.0 < found.temperature / found.gain < 4.5
+    fitted = found.fitted
+    assert 3.0 < fitted.temperature < 4.5
+    assert 3.0 < fitted.temperature / fitted.gain < 4.5
     assert calibration_error(parts[0].whole, parts[0].clips) > 0.1
-    beyond = np.asarray(parts[0].whole * found.gain / found.temperature / 1.2, np.float32)
+    beyond = np.asarray(parts[0].whole * fitted.gain / fitted.temperature / 1.2, np.float32)
     assert calibration_error(beyond, parts[0].clips) > ERROR, "more modest would be wrong"
 
 

@@ -41,6 +41,10 @@ class Result(Event):
     frame_emotions: list[str] = field(repr=False)
     frame_confidences: list[float] = field(repr=False)
     ambiguous: bool = False  # the first label leads the second by little: both are worth showing
+    uncertain: bool = False  # less sure than what is right half of the time
+    second: str | None = None  # the next likeliest label, where it is present, too
+    arousal: float = 0.0  # -1 (calm) to 1 (excited)
+    valence: float = 0.0  # -1 (unpleasant) to 1 (pleasant)
     queue_ms: float = 0.0
     infer_ms: float = 0.0
     latency_ms: float = 0.0
@@ -55,6 +59,10 @@ class Frame(Event):
     confidence: float
     scores: dict[str, float]
     ambiguous: bool = False
+    uncertain: bool = False
+    second: str | None = None
+    arousal: float = 0.0
+    valence: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +101,10 @@ class Utterance(CustomLabels, Event):
     confidence: float
     scores: dict[str, float]
     ambiguous: bool = False
+    uncertain: bool = False
+    second: str | None = None
+    arousal: float = 0.0
+    valence: float = 0.0
     custom_labels: Json | None = None  # {name, label, confidence, scores}: by labels of the operator's own
 
 
@@ -129,6 +141,7 @@ class Summary(Event):
     share: dict[str, float]
     utterances: tuple[Utterance, ...] = field(repr=False)
     channels: dict[str, Json] | None = None  # of a call with two: the totals of each
+    dynamics: Json | None = None  # of a call with two that were both heard: how they took turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +175,10 @@ class SpanResult(Event):
     confidence: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
     ambiguous: bool = False
+    uncertain: bool = False
+    second: str | None = None
+    arousal: float = 0.0
+    valence: float = 0.0
     present: tuple[str, ...] = ()
 
 

@@ -41,8 +41,13 @@ class Recognition(CustomLabels):
     duration_s: float
     model: str
     files: dict[str, str] = field(repr=False)
+    prior: str = "balanced"  # what the model took to be likely beforehand
     model_fingerprint: str = ""  # tells the model's weights from others of its name
     ambiguous: bool = False
+    uncertain: bool = False
+    second: str | None = None
+    arousal: float = 0.0
+    valence: float = 0.0
     custom_labels: Json | None = None  # by labels of the operator's own
     # The cosine to the nearest of the operator's reference samples, if any, and to each by its name.
     similarity_to_sample: float | None = None

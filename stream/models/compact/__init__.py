@@ -11,6 +11,7 @@
     invariance  which way of computing products in torch keeps its promises on this processor
     sizes       sizes and constants, for both
     files       the weights' files, for both
+    calibration what is made of their logits: the prior, the temperatures; for both
     windows     windows to arrays, for both
 
 Either runtime is imported by `load`, not before, and only the one that computes.
@@ -22,6 +23,8 @@ import importlib.util
 from importlib.metadata import version
 
 from stream.models import processor
+from stream.models.compact.sizes import EMBEDDINGS, Embedding
+from stream.prior import BALANCED, Prior
 from stream.types import EmotionModel
 
 __all__ = ["RUNTIMES", "load"]
@@ -31,17 +34,24 @@ GET_TORCH = './run.sh install torch, or pip install "emotion-stream[torch]"'
 
 
 def load(
-    device: str = "auto", precision: str = "auto", runtime: str = "auto", threads: int | None = None
+    device: str = "auto",
+    precision: str = "auto",
+    runtime: str = "auto",
+    threads: int | None = None,
+    prior: Prior = BALANCED,
+    embedding: Embedding = "emotion",
 ) -> EmotionModel:
     """The model with the shipped weights.
 
     `runtime`: `onnx` (ONNX Runtime, on a CPU), `torch`, or `auto`: the faster one of those that there are
     (docs/decisions/0018 has the figures). `threads`: how many it computes with; None: what the runtime
-    takes by itself. Raises ValueError for a device, precision or runtime that cannot be used, FileNotFoundError
-    without weights, ImportError where the runtime is not installed.
+    takes by itself. `prior`: see `stream.prior`; `embedding`: `sizes.Embedding`. Raises ValueError for one of
+    these that cannot be used, FileNotFoundError without weights, ImportError where the runtime is not installed.
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"model.runtime {runtime!r}: not one of {', '.join(RUNTIMES)}")
+    if embedding not in EMBEDDINGS:
+        raise ValueError(f"model.embedding {embedding!r}: not one of {', '.join(EMBEDDINGS)}")
     if runtime == "auto":
         runtime = "torch" if _is_for_torch(device, precision) else "onnx"
     if runtime == "onnx":
@@ -53,7 +63,7 @@ def load(
             raise ImportError("compact needs ONNX Runtime, or torch: pip install onnxruntime")
         from stream.models.compact import graph
 
-        return graph.load(precision=precision, threads=threads or 0)
+        return graph.load(precision=precision, threads=threads or 0, prior=prior, embedding=embedding)
     if not _has_torch():
         wish = f"device {device}, precision {precision}, runtime {runtime}"
         raise ImportError(f"compact needs torch for {wish}, and it is not installed: {GET_TORCH}")
@@ -63,7 +73,7 @@ def load(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return model.load(device, precision=precision)
+    return model.load(device, precision=precision, prior=prior, embedding=embedding)
 
 
 def _is_for_torch(device: str, precision: str) -> bool:

@@ -1,4 +1,4 @@
-"""What an embedding says by itself, in NumPy: `CompactNet.classify`, for the runtime that has no torch."""
+"""What an embedding says by itself, in NumPy: as `CompactNet` does, for the runtime that has no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from stream.models.compact.sizes import DEVIATION_FLOOR, EMBEDDED_STEPS, STEPS_PER_S, NetConfig
+from stream.models.compact.sizes import DEVIATION_FLOOR, EMBEDDED_STEPS, STEPS_PER_S, Embedding, NetConfig
 from stream.types import N_LABELS, Floats
 
 NEEDED = (
@@ -15,8 +15,17 @@ NEEDED = (
 )
 
 
-def classify(embedding: Floats, config: NetConfig, arrays: dict[str, Floats]) -> Floats:
-    """embedding (embedding_size,) -> logits (N_LABELS,); `arrays`: those in NEEDED."""
+def classify(embedding: Floats, kind: Embedding, config: NetConfig, arrays: dict[str, Floats]) -> Floats:
+    """embedding of a kind -> logits (N_LABELS,); `arrays`: those in NEEDED."""
+    if kind == "voice":
+        embedding = _hidden(embedding, config, arrays)
+    rows = embedding.reshape(config.n_heads, 1, -1)
+    logits: Floats = (rows @ arrays["heads.third"] + arrays["heads.third_bias"]).mean(0)[0, :N_LABELS]
+    return logits
+
+
+def _hidden(embedding: Floats, config: NetConfig, arrays: dict[str, Floats]) -> Floats:
+    """An embedding of a voice (voice_size,) -> what the heads' last layer reads of it (n_heads, 1, narrow)."""
     mean, log_deviation = np.split(embedding, 2)
     variance = np.square(np.exp(log_deviation) - DEVIATION_FLOOR)
     recent, lasting = (
@@ -31,9 +40,7 @@ def classify(embedding: Floats, config: NetConfig, arrays: dict[str, Floats]) ->
     stats = np.concatenate([mean, np.log(deviation), distance, [math.log(recent / STEPS_PER_S)]])
     x = (stats.astype(np.float32) - arrays["stats_mean"]) * arrays["stats_scale"]
     x = _silu(arrays["heads.first.weight"] @ x + arrays["heads.first.bias"]).reshape(config.n_heads, 1, -1)
-    x = _silu(x @ arrays["heads.second"] + arrays["heads.second_bias"])
-    logits: Floats = (x @ arrays["heads.third"] + arrays["heads.third_bias"]).mean(0)[0, :N_LABELS]
-    return logits
+    return _silu(x @ arrays["heads.second"] + arrays["heads.second_bias"])
 
 
 def _silu(x: Floats) -> Floats:

@@ -7,18 +7,21 @@ weights were made: `training/`.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from stream.models.compact.calibration import Calibration, Fitted, calibration
 from stream.models.compact.files import FOLDER, read_arrays, read_card
 from stream.models.compact.invariance import pack_weights
 from stream.models.compact.network import CompactNet
-from stream.models.compact.sizes import NetConfig
+from stream.models.compact.sizes import Embedding, NetConfig
 from stream.models.compact.windows import samples_of, spec_of, states_of
-from stream.types import IMPOSSIBLE, LABELS, Floats, FrameScores, JsonDict, Window
+from stream.prior import BALANCED, CONVERSATION, Prior
+from stream.types import IMPOSSIBLE, Floats, FrameScores, JsonDict, Window
 
 # Weights are kept under the names that their first version had: any version reads those of any other. These are
 # parts of the network, and what they are called in weights.npz; in config.json `supported_labels` is `can_say`.
@@ -33,18 +36,18 @@ class Compact:
         self,
         net: CompactNet,
         device: torch.device,
-        supported_labels: tuple[str, ...],
-        temperature: float,
-        gain: float = 1.0,
+        calibration: Calibration,
         precision: str = "auto",
+        embedding: Embedding = "emotion",
     ) -> None:
-        """`supported_labels` had training data; `temperature` divides the logits; `gain`: see FrameScores."""
         self._net = net.to(device).eval()
         self._device = device
-        self._temperature, self._gain = temperature, gain
-        self._possible = torch.tensor([label in supported_labels for label in LABELS], device=device)
+        self._temperature, self._gain = calibration.fitted.temperature, calibration.fitted.gain
+        self._possible = torch.tensor(calibration.possible, device=device)
+        self._log_weights = torch.tensor(calibration.log_weights, device=device)
         dtype = pack_weights(self._net, precision)
-        self.spec = spec_of(net.config, str(device), dtype, supported_labels, "torch")
+        self._embedding = embedding
+        self.spec = spec_of(net.config, str(device), dtype, calibration, "torch", embedding)
 
     def score(self, windows: list[Window]) -> list[FrameScores]:
         """Score windows of one common `n_frames`, or of up to HOP_FRAMES each: logits (n_frames, 9), weights
@@ -55,9 +58,9 @@ class Compact:
             config = self._net.config
             arrays = (samples_of(windows), states_of(windows, config), [w.n_frames for w in windows])
             samples, before, lengths = (torch.as_tensor(array, device=self._device) for array in arrays)
-            logits, weights, embedding, after = self._net.forward_samples(samples, before, lengths)
-            logits = torch.where(self._possible, logits / self._temperature, IMPOSSIBLE)
-            scored = [array.cpu().numpy() for array in (logits, weights, after, embedding)]
+            out = self._net.forward_samples(samples, before, lengths)
+            logits, embedding = self._calibrated(out.logits), getattr(out, self._embedding)
+            scored = [array.cpu().numpy() for array in (logits, out.weights, out.state, embedding)]
         # A state outlives its batch by far: without the copy it would keep the whole batch's states alive.
         return [
             FrameScores(
@@ -71,15 +74,26 @@ class Compact:
         ]
 
     def classify(self, embedding: Floats) -> Floats:
-        """Logits (9,) of an embedding (embedding_size,), gain included: see `CompactNet.classify`."""
+        """Logits (9,) of an embedding (embedding_size,), gain included: where it follows the emotion, those of the
+        speech itself; of a voice's nearly those."""
+        of = self._net.classify_emotion if self._embedding == "emotion" else self._net.classify_voice
         with torch.inference_mode():
-            logits = self._net.classify(torch.as_tensor(embedding[None], device=self._device))[0]
-            logits = torch.where(self._possible, logits / self._temperature * self._gain, IMPOSSIBLE)
+            logits = of(torch.as_tensor(embedding[None], device=self._device))[0]
+            logits = self._calibrated(logits) * self._gain
         scored: Floats = logits.cpu().numpy()
         return scored
 
+    def _calibrated(self, logits: torch.Tensor) -> torch.Tensor:
+        return torch.where(self._possible, (logits + self._log_weights) / self._temperature, IMPOSSIBLE)
 
-def load(device: str = "auto", folder: Path = FOLDER, precision: str = "auto") -> Compact:
+
+def load(
+    device: str = "auto",
+    folder: Path = FOLDER,
+    precision: str = "auto",
+    prior: Prior = BALANCED,
+    embedding: Embedding = "emotion",
+) -> Compact:
     """The model with the weights in `folder`, on `device` (`auto`, `cpu`, `cuda` or `cuda:N`).
 
     `precision` of its products on a CPU: `float32`, `bfloat16`, or `auto`: bfloat16 where that is faster. Raises
@@ -91,7 +105,7 @@ def load(device: str = "auto", folder: Path = FOLDER, precision: str = "auto") -
             f"compact does not compute in {precision} on {chosen.type}; set model.precision to auto"
         )
     net, card = read_weights(folder)
-    return Compact(net, chosen, tuple(card["can_say"]), card["temperature"], card.get("gain", 1.0), precision)
+    return Compact(net, chosen, calibration(card, prior), precision, embedding)
 
 
 def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
@@ -105,10 +119,10 @@ def read_weights(folder: Path = FOLDER) -> tuple[CompactNet, JsonDict]:
 
 
 def save(
-    net: CompactNet, supported_labels: tuple[str, ...], temperature: float, gain: float, folder: Path = FOLDER
+    net: CompactNet, supported_labels: tuple[str, ...], fitted: Mapping[str, Fitted], folder: Path = FOLDER
 ) -> None:
     """Write what `load` reads: `weights.npz` (plain arrays, no pickle; parameters in half precision, which moves
-    no score by more than rounding) and `config.json`."""
+    no score by more than rounding) and `config.json`. `fitted`: temperature and gain under each named prior."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {_in_file(name): value.cpu().numpy() for name, value in net.state_dict().items()}
     arrays |= {
@@ -119,8 +133,8 @@ def save(
     card = {
         "net": net.config.to_dict(),
         "can_say": list(supported_labels),
-        "temperature": round(temperature, 4),
-        "gain": round(gain, 4),
+        **fitted[BALANCED].to_dict(),
+        CONVERSATION: fitted[CONVERSATION].to_dict(),
     }
     (folder / "config.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 

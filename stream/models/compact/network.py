@@ -47,7 +47,8 @@ class Output(NamedTuple):
 
     logits: Tensor  # (B, T, N_LABELS)
     weights: Tensor  # (B, T), > 0
-    embedding: Tensor  # (B, embedding_size)
+    emotion: Tensor  # (B, n_hidden): the weighted mean of the heads' last hidden layers
+    voice: Tensor  # (B, voice_size): that of the means and deviations that they read
     state: Tensor  # (B, state_size), after the last frame of each
 
 
@@ -70,13 +71,19 @@ class Heads(nn.Module):
 
     def each(self, stats: Tensor) -> Tensor:
         """What every head says by itself: (n_heads, B, steps, N_LABELS + 1)."""
-        share, training = self.dropout, self.training
+        rows = self.last(F.dropout(self.hidden(stats), self.dropout, self.training))
+        return rows.view(self.n_heads, stats.shape[0], -1, N_LABELS + 1)
+
+    def hidden(self, stats: Tensor) -> Tensor:
+        """stats (B, steps, n_stats) -> the last hidden layer of every head (n_heads, B steps, narrow)."""
         rows = F.silu(self.first(stats).to(stats.dtype))
         rows = rows.view(-1, self.n_heads, self.second.shape[1]).transpose(0, 1)
-        rows = F.dropout(rows, share, training)
-        rows = F.silu(torch.baddbmm(self.second_bias, rows, self.second))
-        rows = torch.baddbmm(self.third_bias, F.dropout(rows, share, training), self.third)
-        return rows.view(self.n_heads, stats.shape[0], -1, N_LABELS + 1)
+        rows = F.dropout(rows, self.dropout, self.training)
+        return F.silu(torch.baddbmm(self.second_bias, rows, self.second))
+
+    def last(self, hidden: Tensor) -> Tensor:
+        """hidden (n_heads, any, narrow) -> what every head says of it (n_heads, any, N_LABELS + 1)."""
+        return torch.baddbmm(self.third_bias, hidden, self.third)
 
 
 class CompactNet(nn.Module):
@@ -160,22 +167,25 @@ class CompactNet(nn.Module):
     def forward(self, raw: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """raw (B, T, n_raw), state (B, state_size) -> logits (B, T, 9), weights (B, T) > 0, the new state."""
         lengths = torch.full((len(raw),), raw.shape[1], device=raw.device)
-        logits, weights, _, after = self._score(raw, state, lengths)
-        return logits, weights, after
+        out = self._score(raw, state, lengths)
+        return out.logits, out.weights, out.state
 
     def forward_samples(self, samples: Tensor, state: Tensor, lengths: Tensor) -> Output:
         """samples (B, N), state (B, state_size), frames of each row (B,): what stands behind the frames of a
         shorter row changes nothing."""
-        logits, weights, stats, after = self._score(self.features(samples), state, lengths)
-        shares = F.pad(weights, (0, -weights.shape[1] % GROUP)).view(weights.shape[0], -1, GROUP).sum(-1)
-        step_embeddings = stats[..., : self.config.embedding_size]
-        embedding = (shares[:, None] @ step_embeddings)[:, 0] / shares.sum(1, keepdim=True)
-        return Output(logits, weights, embedding, after)
+        return self._score(self.features(samples), state, lengths)
 
-    def classify(self, embedding: Tensor) -> Tensor:
-        """embedding (B, embedding_size) -> logits (B, N_LABELS): nearly those of the speech that it describes.
+    def classify_emotion(self, embedding: Tensor) -> Tensor:
+        """embedding (B, n_hidden) -> logits (B, N_LABELS): those of the speech that it is of, since what the heads
+        do last is linear."""
+        rows = embedding.view(len(embedding), self.config.n_heads, -1).transpose(0, 1)
+        out: Tensor = self.heads.last(rows).mean(0)
+        return out[:, :N_LABELS]
 
-        An embedding holds no comparison with the rest of its session: it is taken for that of a session's first
+    def classify_voice(self, embedding: Tensor) -> Tensor:
+        """embedding (B, voice_size) -> logits (B, N_LABELS): nearly those of the speech that it describes.
+
+        It holds no comparison with the rest of its session: it is taken for that of a session's first
         EMBEDDED_STEPS, from which the sums that the heads read follow.
         """
         c = self.config
@@ -190,7 +200,7 @@ class CompactNet(nn.Module):
         out: Tensor = self.heads(stats[:, None])
         return out[:, 0, :N_LABELS]
 
-    def _score(self, raw: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _score(self, raw: Tensor, state: Tensor, lengths: Tensor) -> Output:
         """A row's last frame is repeated to fill its last group, and what those repeats give is dropped: they may
         only come in the last window of a span."""
         c, n_frames = self.config, raw.shape[1]
@@ -199,7 +209,8 @@ class CompactNet(nn.Module):
         raw = raw.gather(1, at.minimum(lengths[:, None] - 1)[..., None].expand(-1, -1, c.n_raw))
         encoded, levels, cache = self.encode(raw, level, caches[0])
         stats, span, session = self.statistics(encoded, caches[1], session)
-        out = self.heads(((stats - self.stats_mean) * self.stats_scale).flatten(1, 2))
+        hidden = self.heads.hidden(((stats - self.stats_mean) * self.stats_scale).flatten(1, 2))
+        out = self.heads.last(hidden).mean(0).view(len(raw), -1, N_LABELS + 1)
         full, answer = at < lengths[:, None] // GROUP * GROUP, at * ANSWERS // GROUP
         share = torch.where(full, out.new_tensor(ANSWER_SHARES)[answer % ANSWERS], 1.0)
         answer = torch.where(full, answer, answer - answer % ANSWERS + ANSWERS - 1)
@@ -207,7 +218,13 @@ class CompactNet(nn.Module):
         logits = out[..., :N_LABELS].gather(1, answer[..., None].expand(-1, -1, N_LABELS))
         level = levels.gather(1, (lengths - 1)[:, None, None].expand(-1, -1, 2))[:, 0]
         after = torch.cat([level, session, *cache, span], dim=1)
-        return logits[:, :n_frames], weights[:, :n_frames], stats[:, :, -1], after
+        shares = torch.zeros_like(out[..., 0]).scatter_add(1, answer, weights)
+        shares = (shares / shares.sum(1, keepdim=True))[:, None]
+        # Of a step's answers the voice has the last one's statistics: they are those of all of it.
+        steps = shares.view(len(raw), 1, -1, ANSWERS).sum(-1)
+        voice = (steps @ stats[:, :, -1, : c.voice_size])[:, 0]
+        emotion = (shares @ hidden.transpose(0, 1).reshape(len(raw), -1, c.n_hidden))[:, 0]
+        return Output(logits[:, :n_frames], weights[:, :n_frames], emotion, voice, after)
 
 
 def attention(out: Tensor, stats: Tensor) -> Tensor:

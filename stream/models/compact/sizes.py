@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from stream.types import HOP, SAMPLE_RATE, Floats
+
+# What an embedding follows. `emotion`: the mean of what the heads' last layer reads, from which that layer gives
+# back the scores; `voice`: of what the encoder hears, who speaks and where included.
+Embedding = Literal["emotion", "voice"]
+EMBEDDINGS: tuple[Embedding, ...] = ("emotion", "voice")
 
 # Features.
 N_FFT = 512
@@ -138,9 +143,17 @@ class NetConfig:
         return (sum(self.encoder.cache_sizes), self.n_sums)
 
     @property
-    def embedding_size(self) -> int:
-        """Means and deviations of what was encoded."""
+    def voice_size(self) -> int:
+        """Of an embedding of the voice: means and deviations of what was encoded."""
         return 2 * self.n_encoded
+
+    @property
+    def n_hidden(self) -> int:
+        """Values of the heads' last hidden layers together; an embedding of the emotion is a mean of these."""
+        return self.n_heads * self.hidden[1]
+
+    def embedding_size(self, kind: Embedding) -> int:
+        return self.n_hidden if kind == "emotion" else self.voice_size
 
     @property
     def state_size(self) -> int:

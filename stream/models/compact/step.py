@@ -30,6 +30,7 @@ class StepOutput(NamedTuple):
     """What T steps of B sessions give."""
 
     heads: Floats  # (B, T ANSWERS, N_LABELS + 1): logits, and a weight
+    hidden: Floats  # (B, T ANSWERS, n_hidden): what the heads' last layers read
     stats: Floats  # (B, T, n_stats), at the end of each step
     state: Floats  # (B, state_size), after the last
 
@@ -76,12 +77,12 @@ class CompactStep:
         if last.min() < len(rows) - 1:  # the last frame is repeated to fill the group
             power = np.take_along_axis(power, np.minimum(rows, last), axis=1)
         fed = {"power": power, "state": state, "kv": self._numbers(state), "last": np.repeat(last, 2, axis=2)}
-        wanted = ["heads", "stats", "state_after", "kv_after"]
-        heads, stats, after, kv = self._session.run(wanted, fed, options)
+        wanted = ["heads", "hidden", "stats", "state_after", "kv_after"]
+        heads, hidden, stats, after, kv = self._session.run(wanted, fed, options)
         halves = kv.view(np.uint16)[..., 1::2]
         for layer, at in enumerate(self._kv_at):
             after[:, at].view(np.uint16)[:] = halves[:, layer].reshape(len(after), -1)
-        return StepOutput(heads, stats, after)
+        return StepOutput(heads, hidden, stats, after)
 
     def shrink(self) -> None:
         """Give back the memory that large batches have taken: otherwise ONNX Runtime keeps it for the next."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from stream.models.compact.calibration import Calibration
 from stream.models.compact.files import read_measured
-from stream.models.compact.sizes import GROUP, NetConfig
+from stream.models.compact.sizes import GROUP, Embedding, NetConfig
 from stream.types import Floats, ModelSpec, Window
 
 HOP_FRAMES = GROUP
@@ -13,7 +14,7 @@ LOOKAHEAD_FRAMES = HOP_FRAMES - 1  # ten frames are scored at once, and the firs
 
 
 def spec_of(
-    config: NetConfig, device: str, dtype: str, supported_labels: tuple[str, ...], runtime: str
+    config: NetConfig, device: str, dtype: str, calibration: Calibration, runtime: str, embedding: Embedding
 ) -> ModelSpec:
     """What compact says of itself."""
     return ModelSpec(
@@ -23,11 +24,12 @@ def spec_of(
         hop_frames=HOP_FRAMES,
         lookahead_frames=LOOKAHEAD_FRAMES,
         state_size=config.state_size,
-        supported_labels=supported_labels,
-        embedding_size=config.embedding_size,
+        supported_labels=calibration.supported_labels,
+        embedding_size=config.embedding_size(embedding),
         mixed_frames=HOP_FRAMES,
         heartbeat_timeout_s=5.0,  # a full batch takes a tenth of a second
         runtime=runtime,
+        prior=calibration.prior,
         measured=read_measured(),
     )
 

@@ -16,6 +16,7 @@ from stream.models.emotion2vec.hub import Hub
 from stream.models.emotion2vec.labels import TokenMap
 from stream.models.emotion2vec.memory import OomBackoff
 from stream.models.emotion2vec.windows import WindowRule, crossfade, pack_state
+from stream.prior import BALANCED, Prior, log_weights, name_of
 from stream.types import (
     HOP,
     IMPOSSIBLE,
@@ -45,6 +46,7 @@ class Options:
         30.0  # a longer recording is scored in segments of this length (`stream.full_recording`)
     )
     cuda_graphs: bool = False
+    prior: Prior = BALANCED  # what is likely before anything is heard
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Emotion2Vec:
         device = encoder.target.device
         self._possible = np.array([row is not None for row in tokens.rows])
         self._rows = np.array([row or 0 for row in tokens.rows])
+        self._log_weights = log_weights(options.prior)
         self._on_cpu: Encoder | None = None
         self._graphs = Graphs(self._forward) if options.cuda_graphs and device.type == "cuda" else None
         # Called between the layers of background work on a CPU; `score` may be called in there (`Interruptible`).
@@ -103,6 +106,7 @@ class Emotion2Vec:
             best_batch=256 if device.type == "cuda" else MICRO_BATCH,
             embedding_size=encoder.width,
             recording_frames=round(options.longest_s * SAMPLE_RATE) // HOP,
+            prior=name_of(options.prior),
         )
 
     @property
@@ -177,8 +181,9 @@ class Emotion2Vec:
         return self._encoder.logits(self._encoder.features(samples, True, since))
 
     def _labeled(self, heads: Floats) -> Floats:
-        """The head's scores (…, tokens) in the order of LABELS (…, 9)."""
-        ordered: Floats = np.where(self._possible, heads[..., self._rows], np.float32(IMPOSSIBLE))
+        """The head's scores (…, tokens) in the order of LABELS (…, 9), and what the prior adds to them."""
+        shifted = heads[..., self._rows] + self._log_weights
+        ordered: Floats = np.where(self._possible, shifted, np.float32(IMPOSSIBLE))
         return ordered
 
     def _upload(self, batch: Floats) -> torch.Tensor:

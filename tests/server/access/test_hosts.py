@@ -191,7 +191,7 @@ def test_a_proxy_cannot_be_talked_into_a_name_that_is_not_ours(proxied: Server) 
 def test_each_refused_stranger_has_a_line_with_his_address_and_a_flood_has_some(proxied: Server) -> None:
     assert refusal(proxied, auth={"token": "wrong"})["data"]["code"] == "UNAUTHORIZED"
     for _ in range(60):
-        assert ask(proxied, "GET", "/api/v1/status", {"Authorization": "Bearer guess"})[0] == 401
+        assert ask(proxied, "DELETE", "/api/v1/results/outputs_x", {"Authorization": "Basic x"})[0] == 401
     said = eventually(lambda: lines(proxied, "more were refused"), "the others are counted")
     told = lines(proxied, "connection refused") + lines(proxied, "request refused")
     assert all(line["peer"] for line in told) and {"connection refused"} <= {line["message"] for line in told}
@@ -218,7 +218,7 @@ def test_each_refused_stranger_has_a_line_with_his_address_and_a_flood_has_some(
 def test_who_listens_on_a_network_has_a_token_or_says_that_all_may_come(
     settings: dict[str, Any], local: bool
 ) -> None:
-    why = exposed(Config(server=settings).server)
+    why = exposed(Config(server=settings))
     assert (why is None) is local
     if why:
         assert "server.token" in why and "server.open" in why

@@ -19,7 +19,16 @@ Connect = Callable[..., Client]
 
 LABELS = ["angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown"]
 NUMBER = (int, float)
-VERDICT = {"emotion": str, "confidence": NUMBER, "ambiguous": bool, "scores": dict}
+VERDICT = {
+    "emotion": str,
+    "confidence": NUMBER,
+    "ambiguous": bool,
+    "uncertain": bool,
+    "second": (str, type(None)),
+    "arousal": NUMBER,
+    "valence": NUMBER,
+    "scores": dict,
+}
 SHAPES: dict[str, dict[str, Any]] = {
     "start": {
         "ok": bool,
@@ -28,6 +37,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "resumed": bool,
         "next_seq": int,
         "model": str,
+        "prior": str,
         "model_fingerprint": str,
         "labels": list,
         "frame_ms": int,
@@ -79,6 +89,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "lost_ms": int,
         "frames": int,
         "share": dict,
+        "arousal": NUMBER,
+        "valence": NUMBER,
         "utterances": list,
     },
     "error": {"code": str, "message": str, "retryable": bool},

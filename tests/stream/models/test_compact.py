@@ -16,10 +16,12 @@ import torch
 
 from stream.models.compact import graph
 from stream.models.compact import model as compact
+from stream.models.compact.calibration import calibration
 from stream.models.compact.files import FOLDER, read_measured
 from stream.models.compact.model import Compact, load, read_weights, save
 from stream.models.compact.network import CompactNet
 from stream.models.compact.sizes import N_FFT, NetConfig
+from stream.prior import PRIORS
 from stream.types import (
     FRAME,
     HOP,
@@ -229,7 +231,8 @@ def test_impossible_labels_score_zero() -> None:
     torch.manual_seed(0)
     net = CompactNet(NetConfig())
     supported_labels = ("angry", "neutral")
-    model = Compact(net, torch.device("cpu"), supported_labels, temperature=2.0)
+    fitted = calibration({"temperature": 2.0, "can_say": supported_labels})
+    model = Compact(net, torch.device("cpu"), fitted)
     assert model.spec.supported_labels == supported_labels
     scores = model.score([window(voice(1), 0, 30, None, True)])[0]
     for i, label in enumerate(LABELS):
@@ -278,7 +281,8 @@ def test_weights_are_small_and_unpickled(model: EmotionModel) -> None:
 def test_weights_are_saved_under_the_names_of_the_first_version(tmp_path: Path) -> None:
     """The shipped files are that version's: what is saved has the same arrays and fields, and is read again."""
     net, card = read_weights()
-    save(net, tuple(card["can_say"]), card["temperature"], card["gain"], tmp_path)
+    fitted = {prior: calibration(card, prior).fitted for prior in PRIORS}
+    save(net, tuple(card["can_say"]), fitted, tmp_path)
     with np.load(FOLDER / "weights.npz") as shipped, np.load(tmp_path / "weights.npz") as saved:
         assert set(saved.files) == set(shipped.files)
         for name in shipped.files:
