@@ -86,6 +86,9 @@ _SESSIONS = {
     "calls come from the networks in doors.audiosocket_from alone": (
         "通话只能来自 doors.audiosocket_from 中的网络"
     ),
+    "the address must say what FreeSWITCH sends, as {example} does": (
+        "地址须说明 FreeSWITCH 发送什么，如 {example}"
+    ),
     "a text message must be a JSON object": "文本消息必须是 JSON 对象",
     "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
     "the server has all the connections it may have": "服务器的连接数已满",
