@@ -80,6 +80,7 @@ class Application:
     recorder: Recorder
     announcer: Announcer
     load: LoadWatch
+    access: Access
     refusals: Refusals
     metrics: Metrics
     counts: SharedCounts
@@ -178,6 +179,7 @@ def build(
         recorder,
         announcer,
         load,
+        access,
         refusals,
         metrics,
         counts,
@@ -249,6 +251,7 @@ def serve(config: Config, place: Place | None = None) -> int:
     app.load.start()
     app.uploads.start()
     app.recorder.start()
+    app.access.audit.start()
     app.announcer.start()
     broken: list[str] = []  # why nobody can connect any more
 
@@ -389,6 +392,7 @@ def _end(
     app.recorder.close()
     app.monitor.drain()
     app.live.drain()
+    app.access.audit.close()
     http.shutdown()
     if service is not None:
         service.close()

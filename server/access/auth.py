@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.access import tokens
+from server.access.audit import AuditLog
 from server.access.guesses import Guesses
 from server.access.identity import EVERYBODY, Identity, Scope
 from server.access.key_file import Key
@@ -32,6 +33,7 @@ class Access:
     def __init__(self, config: Config, spawn: Spawn, usage: Usage) -> None:
         """`spawn`: starts a thread of the operating system. Raises ConfigError."""
         self._usage = usage
+        self.audit = AuditLog(config.access.audit_path)
         self._token, self._monitor_token = config.server.token, config.monitor.token
         self._keys = Keys(path, spawn) if (path := config.access.keys_path) else None
         self._guesses = Guesses()
@@ -43,6 +45,15 @@ class Access:
 
         Raises ClientError UNAUTHORIZED, FORBIDDEN, CLOSED or RATE_LIMITED.
         """
+        try:
+            identity = self._identify(environ, scope, presented)
+        except ClientError as no:
+            self.audit.tell(environ, scope, None, no.code)
+            raise
+        self.audit.tell(environ, scope, identity, "ok")
+        return identity
+
+    def _identify(self, environ: Mapping[str, Any], scope: Scope | None, presented: str | None) -> Identity:
         given = presented or bearer(environ.get("HTTP_AUTHORIZATION")) or ""
         if self._keys is not None and given and (key := self._keys.known(given)):
             return _allowed(_of(key), scope)
