@@ -100,7 +100,8 @@ export class Link {
     });
     socket.on("connect_error", (/** @type {{data?: ServerError}} */ { data }) => {
       if (!this.#wanted) return;
-      const unauthorized = data?.code === "UNAUTHORIZED";
+      // A key that lacks the scope is as good as a wrong one: another has to be given.
+      const unauthorized = ["UNAUTHORIZED", "FORBIDDEN"].includes(data?.code ?? "");
       this.#become(unauthorized ? "unauthorized" : "offline");
       if (!data?.code || unauthorized) return;
       this.#hooks.onRefused(data);

@@ -112,6 +112,16 @@ def test_what_is_no_file_of_keys_is_refused_at_start(tmp_path: Path, text: str) 
         Keys(path, spawn)
 
 
+def test_a_server_says_at_once_that_its_keys_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text("{}")
+    path.chmod(0o644)
+    environment = {**os.environ, "EMOTION_ACCESS__KEYS_FILE": str(path), "EMOTION_SERVER__WORKERS": "2"}
+    command = [sys.executable, "-m", "cli", "serve", "--port", "0"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "chmod 600" in done.stderr
+
+
 def test_a_key_is_hashed_once_and_known_again(tmp_path: Path) -> None:
     file = KeyFile(tmp_path / "keys.json")
     key, presented = file.add("a", ("stream",))
