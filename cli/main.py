@@ -311,6 +311,29 @@ def _export_emotion2vec(name: str, file: Path, config: Path) -> tuple[float, str
 
 
 @app.command()
+def mcp(
+    url: Annotated[str, typer.Option(help="A server that runs.")] = "http://127.0.0.1:7860",
+    folder: Annotated[
+        Path | None, typer.Option(help="The recordings that may be analyzed, none outside it.", exists=True)
+    ] = None,
+    token: Annotated[str, typer.Option(help="The server's.", envvar="EMOTION_SERVER__TOKEN")] = "",
+    desk_token: Annotated[str, typer.Option(help="The desk's.", envvar="EMOTION_MONITOR__TOKEN")] = "",
+) -> None:
+    """Recordings and sessions for assistants, over the Model Context Protocol (docs/mcp.md)."""
+    from cli.mcp import Tools, run
+
+    try:
+        run(Tools(url, token, desk_token, folder))
+    except ModuleNotFoundError as missing:
+        if missing.name != "mcp":
+            raise
+        typer.echo(
+            'The package mcp is missing: ./run.sh install mcp, or pip install "emotion-stream[mcp]"', err=True
+        )
+        raise typer.Exit(2) from None
+
+
+@app.command()
 def models() -> None:
     """List the models that can be chosen with --model or in config.yaml."""
     from stream.models.registry import ABOUT

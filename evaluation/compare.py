@@ -39,7 +39,7 @@ class CannotCompare(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class EvaluatedClips:
     """What one evaluation has said."""
 
     name: str
@@ -67,13 +67,13 @@ class Difference:
     n_speakers: int
 
 
-def read(folder: Path) -> Predictions:
+def read(folder: Path) -> EvaluatedClips:
     """Raises CannotCompare."""
     try:
         about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["about"]
         weights = f" ({about['weights']})" if about["weights"] else ""
         prior = f", {about['prior']}" if about.get("prior") else ""
-        found = Predictions(f"{about['model']}{weights}{prior}", {}, {}, {})
+        found = EvaluatedClips(f"{about['model']}{weights}{prior}", {}, {}, {})
         with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 clip = row["corpus"], row["file"]
@@ -89,7 +89,7 @@ def read(folder: Path) -> Predictions:
     return found
 
 
-def compare(first: Predictions, second: Predictions, seed: int = 0) -> list[Difference]:
+def compare(first: EvaluatedClips, second: EvaluatedClips, seed: int = 0) -> list[Difference]:
     """Of all conditions and times that both have, on the clips that both have. Raises CannotCompare."""
     clips = [clip for clip in first.labels if clip in second.labels]
     times = [key for key in first.scores if key in second.scores]
@@ -111,7 +111,7 @@ def _panel(
     condition: str,
     time: str,
     clips: Sequence[ClipName],
-    about: Predictions,
+    about: EvaluatedClips,
     sides: Sequence[dict[ClipName, Floats]],
     seed: int,
 ) -> list[Difference]:
@@ -156,12 +156,12 @@ def _difference(
     return first, second, second - first, float(ends[:, 0].min()), float(ends[:, 1].max()), float(p)
 
 
-def to_json(first: Predictions, second: Predictions, found: Sequence[Difference]) -> JsonDict:
+def to_json(first: EvaluatedClips, second: EvaluatedClips, found: Sequence[Difference]) -> JsonDict:
     """For programs."""
     return {"first": first.name, "second": second.name, "differences": [asdict(one) for one in found]}
 
 
-def tables(first: Predictions, second: Predictions, found: Sequence[Difference]) -> Iterator[Table]:
+def tables(first: EvaluatedClips, second: EvaluatedClips, found: Sequence[Difference]) -> Iterator[Table]:
     """For people: one for each figure; second less first, its 95 % interval, p."""
     for way, figures in FIGURES.items():
         for figure in figures:

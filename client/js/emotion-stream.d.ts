@@ -252,8 +252,29 @@ export interface Summary extends Totals {
   reason: "stop" | "idle" | "disconnect" | "shutdown";
   audio_ms: number;
   channels?: Record<Channel, Totals>;
+  /** Of a call with two channels that were both heard: who spoke how much, and how they took turns. */
+  dynamics?: Dynamics;
   utterances: Utterance[];
   incomplete_bytes?: number;
+}
+
+export interface Dynamics {
+  at_ms: number;
+  by_channel: Record<
+    Channel,
+    {
+      voice_ms: number;
+      share: number;
+      interruptions: number;
+      reactions: number;
+      reaction_ms: number | null;
+      longest_reaction_ms: number | null;
+    }
+  >;
+  overlaps: number;
+  overlap_ms: number;
+  silence_ms: number;
+  longest_silence_ms: number;
 }
 
 /** The payload of each event; "*" is every message of the server, under its name on the wire. */

@@ -44,7 +44,7 @@ CALLERS = Identity(frozenset({"stream"}), name="doors.audiosocket_from")
 PAUSE_S = 0.5  # before audio that is too far ahead of real time is offered again
 
 
-class Line(Owner):
+class AudioSocketCall(Owner):
     """A call, as its owner: it is told nothing."""
 
     opens_unasked = False
@@ -120,7 +120,7 @@ class AudioSocketDoor:
 
     def converse(self, sock: Any, connections: TcpConnections, me: TcpConnection) -> None:
         """One call, on the thread of its connection."""
-        line = Line(sock, me, self._config.limits)
+        line = AudioSocketCall(sock, me, self._config.limits)
         try:
             for kind, payload in line.frames():
                 if not line.joined:
@@ -143,7 +143,7 @@ class AudioSocketDoor:
             line.hang_up()
             line.linger()
 
-    def _start(self, line: Line, address: str, call: uuid.UUID) -> None:
+    def _start(self, line: AudioSocketCall, address: str, call: uuid.UUID) -> None:
         """Open the call's session. Raises ClientError."""
 
         def admit(identity: Identity) -> Owner:
@@ -161,7 +161,7 @@ class AudioSocketDoor:
         if answer is not None and not answer["ok"]:
             line.hang_up()
 
-    def _feed(self, line: Line, sample_rate: int, data: bytes) -> None:
+    def _feed(self, line: AudioSocketCall, sample_rate: int, data: bytes) -> None:
         """What comes too early waits, and with it who sends it, as TCP has it."""
         while not line.ended:
             answer = self._live.handle("audio_stream", line, ({"chunk": data, "sample_rate": sample_rate},))

@@ -29,12 +29,12 @@ PATH = "/v1/stream"
 class Upgrade(Response):
     """A response that is a conversation."""
 
-    def __init__(self, converse: Callable[[hub.WebSocket], None]) -> None:
+    def __init__(self, converse: Callable[[hub.WebSocket], None], *protocols: str) -> None:
         super().__init__(status=101)
-        self._converse = converse
+        self._converse, self._protocols = converse, protocols
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        return hub.websocket(environ, start_response, self._converse)
+        return hub.websocket(environ, start_response, self._converse, self._protocols)
 
 
 def add_websocket_door(

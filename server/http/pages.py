@@ -119,6 +119,7 @@ def add_routes(
             supported_labels=spec.supported_labels if spec else None,
             can_say=spec.supported_labels if spec else None,  # its name until 0.1; gone in 0.3
             labels_zh=config.server.names_zh,
+            measured=spec.measured if spec else None,
             replicas=[
                 {
                     "replica": replica.number,

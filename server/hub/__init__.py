@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -95,17 +95,21 @@ class WebSocket(Protocol):
 
 
 def websocket(
-    environ: dict[str, Any], start_response: Callable[..., Any], handler: Callable[[WebSocket], None]
+    environ: dict[str, Any],
+    start_response: Callable[..., Any],
+    handler: Callable[[WebSocket], None],
+    protocols: Sequence[str] = (),
 ) -> Iterable[bytes]:
     """Answer a request whose handshake is in order (`server.http.handshake`): the handler has it until it returns.
 
+    `protocols`: what is spoken there, for clients that ask for a Sec-WebSocket-Protocol.
     Under eventlet a WebSocket also has `send_now` (see `green`).
     """
     if "eventlet.input" in environ:
         from server.hub.green import serve_websocket
     else:
         from server.hub.plain import serve_websocket
-    answer: Iterable[bytes] = serve_websocket(environ, start_response, handler)
+    answer: Iterable[bytes] = serve_websocket(environ, start_response, handler, list(protocols))
     return answer
 
 

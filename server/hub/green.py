@@ -50,8 +50,12 @@ def original(module: str) -> Any:
     return eventlet.patcher.original(module)
 
 
-def serve_websocket(environ: dict[str, Any], start_response: Any, handler: Callable[[Any], None]) -> Any:
-    return websocket.WebSocketWSGI(handler)(environ, start_response)
+def serve_websocket(
+    environ: dict[str, Any], start_response: Any, handler: Callable[[Any], None], protocols: list[str]
+) -> Any:
+    serving = websocket.WebSocketWSGI(handler)
+    serving.supported_protocols = protocols
+    return serving(environ, start_response)
 
 
 class GreenServer:

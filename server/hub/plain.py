@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,8 +24,10 @@ _AHEAD = 32  # messages read and not handled yet: then reading waits
 _READ = 1 << 16
 
 
-def serve_websocket(environ: dict[str, Any], start_response: Any, handler: Callable[[Any], None]) -> Any:
-    return PlainWebSocket(handler, None)(environ, start_response)
+def serve_websocket(
+    environ: dict[str, Any], start_response: Any, handler: Callable[[Any], None], protocols: list[str]
+) -> Any:
+    return PlainWebSocket(handler, None, protocols=protocols)(environ, start_response)
 
 
 class PlainServer:
@@ -97,7 +99,7 @@ class PlainWebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
         # No compression: what is small on the wire may be a thousand times as long.
         environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
         self.environ = environ
-        self.ws = _WebSocket(environ, max_message_size=BEFORE_JOINING)
+        self.ws = _WebSocket(environ, BEFORE_JOINING, **self.server_args)
         self.app(self)
         connection_of(environ)[1].close_soon()
         self.ws.thread.join(LINGER_S + 1)  # it may be about to say why it closes
@@ -138,10 +140,10 @@ class _WebSocket(simple_websocket.Server):  # type: ignore[misc]
     max_message_size: int
     _fragments = 0  # of the message that is coming
 
-    def __init__(self, environ: dict[str, Any], max_message_size: int) -> None:
+    def __init__(self, environ: dict[str, Any], max_message_size: int, protocols: Sequence[str] = ()) -> None:
         self._connections, self._me = connection_of(environ)
         self.heard_at = time.monotonic()
-        super().__init__(environ, receive_bytes=_READ, max_message_size=max_message_size)
+        super().__init__(environ, list(protocols), receive_bytes=_READ, max_message_size=max_message_size)
 
     def handshake(self) -> None:
         events = self.ws.events

@@ -88,6 +88,9 @@ _SESSIONS = {
     "calls come from the networks in doors.audiosocket_from alone": (
         "通话只能来自 doors.audiosocket_from 中的网络"
     ),
+    "the address must say what FreeSWITCH sends, as {example} does": (
+        "地址须说明 FreeSWITCH 发送什么，如 {example}"
+    ),
     "a text message must be a JSON object": "文本消息必须是 JSON 对象",
     "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
     "the server has all the connections it may have": "服务器的连接数已满",
@@ -430,6 +433,16 @@ _RULES = {
     "{why}; write {doubled} for braces that are meant as such": "{why}；大括号本身请写成 {doubled}",
     "there is no {place}; a message may hold {known}": "没有 {place}；消息中可以用 {known}",
     "a field of the message is not written as it should be: {why}": "消息中有一处写法不对：{why}",
+    "{measure} is a threshold itself: leave above and below out": "{measure} 本身就是阈值：请去掉 above 和 below",
+    "{measure} is not about scores: leave hold_s and min_speech_s out": (
+        "{measure} 与得分无关：请去掉 hold_s 和 min_speech_s"
+    ),
+    "silence_s is about both channels at once: leave window_s and channel out": (
+        "silence_s 同时针对两个声道：请去掉 window_s 和 channel"
+    ),
+    "{measure} measures no scores: write a message without {place}": (
+        "{measure} 不测量得分：请写一条不含 {place} 的消息"
+    ),
     "share_of counts frames over a time: give window_s": "share_of 统计一段时间内的帧：请给出 window_s",
     "{measure} is said of utterances: leave window_s out": "{measure} 说的是语句：请去掉 window_s",
     "an utterance does not last: hold_s needs window_s": "语句谈不上持续：hold_s 需要 window_s",

@@ -43,6 +43,7 @@ from stream.types import (
     Step,
     UtteranceScored,
     Window,
+    frames_in,
 )
 
 COUNT_S = 1.0  # audio by which the metrics may be behind a session
@@ -145,6 +146,7 @@ class LiveSession:
             selection.names,
             context.labels_zh,
             self.label,
+            context.stream.gate,
             context.labels,
             request.frame_results,
             legacy_events,
@@ -345,6 +347,7 @@ class LiveSession:
                 {channel.name: self._counters(channel) for channel in self._channels},
                 self._publisher.utterances,
                 self._intake.leftover_bytes,
+                self._publisher.conversation(frames_in(max(c.stream.received for c in self._channels))),
             )
 
     def answered(self, channel: Channel, window: Window, answer: Answer, timing: Timing) -> None:

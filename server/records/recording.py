@@ -32,6 +32,7 @@ from server.paths import HOME
 from server.records import session_record as files
 from server.storage import OutputStore, id_of
 from server.tenants import DEFAULT, TenantStores
+from stream.dynamics import Conversation
 from stream.types import LABELS, N_LABELS, Floats, FramesScored, JsonDict
 from stream.windowed_sums import GRID, WindowedSums, split_on_grid
 
@@ -214,6 +215,8 @@ class _SessionWriter:
                 self._close_half_seconds(channel, tally, at)
                 tally.add(part)
             return
+        if isinstance(event, Conversation):
+            return  # the summary has it
         name, payload = wire.to_wire(self.session_id, channel, event, self._info.model)
         record = {k: v for k, v in payload.items() if k not in ("session_id", *files.OMITTED)}
         self._lines.append(files.line(KINDS[name], record))

@@ -3,6 +3,7 @@
 
 import { $, make } from "./parts.js";
 import { currentLanguage, say, speak, toggleLanguage } from "./text.js";
+import { trustButton } from "./trust.js";
 
 const PAGES = { live: "./", files: "upload", desk: "desk" };
 
@@ -17,6 +18,7 @@ export function buildHeader(current) {
   buildFrame(
     make("nav", { class: "pages", "data-t-label": "pages" }, ...links),
     make("p", { class: "pill", id: "connection", "data-state": "connecting", role: "status" }, state, note),
+    trustButton(),
   );
 }
 

@@ -11,7 +11,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from cli.main import app
-from evaluation.compare import CannotCompare, Difference, Predictions, compare, read
+from evaluation.compare import CannotCompare, Difference, EvaluatedClips, compare, read
 from evaluation.run import Request, main
 from server import config as configuration
 from stream.types import LABELS, N_LABELS, SAMPLE_RATE, Floats
@@ -21,7 +21,7 @@ N_SPEAKERS, CLIPS_EACH = 20, 12
 SHOWN = [0, 3, 4, 6]  # angry, happy, neutral, sad
 
 
-def answers(right: np.ndarray) -> Predictions:
+def answers(right: np.ndarray) -> EvaluatedClips:
     """One corpus; `right` (N_SPEAKERS, CLIPS_EACH): whether the clip is answered rightly."""
     speakers, labels, scores = {}, {}, {}
     for who in range(N_SPEAKERS):
@@ -32,7 +32,7 @@ def answers(right: np.ndarray) -> Predictions:
             speakers[clip], labels[clip] = str(who), truth
             scores[clip] = np.full(N_LABELS, 0.05, np.float32)
             scores[clip][said] = 0.6
-    return Predictions("made up", speakers, labels, {("clean", "whole"): scores})
+    return EvaluatedClips("made up", speakers, labels, {("clean", "whole"): scores})
 
 
 def uar(found: list[Difference]) -> Difference:
@@ -92,7 +92,7 @@ def test_other_clips_are_left_out_and_other_labels_refused() -> None:
     with pytest.raises(CannotCompare, match=r"0/1\.wav"):
         compare(one, two)
     with pytest.raises(CannotCompare, match="no clip in common"):
-        compare(one, Predictions("empty", {}, {}, {}))
+        compare(one, EvaluatedClips("empty", {}, {}, {}))
 
 
 @pytest.fixture(scope="module")
