@@ -42,6 +42,8 @@ _ACCESS = {
         "服务器现在无法统计该密钥的用量；请告知管理员"
     ),
     "this session was taken up by another connection": "该会话已由另一个连接接管",
+    "tokens are made with a key (access.keys_file)": "令牌须用密钥签发（access.keys_file）",
+    "the token cannot be made: {field}: {why}": "无法签发令牌：{field}：{why}",
     "JSONP is not served": "不提供 JSONP",
     "cross-site request; the server's operator can add the page's origin to server.cors_origins": (
         "跨站请求；管理员可以把该页面的来源加入 server.cors_origins"
