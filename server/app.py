@@ -30,6 +30,7 @@ from server.desk.monitor import Monitor
 from server.desk.others import WholeBoard
 from server.doors.audiosocket import AudioSocketDoor
 from server.doors.freeswitch import add_freeswitch_door
+from server.doors.genesys import add_genesys_door
 from server.doors.twilio import add_twilio_door
 from server.doors.websocket import add_websocket_door
 from server.engine import Engine
@@ -135,6 +136,7 @@ def build(
     add_websocket_door(flask, config, live, sessions, metrics)
     add_twilio_door(flask, config, live, sessions, metrics)
     add_freeswitch_door(flask, config, live, sessions, metrics)
+    add_genesys_door(flask, config, live, sessions, metrics)
     shown = WholeBoard(board, partial(_ask_others, link, service)) if link or service else board
     monitor = Monitor(sockets, config, shown, access, metrics, refusals, counts)
     add_request_log(flask)
