@@ -91,6 +91,10 @@ _SESSIONS = {
     "the address must say what FreeSWITCH sends, as {example} does": (
         "地址须说明 FreeSWITCH 发送什么，如 {example}"
     ),
+    "calls from Genesys are not taken: doors.genesys_api_key is not set": (
+        "不接入来自 Genesys 的通话：未设置 doors.genesys_api_key"
+    ),
+    "the handshake is not signed with doors.genesys_client_secret": "握手未用 doors.genesys_client_secret 签名",
     "a text message must be a JSON object": "文本消息必须是 JSON 对象",
     "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
     "the server has all the connections it may have": "服务器的连接数已满",
@@ -453,6 +457,9 @@ _RULES = {
     ),
     "a robot is told of alerts alone; results go to a webhook of the kind json": (
         "机器人只接收告警；结果请发给 json 类型的 webhook"
+    ),
+    "not base64: give the client secret as it stands in Genesys": (
+        "不是 base64：请原样填写 Genesys 中的 client secret"
     ),
     "the name {name} is there twice": "名称 {name} 出现了两次",
     "webhook {name} wants the rule {rule}, which does not exist": "webhook {name} 要的规则 {rule} 不存在",
