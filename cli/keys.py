@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 from datetime import timedelta
@@ -12,6 +13,7 @@ import typer
 from pydantic import ValidationError
 
 from cli.options import ConfigFile, say, settings, tell
+from server.access import audit
 from server.access.identity import SCOPES, KeyLimits
 from server.access.key_file import Key, KeyFile, now
 from server.config import ConfigError
@@ -61,14 +63,14 @@ def add(
             raise ConfigError(f"there is no scope {sorted(unknown)[0]}; known: {', '.join(SCOPES)}")
         return keys.add(name, tuple(s for s in SCOPES if s in scope), tenant, limits, until)
 
-    key, presented = _on_file(make, file, config)
+    key, presented = _on_file("add", make, file, config)
     _show(key, presented, as_json)
 
 
 @app.command("list")
 def list_keys(file: File = None, as_json: AsJson = False, config: ConfigFile = CONFIG) -> None:
     """List the keys: what they open, and which have ended."""
-    keys = _on_file(lambda keys: list(keys.read().values()), file, config)
+    keys = _on_file("list", lambda keys: list(keys.read().values()), file, config)
     if as_json:
         typer.echo(json.dumps([_told(key) for key in keys], indent=1))
         return
@@ -87,33 +89,51 @@ def rotate(
     config: ConfigFile = CONFIG,
 ) -> None:
     """Give a key a new secret: what it opens and its limits stay."""
-    key, presented = _on_file(lambda keys: keys.rotate(key_id, _duration(overlap)), file, config)
+    key, presented = _on_file("rotate", lambda keys: keys.rotate(key_id, _duration(overlap)), file, config)
     _show(key, presented, as_json)
 
 
 @app.command()
 def revoke(key_id: KeyId, file: File = None, as_json: AsJson = False, config: ConfigFile = CONFIG) -> None:
     """End a key: its connections are closed within some seconds, and it opens nothing any more."""
-    key = _on_file(lambda keys: keys.revoke(key_id), file, config)
+    key = _on_file("revoke", lambda keys: keys.revoke(key_id), file, config)
     if as_json:
         typer.echo(json.dumps(_told(key), indent=1))
     else:
         tell(f"the key {key.id} has been revoked")
 
 
-def _on_file(act: Any, file: Path | None, config: Path) -> Any:
+def _on_file(command: str, act: Any, file: Path | None, config: Path) -> Any:
     """What `act` gives of the file of keys; ends with what is wrong."""
-    path = file or settings(config, {}).access.keys_path
+    access = settings(config, {}).access
+    path = file or access.keys_path
     try:
         if path is None:
             raise ConfigError("no file of keys is named: set access.keys_file, or give --file")
-        return act(KeyFile(path))
+        found = act(KeyFile(path))
+        if access.audit_path is not None:
+            _audit(access.audit_path, command, found)
+        return found
     except ConfigError as wrong:
         say(str(wrong))
     except ValidationError as wrong:
         for error in wrong.errors():
             say(f"{'.'.join(map(str, error['loc']))}: {error['msg']}")
     raise typer.Exit(2)
+
+
+def _audit(path: Path, command: str, found: Any) -> None:
+    """Who changed which key, and how. Raises ConfigError."""
+    key = found[0] if isinstance(found, tuple) else found
+    if not isinstance(key, Key):
+        return
+    about = {"tenant": key.tenant, "key": key.id, "name": key.name}
+    try:
+        audit.append(
+            path, [audit.entry(f"keys {command}", f"user {getpass.getuser()}", **about, result="ok")]
+        )
+    except OSError as broken:
+        raise ConfigError(f"{path}: cannot be written: {broken.strerror}") from None
 
 
 def _duration(text: str) -> timedelta:
