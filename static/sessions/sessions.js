@@ -65,7 +65,7 @@ export class Sessions {
   /** @param {unknown} problem */
   #fail(problem) {
     const error = problem instanceof EmotionError ? problem : new EmotionError("other", String(problem));
-    const refused = error.code === "UNAUTHORIZED";
+    const refused = ["UNAUTHORIZED", "FORBIDDEN"].includes(error.code);
     if (error.code === "AWAY") showConnection("offline");
     if (!refused) return notifyError(error);
     showConnection("unauthorized");
