@@ -175,7 +175,8 @@ def test_an_insecure_page_says_why_there_is_no_microphone(open_page: Open) -> No
         expect(page.locator("#state")).to_have_text("Connected")
         page.get_by_role("button", name="Start listening").click()
         expect(page.locator(".notice.error")).to_contain_text("Open this page through https")
-        assert page.faults == []
+        # Chromium tells there that a header for safe origins is ignored.
+        assert [fault for fault in page.faults if "Cross-Origin-Opener-Policy" not in fault] == []
 
 
 def test_the_whole_page_changes_language(live_server: Server, open_page: Open) -> None:
