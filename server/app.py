@@ -32,6 +32,7 @@ from server.desk.monitor import Monitor
 from server.desk.others import WholeBoard
 from server.doors.audiosocket import AudioSocketDoor
 from server.doors.freeswitch import add_freeswitch_door
+from server.doors.genesys import add_genesys_door
 from server.doors.twilio import add_twilio_door
 from server.doors.websocket import add_websocket_door
 from server.engine import Engine
@@ -43,6 +44,7 @@ from server.http.docs import add_docs_routes
 from server.http.handshake import refuse_polling, require_websocket_13
 from server.http.pages import ServerState, add_routes
 from server.http.request_log import add_request_log
+from server.http.token_routes import add_token_routes
 from server.live.load import Load
 from server.live.namespace import LiveNamespace, socket_server
 from server.live.registry import Sessions
@@ -80,6 +82,7 @@ class Application:
     recorder: Recorder
     announcer: Announcer
     load: LoadWatch
+    access: Access
     refusals: Refusals
     metrics: Metrics
     counts: SharedCounts
@@ -131,7 +134,7 @@ def build(
         service.serve(sessions, metrics)
         service.member.questions.answering["board"] = tell_board
     origins, refusals = Origins(config.server.cors_origins), Refusals()
-    access = Access(config, hub.os_thread)
+    access = Access(config, hub.os_thread, usage)
     sockets = socket_server(flask, config, origins, metrics).server
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
     if link is not None:
@@ -140,6 +143,7 @@ def build(
     add_websocket_door(flask, config, live, sessions, metrics)
     add_twilio_door(flask, config, live, sessions, metrics)
     add_freeswitch_door(flask, config, live, sessions, metrics)
+    add_genesys_door(flask, config, live, sessions, metrics)
     ask = partial(_ask_others, link, service) if link or service else None
 
     def board_of(tenant: str) -> Board | WholeBoard:
@@ -165,6 +169,7 @@ def build(
     )
     add_routes(flask, config, engine, metrics, state, access, refusals)
     add_recognition_routes(flask, config, uploads, access, metrics)
+    add_token_routes(flask, access)
     add_record_routes(flask, recorder.stores, sessions, access)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
@@ -178,6 +183,7 @@ def build(
         recorder,
         announcer,
         load,
+        access,
         refusals,
         metrics,
         counts,
@@ -249,6 +255,7 @@ def serve(config: Config, place: Place | None = None) -> int:
     app.load.start()
     app.uploads.start()
     app.recorder.start()
+    app.access.audit.start()
     app.announcer.start()
     broken: list[str] = []  # why nobody can connect any more
 
@@ -389,6 +396,7 @@ def _end(
     app.recorder.close()
     app.monitor.drain()
     app.live.drain()
+    app.access.audit.close()
     http.shutdown()
     if service is not None:
         service.close()

@@ -36,6 +36,7 @@ class Identity:
     key: str = ""  # its id; empty: the operator's tokens, or nobody's
     name: str = ""  # as the log and the audit log call them
     limits: KeyLimits = NO_LIMITS
+    by_token: bool = False  # of a key's holder, who does not have the key itself
 
 
 # Whoever comes to a server that asks for nothing.

@@ -24,6 +24,7 @@ HOUR_S, DAY_S = 3600, 86_400
 BUSY_S = 1.0  # another worker writes for microseconds
 _TABLES = """
 CREATE TABLE IF NOT EXISTS open (worker INTEGER, key TEXT, n INTEGER, PRIMARY KEY (worker, key));
+CREATE TABLE IF NOT EXISTS spent (token TEXT PRIMARY KEY, until REAL);
 CREATE TABLE IF NOT EXISTS used (key TEXT, what TEXT, period INTEGER, amount REAL, PRIMARY KEY (key, what));
 """
 
@@ -88,6 +89,12 @@ class Usage:
         most = identity.limits.upload_mb_per_day
         if most is not None:
             self._take(identity.key, "upload_bytes", DAY_S, n, 1e6 * most)
+
+    def spend(self, token: str, until: float) -> bool:
+        """Use a token that is good for once, and for nothing after `until`; False when it was used before."""
+        with self._changing() as db:
+            db.execute("DELETE FROM spent WHERE until < ?", (time.time(),))
+            return db.execute("INSERT OR IGNORE INTO spent VALUES (?, ?)", (token, until)).rowcount == 1
 
     def _take(
         self, key: str, what: str, period_s: int, amount: float, most: float, anyway: bool = False

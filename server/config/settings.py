@@ -6,6 +6,8 @@ two underscores between its parts: `EMOTION_SERVER__PORT=8080`), command-line op
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import re
 from pathlib import Path
@@ -300,20 +302,42 @@ class AccessSection(_Section):
         "", max_length=1000
     )  # made by `keys add`; when set, nobody is let in without a key
 
+    audit_file: str = Field(
+        "", max_length=1000
+    )  # a line of JSON for each who asks for something; empty: none
+
     @property
     def keys_path(self) -> Path | None:
         """Where it is, seen from the project's folder; None where there are no keys."""
         return HOME / Path(self.keys_file).expanduser() if self.keys_file else None
+
+    @property
+    def audit_path(self) -> Path | None:
+        """Likewise."""
+        return HOME / Path(self.audit_file).expanduser() if self.audit_file else None
 
 
 class DoorsSection(_Section):
     """Telephone systems: how they show who they are, and where they call."""
 
     twilio_auth_token: str = Field("", pattern=r"^[!-~]*$")  # of the account: signatures are checked with it
+    genesys_api_key: str = Field(
+        "", pattern=r"^[A-Za-z0-9+/_=-]*$"
+    )  # of the AudioHook integration; empty: closed
+    genesys_client_secret: str = Field("", max_length=1000)  # in base64: handshakes have to be signed with it
     audiosocket_port: int = Field(0, ge=0, le=65535)  # of Asterisk's AudioSocket, at server.host; 0: none
     audiosocket_from: str = Field(
         "127.0.0.1, ::1", max_length=4000
     )  # addresses and networks that may call there
+
+    @field_validator("genesys_client_secret")
+    @classmethod
+    def _base64(cls, genesys_client_secret: str) -> str:
+        try:
+            base64.b64decode(genesys_client_secret, validate=True)
+        except binascii.Error:
+            raise ValueError("not base64: give the client secret as it stands in Genesys") from None
+        return genesys_client_secret
 
     @field_validator("audiosocket_from")
     @classmethod

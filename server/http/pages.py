@@ -91,6 +91,10 @@ def add_routes(
     def desk_page() -> Response:
         return send_from_directory(STATIC / "desk", "index.html")
 
+    @app.get("/sessions")
+    def sessions_page() -> Response:
+        return send_from_directory(STATIC / "sessions", "index.html")
+
     @app.get("/healthz")
     def healthz() -> Response:
         return Response("ok\n", mimetype="text/plain")

@@ -42,6 +42,8 @@ _ACCESS = {
         "服务器现在无法统计该密钥的用量；请告知管理员"
     ),
     "this session was taken up by another connection": "该会话已由另一个连接接管",
+    "tokens are made with a key (access.keys_file)": "令牌须用密钥签发（access.keys_file）",
+    "the token cannot be made: {field}: {why}": "无法签发令牌：{field}：{why}",
     "JSONP is not served": "不提供 JSONP",
     "cross-site request; the server's operator can add the page's origin to server.cors_origins": (
         "跨站请求；管理员可以把该页面的来源加入 server.cors_origins"
@@ -89,6 +91,10 @@ _SESSIONS = {
     "the address must say what FreeSWITCH sends, as {example} does": (
         "地址须说明 FreeSWITCH 发送什么，如 {example}"
     ),
+    "calls from Genesys are not taken: doors.genesys_api_key is not set": (
+        "不接入来自 Genesys 的通话：未设置 doors.genesys_api_key"
+    ),
+    "the handshake is not signed with doors.genesys_client_secret": "握手未用 doors.genesys_client_secret 签名",
     "a text message must be a JSON object": "文本消息必须是 JSON 对象",
     "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
     "the server has all the connections it may have": "服务器的连接数已满",
@@ -451,6 +457,9 @@ _RULES = {
     ),
     "a robot is told of alerts alone; results go to a webhook of the kind json": (
         "机器人只接收告警；结果请发给 json 类型的 webhook"
+    ),
+    "not base64: give the client secret as it stands in Genesys": (
+        "不是 base64：请原样填写 Genesys 中的 client secret"
     ),
     "the name {name} is there twice": "名称 {name} 出现了两次",
     "webhook {name} wants the rule {rule}, which does not exist": "webhook {name} 要的规则 {rule} 不存在",

@@ -5,7 +5,7 @@ import { $, make } from "./parts.js";
 import { currentLanguage, say, speak, toggleLanguage } from "./text.js";
 import { trustButton } from "./trust.js";
 
-const PAGES = { live: "./", files: "upload", desk: "desk" };
+const PAGES = { live: "./", files: "upload", desk: "desk", sessions: "sessions" };
 
 /** Fill the page's <header>, around what it holds of its own, and show the page in the reader's language.
  *  @param {keyof typeof PAGES} current the page that this is */

@@ -111,6 +111,10 @@ ENTRANCES: dict[str, tuple[Scope | None, Callable[[Scene, str], str]]] = {
         "records",
         lambda s, k: code(s.rest("DELETE", "/api/v1/sessions/session_20260101_000000", k)),
     ),
+    "`POST /api/v1/tokens`": (
+        None,
+        lambda s, k: code(s.rest("POST", "/api/v1/tokens", k, json={"scopes": None})),
+    ),
     "`GET /api/v1/status`": (None, lambda s, k: code(s.rest("GET", "/api/v1/status", k))),
 }
 LET_IN = ("ok", "NOT_FOUND")  # the second: it may ask, and there is none
