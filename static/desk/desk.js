@@ -11,14 +11,14 @@ import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { Notifier } from "./notifier.js";
 import { Panel } from "./panel.js";
-import { Store, matches, sorted } from "./store.js";
+import { Store, isMisplaced, matches, sorted } from "./store.js";
 
 /** @import { ServerError } from "../../client/emotion-stream.js" */
 /** @import { LinkState, SummariesMessage } from "./feed.js" */
 /** @import { Session } from "./store.js" */
 
 const TOKEN_KEY = "emotion-stream.monitor-token";
-const ORDER_MS = 2_000; // between two orderings
+const ORDER_MS = 15_000; // between two orderings: cards that move all the time cannot be read
 const CLOCK_MS = 1_000;
 
 export class Desk {
@@ -100,9 +100,10 @@ export class Desk {
   /** @param {SummariesMessage} message */
   #onSummaries(message) {
     this.#latestAt = Date.now();
-    if (message.whole || message.gone.length) this.#arrangeSoon();
     this.#known = true;
     this.#store.update(message, performance.now());
+    const misplaced = [...this.#store.sessions.values()].some(isMisplaced);
+    if (message.whole || message.gone.length || misplaced) this.#arrangeSoon();
     this.#drawSoon();
   }
 
@@ -162,10 +163,7 @@ export class Desk {
     const { sessions } = this.#store;
     const { filter, order } = this.#filters;
     const inOrder = [...this.#grid.cards.keys()].flatMap((id) => sessions.get(id) ?? []);
-    const shown = sorted(
-      inOrder.filter((session) => matches(session, filter)),
-      order,
-    );
+    const shown = sorted(inOrder, order).filter((session) => matches(session, filter));
     this.#grid.arrange(
       shown.map(({ session_id: id }) => id),
       sessions,

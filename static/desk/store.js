@@ -171,6 +171,12 @@ export function sorted(sessions, by) {
   return [...sessions].sort((a, b) => ended(a) - ended(b) || ORDERS[by](a, b));
 }
 
+/** Whether an alert of it has opened or ended since it was put in its place: that moves a card at once.
+ *  @param {Session} session */
+export function isMisplaced({ rank, trouble }) {
+  return rank === undefined || Math.floor(rank) !== Math.floor(trouble);
+}
+
 /** A session's trouble, that moves only when it has moved enough; at once when an alert opens or ends.
  *  @param {Session} session */
 function rankOf({ rank: old, trouble }) {

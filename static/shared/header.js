@@ -25,7 +25,7 @@ export function buildHeader(current) {
 /** The header of a page that stands alone: what it is, and the language; `parts` between the two.
  *  @param {HTMLElement[]} parts */
 export function buildFrame(...parts) {
-  const language = make("button", { class: "quiet", id: "language", type: "button" });
+  const language = make("button", { class: "quiet", id: "language", type: "button", "data-t-other": "" });
   say(language, "language.other");
   language.onclick = toggleLanguage;
   $("header").prepend(

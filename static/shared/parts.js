@@ -38,7 +38,7 @@ export function make(tag, attributes = {}, ...children) {
  *  @param {string} label */
 export function bothNames(label) {
   const first = make("b");
-  const second = make("span", { class: "also" });
+  const second = make("span", { class: "also", "data-t-other": "" });
   say(first, "{name}", { name: () => names(label)[0] });
   say(second, "{name}", { name: () => names(label)[1] });
   return make("span", { class: "names" }, first, " ", second);

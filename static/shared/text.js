@@ -1,6 +1,7 @@
 /* Every word on a page, in English and Chinese, and the one mechanism that puts words on the page:
    an element with data-t="key" shows the text of that key, and shows it anew when the language changes;
-   data-t-label and data-t-placeholder do the same for its aria-label and placeholder.
+   data-t-label and data-t-placeholder do the same for its aria-label and placeholder, and data-t-other says that
+   its words are in the language that is not chosen, for those who have the page read out.
    Emotions are named in both languages whichever is chosen; their names are in emotions.js. */
 
 import { emotionOf, nameInChinese } from "./emotions.js";
@@ -63,11 +64,12 @@ export function sayLabel(element, key) {
 /** Put the texts on `element` that its data-t… name.
  *  @param {HTMLElement} element */
 export function translate(element) {
-  const { t: key, tLabel, tPlaceholder } = element.dataset;
+  const { t: key, tLabel, tOther, tPlaceholder } = element.dataset;
   if (key !== undefined) {
     const text = t(key, values.get(element));
     if (element.textContent !== text) element.textContent = text; // an unchanged live region stays silent
   }
+  if (tOther !== undefined) element.lang = language === "zh" ? "en" : "zh-CN";
   if (tLabel !== undefined) element.setAttribute("aria-label", t(tLabel));
   if (tPlaceholder !== undefined) element.setAttribute("placeholder", t(tPlaceholder));
 }

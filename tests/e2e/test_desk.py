@@ -240,6 +240,25 @@ def test_both_languages_say_everything(server: Server, desk: Open) -> None:
     assert set(used) <= set(all_words) | set(words["en"])
 
 
+def test_cards_stay_where_they_are_until_an_alert_moves_them(server: Server, desk: Open) -> None:
+    """Within its band (no alert, a warning, a critical one) trouble moves no card at once; across it, it does."""
+    page = desk(server)
+    moved = page.evaluate(
+        """() => import('/static/desk/store.js').then(({ isMisplaced, sorted }) => {
+            const session = (id, trouble) => ({ session_id: id, state: "live", trouble, startedAt: 0 });
+            const [calm, angry] = [session("calm", 0.1), session("angry", 0.6)];
+            const fresh = isMisplaced(calm);
+            const order = sorted([calm, angry], "trouble").map((one) => one.session_id);
+            calm.trouble = 0.9;
+            const within = isMisplaced(calm);
+            calm.trouble = 2.1;
+            const across = isMisplaced(calm);
+            return [fresh, order, within, across, sorted([calm, angry], "trouble")[0].session_id];
+        })"""
+    )
+    assert moved == [True, ["angry", "calm"], False, True, "calm"]
+
+
 def test_a_closed_desk_says_so_and_a_locked_one_asks(desk: Open) -> None:
     with running(model__name="fake", server__token="callers") as server:
         expect(desk(server).locator("#notices")).to_contain_text("monitor.token")

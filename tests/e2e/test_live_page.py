@@ -186,6 +186,8 @@ def test_the_whole_page_changes_language(live_server: Server, open_page: Open) -
     page.get_by_role("button", name="English").click()
     expect(page.locator("#toggle")).to_have_text("Start listening")
     expect(page.locator("#bars .names").nth(3)).to_have_text("Happy 开心")
+    for other in (page.locator("#bars .also").nth(3), page.locator("#language")):
+        expect(other).to_have_attribute("lang", "zh-CN")  # it is read out as what it is
     assert not re.search("[\u4e00-\u9fff]", page.locator("#privacy").inner_text())
     page.reload()  # the choice is remembered
     expect(page.locator("#toggle")).to_have_text("Start listening")
