@@ -21,15 +21,19 @@ emotion-stream: the emotion of speech, while it is being spoken.
   ./run.sh tools trend|similar|cluster|board|teach|report|rules …
                           questions about a folder of results, a map of it, labels of your own (docs/tools.md)
   ./run.sh evaluate DATA  measure a model on labeled recordings, a manifest or a folder per label (docs/evaluate.md)
+  ./run.sh compare DIR DIR
+                          two evaluations of the same recordings: which model is better (docs/evaluate.md)
   ./run.sh corpora        public corpora of labeled speech; a manifest of those that you have (docs/evaluate.md)
+  ./run.sh mcp            recordings and sessions for assistants: the Model Context Protocol (docs/mcp.md)
   ./run.sh models         list the models that can be chosen
   ./run.sh verify-model NAME|DIR
                           compare an emotion2vec model with funasr and with published scores
   ./run.sh export NAME|DIR
                           write compact or an emotion2vec model as ONNX, with its head (docs/platforms.md)
-  ./run.sh install [tools] [emotion2vec] [torch] [export] [ray] [redis]
+  ./run.sh install [tools] [emotion2vec] [torch] [export] [ray] [redis] [mcp]
                           install what has changed, and what is needed on top: by some tools, by an emotion2vec
-                          model, by compact on a GPU, by engine.kind: ray, by redis.url
+                          model, by compact on a GPU, by engine.kind: ray, by redis.url,
+                          by mcp
   ./run.sh test [ARGS…]   install what the tests need (torch, too) and run them all; with ARGS, pytest with these
   ./run.sh check          lint, formatting and types
   ./run.sh --help         this text; `./run.sh COMMAND --help` for one command
@@ -51,14 +55,17 @@ emotion-stream：边说边识别语音中的情绪。
   ./run.sh tools trend|similar|cluster|board|teach|report|rules …
                           对结果文件夹提问、查看分布图，以及自定义标签（docs/tools.zh.md）
   ./run.sh evaluate DATA  用带标签的录音（清单，或每个标签一个文件夹）评测模型（docs/evaluate.md）
+  ./run.sh compare DIR DIR
+                          对同一批录音的两次评测：哪个模型更好（docs/evaluate.md）
   ./run.sh corpora        公开的带标签语音语料库；为您已有的语料库生成清单（docs/evaluate.md）
+  ./run.sh mcp            供智能助手使用的录音和会话：模型上下文协议 MCP（docs/mcp.zh.md）
   ./run.sh models         列出可选的模型
   ./run.sh verify-model NAME|DIR
                           把 emotion2vec 模型与 funasr 及公开的得分相比较
   ./run.sh export NAME|DIR
                           把 compact 或 emotion2vec 模型连同输出层写成 ONNX（docs/platforms.zh.md）
-  ./run.sh install [tools] [emotion2vec] [torch] [export] [ray] [redis]
-                          安装有变化的依赖，以及某些工具、emotion2vec 模型、在 GPU 上运行 compact、engine.kind: ray 或 redis.url
+  ./run.sh install [tools] [emotion2vec] [torch] [export] [ray] [redis] [mcp]
+                          安装有变化的依赖，以及某些工具、emotion2vec 模型、在 GPU 上运行 compact、engine.kind: ray、redis.url 或 mcp
                           另外需要的依赖
   ./run.sh test [ARGS…]   安装测试所需并运行全部测试；给出 ARGS 时，以它们运行 pytest
   ./run.sh check          代码检查、格式和类型

@@ -27,6 +27,7 @@ from stream.models.compact.sizes import EMBEDDINGS
 from stream.types import LABELS, Floats
 from tools import few_shot
 
+FEWEST_TAUGHT = 4  # speakers: some are learned from, some choose how strongly, some are tried
 FIGURES = (
     "same emotion, AUC",
     "centered",
@@ -57,7 +58,8 @@ def main() -> None:
             each.append(figures([heard[i] for i in mine], rows[mine]))
             print(f"| {corpus} | {kind} | " + " | ".join(f"{x:.2f}" for x in each[-1]) + " |", flush=True)
         print(
-            f"| mean | {kind} | " + " | ".join(f"{x:.2f}" for x in np.mean(each, axis=0)) + " |", flush=True
+            f"| mean | {kind} | " + " | ".join(f"{x:.2f}" for x in np.nanmean(each, axis=0)) + " |",
+            flush=True,
         )
 
 
@@ -94,6 +96,8 @@ def figures(clips: Sequence[Clip], rows: Floats) -> list[float]:
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     groups = KMeans(len(labels), n_init=10, random_state=0).fit_predict(unit)
     found += [float(adjusted_mutual_info_score(groups, kind)) for kind in (emotion, speaker)]
+    if len(np.unique(speaker)) < FEWEST_TAUGHT:
+        return [*found, float("nan")]
     names = tuple(LABELS[label] for label in labels)
     examples = few_shot.Examples(rows, np.searchsorted(labels, emotion), names, speaker)
     return [*found, few_shot.cross_validate(examples).uar]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 from pydantic import ValidationError
 
 from cli.options import ConfigFile, say, settings, tell
-from server.access.identity import DEFAULT, SCOPES, KeyLimits
+from server.access import audit
+from server.access.identity import SCOPES, KeyLimits
 from server.access.key_file import Key, KeyFile, now
 from server.config import ConfigError
 from server.paths import CONFIG
+from server.tenants import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Keys of clients: make, list, rotate and revoke them.")
 
@@ -102,17 +106,36 @@ def revoke(key_id: KeyId, file: File = None, as_json: AsJson = False, config: Co
 
 def _on_file(act: Any, file: Path | None, config: Path) -> Any:
     """What `act` gives of the file of keys; ends with what is wrong."""
-    path = file or settings(config, {}).access.keys_path
+    access = settings(config, {}).access
+    path = file or access.keys_path
     try:
         if path is None:
             raise ConfigError("no file of keys is named: set access.keys_file, or give --file")
-        return act(KeyFile(path))
+        found = act(KeyFile(path))
+        if access.audit_path is not None:
+            _audit(access.audit_path, found)
+        return found
     except ConfigError as wrong:
         say(str(wrong))
     except ValidationError as wrong:
         for error in wrong.errors():
             say(f"{'.'.join(map(str, error['loc']))}: {error['msg']}")
     raise typer.Exit(2)
+
+
+def _audit(path: Path, found: Any) -> None:
+    """Who changed which key, and how. Raises ConfigError."""
+    key = found[0] if isinstance(found, tuple) else found
+    if not isinstance(key, Key):
+        return
+    command = click.get_current_context().command.name
+    about = {"tenant": key.tenant, "key": key.id, "name": key.name}
+    try:
+        audit.append(
+            path, [audit.entry(f"keys {command}", f"user {getpass.getuser()}", **about, result="ok")]
+        )
+    except OSError as broken:
+        raise ConfigError(f"{path}: cannot be written: {broken.strerror}") from None
 
 
 def _duration(text: str) -> timedelta:

@@ -189,6 +189,18 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `evaluate` has written.")],
+    second: Annotated[Path, typer.Argument(metavar="DIR", help="Another, of the same recordings.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+) -> None:
+    """Two evaluations of the same recordings, clip by clip: which model is better, and how surely."""
+    from evaluation.compare import main as run
+
+    raise typer.Exit(run((first, second), as_json))
+
+
+@app.command()
 def corpora(
     add: Annotated[
         list[str] | None,
@@ -296,6 +308,29 @@ def _export_emotion2vec(name: str, file: Path, config: Path) -> tuple[float, str
     typer.echo(f"Exporting {name}: a minute or two …", err=True)
     done = write(name, file, model.hub, model.allow_pickle)
     return done.apart, done.license
+
+
+@app.command()
+def mcp(
+    url: Annotated[str, typer.Option(help="A server that runs.")] = "http://127.0.0.1:7860",
+    folder: Annotated[
+        Path | None, typer.Option(help="The recordings that may be analyzed, none outside it.", exists=True)
+    ] = None,
+    token: Annotated[str, typer.Option(help="The server's.", envvar="EMOTION_SERVER__TOKEN")] = "",
+    desk_token: Annotated[str, typer.Option(help="The desk's.", envvar="EMOTION_MONITOR__TOKEN")] = "",
+) -> None:
+    """Recordings and sessions for assistants, over the Model Context Protocol (docs/mcp.md)."""
+    from cli.mcp import Tools, run
+
+    try:
+        run(Tools(url, token, desk_token, folder))
+    except ModuleNotFoundError as missing:
+        if missing.name != "mcp":
+            raise
+        typer.echo(
+            'The package mcp is missing: ./run.sh install mcp, or pip install "emotion-stream[mcp]"', err=True
+        )
+        raise typer.Exit(2) from None
 
 
 @app.command()

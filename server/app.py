@@ -19,6 +19,7 @@ from server.access.auth import Access
 from server.access.hosts import guard
 from server.access.origins import Origins
 from server.access.refusals import Refusals
+from server.access.usage import Usage
 from server.alerting.alerts import Announcer
 from server.alerting.alerts import announce as announcing
 from server.cluster.service import Service
@@ -26,6 +27,7 @@ from server.config import Config, ConfigError
 from server.counts import SharedCounts
 from server.desk import others
 from server.desk.board import Board
+from server.desk.boards import Boards
 from server.desk.monitor import Monitor
 from server.desk.others import WholeBoard
 from server.doors.audiosocket import AudioSocketDoor
@@ -42,6 +44,7 @@ from server.http.docs import add_docs_routes
 from server.http.handshake import refuse_polling, require_websocket_13
 from server.http.pages import ServerState, add_routes
 from server.http.request_log import add_request_log
+from server.http.token_routes import add_token_routes
 from server.live.load import Load
 from server.live.namespace import LiveNamespace, socket_server
 from server.live.registry import Sessions
@@ -79,6 +82,7 @@ class Application:
     recorder: Recorder
     announcer: Announcer
     load: LoadWatch
+    access: Access
     refusals: Refusals
     metrics: Metrics
     counts: SharedCounts
@@ -100,25 +104,28 @@ def build(
     limits = config.limits
     metrics.allow(config)
     metrics.watch_engine(engine.health, lambda: engine.spec)
-    board = Board(config.monitor.ended_ttl_s)
+    boards = Boards(config.monitor.ended_ttl_s)
     announcer = announcing(config, metrics)
     recorder = Recorder(config, metrics)
     keeps = config.recording
     load = LoadWatch(limits.max_lag_ms / 1000, limits.max_sessions == "auto", metrics, counts)
+    metered = config.files.folder if config.access.keys_file else None
+    usage = Usage(metered, link.place.worker if link else 0, link.place.n_workers if link else 1)
     sessions = Sessions(
         config,
         engine,
         metrics,
-        (board, announcer, *([recorder] if keeps.sessions else [])),
+        (boards, announcer, *([recorder] if keeps.sessions else [])),
         recorder if keeps.audio else None,
         labels,
         load,
         counts,
         link.elsewhere if link else service.of_one_process() if service else None,
+        usage,
     )
 
     def tell_board(asked: JsonDict) -> JsonDict:
-        return others.answer(board, asked, time.monotonic())
+        return others.answer(boards, asked, time.monotonic())
 
     if link is not None:
         link.answering["release"] = partial(_release, sessions)
@@ -127,7 +134,7 @@ def build(
         service.serve(sessions, metrics)
         service.member.questions.answering["board"] = tell_board
     origins, refusals = Origins(config.server.cors_origins), Refusals()
-    access = Access(config, hub.os_thread)
+    access = Access(config, hub.os_thread, usage)
     sockets = socket_server(flask, config, origins, metrics).server
     flask.wsgi_app = require_websocket_13(flask.wsgi_app)  # type: ignore[method-assign, assignment]
     if link is not None:
@@ -137,14 +144,19 @@ def build(
     add_twilio_door(flask, config, live, sessions, metrics)
     add_freeswitch_door(flask, config, live, sessions, metrics)
     add_genesys_door(flask, config, live, sessions, metrics)
-    shown = WholeBoard(board, partial(_ask_others, link, service)) if link or service else board
-    monitor = Monitor(sockets, config, shown, access, metrics, refusals, counts)
+    ask = partial(_ask_others, link, service) if link or service else None
+
+    def board_of(tenant: str) -> Board | WholeBoard:
+        board = boards.of(tenant)
+        return WholeBoard(board, ask, tenant) if ask else board
+
+    monitor = Monitor(sockets, config, board_of, access, metrics, refusals, counts)
     add_request_log(flask)
     add_client_routes(flask)
     add_asyncapi_route(flask)
     add_docs_routes(flask)
     allow_origins(flask, origins)
-    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file)
+    uploads = Uploads(config, UploadWorkerPool(config, engine), metrics, announcer.on_file, usage)
     state = ServerState(
         sessions,
         counts,
@@ -157,7 +169,8 @@ def build(
     )
     add_routes(flask, config, engine, metrics, state, access, refusals)
     add_recognition_routes(flask, config, uploads, access, metrics)
-    add_record_routes(flask, recorder.store, sessions, access)
+    add_token_routes(flask, access)
+    add_record_routes(flask, recorder.stores, sessions, access)
     guarded = guard(flask.wsgi_app, config.server, origins, metrics, refusals)
     flask.wsgi_app = guarded  # type: ignore[method-assign, assignment]
     return Application(
@@ -170,6 +183,7 @@ def build(
         recorder,
         announcer,
         load,
+        access,
         refusals,
         metrics,
         counts,
@@ -241,6 +255,7 @@ def serve(config: Config, place: Place | None = None) -> int:
     app.load.start()
     app.uploads.start()
     app.recorder.start()
+    app.access.audit.start()
     app.announcer.start()
     broken: list[str] = []  # why nobody can connect any more
 
@@ -381,6 +396,7 @@ def _end(
     app.recorder.close()
     app.monitor.drain()
     app.live.drain()
+    app.access.audit.close()
     http.shutdown()
     if service is not None:
         service.close()

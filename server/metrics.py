@@ -22,7 +22,8 @@ from server.gpu import Gpus
 from server.replica_metrics import ReplicaFigures
 from server.wire import Latency
 from stream.affect import affect
-from stream.types import LABELS, UNCERTAIN, Floats, ModelSpec
+from stream.dynamics import Conversation, Share
+from stream.types import FRAMES_PER_S, LABELS, UNCERTAIN, Floats, ModelSpec
 
 # From what an idle machine answers in (1 ms) to a person's patience (5 s); the library's own start at 5 ms.
 LATENCY_BUCKETS = (
@@ -58,6 +59,7 @@ FILE_RESULTS = (
 DECODING_FAILURES = ("BAD_AUDIO", "UNSUPPORTED_ENCODING", "INTERNAL")  # why a container could not be read on
 RECORD_RESULTS = ("saved", "incomplete", "failed")
 CUTS = ("flood", "too_long", "malformed", "slow", "crowded")  # why a connection was closed
+CHANNELS = ("agent", "customer")
 DOORS = ("websocket", "twilio", "audiosocket", "freeswitch", "genesys")
 FILE_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
 AFFECT_BUCKETS = (-0.5, -0.25, -0.1, 0, 0.1, 0.25, 0.5)  # arousal and valence, around neutral's 0
@@ -158,6 +160,27 @@ class Metrics:
         )
         self.files_receiving = Gauge("emotion_files_receiving", "Files being received now", registry=r)
         self.files_running = Gauge("emotion_files_running", "Files being recognized now", registry=r)
+        self._interruptions = Counter(
+            "emotion_interruptions",
+            "Interruptions in calls of two, by who interrupts",
+            ["channel"],
+            registry=r,
+        )
+        self._reactions = Counter(
+            "emotion_reactions",
+            "Gaps before an answer in calls of two, by who answers",
+            ["channel"],
+            registry=r,
+        )
+        self._reaction_seconds = Counter(
+            "emotion_reaction_seconds", "How long these gaps were together", ["channel"], registry=r
+        )
+        self._overlap = Counter(
+            "emotion_overlap_seconds", "Time in which both of a call spoke at once", registry=r
+        )
+        for name in CHANNELS:
+            for counter in (self._interruptions, self._reactions, self._reaction_seconds):
+                counter.labels(name)
         self.alerts = Counter("emotion_alerts", "Alerts raised", ["rule", "level"], registry=r)
         self.webhooks = Counter(
             "emotion_webhooks",
@@ -237,6 +260,15 @@ class Metrics:
 
     def lost(self, code: str, seconds: float) -> None:
         self._lost.labels(code).inc(seconds)
+
+    def conversed(self, before: Conversation | None, now: Conversation) -> None:
+        """How two people shared a conversation from one state to another."""
+        for name, share in now.shares.items():
+            old = before.shares[name] if before else Share()
+            self._interruptions.labels(name).inc(share.interruptions - old.interruptions)
+            self._reactions.labels(name).inc(share.reactions - old.reactions)
+            self._reaction_seconds.labels(name).inc((share.reaction - old.reaction) / FRAMES_PER_S)
+        self._overlap.inc((now.overlap - (before.overlap if before else 0)) / FRAMES_PER_S)
 
     def allow(self, config: Config) -> None:
         """What the settings allow, so that a dashboard can tell how near the server is to it."""

@@ -15,6 +15,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from server.tenants import DEFAULT, qualified
+from stream.dynamics import Conversation
 from stream.rules import AlertStatus
 from stream.types import Floats, JsonDict, StreamEvent
 
@@ -34,6 +36,12 @@ class SessionInfo:
     channels: int = 1
     model: str = ""
     watch: str = "both"  # whose voice is scored, of a session with two channels: both, agent or customer
+    tenant: str = DEFAULT
+
+    @property
+    def key(self) -> str:
+        """Its id among those of all tenants: by this the other calls name it."""
+        return qualified(self.tenant, self.session_id)
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class AlertEvent:
     )  # (N_LABELS,): what it was measured in, if anything
 
 
-SessionEvent = StreamEvent | AlertEvent
+SessionEvent = StreamEvent | AlertEvent | Conversation
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +84,7 @@ class SessionSummary:
     counters: Mapping[str | None, Counters]  # by channel
     utterances: tuple[JsonDict, ...]  # the last ones, as their owner was told of them
     leftover_bytes: int = 0  # of a sample that never became whole
+    dynamics: Conversation | None = None  # of a call of two that were both heard, from its beginning
     moved: bool = False  # it goes on in another worker
 
     @property

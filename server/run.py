@@ -32,6 +32,7 @@ from pathlib import Path
 
 from server import config, system
 from server.access.hosts import exposed
+from server.access.key_file import KeyFile
 
 
 def main() -> int:
@@ -41,6 +42,8 @@ def main() -> int:
         settings = config.load(Path(args["config"]), args["options"])
         if why := exposed(settings):
             raise config.ConfigError(why)
+        if (keys := settings.access.keys_path) is not None:
+            KeyFile(keys).read()  # here, where it is told at once
     except config.ConfigError as wrong:
         print(config.refusal(str(wrong)), file=sys.stderr)
         return 2

@@ -12,7 +12,8 @@ import orjson
 
 from server.errors import ClientError
 from server.observers import AlertEvent, Counters, SessionEvent, SessionSummary
-from stream.affect import Affect, affect
+from stream.affect import affect
+from stream.dynamics import Conversation
 from stream.history import Stretch
 from stream.types import (
     AMBIGUOUS,
@@ -29,6 +30,9 @@ from stream.types import (
 from stream.types import DIGITS as DIGITS
 from stream.types import FRAME_MS as FRAME_MS
 from stream.types import STEP_MS as STEP_MS
+
+# Of a verdict, how sure it is and what else it says: columns of tables, after those that were always there.
+ALSO = ("ambiguous", "uncertain", "second", "arousal", "valence")
 
 
 @dataclass(frozen=True)
@@ -56,20 +60,27 @@ def scores(probs: Floats) -> JsonDict:
     """
     # Rounded as float32, like the rows of frames, and then the decimals themselves: 0.1, not 0.10000000149.
     values = (np.rint(probs * 10**DIGITS).astype(np.float64) / 10**DIGITS).tolist()
-    best, second = np.argsort(-probs, kind="stable")[:2].tolist()  # of two alike the first, as argmax has it
+    ranked: list[float] = probs.tolist()
+    second, first = sorted(ranked)[-2:]
+    best = ranked.index(first)
+    other = ranked.index(second, best + 1 if second == first else 0)
+    arousal, valence = affect(probs)
     return {
         "emotion": LABELS[best],
         "confidence": values[best],
-        "ambiguous": bool(probs[best] - probs[second] < AMBIGUOUS),
-        "uncertain": bool(probs[best] < UNCERTAIN),
-        "second": LABELS[second] if probs[second] >= PRESENT else None,
-        **_rounded(affect(probs)),
+        "ambiguous": first - second < AMBIGUOUS,
+        "uncertain": first < UNCERTAIN,
+        "second": LABELS[other] if second >= PRESENT else None,
+        "arousal": round(arousal, DIGITS),
+        "valence": round(valence, DIGITS),
         "scores": dict(zip(LABELS, values, strict=True)),
     }
 
 
-def _rounded(of: Affect) -> JsonDict:
-    return {name: round(value, DIGITS) for name, value in of._asdict().items()}
+def also(verdict: Mapping[str, Any]) -> list[Any]:
+    """Its fields ALSO as cells of a table: 1 and 0 for yes and no, nothing where there is none."""
+    values = (verdict.get(name) for name in ALSO)
+    return [int(value) if isinstance(value, bool) else value for value in values]
 
 
 def frame_rows(probs: Floats) -> JsonDict:
@@ -187,6 +198,8 @@ def to_wire(
             name, payload = "lost", {"session_id": session_id, **between, "code": code}
         case AlertEvent():
             name, payload = "alert", {"session_id": session_id, **alert(event)}
+        case Conversation():
+            name, payload = "dynamics", {"session_id": session_id, **dynamics(event)}
         case _:
             state = "start" if isinstance(event, SpeechStarted) else "end"
             name, payload = "speech", {"session_id": session_id, "state": state, "at_ms": ms(event.frame)}
@@ -213,8 +226,33 @@ def summary(of: SessionSummary, label: str | None = None) -> JsonDict:
         "audio_ms": to_ms(of.audio_s),
         **counters(of.total),
         **({"channels": named} if named else {}),
+        **({"dynamics": dynamics(of.dynamics)} if of.dynamics else {}),
         "utterances": list(of.utterances),
         **({"incomplete_bytes": of.leftover_bytes} if of.leftover_bytes else {}),
+    }
+
+
+def dynamics(of: Conversation) -> JsonDict:
+    """How two people share a conversation, up to `at_ms`."""
+    voice = sum(share.voice for share in of.shares.values())
+    by_channel = {
+        name: {
+            "voice_ms": ms(share.voice),
+            "share": round(share.voice / voice, 3) if voice else 0.0,
+            "interruptions": share.interruptions,
+            "reactions": share.reactions,
+            "reaction_ms": round(ms(share.reaction) / share.reactions) if share.reactions else None,
+            "longest_reaction_ms": ms(share.longest_reaction) if share.reactions else None,
+        }
+        for name, share in of.shares.items()
+    }
+    return {
+        "at_ms": ms(of.at),
+        "by_channel": by_channel,
+        "overlaps": of.overlaps,
+        "overlap_ms": ms(of.overlap),
+        "silence_ms": ms(of.silence),
+        "longest_silence_ms": ms(of.longest_silence),
     }
 
 
@@ -223,12 +261,14 @@ def counters(of: Counters) -> JsonDict:
     by_label = of.by_label.tolist()
     n = sum(by_label)
     share = [round(count / n, DIGITS) if n else 0.0 for count in by_label]
+    arousal, valence = affect(np.array(share))
     return {
         "speech_ms": ms(of.speech),
         "lost_ms": ms(of.lost),
         "frames": n,
         "share": dict(zip(LABELS, share, strict=True)),
-        **_rounded(affect(np.array(share))),
+        "arousal": round(arousal, DIGITS),
+        "valence": round(valence, DIGITS),
     }
 
 

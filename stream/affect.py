@@ -26,11 +26,8 @@ PLACES = {  # label: arousal, valence
     "surprised": (0.7, 0.2),
     "unknown": (0.0, 0.0),
 }
-AROUSAL = np.array([PLACES[label][0] for label in LABELS], np.float32)
-VALENCE = np.array([PLACES[label][1] for label in LABELS], np.float32)
-
-
-_PLACES = np.stack([AROUSAL, VALENCE], axis=1)
+_PLACES = np.array([PLACES[label] for label in LABELS], np.float32)
+AROUSAL, VALENCE = np.ascontiguousarray(_PLACES.T)
 
 
 class Affect(NamedTuple):
@@ -42,7 +39,7 @@ class Affect(NamedTuple):
 
 def affect(probs: npt.NDArray[np.floating]) -> Affect:
     """Of probabilities (N_LABELS,)."""
-    return Affect(float(probs @ AROUSAL), float(probs @ VALENCE))
+    return Affect(*(probs @ _PLACES).tolist())
 
 
 def affects(probs: Floats) -> Floats:

@@ -23,12 +23,14 @@ Measure = Literal[
     "any_of", "all_of", "sum_of", "share_of", "confidence", "ambiguous", "uncertain", "arousal", "valence"
 ]
 Crossing = Literal["both_raised", "escalation", "recovery"]
+Talk = Literal["silence_s", "interruptions"]  # judged in `stream.conversation_rules`
 AlertStatus = Literal["raised", "cleared", "noted"]
 # Measures whose labels are those that may be the likeliest: of others nothing is measured.
 OF_THE_LIKELIEST = ("confidence", "ambiguous", "uncertain", "arousal", "valence")
 FLAGS = ("ambiguous", "uncertain")  # true or not, of utterances: they have no thresholds
 AFFECT = ("arousal", "valence")  # from -1 to 1
 CROSSINGS: tuple[Crossing, ...] = ("both_raised", "escalation", "recovery")
+TALK: tuple[Talk, ...] = ("silence_s", "interruptions")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Rule:
     """
 
     name: str
-    measure: Measure | Crossing
+    measure: Measure | Crossing | Talk
     labels: tuple[int, ...]
     above: float
     clear_below: float
@@ -129,7 +131,7 @@ class RuleEngine:
     """All rules over one session. It takes each channel's frames, utterances and watermark, in order."""
 
     def __init__(self, rules: Sequence[Rule], channels: Sequence[str | None] = (None,)) -> None:
-        single = [rule for rule in rules if rule.measure not in CROSSINGS]
+        single = [rule for rule in rules if rule.measure not in (*CROSSINGS, *TALK)]
         longest = max([rule.window or 0 for rule in single], default=0)
         self._channels = {channel: _ChannelRules(single, channel, longest) for channel in channels}
         crossing = [rule for rule in rules if rule.measure in CROSSINGS]

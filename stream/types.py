@@ -193,6 +193,7 @@ class ModelSpec:
     )
     runtime: str = "torch"  # what computes it: torch, onnx (ONNX Runtime) or numpy
     prior: str = "balanced"  # what it takes to be likely before it has heard anything (`stream.prior`)
+    measured: JsonDict | None = None  # how far to believe it, for people (docs/adding-a-model.md)
     # A process that says nothing for so long is not at work any more, however slow the machine.
     heartbeat_timeout_s: float = 20.0
 

@@ -30,6 +30,9 @@ PROGRAMS = {
     "prometheus": ("prometheus",),
     "promtool": ("prometheus",),
     "nginx": ("nginx-light",),
+    "haproxy": ("haproxy",),
+    "redis-server": ("redis-server",),
+    "ip": ("iproute2",),
     "node": ("nodejs",),
     "npm": ("npm",),
 }

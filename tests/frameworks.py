@@ -21,30 +21,34 @@ OURS = "emotion-stream"
 CLIENT = ROOT / "client" / "python"
 
 
+def listed(*names: str) -> list[str]:
+    """The packages of files of requirements, but for our own."""
+    lines = [line for name in names for line in (ROOT / name).read_text().splitlines()]
+    return [line.partition("#")[0].strip() for line in lines if line and line[0] not in "#-"]
+
+
 def requirements(integration: Path) -> list[str]:
     """What it needs that is not ours, with what ours needs: the client, and a model in the process."""
     projects = (tomllib.loads((path / "pyproject.toml").read_text()) for path in (integration, CLIENT))
     needed = [line for project in projects for line in project["project"]["dependencies"]]
-    light = (ROOT / "requirements-light.txt").read_text().splitlines()
-    needed += [line.partition("#")[0].strip() for line in light if line and line[0] not in "#-"]
-    return [line for line in needed if not line.startswith(OURS)]
+    return [line for line in (*needed, *listed("requirements-light.txt")) if not line.startswith(OURS)]
 
 
-def install(integration: Path) -> Path:
-    """The Python that has the framework; skips the test where it cannot be had."""
-    folder = Path(sys.prefix) / f"{integration.name}-for-tests"
+def install(name: str, needed: list[str]) -> Path:
+    """The Python that has them; skips the test where they cannot be had."""
+    folder = Path(sys.prefix) / f"{name}-for-tests"
     folder.mkdir(exist_ok=True)
     with (folder / ".lock").open("wb") as lock:
         system.lock(lock, wait=True)
         done, python = folder / ".done", folder / "bin" / "python"
-        wanted = "\n".join([*requirements(integration), f"mypy=={version('mypy')}"])
+        wanted = "\n".join([*needed, f"mypy=={version('mypy')}"])
         if not done.exists() or done.read_text() != wanted:
             venv.create(folder, with_pip=True)
             (folder / "requirements.txt").write_text(wanted)
             command = [str(python), "-m", "pip", "install", "-q", "-r", str(folder / "requirements.txt")]
             told = subprocess.run(command, capture_output=True, text=True)
             if told.returncode:
-                pytest.skip(f"{integration.name} cannot be had: {told.stderr.strip().splitlines()[-1]}")
+                pytest.skip(f"{name} cannot be had: {told.stderr.strip().splitlines()[-1]}")
             done.write_text(wanted)
     return python
 
@@ -57,7 +61,7 @@ def environment(integration: Path) -> dict[str, str]:
 
 def run(integration: Path, program: Path, *arguments: object) -> Any:
     """What a program for the framework prints as its last line, JSON."""
-    command = [str(install(integration)), str(program), *map(str, arguments)]
+    command = [str(install(integration.name, requirements(integration))), str(program), *map(str, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment(integration), cwd=program.parent, timeout=110
     )
@@ -70,7 +74,7 @@ def check_types(integration: Path, package: str, folder: Path) -> None:
     # Not all of the framework's own functions have types.
     options = ["--strict", "--allow-untyped-calls", "--follow-imports=silent", f"--cache-dir={folder}"]
     done = subprocess.run(
-        [install(integration), "-m", "mypy", *options, "-p", package],
+        [install(integration.name, requirements(integration)), "-m", "mypy", *options, "-p", package],
         env={**environment(integration), "MYPYPATH": f"{integration}:{CLIENT}"},
         cwd=folder,
         capture_output=True,

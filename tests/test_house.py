@@ -23,7 +23,7 @@ FLOORS = (
     "server",
     *("server.system", "server.paths", "server.process_env", "server.peer", "server.rate_limit"),
     *("server.log_writer", "server.logs", "server.gpu", "server.spreadsheet", "server.storage"),
-    *("server.language", "server.errors", "server.observers", "server.wire"),
+    *("server.tenants", "server.language", "server.errors", "server.observers", "server.wire"),
     "server.engine",
     "server.config",
     *("server.replica_metrics", "server.counts", "server.ready", "server.metrics"),

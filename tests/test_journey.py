@@ -20,6 +20,7 @@ import socketio
 from server import config
 from server.access.auth import Access
 from server.access.refusals import Refusals
+from server.access.usage import Usage
 from server.config.loading import known_paths
 from server.engine import EngineSettings
 from server.engine.inprocess import InProcessEngine
@@ -102,7 +103,7 @@ def trip(demo_samples: np.ndarray) -> tuple[list[CodeType], dict[CodeType, list[
         engine = InProcessEngine(FakeModel(), EngineSettings(batching=BatchLimits(max_wait_s=0)))
         sessions = Sessions(settings, engine, Metrics())
         namespace = LiveNamespace(
-            socketio.Server(), settings, sessions, Access(settings, spawn), Metrics(), Refusals()
+            socketio.Server(), settings, sessions, Access(settings, spawn, Usage(None)), Metrics(), Refusals()
         )
         client = _Client()
         namespace.on_start(client, {})

@@ -20,7 +20,7 @@ from server.alerting.judge import alert_event
 from server.config.alerts import RuleConfig
 from server.files.result import RESULT
 from server.records.session_record import RECORD
-from stream.rules import CROSSINGS, Alert, RuleEngine
+from stream.rules import CROSSINGS, TALK, Alert, RuleEngine
 from stream.types import LABELS, LABELS_ZH, N_LABELS, Floats, JsonDict, UtteranceScored
 
 Channels = tuple[str | None, ...]
@@ -88,6 +88,8 @@ def judge(facts: Facts, rules: Sequence[RuleConfig], labels_zh: Sequence[str] = 
 def _unable(facts: Facts, rules: Sequence[RuleConfig]) -> Iterator[str]:
     if len(facts.channels) == 1 and (names := [r.name for r in rules if r.when.measure in CROSSINGS]):
         yield f"not tried, for there is one channel: {', '.join(names)}"
+    if names := [r.name for r in rules if r.when.measure in TALK]:
+        yield f"not tried, for it is about who speaks when, live: {', '.join(names)}"
     if facts.channels == (None,) and (names := [r.name for r in rules if r.channel != "any"]):
         yield f"not tried, for nobody knows whose voice it is: {', '.join(names)}"
 

@@ -82,12 +82,15 @@ export interface SessionOptions {
   [option: string]: unknown;
 }
 
+/** An access token, or what gives one, asked before each connection: see `POST /api/v1/tokens`. */
+export type Token = string | (() => string | Promise<string>);
+
 export interface StreamOptions extends SessionOptions {
   /** Where the server is; default: where the module came from. */
   url?: string | URL;
   /** Of Socket.IO on the server; default: `socket.io` below `url`. */
   path?: string;
-  token?: string;
+  token?: Token;
   io?: SocketIo;
   /** Seconds that `open` waits for a server that is away, busy or loading, and `flush` and `stop` for a broken
    *  connection; default 30. */
@@ -249,8 +252,29 @@ export interface Summary extends Totals {
   reason: "stop" | "idle" | "disconnect" | "shutdown";
   audio_ms: number;
   channels?: Record<Channel, Totals>;
+  /** Of a call with two channels that were both heard: who spoke how much, and how they took turns. */
+  dynamics?: Dynamics;
   utterances: Utterance[];
   incomplete_bytes?: number;
+}
+
+export interface Dynamics {
+  at_ms: number;
+  by_channel: Record<
+    Channel,
+    {
+      voice_ms: number;
+      share: number;
+      interruptions: number;
+      reactions: number;
+      reaction_ms: number | null;
+      longest_reaction_ms: number | null;
+    }
+  >;
+  overlaps: number;
+  overlap_ms: number;
+  silence_ms: number;
+  longest_silence_ms: number;
 }
 
 /** The payload of each event; "*" is every message of the server, under its name on the wire. */
@@ -284,14 +308,14 @@ export type StreamItem =
 export class EmotionStream implements AsyncIterable<StreamItem> {
   constructor(options?: StreamOptions);
   readonly state: ConnectionState;
-  readonly token: string | undefined;
+  readonly token: Token | undefined;
   /** Milliseconds of audio that wait to be sent or acknowledged. */
   readonly bufferedMs: number;
   on<E extends keyof StreamEvents>(event: E, listener: (payload: StreamEvents[E]) => void): this;
   off<E extends keyof StreamEvents>(event: E, listener: (payload: StreamEvents[E]) => void): this;
   [Symbol.asyncIterator](): AsyncIterator<StreamItem>;
   /** Connect now, before a session is wanted; `token` replaces the one given at first. */
-  connect(token?: string): Promise<void>;
+  connect(token?: Token): Promise<void>;
   /** The network seems to be back: try at once. */
   hurry(): void;
   /** Open a session; audio that is sent meanwhile waits. */

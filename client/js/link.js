@@ -4,7 +4,7 @@ import { EmotionError } from "./errors.js";
 import { rootOf } from "./server.js";
 import { said } from "./words.js";
 
-/** @import { ConnectionState, ServerError, SocketIo } from "./emotion-stream.js" */
+/** @import { ConnectionState, ServerError, SocketIo, Token } from "./emotion-stream.js" */
 /** @typedef {{onState: (state: ConnectionState) => void, onMessage: (event: string, payload: any) => void,
  *             onRefused: (error: ServerError) => void, language: () => string | undefined}} Hooks */
 
@@ -12,6 +12,17 @@ const ATTEMPT_MS = 4_000; // for a connection: a network that swallows packets m
 const RETRY_MS = 1_000;
 const REFUSED_RETRY_MS = 5_000;
 const PLACES = ["socket.io-client", new URL("./socket.io.esm.min.js", import.meta.url).href];
+
+/** A token, from whoever renews it if need be; none where that fails: the server then says so.
+ *  @param {Token | undefined} token */
+export async function tokenOf(token) {
+  if (typeof token !== "function") return token;
+  try {
+    return await token();
+  } catch {
+    return undefined;
+  }
+}
 
 export class Link {
   /** @type {ConnectionState} */
@@ -29,7 +40,7 @@ export class Link {
 
   /** `onState(state)`; `onMessage(event, payload)`: from the server; `onRefused(error)`: it will have no
    *  connection now, and is asked again. `language()`: of what is wrong.
-   *  @param {{url?: string | URL, path?: string, token?: string, io?: SocketIo}} where
+   *  @param {{url?: string | URL, path?: string, token?: Token, io?: SocketIo}} where
    *  @param {Hooks} hooks */
   constructor({ url, path, token, io }, hooks) {
     this.#root = rootOf(url);
@@ -53,7 +64,7 @@ export class Link {
   }
 
   /** Connect, and stay connected. Throws only when there is no Socket.IO to be found.
-   *  @param {string} [token] */
+   *  @param {Token} [token] */
   async connect(token = this.#token) {
     this.#token = token;
     this.#wanted = true;
@@ -76,7 +87,9 @@ export class Link {
       reconnectionDelay: 500,
       reconnectionDelayMax: 3_000, // servers keep a broken session for seconds, not minutes
       query: lang ? { lang } : {}, // pages cannot set Accept-Language for a WebSocket
-      auth: (/** @type {(auth: object) => void} */ give) => give(this.#token ? { token: this.#token } : {}),
+      // Asked at each connection: one that lasts for minutes is renewed by whoever made it.
+      auth: (/** @type {(auth: object) => void} */ give) =>
+        void tokenOf(this.#token).then((token) => give(token ? { token } : {})),
     });
     socket.on("connect", () => this.#become("online"));
     socket.on("disconnect", (/** @type {string} */ reason) => {
@@ -87,7 +100,8 @@ export class Link {
     });
     socket.on("connect_error", (/** @type {{data?: ServerError}} */ { data }) => {
       if (!this.#wanted) return;
-      const unauthorized = data?.code === "UNAUTHORIZED";
+      // A key that lacks the scope is as good as a wrong one: another has to be given.
+      const unauthorized = ["UNAUTHORIZED", "FORBIDDEN"].includes(data?.code ?? "");
       this.#become(unauthorized ? "unauthorized" : "offline");
       if (!data?.code || unauthorized) return;
       this.#hooks.onRefused(data);

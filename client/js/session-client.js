@@ -8,9 +8,9 @@ import { Sender } from "./sender.js";
 import { Waiters } from "./waiters.js";
 import { said } from "./words.js";
 
-/** @import { ConnectionState, ServerError, Session, SocketIo, Summary } from "./emotion-stream.js" */
+/** @import { ConnectionState, ServerError, Session, SocketIo, Summary, Token } from "./emotion-stream.js" */
 /** @import { Emitter } from "./emitter.js" */
-/** @typedef {{url?: string | URL, path?: string, token?: string, io?: SocketIo, bufferMs: number,
+/** @typedef {{url?: string | URL, path?: string, token?: Token, io?: SocketIo, bufferMs: number,
  *             keepConnection: boolean, language?: string}} Options */
 
 const RETRY_MS = 1_000;

@@ -25,7 +25,7 @@ import { ANSWER_MS, SessionClient } from "./session-client.js";
 import { settle } from "./settle.js";
 
 /** @import { Audio, SessionOptions, StopOptions, StreamEvents } from "./emotion-stream.js" */
-/** @import { Session, SpanResult, SpanOptions, StreamOptions, Summary } from "./emotion-stream.js" */
+/** @import { Session, SpanResult, SpanOptions, StreamOptions, Summary, Token } from "./emotion-stream.js" */
 
 const BUFFER_MS = 30_000;
 const CONNECT_TIMEOUT_S = 30;
@@ -92,7 +92,7 @@ export class EmotionStream {
   }
 
   /** Connect now, before a session is wanted; `token` replaces the one given at first.
-   *  @param {string} [token] */
+   *  @param {Token} [token] */
   connect(token) {
     return this.#client.link.connect(token);
   }

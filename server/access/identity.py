@@ -7,9 +7,10 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.tenants import DEFAULT
+
 Scope = Literal["stream", "files", "monitor", "records", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-DEFAULT = "default"  # the tenant of everybody who holds no key of another
 
 
 class KeyLimits(BaseModel):
@@ -35,12 +36,8 @@ class Identity:
     key: str = ""  # its id; empty: the operator's tokens, or nobody's
     name: str = ""  # as the log and the audit log call them
     limits: KeyLimits = NO_LIMITS
+    by_token: bool = False  # of a key's holder, who does not have the key itself
 
 
 # Whoever comes to a server that asks for nothing.
 EVERYBODY = Identity(frozenset(SCOPES) - {"admin"})
-
-
-def qualified(tenant: str, name: str) -> str:
-    """A name that tenants choose for themselves, as one among those of all. It holds no colon."""
-    return name if tenant == DEFAULT else f"{tenant}:{name}"

@@ -20,11 +20,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server import system
-from server.access.identity import DEFAULT, NO_LIMITS, KeyLimits, Scope
+from server.access.identity import NO_LIMITS, KeyLimits, Scope
 from server.config import ConfigError
+from server.tenants import DEFAULT, NAME
 
 MOST_KEYS = 10_000
-TENANT = r"^[a-z0-9][a-z0-9-]{0,31}$"
 _COST = {"n": 1 << 14, "r": 8, "p": 1, "dklen": 32}  # 16 MB, some 50 ms; the secret is random, and long
 
 
@@ -44,7 +44,7 @@ class Key(_Stored):
 
     id: str = Field(pattern=r"^[0-9a-f]{12}$")
     name: str = Field(min_length=1, max_length=80)
-    tenant: str = Field(DEFAULT, pattern=TENANT)
+    tenant: str = Field(DEFAULT, pattern=NAME)
     scopes: tuple[Scope, ...] = Field(min_length=1)
     limits: KeyLimits = NO_LIMITS
     hash: str = Field(pattern=r"^scrypt:[0-9a-f]{32}:[0-9a-f]{64}$")
@@ -64,7 +64,8 @@ class Key(_Stored):
         return [self.hash, *former] if self.state(at) == "valid" else []
 
 
-class _Contents(_Stored):
+class KeyFileContents(_Stored):
+    signing: str = Field(pattern=r"^[0-9a-f]{64}$")  # the secret of tokens (server.access.tokens)
     keys: tuple[Key, ...] = Field((), max_length=MOST_KEYS)
 
 
@@ -84,22 +85,25 @@ class KeyFile:
         self.path = path
 
     def read(self) -> dict[str, Key]:
-        """By id. A file that is not there holds none."""
+        """By id."""
+        return {key.id: key for key in self.contents().keys}
+
+    def contents(self) -> KeyFileContents:
+        """All of it. A file that is not there holds no keys."""
         try:
             with self.path.open("rb") as file:
                 if os.name == "posix" and os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IRWXO):
                     raise ConfigError(
                         f"{self.path}: others can read or change the keys; chmod 600 (or 640) {self.path}"
                     )
-                contents = _Contents.model_validate_json(file.read())
+                return KeyFileContents.model_validate_json(file.read())
         except FileNotFoundError:
-            return {}
+            return KeyFileContents(signing=secrets.token_hex(32))
         except OSError as broken:
             raise ConfigError(f"{self.path}: cannot be read: {broken.strerror}") from None
         except ValidationError as wrong:
             where = ".".join(map(str, wrong.errors()[0]["loc"])) or "JSON"
             raise ConfigError(f"{self.path}: no file of keys: {where}: {wrong.errors()[0]['msg']}") from None
-        return {key.id: key for key in contents.keys}
 
     def add(
         self,
@@ -157,9 +161,11 @@ class KeyFile:
         try:
             with self.path.with_name(f"{self.path.name}.lock").open("ab") as held:
                 system.lock(held, wait=True)
-                keys = self.read()
+                before = self.contents()
+                keys = {key.id: key for key in before.keys}
                 yield keys
-                self._write(_Contents(keys=tuple(keys.values())).model_dump_json(indent=1).encode())
+                after = before.model_copy(update={"keys": tuple(keys.values())})
+                self._write(after.model_dump_json(indent=1).encode())
         except OSError as broken:
             raise ConfigError(f"{self.path}: cannot be written: {broken.strerror}") from None
 

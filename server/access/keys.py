@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-from server.access.key_file import Key, KeyFile, matches, now
+from server.access.key_file import Key, KeyFile, KeyFileContents, matches, now
 from server.config import ConfigError
 
 LOOK_S = 1.0  # how soon a change of the file is in effect
@@ -34,10 +34,16 @@ class Keys:
         """`spawn`: starts a thread of the operating system. Raises ConfigError."""
         self._file, self._spawn = KeyFile(path), spawn
         self._seen, self._looked_s = self._stamp(), time.monotonic()
-        self._keys = self._file.read()
+        self._take(self._file.contents())
         self._digest_key = os.urandom(32)
         self._verified: OrderedDict[bytes, str] = OrderedDict()  # digest → the hash that it matched
         self._hashing = threading.Lock()  # one at a time: each takes 16 MB, and a core
+
+    @property
+    def signing(self) -> bytes:
+        """The secret of tokens."""
+        self._look()
+        return self._signing
 
     def valid(self, number: str) -> Key | None:
         """The key of this id, unless it has ended."""
@@ -94,6 +100,10 @@ class Keys:
                 time.sleep(0.002)
         return answers[0]
 
+    def _take(self, contents: KeyFileContents) -> None:
+        self._keys = {key.id: key for key in contents.keys}
+        self._signing = bytes.fromhex(contents.signing)
+
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
             found = self._file.path.stat()
@@ -110,7 +120,7 @@ class Keys:
             return
         self._seen = stamp
         try:
-            self._keys = self._file.read()
+            self._take(self._file.contents())
             log.info("keys read again", extra={"keys": len(self._keys)})
         except ConfigError as wrong:
             log.error("the keys stay as they were: %s", wrong)

@@ -61,7 +61,8 @@ class Announcer:
 
     def on_open(self, info: SessionInfo) -> None:
         subject = self._links.of_session(info)
-        self._sessions[info.session_id] = subject, SessionReport(info, subject, self._receivers)
+        receivers = [receiver for receiver in self._receivers if receiver.serves(info.tenant)]
+        self._sessions[info.key] = subject, SessionReport(info, subject, receivers)
 
     def on_event(self, session_id: str, channel: str | None, event: SessionEvent) -> None:
         if isinstance(event, AlertEvent):
@@ -73,9 +74,11 @@ class Announcer:
         if found := self._sessions.pop(summary.session_id, None):
             found[1].close(summary)
 
-    def on_file(self, alerts: Sequence[AlertEvent], result: str, file_name: str, duration_s: float) -> None:
+    def on_file(
+        self, alerts: Sequence[AlertEvent], result: str, file_name: str, duration_s: float, tenant: str
+    ) -> None:
         """A recording has been recognized: the first alert of each rule is passed on."""
-        subject, seen = self._links.of_file(result, file_name, duration_s), set()
+        subject, seen = self._links.of_file(result, file_name, duration_s, tenant), set()
         for alert in alerts:
             if alert.state != "cleared" and alert.rule not in seen:
                 seen.add(alert.rule)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from server.config.alerts import NORMAL, RuleConfig
 from server.observers import LEVELS, AlertEvent, SessionEvent
+from stream.conversation_rules import ConversationRules
+from stream.dynamics import Conversation
 from stream.rules import Alert, RuleEngine
 from stream.types import LABELS, LABELS_ZH, FramesScored, StreamEvent, UtteranceScored
 
@@ -31,7 +33,9 @@ class SessionAlerts:
     ) -> None:
         """`labels_zh`: what the nine labels are called in Chinese."""
         self._rules, self._labels_zh = {rule.name: rule for rule in rules}, labels_zh
-        self._judge = RuleEngine([rule.compiled() for rule in rules], channels)
+        compiled = [rule.compiled() for rule in rules]
+        self._judge = RuleEngine(compiled, channels)
+        self._talk = ConversationRules(compiled, channels)
 
     def on_event(self, channel: str | None, event: StreamEvent) -> Told:
         """The alerts that an event raises or clears."""
@@ -44,6 +48,10 @@ class SessionAlerts:
     def advance(self, channel: str | None, watermark_frame: int) -> Told:
         """Those that time raises or clears: frames before `watermark_frame` are final."""
         return self._worded(self._judge.advance(channel, watermark_frame))
+
+    def converse(self, state: Conversation) -> Told:
+        """Those that the state of a call of two raises or clears, half second by half second."""
+        return self._worded(self._talk.judge(state))
 
     def finish(self, length: int) -> Told:
         """Those that the end of a recording of `length` frames brings."""
@@ -62,6 +70,7 @@ def alert_event(rule: RuleConfig, alert: Alert, labels_zh: Sequence[str] = LABEL
         "feeling": FEELINGS[alert.label],
         "feeling_zh": FEELINGS_ZH[alert.label],
         "percent": round(100 * alert.value),
+        "value": f"{alert.value:.0f}",
         "channel": alert.channel or "caller",
         "channel_zh": CHANNELS_ZH[alert.channel],
     }

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from server.config import Config
 from server.observers import SessionInfo
+from server.tenants import DEFAULT
 from stream.types import JsonDict
 
 
@@ -21,6 +22,7 @@ class Subject:
     url: str  # where people see more of it
     fields: JsonDict
     tags: Mapping[str, str] = field(default_factory=dict)
+    tenant: str = DEFAULT
 
 
 class Links:
@@ -41,9 +43,9 @@ class Links:
             "started_utc": info.started_utc,
             "url": url,
         }
-        return Subject("session", info.name or info.session_id, url, fields, info.tags)
+        return Subject("session", info.name or info.session_id, url, fields, info.tags, info.tenant)
 
-    def of_file(self, result: str, file_name: str, duration_s: float) -> Subject:
+    def of_file(self, result: str, file_name: str, duration_s: float, tenant: str = DEFAULT) -> Subject:
         """Its page; for programs also its result.json."""
         url = f"{self._base}/result#{result}"
         fields = {
@@ -53,4 +55,4 @@ class Links:
             "url": f"{self._base}/api/v1/results/{result}/result.json",
             "result_url": url,
         }
-        return Subject("file", file_name or result, url, fields)
+        return Subject("file", file_name or result, url, fields, tenant=tenant)

@@ -85,7 +85,7 @@ class Receiver:
     def offer(self, alert: AlertEvent, channel: str | None, subject: Subject) -> None:
         """Send an alert if this receiver wants it; returns at once."""
         hook = self._hook
-        if not self.takes("alert"):
+        if not (self.takes("alert") and self.serves(subject.tenant)):
             return
         if hook.rules and alert.rule not in hook.rules:
             return
@@ -99,6 +99,10 @@ class Receiver:
             render = wecom.card if hook.format == "card" else wecom.markdown
             body = render(alert, channel, subject, hook.language, self._names)
         self.put(body)
+
+    def serves(self, tenant: str) -> bool:
+        """Whether it is told of what this tenant does."""
+        return self._hook.tenant in ("*", tenant)
 
     def takes(self, event: str) -> bool:
         """Whether it wants to be told of such, one of `config.alerts.WebhookEvent`."""

@@ -25,7 +25,7 @@ LONGEST = 32_000_000  # bytes of a message
 
 
 @dataclass
-class _Asked:
+class _Inquiry:
     """A question that is out."""
 
     expected: int | None = None
@@ -43,7 +43,7 @@ class Questions:
     def __init__(self, link: RedisLink, me: str) -> None:
         self._link, self._me = link, me
         self._lock = threading.Lock()
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, _Inquiry] = {}
         self._n_asked = 0
         self._room = threading.BoundedSemaphore(ANSWERING)
         self._closing = False
@@ -85,8 +85,8 @@ class Questions:
             return asked.answers[0] if asked.answers else {}
 
     @contextmanager
-    def _question(self, question: str, fields: JsonDict, of: Iterable[str]) -> Iterator[_Asked]:
-        asked = _Asked()
+    def _question(self, question: str, fields: JsonDict, of: Iterable[str]) -> Iterator[_Inquiry]:
+        asked = _Inquiry()
         with self._lock:
             self._n_asked += 1
             number = self._n_asked

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from server.observers import Level
+from server.tenants import DEFAULT
 from stream import rules
 from stream.types import FRAMES_PER_S, LABELS
 from stream.windowed_sums import GRID
@@ -38,11 +39,16 @@ MESSAGE_FIELDS = (
     "feeling",
     "feeling_zh",
     "percent",
+    "value",
     "channel",
     "channel_zh",
 )
+OF_SCORES = ("emotion", "emotion_zh", "feeling", "feeling_zh", "percent")
 NORMAL = "normal"  # the verdict on a recording of which no rule tells anything
-MEASURES = ("any_of", "all_of", "sum_of", "share_of", *rules.OF_THE_LIKELIEST, *rules.CROSSINGS)
+MEASURES = (
+    *("any_of", "all_of", "sum_of", "share_of"),
+    *(*rules.OF_THE_LIKELIEST, *rules.CROSSINGS, *rules.TALK),
+)
 
 
 class _Written(BaseModel):
@@ -83,6 +89,8 @@ class When(_Written):
     both_raised: Labels | None = None  # of two channels: both are, going by the sum of these scores
     escalation: Labels | None = None  # one rises from calm while the other is calm
     recovery: Labels | None = None  # one is calm again
+    silence_s: float | None = Field(None, gt=0, le=3600)  # of a call of two: nobody has spoken for longer
+    interruptions: int | None = Field(None, ge=1, le=1000)  # one has interrupted the other so often
     # Arousal and valence may be below 0; there the defaults are 0.1 away, elsewhere
     above: float | None = Field(None, ge=-1, lt=1)
     clear_below: float | None = Field(None, gt=-1, lt=1)  # four fifths of `above`
@@ -99,6 +107,10 @@ class When(_Written):
         if self.measure in rules.FLAGS:
             if any(threshold is not None for threshold in thresholds):
                 raise ValueError(f"{self.measure} is so or not: leave above and below out")
+            return self
+        if self.measure in rules.TALK:
+            if any(threshold is not None for threshold in thresholds):
+                raise ValueError(f"{self.measure} is a threshold itself: leave above and below out")
             return self
         if (self.above is None) == (self.below is None):
             raise ValueError("give one of above and below: from where on somebody is told")
@@ -119,6 +131,10 @@ class When(_Written):
         """Where it is raised and where it is cleared, by `above` or by `below`."""
         if self.measure in rules.FLAGS:
             return 0.5, 0.5
+        if self.silence_s is not None:
+            return self.silence_s, self.silence_s
+        if self.interruptions is not None:
+            return self.interruptions - 0.5, self.interruptions - 0.5
         if self.measure in rules.AFFECT:
             if self.below is not None:
                 return self.below, self.below + 0.1 if self.clear_above is None else self.clear_above
@@ -185,11 +201,23 @@ class RuleConfig(_Written):
             raise ValueError("share_of counts frames over a time: give window_s")
         if measure in rules.FLAGS and self.window_s is not None:
             raise ValueError(f"{measure} is said of utterances: leave window_s out")
+        if measure in rules.TALK:
+            self._about_a_call(measure)
         if self.hold_s and self.window_s is None and measure not in rules.CROSSINGS:
             raise ValueError("an utterance does not last: hold_s needs window_s")
         if measure == "both_raised" and self.channel != "any":
             raise ValueError("both_raised is about both channels: leave channel out")
         return self
+
+    def _about_a_call(self, measure: str) -> None:
+        if self.hold_s or self.min_speech_s is not None:
+            raise ValueError(f"{measure} is not about scores: leave hold_s and min_speech_s out")
+        if measure == "silence_s" and (self.window_s is not None or self.channel != "any"):
+            raise ValueError("silence_s is about both channels at once: leave window_s and channel out")
+        for message in (self.message, self.message_zh or ""):
+            if of_scores := [name for name in OF_SCORES if f"{{{name}" in message]:
+                place = f"{{{of_scores[0]}}}"
+                raise ValueError(f"{measure} measures no scores: write a message without {place}")
 
     def compiled(self) -> rules.Rule:
         """As `stream.rules` takes it."""
@@ -202,7 +230,7 @@ class RuleConfig(_Written):
         return rules.Rule(
             name=self.name,
             measure=measure,  # type: ignore[arg-type]  # one of MEASURES, which are those
-            labels=tuple(LABELS.index(label) for label in getattr(when, measure)),
+            labels=() if measure in rules.TALK else tuple(map(LABELS.index, getattr(when, measure))),
             above=when.thresholds[0],
             clear_below=when.thresholds[1],
             below=when.below is not None,
@@ -244,6 +272,7 @@ class Webhook(_Written):
     format: Literal["card", "markdown"] = "card"  # of a robot's messages
     language: Literal["zh", "en"] = "zh"  # of a robot's messages
     secret: Secret = SecretStr("")  # signs what is sent
+    tenant: str = Field(DEFAULT, pattern=r"^([a-z0-9][a-z0-9-]{0,31}|\*)$")  # whose alerts; "*": everybody's
     # What it is told of. The others than alerts are results of live sessions, as JSON.
     events: tuple[WebhookEvent, ...] = Field(("alert",), min_length=1)
     min_level: Level = "info"

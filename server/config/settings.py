@@ -302,10 +302,19 @@ class AccessSection(_Section):
         "", max_length=1000
     )  # made by `keys add`; when set, nobody is let in without a key
 
+    audit_file: str = Field(
+        "", max_length=1000
+    )  # a line of JSON for each who asks for something; empty: none
+
     @property
     def keys_path(self) -> Path | None:
         """Where it is, seen from the project's folder; None where there are no keys."""
         return HOME / Path(self.keys_file).expanduser() if self.keys_file else None
+
+    @property
+    def audit_path(self) -> Path | None:
+        """Likewise."""
+        return HOME / Path(self.audit_file).expanduser() if self.audit_file else None
 
 
 class DoorsSection(_Section):

@@ -18,6 +18,7 @@ from server import wire
 from server.desk.history import History, NegativityEma, Sparkline
 from server.observers import LEVELS, AlertEvent, Level, SessionEvent, SessionInfo, SessionSummary
 from stream.affect import affect
+from stream.dynamics import Conversation
 from stream.types import (
     LABELS,
     Floats,
@@ -94,6 +95,7 @@ class SessionState:
         self._counts = dict.fromkeys(LEVELS, 0)
         self._last_alert: JsonDict | None = None
         self._n_utterances = self._n_alerts = self._n_lost = self._lost_frames = 0
+        self._dynamics: JsonDict | None = None  # of a call of two
         self._reason: str | None = None
         self.ended_at_s: float | None = None  # on the board's clock
         self._shown: JsonDict = {}  # what the last `delta` showed
@@ -118,6 +120,8 @@ class SessionState:
                     self._utterances.append(_utterance(self._n_utterances, channel, event))
                 case AlertEvent():
                     self._alert(channel, event)
+                case Conversation():
+                    self._dynamics = wire.dynamics(event)
                 case Lost():
                     self._n_lost += 1
                     self._lost_frames += event.n_frames
@@ -136,9 +140,10 @@ class SessionState:
         self._counts[event.level] += 1
         self._last_alert = alert
 
-    def closed(self, reason: str, now_s: float) -> None:
+    def closed(self, summary: SessionSummary, now_s: float) -> None:
         with self._lock:
-            self._reason = reason
+            self._reason = summary.reason
+            self._dynamics = wire.dynamics(summary.dynamics) if summary.dynamics else None
             self.ended_at_s = now_s
             for timeline in self._timelines.values():
                 timeline.speech_ended(timeline.scored_to)
@@ -228,6 +233,7 @@ class SessionState:
             "timelines": timelines,
             "utterances": self._n_utterances,
             "lost_ms": wire.ms(self._lost_frames),
+            "dynamics": self._dynamics,
             "alerts": {**self._counts, "open": level, "worst": worst, "last": self._last_alert},
             "trouble": priority(level, [x["negative"] for x in timelines.values()]),
         }
@@ -266,7 +272,7 @@ class Board:
     def on_close(self, summary: SessionSummary) -> None:
         state = self._sessions.get(summary.session_id)
         if state is not None:
-            state.closed(summary.reason, self._clock())
+            state.closed(summary, self._clock())
             self._forget()
 
     def refresh(self, wanted: set[str]) -> None:

@@ -65,7 +65,7 @@ class Desks:
 
     def __init__(self, packet_class: Any, board: Board | WholeBoard) -> None:
         """`packet_class`: the socketio.Server's, which knows how to encode."""
-        self._packet_class, self._board = packet_class, board
+        self._packet_class, self.board = packet_class, board
         self._desks: dict[str, Desk] = {}
         self._shown: set[str] = set()  # sessions that were on the board at the last tick
         self.lock = threading.RLock()  # held while a desk's wishes change, and while desks are told
@@ -102,8 +102,8 @@ class Desks:
             desks = [desk for desk in self._desks.values() if desk.summaries or desk.open]
         if not desks:
             return
-        self._board.refresh({session_id for desk in desks for session_id in desk.open})
-        sessions = self._board.sessions()
+        self.board.refresh({session_id for desk in desks for session_id in desk.open})
+        sessions = self.board.sessions()
         changed: Encoded = {}
         for place, (session_id, state) in enumerate(sessions.items(), 1):
             if (delta := state.delta(time.monotonic())) is not None:
@@ -118,8 +118,8 @@ class Desks:
             self._tell_opened(up, sessions, changed)
             for desk, _ in up:
                 desk.behind = False
-                desk.chosen = {i for i in desk.chosen if self._board.find(i)}
-                desk.open = {i for i in desk.open if self._board.find(i)}
+                desk.chosen = {i for i in desk.chosen if self.board.find(i)}
+                desk.open = {i for i in desk.open if self.board.find(i)}
 
     def _run(self) -> None:
         due = time.monotonic()

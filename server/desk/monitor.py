@@ -7,8 +7,9 @@ sessions: a desk reads the board, and no more.
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from server.access.auth import Access
@@ -41,16 +42,17 @@ class Monitor(StrictNamespace[Desk]):
         self,
         server: Any,
         config: Config,
-        board: Board | WholeBoard,
+        board_of: Callable[[str], Board | WholeBoard],
         access: Access,
         metrics: Metrics,
         refusals: Refusals,
         counts: SharedCounts | None = None,
     ) -> None:
-        """`counts`: of all workers."""
+        """`board_of`: a tenant's; `counts`: of all workers."""
         super().__init__(NAMESPACE, access, metrics, refusals, config.server.language)
-        self._config, self._board, self._counts = config, board, counts or SharedCounts.alone()
-        self._desks = Desks(server.packet_class, board)
+        self._config, self._board_of, self._counts = config, board_of, counts or SharedCounts.alone()
+        self._rooms: dict[str, Desks] = {}  # by tenant: desks of one are told nothing of another
+        self._admission = threading.Lock()  # counting may wait for another machine
         self._handlers = {
             "list": self.on_list,
             "subscribe": self._changing(self.on_subscribe),
@@ -58,7 +60,7 @@ class Monitor(StrictNamespace[Desk]):
             "open": self._changing(self.on_open),
             "close": self._changing(self.on_close),
         }
-        metrics.desks.set_function(lambda: float(len(self._desks)))
+        metrics.desks.set_function(lambda: float(self._n_desks))
         server.register_namespace(self)
 
     @property
@@ -69,40 +71,44 @@ class Monitor(StrictNamespace[Desk]):
         """With what desks want to see held still."""
 
         def locked(desk: Desk, payload: object) -> JsonDict:
-            with self._desks.lock:
+            with self._room(desk.identity.tenant).lock:
                 return handler(desk, payload)
 
         return locked
 
     def drain(self) -> None:
         """Tell the desks how the sessions ended, and disconnect them."""
-        self._desks.tick()
-        for desk in self._desks:
-            desk.drop()
+        for room in list(self._rooms.values()):
+            room.tick()
+            for desk in room:
+                desk.drop()
 
     def admit(self, sid: str, identity: Identity) -> Desk:
         settings = self._config.monitor
-        if not self._counts.take("desks", len(self._desks), 1, settings.max_desks):
-            raise ClientError(
-                "TOO_MANY_SESSIONS",
-                f"all {settings.max_desks} desks are taken; close another, or raise monitor.max_desks",
-            )
-        desk = Desk(self.server, sid)
-        self._desks.add(desk)
+        with self._admission:
+            if not self._counts.take("desks", self._n_desks, 1, settings.max_desks):
+                raise ClientError(
+                    "TOO_MANY_SESSIONS",
+                    f"all {settings.max_desks} desks are taken; close another, or raise monitor.max_desks",
+                )
+            desk = Desk(self.server, sid)
+            desk.identity = identity
+            self._room(identity.tenant).add(desk)
         log.info("desk opened", extra={"desk": sid})
         return desk
 
     def left(self, connection: Desk) -> None:
-        self._desks.remove(connection.sid)
-        self._counts.publish("desks", len(self._desks))
+        self._room(connection.identity.tenant).remove(connection.sid)
+        self._counts.publish("desks", self._n_desks)
         log.info("desk closed", extra={"desk": connection.sid})
 
     def on_list(self, desk: Desk, payload: object) -> JsonDict:
         if payload:
             raise ClientError("BAD_REQUEST", "list takes no fields")
         now_s = time.monotonic()
-        self._board.refresh(set())
-        sessions = self._board.sessions().values()
+        board = self._room(desk.identity.tenant).board
+        board.refresh(set())
+        sessions = board.sessions().values()
         return {
             "ok": True,
             "sessions": [state.summary(now_s) for state in sessions],
@@ -115,7 +121,7 @@ class Monitor(StrictNamespace[Desk]):
         if session_id is None:
             desk.everything = True
         else:
-            self._find(session_id)
+            self._find(desk, session_id)
             if len(desk.chosen) >= MAX_CHOSEN:
                 raise ClientError(
                     "TOO_MANY_SESSIONS", f"a desk may choose {MAX_CHOSEN} sessions; subscribe to all instead"
@@ -135,13 +141,13 @@ class Monitor(StrictNamespace[Desk]):
 
     def on_open(self, desk: Desk, payload: object) -> JsonDict:
         session_id = self._named(payload)
-        state = self._find(session_id)
+        state = self._find(desk, session_id)
         most = self._config.monitor.max_open
         if session_id not in desk.open and len(desk.open) >= most:
             raise ClientError(
                 "TOO_MANY_SESSIONS", f"a desk may have {most} sessions open; close one of them first"
             )
-        self._desks.open(desk, session_id, state)
+        self._room(desk.identity.tenant).open(desk, session_id, state)
         return {"ok": True}
 
     def on_close(self, desk: Desk, payload: object) -> JsonDict:
@@ -154,9 +160,20 @@ class Monitor(StrictNamespace[Desk]):
             raise ClientError("BAD_REQUEST", "'session_id' is missing: which session?")
         return session_id
 
-    def _find(self, session_id: str) -> ShownSession:
-        self._board.refresh({session_id})
-        state = self._board.find(session_id)
+    @property
+    def _n_desks(self) -> int:
+        return sum(len(room) for room in list(self._rooms.values()))
+
+    def _room(self, tenant: str) -> Desks:
+        """The desks of a tenant, who look at its board."""
+        if tenant not in self._rooms:
+            self._rooms.setdefault(tenant, Desks(self.server.packet_class, self._board_of(tenant)))
+        return self._rooms[tenant]
+
+    def _find(self, desk: Desk, session_id: str) -> ShownSession:
+        board = self._room(desk.identity.tenant).board
+        board.refresh({session_id})
+        state = board.find(session_id)
         if state is None:
             raise ClientError(
                 "NOT_FOUND", "no session of this id is on the board; `list` names those that are"

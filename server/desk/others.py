@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from server.desk.board import Board
+from server.desk.boards import Boards
+from server.tenants import DEFAULT
 from stream.types import JsonDict
 
 NUMBERED = ("utterances", "alerts", "lost")  # what comes one by one, numbered by `n`
@@ -62,15 +64,16 @@ class _Elsewhere:
 class WholeBoard:
     """The board of a server with several workers: its own, and what the others tell."""
 
-    def __init__(self, own: Board, ask: Ask) -> None:
-        self._own, self._ask = own, ask
+    def __init__(self, own: Board, ask: Ask, tenant: str = DEFAULT) -> None:
+        """`tenant`: whose sessions are shown, here and there."""
+        self._own, self._ask, self._tenant = own, ask, tenant
         self._others: dict[str, _Elsewhere] = {}
 
     def refresh(self, wanted: set[str]) -> None:
         """Ask the others; `wanted`: sessions to be told of in full."""
         told: dict[str, JsonDict] = {}
         wholes: dict[str, JsonDict] = {}
-        for answer in self._ask("board", {"open": sorted(wanted)}):
+        for answer in self._ask("board", {"open": sorted(wanted), "tenant": self._tenant}):
             for summary in answer.get("sessions", ()):
                 before = told.get(summary["session_id"])
                 if before is None or before["state"] == "ended":  # it has moved, and lives on somewhere
@@ -96,8 +99,8 @@ class WholeBoard:
         return self.sessions().get(session_id)
 
 
-def answer(board: Board, asked: JsonDict, now_s: float) -> JsonDict:
+def answer(boards: Boards, asked: JsonDict, now_s: float) -> JsonDict:
     """What a worker tells of its own."""
-    sessions = board.sessions()
+    sessions = boards.of(asked["tenant"]).sessions()
     whole = {i: sessions[i].details(snapshot=True) for i in asked["open"] if i in sessions}
     return {"sessions": [state.summary(now_s) for state in sessions.values()], "open": whole}

@@ -186,20 +186,15 @@ class Recording:
                 ):
                     yield _line(next(starts), emotion, confidence, *row)
             return
-        also = ("ambiguous", "uncertain", "second", *Affect._fields)
-        yield _line("start_ms", "end_ms", "emotion", "confidence", *LABELS, *also)
+        yield _line("start_ms", "end_ms", "emotion", "confidence", *LABELS, *wire.ALSO)
         for said in self.utterances:
             named = (said[name] for name in ("start_ms", "end_ms", "emotion", "confidence"))
-            yield _line(*named, *said["scores"].values(), *map(_cell, (said[name] for name in also)))
+            also = ("" if cell is None else cell for cell in wire.also(said))
+            yield _line(*named, *said["scores"].values(), *also)
 
 
 def _line(*values: object) -> str:
     return ",".join(map(str, values)) + "\r\n"
-
-
-def _cell(value: object) -> object:
-    """As the other tables have it: 1 and 0, nothing for None."""
-    return "" if value is None else int(value) if isinstance(value, bool) else value
 
 
 def _text(array: Floats) -> str:

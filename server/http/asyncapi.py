@@ -30,7 +30,7 @@ SENT: dict[str, tuple[JsonDict, tuple[str, ...]]] = {
     "stop": ({"session_id": str}, ()),
 }
 RESULTS = (
-    *("emotion_result", "frame_result", "speech", "utterance_result", "lost", "alert", "load"),
+    *("emotion_result", "frame_result", "speech", "utterance_result", "lost", "alert", "dynamics", "load"),
     *("session_summary", "error"),
 )
 _NUMBER = {"description": "By which the answer is known.", "type": ["integer", "string"], "maxLength": MAX_ID}

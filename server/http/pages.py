@@ -31,7 +31,10 @@ log = logging.getLogger("http")
 SAFETY = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
     " media-src 'self' blob:;"  # a recording that was chosen on the page is played from there
-    " connect-src 'self' ws: wss:; frame-ancestors 'none'",
+    " connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'",
+    "Permissions-Policy": "microphone=(self), camera=(), display-capture=(), geolocation=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -88,6 +91,10 @@ def add_routes(
     def desk_page() -> Response:
         return send_from_directory(STATIC / "desk", "index.html")
 
+    @app.get("/sessions")
+    def sessions_page() -> Response:
+        return send_from_directory(STATIC / "sessions", "index.html")
+
     @app.get("/healthz")
     def healthz() -> Response:
         return Response("ok\n", mimetype="text/plain")
@@ -116,6 +123,7 @@ def add_routes(
             supported_labels=spec.supported_labels if spec else None,
             can_say=spec.supported_labels if spec else None,  # its name until 0.1; gone in 0.3
             labels_zh=config.server.names_zh,
+            measured=spec.measured if spec else None,
             replicas=[
                 {
                     "replica": replica.number,
@@ -148,6 +156,8 @@ def add_routes(
         endpoint = request.url_rule.rule if request.url_rule else "other"
         metrics.requests.labels(endpoint, str(response.status_code)).inc()
         response.headers.update(SAFETY)
+        if request.path.startswith("/api/"):  # what it says of somebody stays in no cache
+            response.headers["Cache-Control"] = "no-store"
         return response
 
     @app.errorhandler(ClientError)

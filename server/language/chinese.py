@@ -34,6 +34,16 @@ _ACCESS = {
     ),
     "the key {id} has been revoked": "密钥 {id} 已吊销",
     "this is the key; it is shown once, and kept nowhere:": "这就是密钥；只显示这一次，任何地方都不保存：",
+    "this key has the {n} sessions that it may have; stop one first": (
+        "该密钥允许的 {n} 个会话已全部打开；请先停止一个"
+    ),
+    "this key has had as much as it may have for now": "该密钥目前的额度已用完",
+    "the server cannot count what this key uses now; tell its operator": (
+        "服务器现在无法统计该密钥的用量；请告知管理员"
+    ),
+    "this session was taken up by another connection": "该会话已由另一个连接接管",
+    "tokens are made with a key (access.keys_file)": "令牌须用密钥签发（access.keys_file）",
+    "the token cannot be made: {field}: {why}": "无法签发令牌：{field}：{why}",
     "JSONP is not served": "不提供 JSONP",
     "cross-site request; the server's operator can add the page's origin to server.cors_origins": (
         "跨站请求；管理员可以把该页面的来源加入 server.cors_origins"
@@ -427,6 +437,16 @@ _RULES = {
     "{why}; write {doubled} for braces that are meant as such": "{why}；大括号本身请写成 {doubled}",
     "there is no {place}; a message may hold {known}": "没有 {place}；消息中可以用 {known}",
     "a field of the message is not written as it should be: {why}": "消息中有一处写法不对：{why}",
+    "{measure} is a threshold itself: leave above and below out": "{measure} 本身就是阈值：请去掉 above 和 below",
+    "{measure} is not about scores: leave hold_s and min_speech_s out": (
+        "{measure} 与得分无关：请去掉 hold_s 和 min_speech_s"
+    ),
+    "silence_s is about both channels at once: leave window_s and channel out": (
+        "silence_s 同时针对两个声道：请去掉 window_s 和 channel"
+    ),
+    "{measure} measures no scores: write a message without {place}": (
+        "{measure} 不测量得分：请写一条不含 {place} 的消息"
+    ),
     "share_of counts frames over a time: give window_s": "share_of 统计一段时间内的帧：请给出 window_s",
     "{measure} is said of utterances: leave window_s out": "{measure} 说的是语句：请去掉 window_s",
     "an utterance does not last: hold_s needs window_s": "语句谈不上持续：hold_s 需要 window_s",

@@ -29,7 +29,7 @@ class Moved:
     events: list[Entry]
 
 
-class Register(Protocol):
+class SessionRegister(Protocol):
     """Whose sessions are, among several servers. `name`: a hash, of a token or of an id."""
 
     @property
@@ -47,7 +47,7 @@ class Register(Protocol):
 class Elsewhere:
     """The trails of all workers. A name is made of hashes: nothing of a client's becomes a path."""
 
-    def __init__(self, folder: Path, me: str, ask: Ask, register: Register | None = None) -> None:
+    def __init__(self, folder: Path, me: str, ask: Ask, register: SessionRegister | None = None) -> None:
         """`me`: this life of this worker; `ask`: all others, None when not all have answered; `register`: of the
         service, where there are several servers."""
         self._folder, self._me, self._ask, self._register = folder, me, ask, register

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask
@@ -144,12 +145,12 @@ class LiveNamespace(StrictNamespace[Owner]):
 
     def on_start(self, me: Owner, payload: object) -> JsonDict:
         me.sent_start = True  # before it is read: one that is refused may have declared another encoding
-        request = parse_start(payload)
+        request = replace(parse_start(payload), identity=me.identity)
         me.language = request.language or me.language
         session, resumed, spec = self._sessions.start(me.sid, me, request)
         return {
             "ok": True,
-            "session_id": session.session_id,
+            "session_id": session.info.session_id,
             "resume_token": session.resume_token,
             "resumed": resumed,
             "next_seq": session.next_seq,
@@ -177,7 +178,9 @@ class LiveNamespace(StrictNamespace[Owner]):
         if session is None and not me.opens_unasked:
             raise not_yours()
         if session is None:  # no start: a session with the defaults
-            session = self._sessions.start_unasked(me.sid, me, message.session_id, not me.sent_start)
+            session = self._sessions.start_unasked(
+                me.sid, me, message.session_id, not me.sent_start, me.identity
+            )
         return session.feed(message)
 
     def on_span(self, me: Owner, payload: object) -> JsonDict:

@@ -79,6 +79,12 @@ class Outbox:
             self._client = client
             self._drain()
 
+    def tell_now(self, event: str, payload: JsonDict) -> None:
+        """Tell who is there, before all that waits; nobody who comes later."""
+        with self._lock:
+            if self._client is not None:
+                self._client.send(event, payload)
+
     def hand_over(self, received: int | None) -> list[tuple[str, JsonDict]]:
         """All that a client which has got so many events has still to be told; nothing goes out any more."""
         with self._lock:

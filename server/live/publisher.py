@@ -13,7 +13,20 @@ from server.live.outbox import Outbox
 from server.metrics import Metrics
 from server.observers import Observer, SessionEvent, SessionInfo, SessionSummary
 from stream.custom_labels import CustomLabels
-from stream.types import HOP, SAMPLE_RATE, FramesScored, JsonDict, Lost, StreamEvent, UtteranceScored, later
+from stream.dynamics import Conversation, Dynamics
+from stream.gate import GateConfig
+from stream.types import (
+    HOP,
+    SAMPLE_RATE,
+    FramesScored,
+    JsonDict,
+    Lost,
+    SpeechEnded,
+    SpeechStarted,
+    StreamEvent,
+    UtteranceScored,
+    later,
+)
 
 MAX_UTTERANCES = 1000  # kept for the summary
 
@@ -31,6 +44,7 @@ class Publisher:
         channels: Sequence[str | None],
         labels_zh: Sequence[str],
         label: str,
+        gate: GateConfig,
         labels: CustomLabels | None = None,
         frame_results: bool = False,
         legacy_events: bool = False,
@@ -38,7 +52,7 @@ class Publisher:
         utterances: Iterable[JsonDict] = (),
     ) -> None:
         """`labels_zh`: the nine in Chinese, for alerts. `label`: what the owner calls the session. `labels`: the
-        operator's own.
+        operator's own. `gate`: what it adds to the voices.
 
         `frame_results`: the owner wants an event per frame too. `legacy_events`: these, `results` in each
         `emotion_result`, and a missed deadline as an `error` beside its `lost`.
@@ -46,12 +60,17 @@ class Publisher:
         `origin`: the frame of the session that its streams here begin with, `utterances`: what was told before;
         of a session that was another worker's.
         """
+        self._key = info.key
         self._info, self._outbox, self._observers, self._metrics = info, outbox, observers, metrics
         self._label, self._labels, self._legacy = label, labels, legacy_events
         self._frame_results = frame_results or legacy_events
         self._alerts = SessionAlerts(rules, channels, labels_zh)
         self._utterances: deque[JsonDict] = deque(utterances, maxlen=MAX_UTTERANCES)
         self._origin = origin
+        # What was said in another worker is not known here: of half a call nothing is told.
+        both = [name for name in channels if name is not None]
+        self._dynamics = Dynamics((both[0], both[1]), gate) if len(both) == 2 and not origin else None
+        self._conversation: Conversation | None = None  # as it was told last
         for observer in observers:
             observer.on_open(info)
 
@@ -82,12 +101,36 @@ class Publisher:
         elif self._legacy and isinstance(event, Lost) and event.code == "INFERENCE_TIMEOUT":
             self._metrics.error(event.code)
             self._outbox.put("error", wire.lost_error(self._label, channel, event))
+        elif isinstance(event, SpeechStarted | SpeechEnded) and self._dynamics and channel:
+            self._dynamics.edge(channel, event)
         for where, alert in self._alerts.on_event(channel, event):
             self._send(where, alert)
 
     def advance(self, channel: str | None, watermark_frame: int) -> None:
         """Tell the alerts that time raises or clears: frames before `watermark_frame` are final."""
         for where, alert in self._alerts.advance(channel, watermark_frame + self._origin):
+            self._send(where, alert)
+        if self._dynamics and channel:
+            for state in self._dynamics.advance(channel, watermark_frame):
+                self._converse(state)
+
+    def conversation(self, end: int) -> Conversation | None:
+        """All of it, where it is over at frame `end`."""
+        if self._dynamics is None:
+            return None
+        state = self._dynamics.finish(end)
+        self._metrics.conversed(self._conversation, state)
+        self._conversation = state
+        return state
+
+    def _converse(self, state: Conversation) -> None:
+        """Told when something has happened; that time passes is known anyway."""
+        before = self._conversation
+        if before is None or state.news != before.news:
+            self._metrics.conversed(before, state)
+            self._conversation = state
+            self._send(None, state)
+        for where, alert in self._alerts.converse(state):
             self._send(where, alert)
 
     def close(self, summary: SessionSummary) -> None:
@@ -111,5 +154,5 @@ class Publisher:
             payload["results"] = frames
         self._outbox.put(name, payload)
         for observer in self._observers:
-            observer.on_event(self._info.session_id, channel, event)
+            observer.on_event(self._key, channel, event)
         return payload

@@ -10,12 +10,15 @@ import time
 from dataclasses import replace
 from math import inf
 
+from server.access.identity import EVERYBODY, Identity
+from server.access.usage import Usage
 from server.config import Config
 from server.counts import SharedCounts
 from server.decoding.pool import Decoders
 from server.engine import Engine
 from server.errors import ClientError
 from server.live.elsewhere import Elsewhere, Moved, hashed
+from server.live.metering import Metering
 from server.live.outbox import POLL_S, Client
 from server.live.policy import select_channels
 from server.live.requests import MAX_ID, StartRequest, parse_start
@@ -24,6 +27,7 @@ from server.live.trail import Entry
 from server.live.watch import LoadWatch
 from server.metrics import Metrics
 from server.observers import AudioObserver, Observer, SessionSummary
+from server.tenants import DEFAULT, qualified
 from stream.codec import Format
 from stream.custom_labels import CustomLabels
 from stream.types import HOP, SAMPLE_RATE, JsonDict, ModelSpec
@@ -48,6 +52,12 @@ def _taken() -> ClientError:
     )
 
 
+def _resume_key(request: StartRequest) -> str | None:
+    """The token of a request, as of `LiveSession.resume_key`."""
+    token = request.resume_token
+    return None if token is None else f"{request.identity.tenant}:{token}"
+
+
 def _as_opened(opening: JsonDict, request: StartRequest) -> tuple[StartRequest, str]:
     """How a session was opened that another worker had, and its id; token and count are those of `request`."""
     label, session_id = opening["label"], opening["session_id"]
@@ -69,6 +79,7 @@ class Sessions:
         load: LoadWatch | None = None,
         counts: SharedCounts | None = None,
         elsewhere: Elsewhere | None = None,
+        usage: Usage | None = None,
     ) -> None:
         """`load`: what admits sessions by how busy the server is; None: nothing does. `counts`: of all workers,
         `elsewhere`: sessions of the others, where there are any.
@@ -77,6 +88,7 @@ class Sessions:
         self._observers, self._audio, self._labels = observers, audio, labels
         self._load, self._counts = load, counts or SharedCounts.alone()
         self._elsewhere = elsewhere
+        self._metering = Metering(usage or Usage(None))
         self._decoders = Decoders(config.limits.decoders, metrics, self._counts)
         self._lock = threading.RLock()
         self._open: dict[str, LiveSession] = {}
@@ -109,21 +121,23 @@ class Sessions:
                 old = self._owner[session.session_id]
                 if old is not None and old != sid:
                     self._disown(old, session, deprived=True)
+                    session.tell_taken_up()
                 self._own(sid, session, client, request.received)
                 self._metrics.resumes.inc()
                 log.info("session resumed", extra={"session": session.session_id, "connection": sid})
                 return session, True, spec
-            taken = request.session_id in self._open
-            if taken or (request.session_id and (sid, request.session_id) in self._names):
+            name = request.session_id
+            session_id = qualified(request.identity.tenant, name or secrets.token_hex(8))
+            if session_id in self._open or (name and (sid, name) in self._names):
                 raise _taken()
-            if request.session_id and self._elsewhere and not self._elsewhere.reserve(request.session_id):
+            if name and self._elsewhere and not self._elsewhere.reserve(session_id):
                 raise _taken()
-            session = self._opened(sid, client, request, request.session_id or secrets.token_hex(8), spec)
+            session = self._opened(sid, client, request, session_id, spec)
         return session, False, spec
 
     def release(self, token: str, received: int | None, far: bool = False) -> list[Entry] | None:
-        """Let another worker have the session of this token, or another server (`far`): what its client is to be
-        told yet. None: it cannot move, and has ended.
+        """Let another worker have the session of this `resume_key`, or another server (`far`): what its client is
+        to be told yet. None: it cannot move, and has ended.
 
         Raises KeyError where there is no such session.
         """
@@ -133,6 +147,7 @@ class Sessions:
                 raise KeyError(token)
             if leaving.can_move:
                 self._forget(leaving, deprived=True)
+                leaving.tell_taken_up()
         if not leaving.can_move:  # its client has turned up elsewhere, and begins anew there
             self.stop(leaving, "disconnect", RELEASE_S)
             return None
@@ -151,17 +166,25 @@ class Sessions:
     def taken_over(self, name: str) -> None:
         """Another server goes on with the session whose token has this hash, while this one was not heard of."""
         with self._lock:
-            taken = [s for s in self._open.values() if hashed(s.resume_token) == name]
+            taken = [s for s in self._open.values() if hashed(s.resume_key) == name]
         for session in taken:
             self.stop(session, "disconnect", 0.0)
 
     def _moved(self, request: StartRequest) -> Moved | None:
         """The session that the request is about, where another worker had it. Raises ClientError."""
-        if self._elsewhere is None or request.resume_token is None or self._of_token(request.resume_token):
+        key = _resume_key(request)
+        if self._elsewhere is None or key is None or self._of_token(key):
             return None
-        return self._elsewhere.fetch(request.resume_token, request.received)
+        return self._elsewhere.fetch(key, request.received)
 
-    def start_unasked(self, sid: str, client: Client, name: str | None, never_started: bool) -> LiveSession:
+    def start_unasked(
+        self,
+        sid: str,
+        client: Client,
+        name: str | None,
+        never_started: bool,
+        identity: Identity = EVERYBODY,
+    ) -> LiveSession:
         """Open a session with the defaults for audio of a connection that has no session of this name.
 
         A client that `never_started` one calls it what it likes: the name is its own label, and where it is taken
@@ -176,12 +199,13 @@ class Sessions:
                 "this connection's session has ended or was taken up by another; send start to open one",
             )
         spec = self._ready()
-        request = replace(parse_start(None), session_id=name, name=name or "")
+        request = replace(parse_start(None), session_id=name, name=name or "", identity=identity)
         with self._lock:
-            session_id = name or secrets.token_hex(8)
-            elsewhere = name and self._elsewhere and not self._elsewhere.reserve(name)
+            session_id = qualified(identity.tenant, name or secrets.token_hex(8))
+            elsewhere = name and self._elsewhere and not self._elsewhere.reserve(session_id)
             if session_id in self._open or elsewhere:
-                session_id = f"{session_id[: MAX_ID - 9]}-{secrets.token_hex(4)}"
+                short = f"{(name or '')[: MAX_ID - 9]}-{secrets.token_hex(4)}"
+                session_id = qualified(identity.tenant, short)
             return self._opened(sid, client, request, session_id, spec, never_started)
 
     def find(self, sid: str, name: str | None) -> LiveSession | None:
@@ -201,9 +225,10 @@ class Sessions:
             raise not_yours()
         return session
 
-    def get(self, session_id: str) -> LiveSession | None:
-        """For who may see everybody's."""
-        return self._open.get(session_id)
+    def get(self, tenant: str, session_id: str) -> LiveSession | None:
+        """For who may see all of a tenant's."""
+        found = self._open.get(qualified(tenant, session_id))
+        return found if found is not None and found.tenant == tenant else None
 
     def stop(self, session: LiveSession, reason: str, timeout_s: float | None = None) -> SessionSummary:
         """Score what is left, tell the summary, forget the session."""
@@ -245,6 +270,7 @@ class Sessions:
         with self._lock:
             sessions = [(s, self._owner[s.session_id] is None) for s in self._open.values()]
         for session, disconnected in sessions:
+            self._metering.count(session)
             due = now - session.last_activity_s > (limits.resume_s if disconnected else limits.idle_timeout_s)
             if due and session.session_id not in self._reaped:
                 # In a thread, so that one slow flush does not delay the others.
@@ -307,8 +333,9 @@ class Sessions:
         config = self._config
         try:
             selection = select_channels(config.policy, config.channels, request.format.channels)
+            self._metering.admit(request.identity, moved is not None)
             if moved is None:  # it was admitted before
-                self._admit(sid, len(selection.names))
+                self._admit_metered(sid, len(selection.names), request.identity)
         except ClientError:
             if self._elsewhere is not None:
                 self._elsewhere.free(session_id)  # where it was reserved
@@ -325,13 +352,14 @@ class Sessions:
             labels_zh=config.server.names_zh,
             observers=self._observers,
             audio=self._audio,
-            labels=self._labels,
+            labels=self._labels if request.identity.tenant == DEFAULT else None,
             flush_timeout_s=config.engine.deadline_ms / 1000 + 1,
         )
         session = self._open[session_id] = LiveSession(session_id, request, selection, context, legacy, moved)
+        self._metering.opened(session)
         if self._elsewhere is not None and not never_started:
             session.leave_trail(
-                moved.trail if moved else self._elsewhere.trail(session.resume_token, session.opening)
+                moved.trail if moved else self._elsewhere.trail(session.resume_key, session.opening)
             )
         self._publish()
         if self._load is not None and self._load.slowdown > 1:
@@ -342,24 +370,32 @@ class Sessions:
         return session
 
     def _resumable(self, request: StartRequest) -> LiveSession | None:
-        if session := self._of_token(request.resume_token or ""):
+        if session := self._of_token(_resume_key(request) or ""):
             return session
-        if request.session_id in self._open:
+        if request.session_id and qualified(request.identity.tenant, request.session_id) in self._open:
             raise ClientError("NOT_YOUR_SESSION", "this resume_token is not that session's")
         return None  # it is gone: the client gets a new one
 
-    def _of_token(self, token: str) -> LiveSession | None:
-        given = token.encode()
+    def _of_token(self, resume_key: str) -> LiveSession | None:
+        given = resume_key.encode()
         sessions = list(self._open.values())
-        return next((s for s in sessions if hmac.compare_digest(s.resume_token.encode(), given)), None)
+        return next((s for s in sessions if hmac.compare_digest(s.resume_key.encode(), given)), None)
 
     def _forget(self, session: LiveSession, deprived: bool) -> None:
         """It is open here no more; `deprived`: without the doing of its owner."""
         del self._open[session.session_id]
+        self._metering.closed(session)
         self._publish()
         owner = self._owner.pop(session.session_id)
         if owner is not None:
             self._disown(owner, session, deprived)
+
+    def _admit_metered(self, sid: str, n_channels: int, identity: Identity) -> None:
+        try:
+            self._admit(sid, n_channels)
+        except ClientError:
+            self._metering.refused(identity)
+            raise
 
     def _admit(self, sid: str, n_channels: int) -> None:
         """A session takes as much room as it has channels to score."""

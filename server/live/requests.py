@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.access.identity import EVERYBODY, Identity
 from server.errors import ClientError
 from server.language import LANGUAGES, Language
 from stream.codec import Format, UnsupportedEncoding
@@ -68,6 +69,7 @@ class StartRequest:
     load_events: bool = False
     language: Language | None = None  # of what the client is told; None: as its connection asks
     received: int | None = None  # events of the session that the client has, when it comes back
+    identity: Identity = EVERYBODY  # whose it is: no field that a client could send
 
 
 @dataclass(frozen=True)

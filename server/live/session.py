@@ -29,6 +29,7 @@ from server.live.requests import AudioMessage, SpanRequest, StartRequest, unscor
 from server.live.trail import Entry, Trail
 from server.metrics import Metrics
 from server.observers import AudioObserver, Counters, Observer, SessionInfo, SessionSummary
+from server.tenants import split
 from stream.custom_labels import CustomLabels
 from stream.session import StreamConfig
 from stream.types import (
@@ -42,6 +43,7 @@ from stream.types import (
     Step,
     UtteranceScored,
     Window,
+    frames_in,
 )
 
 COUNT_S = 1.0  # audio by which the metrics may be behind a session
@@ -82,11 +84,16 @@ class LiveSession:
         legacy_events: bool = False,
         moved: Moved | None = None,
     ) -> None:
-        """`legacy_events`: told as clients expect that send no `start`. `moved`: it was another worker's."""
+        """`session_id`: among those of all tenants. `legacy_events`: told as clients expect that send no `start`.
+        `moved`: it was another worker's.
+        """
         now = time.monotonic()
         past = self._past = moved.past if moved else None
         self.session_id = session_id
-        self.label = request.session_id or session_id  # what its owner calls it
+        self.tenant, plain = split(session_id)
+        self.identity = request.identity
+        self.refusal: ClientError | None = None  # why it takes no more audio
+        self.label = request.session_id or plain  # what its owner calls it
         self.resume_token = (
             request.resume_token if moved and request.resume_token else secrets.token_urlsafe(24)
         )
@@ -120,7 +127,7 @@ class LiveSession:
             lambda event: context.metrics.dropped.labels(event).inc(),
         )
         self.info = SessionInfo(
-            session_id,
+            plain,
             past.opening["started_utc"] if past else datetime.now(UTC).isoformat(timespec="milliseconds"),
             now - _age_s(past.opening["started_utc"]) if past else now,
             request.name,
@@ -128,6 +135,7 @@ class LiveSession:
             request.format.channels,
             context.model,
             selection.watch,
+            self.tenant,
         )
         self._publisher = Publisher(
             self.info,
@@ -138,6 +146,7 @@ class LiveSession:
             selection.names,
             context.labels_zh,
             self.label,
+            context.stream.gate,
             context.labels,
             request.frame_results,
             legacy_events,
@@ -166,6 +175,16 @@ class LiveSession:
         }
 
     @property
+    def received_s(self) -> float:
+        """Of audio, wherever the session was."""
+        return self._before_s + self._intake.received_s
+
+    @property
+    def resume_key(self) -> str:
+        """Its token among those of all tenants: one that was overheard is of no use to another tenant."""
+        return f"{self.tenant}:{self.resume_token}"
+
+    @property
     def n_channels(self) -> int:
         """How many streams of audio are scored: what it takes of a server's room."""
         return len(self._channels)
@@ -175,6 +194,11 @@ class LiveSession:
         with self._lock:
             self.last_activity_s = time.monotonic()
             self.outbox.attach(client, last_received)
+
+    def tell_taken_up(self) -> None:
+        """Tell whoever owns it that somebody else does from now on: they need not have asked for that."""
+        lost = ClientError("NOT_YOUR_SESSION", "this session was taken up by another connection")
+        self.outbox.tell_now("error", {"session_id": self.label, **lost.to_wire()})
 
     def detach(self) -> None:
         """The client's connection is gone; it may come back."""
@@ -192,6 +216,8 @@ class LiveSession:
         with self._lock:
             if self._ending:
                 raise ClientError("NOT_READY", "this session is being closed; start another one")
+            if self.refusal is not None:
+                raise self.refusal
             self.last_activity_s = now
             seq, expected = message.seq, self.next_seq
             if seq is not None and seq < expected:
@@ -317,10 +343,11 @@ class LiveSession:
             return SessionSummary(
                 self.session_id,
                 reason,
-                self._before_s + self._intake.received_s,
+                self.received_s,
                 {channel.name: self._counters(channel) for channel in self._channels},
                 self._publisher.utterances,
                 self._intake.leftover_bytes,
+                self._publisher.conversation(frames_in(max(c.stream.received for c in self._channels))),
             )
 
     def answered(self, channel: Channel, window: Window, answer: Answer, timing: Timing) -> None:
@@ -362,7 +389,7 @@ class LiveSession:
 
     @property
     def _received_ms(self) -> int:
-        return wire.to_ms(self._before_s + self._intake.received_s)
+        return wire.to_ms(self.received_s)
 
     def _counters(self, channel: Channel) -> Counters:
         here = channel.counters

@@ -31,6 +31,8 @@ from server.observers import SessionEvent, SessionInfo, SessionSummary
 from server.paths import HOME
 from server.records import session_record as files
 from server.storage import OutputStore, id_of
+from server.tenants import DEFAULT, TenantStores
+from stream.dynamics import Conversation
 from stream.types import LABELS, N_LABELS, Floats, FramesScored, JsonDict
 from stream.windowed_sums import GRID, WindowedSums, split_on_grid
 
@@ -50,8 +52,8 @@ class Recorder:
 
     def __init__(self, config: Config, metrics: Metrics) -> None:
         keep = config.recording
-        self.store = OutputStore(config.files.folder, keep.keep_days, keep.keep_gb, config.files.mode)
-        self._limits = [str(self.store.root), str(keep.keep_days), str(keep.keep_gb)]
+        self.stores = TenantStores(config.files.folder, keep.keep_days, keep.keep_gb, config.files.mode)
+        self._limits = [str(keep.keep_days), str(keep.keep_gb)]
         self._metrics = metrics
         self._queue: deque[tuple[str, str, Any]] = deque()  # session id, what, of it
         self._sound_bytes = 0
@@ -66,7 +68,7 @@ class Recorder:
     # -- called by sessions: quick, never blocking ---------------------------------------------------
 
     def on_open(self, info: SessionInfo) -> None:
-        self._queue.append((info.session_id, "opened", info))
+        self._queue.append((info.key, "opened", info))
 
     def on_event(self, session_id: str, channel: str | None, event: SessionEvent) -> None:
         if len(self._queue) < MAX_WAITING:
@@ -88,10 +90,11 @@ class Recorder:
 
     def start(self) -> None:
         """Finish what an earlier process left; write; remove what is old, also when nothing is kept any more."""
-        if self._enabled and (why := self.store.why_not()):
+        if self._enabled and (why := self.stores.of(DEFAULT).why_not()):
             log.error("sessions cannot be recorded: %s", why)
-        for draft in sorted(self.store.root.glob(f".session_*/{files.JOURNAL}")):
-            self._recover(draft.parent)
+        for store in self.stores.all().values():
+            for draft in sorted(store.root.glob(f".session_*/{files.JOURNAL}")):
+                self._recover(store, draft.parent)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
@@ -117,7 +120,7 @@ class Recorder:
             session_id, what, item = self._queue.popleft()
             if what == "opened":
                 self._writers[session_id] = writer = _SessionWriter(item)
-                self._guarded(writer, partial(writer.open, self.store))
+                self._guarded(writer, partial(writer.open, self.stores.of(item.tenant)))
             elif what == "audio":
                 with self._lock:
                     self._sound_bytes -= item[2].nbytes
@@ -152,14 +155,14 @@ class Recorder:
             why = getattr(broken, "strerror", None) or broken
             log.error("a session cannot be recorded: %s", why, extra={"session": writer.session_id})
 
-    def _recover(self, draft: Path) -> None:
+    def _recover(self, store: OutputStore, draft: Path) -> None:
         """Finish the record of a session that its server did not outlive; another server's is left alone."""
         try:
             with (draft / files.JOURNAL).open("rb") as journal:
                 system.lock(journal)
                 head = files.finish(draft, _cooperative_yield)
-                self.store.let_in(draft)
-                draft.rename(self.store.root / id_of(draft))
+                store.let_in(draft)
+                draft.rename(store.root / id_of(draft))
         except BlockingIOError:
             return
         except (OSError, ValueError) as broken:
@@ -170,15 +173,16 @@ class Recorder:
 
     def _sweep(self) -> None:
         """In a process of its own: looking at thousands of folders would hold up everybody who speaks."""
-        try:
-            subprocess.run(
-                [sys.executable, "-m", "server.storage", *self._limits, "0", "session"],
-                stdout=subprocess.DEVNULL,
-                cwd=HOME,
-                check=False,
-            )
-        except OSError as broken:
-            log.error("old records cannot be swept: %s", broken)
+        for store in self.stores.all().values():
+            try:
+                subprocess.run(
+                    [sys.executable, "-m", "server.storage", str(store.root), *self._limits, "0", "session"],
+                    stdout=subprocess.DEVNULL,
+                    cwd=HOME,
+                    check=False,
+                )
+            except OSError as broken:
+                log.error("old records cannot be swept: %s", broken)
 
 
 class _SessionWriter:
@@ -201,7 +205,7 @@ class _SessionWriter:
         self._folder = self._stack.enter_context(store.folder("session", suffix=info.session_id, now=began))
         self._journal = self._stack.enter_context((self._folder / files.JOURNAL).open("ab", buffering=0))
         system.lock(self._journal, wait=True)  # while it is held, this process lives
-        about = {k: v for k, v in asdict(info).items() if k != "started_s"}
+        about = {k: v for k, v in asdict(info).items() if k not in ("started_s", "tenant")}
         self._lines.append(files.line("opened", about))
 
     def note(self, channel: str | None, event: SessionEvent) -> None:
@@ -211,6 +215,8 @@ class _SessionWriter:
                 self._close_half_seconds(channel, tally, at)
                 tally.add(part)
             return
+        if isinstance(event, Conversation):
+            return  # the summary has it
         name, payload = wire.to_wire(self.session_id, channel, event, self._info.model)
         record = {k: v for k, v in payload.items() if k not in ("session_id", *files.OMITTED)}
         self._lines.append(files.line(KINDS[name], record))

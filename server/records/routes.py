@@ -19,6 +19,7 @@ from server.live.requests import THRESHOLDS, SpanRequest, parse_span, unscored
 from server.rate_limit import Turn
 from server.records.session_record import HEAD, TIMELINE, TYPES
 from server.storage import OutputStore
+from server.tenants import TenantStores
 from stream.history import Stretch
 from stream.types import LABELS, N_LABELS, JsonDict
 
@@ -26,7 +27,7 @@ PREFIX = "/api/v1/sessions"
 MOST = 500  # records in one list
 
 
-def add_record_routes(app: Flask, store: OutputStore, sessions: Sessions, access: Access) -> None:
+def add_record_routes(app: Flask, stores: TenantStores, sessions: Sessions, access: Access) -> None:
     """Adds the routes of this module. Records are there to be read also when none are made any more."""
 
     def allowed() -> Identity:
@@ -34,35 +35,40 @@ def add_record_routes(app: Flask, store: OutputStore, sessions: Sessions, access
 
     @app.get(PREFIX)
     def list_records() -> Response:
-        allowed()
+        store = stores.of(allowed().tenant)
         limit = request.args.get("limit", "100")
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MOST):
             raise ClientError("BAD_REQUEST", f"'limit' must be a number from 1 to {MOST}")
-        ending = f"_{request.args['session_id']}" if "session_id" in request.args else ""
-        names = heapq.nlargest(int(limit), (name for name in _names(store.root) if name.endswith(ending)))
-        heads = [_head(path) for name in names if (path := store.find(name))]
-        return jsonify(success=True, sessions=[head for head in heads if head])
+        wanted = request.args.get("session_id")
+        names = (name for name in _names(store.root) if wanted is None or name.endswith(f"_{wanted}"))
+        heads, turn = [], Turn()
+        for name in heapq.nlargest(int(limit) if wanted is None else MOST, names):
+            head = _head(path) if (path := store.find(name)) else None
+            if head and wanted in (None, head["session_id"]):  # `x_7` ends like `7`, and is another
+                heads.append(head)
+            turn.over()
+        return jsonify(success=True, sessions=heads[: int(limit)])
 
     @app.get(f"{PREFIX}/<record>/span")
     def span(record: str) -> Response:
         """Of a live session by its id, or of a record by its."""
-        allowed()
-        session = None if store.find(record) else sessions.get(record)
+        tenant = allowed().tenant
+        store = stores.of(tenant)
+        session = None if store.find(record) else sessions.get(tenant, record)
         if session is not None:
             return jsonify(success=True, **session.span(parse_span(_query())))
         return jsonify(success=True, **_recorded(_folder(store, record), parse_span(_query())))
 
     @app.get(f"{PREFIX}/<record>/<name>")
     def read_record(record: str, name: str) -> Response:
-        allowed()
-        path = _folder(store, record) / name
+        path = _folder(stores.of(allowed().tenant), record) / name
         if name not in TYPES or path.is_symlink() or not path.is_file():
             raise _no_such_record()
         return send_file(path, TYPES[name], as_attachment=True, download_name=f"{record}_{name}")
 
     @app.delete(f"{PREFIX}/<record>")
     def remove_record(record: str) -> Response:
-        allowed()
+        store = stores.of(allowed().tenant)
         _folder(store, record)
         if not store.delete(record):
             raise _no_such_record()

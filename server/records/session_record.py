@@ -15,6 +15,7 @@ from pathlib import Path
 
 import orjson
 
+from server import wire
 from server.spreadsheet import cell
 from stream.pcm import to_pcm16
 from stream.types import LABELS, SAMPLE_RATE, Floats, JsonDict
@@ -79,7 +80,7 @@ def finish(folder: Path, cooperative_yield: Callable[[], None]) -> JsonDict:
                 record.write((b",\n" if i else b"\n") + entry)
             record.write(b"]")
         record.write(b"}\n")
-    when, scores = ["start_ms", "end_ms", "channel"], ["emotion", "confidence", *LABELS]
+    when, scores = ["start_ms", "end_ms", "channel"], ["emotion", "confidence", *LABELS, *wire.ALSO]
     _table(folder / TIMELINE, [*when, "frames", *scores], _entries(journal, "timeline", cooperative_yield))
     _table(folder / UTTERANCES, [*when, *scores], _entries(journal, "utterances", cooperative_yield))
     columns = ["at_ms", "rule", "level", "state", "channel", "message", "message_zh"]
@@ -108,6 +109,7 @@ def _table(path: Path, columns: list[str], entries: Iterator[bytes]) -> None:
         for entry in entries:
             values = orjson.loads(entry)
             values.update(values.pop("scores", {}))
+            values.update(zip(wire.ALSO, wire.also(values), strict=True))
             table.writerow([cell(values.get(column, "")) for column in columns])
 
 

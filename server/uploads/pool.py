@@ -84,9 +84,16 @@ class UploadWorkerPool:
                 self._admitted -= 1
 
     def run(
-        self, file: Path, folder: Path, form: Form, gone: Callable[[], bool], on_progress: OnProgress
+        self,
+        file: Path,
+        folder: Path,
+        form: Form,
+        gone: Callable[[], bool],
+        on_progress: OnProgress,
+        own: bool = True,
     ) -> JsonDict:
-        """Recognize `file` and write its results into `folder`; the summary.
+        """Recognize `file` and write its results into `folder`; the summary. `own`: with the operator's own labels
+        and reference samples, which other tenants than the default do not see.
 
         Raises ClientError, and ClientDisconnected once `gone()`; what `on_progress` raises ends it too.
         """
@@ -94,7 +101,7 @@ class UploadWorkerPool:
         try:
             worker = self._take()
             try:
-                message = self._follow(worker, file, folder, form, gone, on_progress)
+                message = self._follow(worker, file, folder, form, gone, on_progress, own)
             except BaseException:
                 self._drop(worker)
                 raise
@@ -170,11 +177,13 @@ class UploadWorkerPool:
         form: Form,
         gone: Callable[[], bool],
         on_progress: OnProgress,
+        own: bool,
     ) -> PipeMessage:
         """Have the worker recognize a file; its last message about it."""
         try:
-            samples = self.samples
+            samples = self.samples if own else None
             job = {
+                "own": own,
                 "spec": asdict(self.spec),
                 "samples": samples.names if samples else (),
                 **{k: getattr(form, k) for k in ("granularity", "embed", "file_name")},

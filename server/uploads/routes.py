@@ -54,14 +54,14 @@ def add_recognition_routes(
     @app.post("/upload")  # this and the next: as code has it that was written for other servers
     @app.post("/api/predict/", strict_slashes=False)
     def recognize() -> Response:
-        allowed()
-        environ = request.environ
+        identity, environ = allowed(), request.environ
         language = of_request(environ, config.server.language)
         over = threading.Event()  # the answer has been sent, or nobody takes it any more
         incoming = Incoming(
             read=environ["wsgi.input"].read1,
             content_type=request.content_type or "",
             length=request.content_length,
+            identity=identity,
             peer=peer(environ),
             local=on_this_machine(environ),
             gone=lambda: over.is_set() or hub.client_disconnected(environ),
@@ -82,22 +82,20 @@ def add_recognition_routes(
 
     @app.get(f"{PREFIX}/<result>")
     def read(result: str) -> Response:
-        allowed()
-        path = _found(uploads, result, RESULT)
+        path = _found(uploads, allowed().tenant, result, RESULT)
         files = addresses(result, (path.parent / EMBEDDING).is_file())
         size, body = _with_head({"success": True, "id": result, "files": files}, path)
         return Response(body, mimetype="application/json", headers={"Content-Length": str(size)})
 
     @app.get(f"{PREFIX}/<result>/<name>")
     def download(result: str, name: str) -> Response:
-        allowed()
-        path = _found(uploads, result, name)
+        path = _found(uploads, allowed().tenant, result, name)
         return send_file(path, TYPES[name], as_attachment=True, download_name=name)
 
     @app.delete(f"{PREFIX}/<result>")
     def remove(result: str) -> Response:
-        allowed()
-        if not (result.startswith("outputs_") and uploads.remove(result)):
+        tenant = allowed().tenant
+        if not (result.startswith("outputs_") and uploads.remove(tenant, result)):
             raise _no_such_result()
         return jsonify(success=True)
 
@@ -184,9 +182,9 @@ def _copied(head: bytes, file: BinaryIO) -> Iterator[bytes]:
             yield piece
 
 
-def _found(uploads: Uploads, result: str, name: str) -> Path:
-    """A file of a result. Recorded sessions are not read here. Raises ClientError NOT_FOUND."""
-    folder = uploads.store.find(result) if result.startswith("outputs_") else None
+def _found(uploads: Uploads, tenant: str, result: str, name: str) -> Path:
+    """A file of a result of a tenant's. Recorded sessions are not read here. Raises ClientError NOT_FOUND."""
+    folder = uploads.stores.of(tenant).find(result) if result.startswith("outputs_") else None
     path = folder / name if folder and name in TYPES else None
     if path is None or path.is_symlink() or not path.is_file():
         raise _no_such_result()

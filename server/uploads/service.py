@@ -18,13 +18,16 @@ from secrets import token_hex
 import numpy as np
 
 from server import system, wire
+from server.access.identity import Identity
+from server.access.usage import Usage
 from server.config import Config
 from server.decoding import sandbox
 from server.errors import ClientError
 from server.files.result import AUDIO, CSV, EMBEDDING, RESULT, OnProgress, Progress
 from server.metrics import Metrics
 from server.observers import AlertEvent
-from server.storage import OutputStore, StoreError, id_of, size_of
+from server.storage import StoreError, id_of, size_of
+from server.tenants import DEFAULT, TenantStores
 from server.uploads.disk_room import DiskRoom, Hold
 from server.uploads.form import Form, receive
 from server.uploads.pool import ClientDisconnected, UploadWorkerPool
@@ -40,8 +43,8 @@ LOOK_BYTES = 1 << 20  # after so many of an upload it is looked whether there is
 log = logging.getLogger("upload")
 
 
-# The alerts of a recording, in order; its result, its own name, and how many seconds it lasts.
-OnAlerts = Callable[[Sequence[AlertEvent], str, str, float], None]
+# The alerts of a recording, in order; its result, its own name, how many seconds it lasts, and whose it is.
+OnAlerts = Callable[[Sequence[AlertEvent], str, str, float, str], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Incoming:
     read: Callable[[int], bytes]  # what has come of its body: at most so many bytes, none at the end
     content_type: str
     length: int | None  # bytes of the body, where that is told beforehand
-    peer: str  # whose it is, by address
+    identity: Identity  # whose it is
+    peer: str  # the same, by address
     local: bool  # from this machine itself: paths mean something there
     gone: Callable[[], bool]  # whether nobody waits for the answer any more
     break_off: Callable[[], None]  # ends the body
@@ -77,16 +81,21 @@ class Uploads:
     """All uploads of a server."""
 
     def __init__(
-        self, config: Config, workers: UploadWorkerPool, metrics: Metrics, on_alerts: OnAlerts
+        self,
+        config: Config,
+        workers: UploadWorkerPool,
+        metrics: Metrics,
+        on_alerts: OnAlerts,
+        usage: Usage,
     ) -> None:
-        """`on_alerts` is told of each recording of which a rule tells something."""
+        """`on_alerts` is told of each recording of which a rule tells something; `usage`: of keys with limits."""
+        self._usage = usage
         self._files, self._on_alerts = config.files, on_alerts
         self._workers, self._metrics = workers, metrics
         self.references = References(config, workers)
-        self.store = OutputStore(
-            config.files.folder, config.files.keep_days, config.files.keep_gb, config.files.mode
-        )
-        self._room = DiskRoom(self.store.root, config.files)
+        files = config.files
+        self.stores = TenantStores(files.folder, files.keep_days, files.keep_gb, files.mode)
+        self._rooms: dict[str, DiskRoom] = {}  # by tenant
         self._reception = Reception(config.files)
         self._stop = threading.Event()
         metrics.files_receiving.set_function(lambda: float(len(self._reception)))
@@ -94,7 +103,7 @@ class Uploads:
 
     def start(self) -> None:
         """Begin the upkeep; warns of a folder that cannot be written, and of a system that protects less."""
-        if why := self.store.why_not():
+        if why := self.stores.of(DEFAULT).why_not():
             log.error("files cannot be recognized: %s", why)
         if not system.HANDS_OVER_FILES:
             log.warning(NOT_HERE)
@@ -119,20 +128,23 @@ class Uploads:
             if why := self.references.not_ready():
                 raise ClientError("NOT_READY", why)
             self._workers.check_room()  # else the upload would be for nothing
+            self._usage.upload(incoming.identity)
+            tenant = incoming.identity.tenant
+            store, room = self.stores.of(tenant), self._room(tenant)
             # The random part keeps a result for those who were told its name.
-            with self._room.held(incoming.peer) as hold:
-                with self.store.folder("outputs", token_hex(8)) as draft:
+            with room.held(incoming.peer) as hold:
+                with store.folder("outputs", token_hex(8)) as draft:
                     form, steps, summary = self._fill(draft, incoming, hold, on_progress)
                     hold.grow(size_of(draft))
-                self._room.keep(id_of(draft), hold)
+                room.keep(id_of(draft), hold)
             self._metrics.file_seconds.inc(summary["duration_s"])
             self._metrics.file_results.labels(summary["verdict"]["emotion"]).inc()
             outcome.code, outcome.fields = "ok", {"result": id_of(draft)}
             if summary["alerts"]:
                 alerts = [_alert(each) for each in summary["alerts"]]
-                self._on_alerts(alerts, id_of(draft), form.file_name, summary["duration_s"])
-            head = self._head(id_of(draft), form, steps, summary, incoming.local)
-            return UploadAnswer(head, self.store.root / id_of(draft) / RESULT)
+                self._on_alerts(alerts, id_of(draft), form.file_name, summary["duration_s"], tenant)
+            head = self._head(store.root, id_of(draft), form, steps, summary, incoming.local)
+            return UploadAnswer(head, store.root / id_of(draft) / RESULT)
 
     def _fill(
         self, draft: Path, incoming: Incoming, hold: Hold, on_progress: OnProgress
@@ -156,7 +168,8 @@ class Uploads:
         ms = round(1000 * (received - began), 1)
         with self._workers.admitted():
             report({"step": {"step": "receive", "ms": ms, "detail": f"{form.size} bytes"}})
-            summary = self._workers.run(upload, draft, form, gone, report)
+            own = incoming.identity.tenant == DEFAULT
+            summary = self._workers.run(upload, draft, form, gone, report, own)
         upload.unlink()
         if not summary["embedding_saved"]:
             (draft / EMBEDDING).unlink()
@@ -196,14 +209,19 @@ class Uploads:
             def count(n: int) -> None:
                 receipt.received += n
                 if receipt.received > hold.bytes + LOOK_BYTES:
+                    self._usage.upload_bytes(incoming.identity, receipt.received - hold.bytes)
                     hold.grow(receipt.received)
 
             most = self._files.max_upload_bytes
-            return receive(incoming.read, incoming.content_type, incoming.length, upload, most, count)
+            form = receive(incoming.read, incoming.content_type, incoming.length, upload, most, count)
+            self._usage.upload_bytes(incoming.identity, receipt.received - hold.bytes)
+            return form
 
-    def _head(self, name: str, form: Form, steps: list[JsonDict], summary: JsonDict, local: bool) -> JsonDict:
+    def _head(
+        self, root: Path, name: str, form: Form, steps: list[JsonDict], summary: JsonDict, local: bool
+    ) -> JsonDict:
         """The answer's fields that result.json does not have."""
-        root, saved = self.store.root, summary["embedding_saved"]
+        saved = summary["embedding_saved"]
         folder = f"{root if local and self._files.absolute_paths else root.name}/{name}"
         head: JsonDict = {
             "success": True,
@@ -222,16 +240,22 @@ class Uploads:
             head |= {"frame_ms": wire.FRAME_MS, "step_ms": wire.STEP_MS}
         return head
 
-    def remove(self, name: str) -> bool:
-        """Remove a result; False when there is none of that name."""
-        gone = self.store.delete(name)
+    def remove(self, tenant: str, name: str) -> bool:
+        """Remove a result; False when it has none of that name."""
+        gone = self.stores.of(tenant).delete(name)
         if gone:
-            self._room.removed(name)
+            self._room(tenant).removed(name)
         return gone
+
+    def _room(self, tenant: str) -> DiskRoom:
+        if tenant not in self._rooms:
+            self._rooms.setdefault(tenant, DiskRoom(self.stores.of(tenant).root, self._files))
+        return self._rooms[tenant]
 
     def _maintain(self) -> None:
         while True:
-            self._room.sweep_if_due()
+            for tenant in self.stores.all():
+                self._room(tenant).sweep_if_due()
             if self._stop.wait(UPKEEP_S):
                 return
             self._workers.reap_idle()

@@ -107,7 +107,7 @@ def main(fd: int, hand_fd: int) -> None:
                 embed=job["embed"],
                 file_name=job["file_name"],
                 create=dict(zip(HANDED, others, strict=True)).__getitem__,
-                custom_labels=labels,
+                custom_labels=labels if job["own"] else None,
                 samples=_samples(message),
                 max_s=settings.files.max_audio_s,
             )

@@ -23,7 +23,7 @@ from server.counts import SharedCounts
 from server.engine import EngineSettings, Health, OnBatch, ReplicaHealth, Reply, Timing
 from server.engine.messages import Answers, Ready, pack_window, unpack
 from server.engine.scoring import Admission
-from server.live.elsewhere import Elsewhere, Register
+from server.live.elsewhere import Elsewhere, SessionRegister
 from stream.types import Failed, JsonDict, ModelSpec, Window
 
 log = logging.getLogger("workers")
@@ -64,7 +64,9 @@ class Place:
 class WorkerLink:
     """`engine` scores windows. `answering` maps what others may ask to who answers it, each on a thread."""
 
-    def __init__(self, place: Place, settings: EngineSettings, register: Register | None = None) -> None:
+    def __init__(
+        self, place: Place, settings: EngineSettings, register: SessionRegister | None = None
+    ) -> None:
         """`register`: of the service, where there are several servers."""
         self.place = place
         self._context = zmq.Context()

@@ -71,10 +71,12 @@ class ChannelView {
     this.element.append(feels, this.#canvas);
   }
 
-  /** @param {Channel} channel */
-  show({ emotion, confidence, second, second_confidence: rest, speaking, speech_share: share, watched }) {
-    if (!watched) return this.#showUnwatched();
-    const shown = `${emotion} ${confidence} ${second} ${rest} ${share}`;
+  /** `interruptions`: of the other channel, by this one.
+   *  @param {Channel} channel @param {number} interruptions */
+  show(channel, interruptions) {
+    const { emotion, confidence, second, second_confidence: rest, speaking, speech_share: share } = channel;
+    if (!channel.watched) return this.#showUnwatched();
+    const shown = `${emotion} ${confidence} ${second} ${rest} ${share} ${interruptions}`;
     this.element.dataset.speaking = String(speaking);
     if (shown === this.#shown) return;
     this.#shown = shown;
@@ -83,7 +85,8 @@ class ChannelView {
       this.#face.textContent = "…";
       say(this.#name, "card.quiet");
     }
-    say(this.#share, "card.speech", { p: percent(share) });
+    const said = interruptions ? "card.speech.interrupts" : "card.speech";
+    say(this.#share, said, { p: percent(share), n: interruptions });
   }
 
   /** @param {Feeling} feeling */
@@ -176,7 +179,7 @@ export class Card {
     const channels = Object.entries(session.timelines);
     const width = channels.length > 1 ? size.half : size.full;
     for (const [name, channel] of channels) {
-      this.#channels[name].show(channel);
+      this.#channels[name].show(channel, session.dynamics?.by_channel[name]?.interruptions ?? 0);
       this.#channels[name].draw(channel, age, { width, height: size.height, key: size.key });
     }
   }

@@ -65,7 +65,7 @@ export class Feed {
 
   /** @param {ServerError} [error] why there is no connection, where the server said so */
   #onNone(error) {
-    const unauthorized = error?.code === "UNAUTHORIZED";
+    const unauthorized = ["UNAUTHORIZED", "FORBIDDEN"].includes(error?.code ?? "");
     this.#hooks.onState(unauthorized ? "unauthorized" : error?.code === "CLOSED" ? "closed" : "offline");
     if (!error?.code || unauthorized) return; // Socket.IO tries again; or somebody has to say the token
     this.#hooks.onRefused(error);

@@ -12,7 +12,7 @@ import { duration } from "./store.js";
 
 /** @import { Alert, SessionMessage, Utterance } from "./history.js" */
 /** @import { View } from "./plot.js" */
-/** @import { Channel, Session } from "./store.js" */
+/** @import { Channel, Dynamics, Session } from "./store.js" */
 
 const ROWS = 200; // utterances on the page: as many as the server keeps
 
@@ -182,10 +182,27 @@ export class Panel {
     const watched = Object.values(session.timelines).filter((channel) => channel.watched);
     $("panel-speech").textContent = watched.map(({ speech_share: share }) => percent(share)).join(" · ");
     $("panel-negative").textContent = watched.map(({ negative }) => percent(negative)).join(" · ");
+    this.#showDynamics(session.dynamics);
     for (const [name, channel] of Object.entries(session.timelines)) {
       this.#channels[name]?.show(channel, this.#history.channels[name]?.scores);
     }
     this.note(state === "ended" ? "panel.ended.note" : null);
+  }
+
+  /** How two people share the call, the agent first; null: there are not two.
+   *  @param {Dynamics | null} dynamics */
+  #showDynamics(dynamics) {
+    for (const cell of document.querySelectorAll("#panel [data-of-two]")) {
+      /** @type {HTMLElement} */ (cell).hidden = !dynamics;
+    }
+    if (!dynamics) return;
+    const both = Object.values(dynamics.by_channel);
+    const reaction = both.map(({ reaction_ms: ms }) => (ms === null ? "–" : seconds(ms))).join(" · ");
+    $("panel-talk").textContent = both.map(({ share }) => percent(share)).join(" · ");
+    $("panel-interruptions").textContent = both.map(({ interruptions: n }) => String(n)).join(" · ");
+    say($("panel-reaction"), "duration", { s: reaction });
+    say($("panel-overlap"), "duration", { s: seconds(dynamics.overlap_ms) });
+    say($("panel-silence"), "duration", { s: seconds(dynamics.longest_silence_ms) });
   }
 
   /** It has left the desk. */

@@ -11,10 +11,12 @@ import { LABELS } from "../shared/emotions.js";
  *             negative: number, watched: boolean, spark: Spark}} Channel */
 /** @typedef {Record<Level, number> & {open: Level | null, worst: Alert | null,
  *             last: Alert | null}} Alerts how many so far, the worst that is open, and the latest */
+/** @typedef {{by_channel: Record<string, {share: number, interruptions: number, reaction_ms: number | null}>,
+ *             overlap_ms: number, longest_silence_ms: number}} Dynamics of a call of two */
 /** What the server says of a session; all of it at first, then what has changed.
  *  @typedef {{session_id: string, name: string, tags: Record<string, string>, started_utc: string,
  *             state: "live" | "ended", timelines: Record<string, Channel>, utterances: number, lost_ms: number,
- *             alerts: Alerts, trouble: number}} Known
+ *             dynamics: Dynamics | null, alerts: Alerts, trouble: number}} Known
  *  @typedef {Partial<Known> & {session_id: string, age_ms?: number}} Summary
  *  @typedef {Known & {startedAt: number, endedAt?: number, rank?: number}} Session times of this page */
 /** @typedef {{live: number, speaking: number, open: Record<Level, number>, emotions: number[]}} Totals

@@ -133,7 +133,9 @@ export class Listening {
       scoredS: Infinity,
     });
     this.#showLength(result.duration_s);
-    this.#player.offer(async () => (await this.#hooks.get(result.files.audio)).blob());
+    const { audio } = result.files;
+    $("play", HTMLButtonElement).disabled = !audio;
+    if (audio) this.#player.offer(async () => (await this.#hooks.get(audio)).blob());
     this.#outline(item, result.duration_s);
     try {
       const fetched = async () => (await this.#hooks.get(result.files.result)).json();
@@ -158,10 +160,11 @@ export class Listening {
       if (this.#item !== item) return;
       this.#outlined = "decoded";
     }
-    if (!item.peaks && this.#outlined === "decoded" && item.result) {
+    const source = item.result?.files.audio;
+    if (!item.peaks && this.#outlined === "decoded" && source) {
       this.#outlined = "streaming";
       try {
-        item.peaks = await streamedPeaks(await this.#hooks.get(item.result.files.audio));
+        item.peaks = await streamedPeaks(await this.#hooks.get(source));
       } catch (problem) {
         if (this.#item === item) this.#hooks.onProblem(problem);
       }
@@ -221,6 +224,7 @@ export class Listening {
 
   /** @param {Pick<Utterance, "start_ms" | "end_ms">} span */
   playSpan({ start_ms: start, end_ms: end }) {
+    if ($("play", HTMLButtonElement).disabled) return this.#stage.setCursor(start / 1000, true);
     if (start / 1000 < this.#stage.from || end / 1000 > this.#stage.to)
       this.#stage.move((start + end) / 2000 - (this.#stage.from + this.#stage.to) / 2);
     this.#player.playSpan(start / 1000, end / 1000);

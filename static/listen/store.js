@@ -6,7 +6,7 @@ import { Frames } from "./frames.js";
 /** @import { Answer } from "./frames.js" */
 /** @import { Peaks } from "./peaks.js" */
 /** @import { Utterance } from "./utterances.js" */
-/** What was found in a recording. `files`: where the rest of it is.
+/** What was found in a recording. `files`: where the rest of it is; `audio` is empty where none was kept.
  *  @typedef {Answer & {granularity: "utterance" | "frame", duration_s: number, scores: Record<string, number>,
  *             utterances?: Utterance[], alerts?: {at_ms: number, level: string, state?: string}[],
  *             files: {audio: string, result: string},

@@ -47,7 +47,7 @@ export class Result {
         scores: totals.share,
         utterances,
         alerts,
-        files: { result: "", audio: "" },
+        files: { result: "", audio: name },
         ...whole.frames,
       },
     };

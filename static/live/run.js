@@ -66,7 +66,7 @@ export class Run {
   }
 
   get token() {
-    return this.#stream.token;
+    return /** @type {string | undefined} */ (this.#stream.token); // as it was typed in here
   }
 
   /** `onOnline()`: the server is there, again.

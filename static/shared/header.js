@@ -3,8 +3,9 @@
 
 import { $, make } from "./parts.js";
 import { currentLanguage, say, speak, toggleLanguage } from "./text.js";
+import { trustButton } from "./trust.js";
 
-const PAGES = { live: "./", files: "upload", desk: "desk" };
+const PAGES = { live: "./", files: "upload", desk: "desk", sessions: "sessions" };
 
 /** Fill the page's <header>, around what it holds of its own, and show the page in the reader's language.
  *  @param {keyof typeof PAGES} current the page that this is */
@@ -17,6 +18,7 @@ export function buildHeader(current) {
   buildFrame(
     make("nav", { class: "pages", "data-t-label": "pages" }, ...links),
     make("p", { class: "pill", id: "connection", "data-state": "connecting", role: "status" }, state, note),
+    trustButton(),
   );
 }
 

@@ -13,7 +13,7 @@ import { showSteps } from "./steps.js";
 
 /** @import { Recognition } from "../../client/emotion-stream.js" */
 /** @import { Change, Shown, State } from "./queue.js" */
-/** @import { Saver } from "./saving.js" */
+/** @import { Saver } from "../listen/saver.js" */
 /** @import { FrameStore } from "../listen/store.js" */
 
 /** @type {Partial<Record<State, string>>} */

@@ -1,6 +1,7 @@
 /* Takes files, sends them through the queue, shows them as a table and one of them in full. */
 
 import { recognize } from "../../client/emotion-stream.js";
+import { makeSaver } from "../listen/saver.js";
 import { FrameStore } from "../listen/store.js";
 import { bytes } from "../listen/time.js";
 import { takeHandedOver } from "../shared/handover.js";
@@ -12,8 +13,7 @@ import { tableCsv } from "./csv.js";
 import { Details } from "./details.js";
 import { takeFiles } from "./intake.js";
 import { isOpen, Queue, ROOM } from "./queue.js";
-import { makeSaver } from "./saving.js";
-import { showProblem, showServer } from "./server.js";
+import { pathOf, showProblem, showServer } from "./server.js";
 import { Table } from "./table.js";
 
 /** @import { Status } from "../shared/status.js" */
@@ -118,7 +118,7 @@ export class Files {
   async #deleteResult(item) {
     if (!item.result) return;
     try {
-      await this.#saver.remove(item.result);
+      await this.#saver.remove(pathOf(item.result.id));
     } catch (problem) {
       return showProblem(problem);
     }

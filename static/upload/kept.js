@@ -1,13 +1,13 @@
 /* One result that the server keeps, on a page of its own: result#ID. */
 
 import { EmotionError } from "../../client/emotion-stream.js";
+import { makeSaver } from "../listen/saver.js";
 import { FrameStore } from "../listen/store.js";
 import { clearNotices, notify } from "../shared/parts.js";
 import { onLanguage } from "../shared/text.js";
 import { askToken, keptToken } from "../shared/token.js";
 import { Details } from "./details.js";
-import { makeSaver } from "./saving.js";
-import { showProblem, showServer } from "./server.js";
+import { pathOf, showProblem, showServer } from "./server.js";
 
 /** @import { Recognition } from "../../client/emotion-stream.js" */
 /** @import { Status } from "../shared/status.js" */
@@ -42,7 +42,7 @@ export class Kept {
     /** @type {Recognition} */
     let result;
     try {
-      result = await (await this.#saver.get(`api/v1/results/${encodeURIComponent(id)}`)).json();
+      result = await (await this.#saver.get(pathOf(id))).json();
     } catch (problem) {
       if (!(problem instanceof EmotionError && problem.code === "UNAUTHORIZED")) return showProblem(problem);
       return askToken(() => {
@@ -63,7 +63,7 @@ export class Kept {
   async #remove(item) {
     if (!item.result) return;
     try {
-      await this.#saver.remove(item.result);
+      await this.#saver.remove(pathOf(item.result.id));
     } catch (problem) {
       return showProblem(problem);
     }

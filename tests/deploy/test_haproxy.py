@@ -91,6 +91,7 @@ class Front:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         site = re.sub(r"^ *(bind :443|http-request redirect).*\n", "", CFG, flags=re.M)
+        site = site.replace("maxconn 20000", "maxconn 2000")
         site = site.replace("bind :80", f"bind 127.0.0.1:{self.port}")
         site = site.replace("X-Forwarded-Proto https", "X-Forwarded-Proto http")
         self._admin = folder / "admin.sock"
@@ -112,6 +113,7 @@ class Front:
         return [child.pid for child in psutil.Process(self.process.pid).children()]
 
     def _up(self) -> bool:
+        assert self.process.poll() is None
         with contextlib.suppress(requests.ConnectionError):
             return requests.get(f"{self.url}/readyz", timeout=10).status_code == 200
         return False

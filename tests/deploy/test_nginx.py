@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import websocket
 from tests.conftest import ROOT, Server, free_port
 from tests.server import ledger
 from tests.server.clients import Client, eventually
-from tests.server.conftest import connect, no_traceback
+from tests.server.conftest import connect, metrics, no_traceback, running
 from tests.server.doors.plain import PlainClient
 
 __all__ = ["connect"]  # a fixture of the server's tests
@@ -34,16 +35,17 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="there is no nginx (Debian
 
 
 class Front:
-    """nginx with the shipped configuration, but for ports and certificate, before `server`."""
+    """nginx with the shipped configuration, but for ports and certificate, before `servers`."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
+    def __init__(self, servers: list[Server], folder: Path) -> None:
         assert NGINX is not None
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         site = re.sub(r"^ *(ssl_|add_header).*\n", "", CONF, flags=re.M)
         site = site.replace("listen 80;", f"listen 127.0.0.1:{free_port()};")
         site = site.replace("listen 443 ssl;", f"listen 127.0.0.1:{self.port};")
-        site = site.replace("server 127.0.0.1:7860;", f"server 127.0.0.1:{server.port};")
+        lines = " ".join(f"server 127.0.0.1:{server.port};" for server in servers)
+        site = site.replace("server 127.0.0.1:7860;", lines)
         (folder / "nginx.conf").write_text(around(site, folder), encoding="utf-8")
         self._process = subprocess.Popen(
             [NGINX, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")],
@@ -90,7 +92,7 @@ def behind() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def front(behind: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    front = Front(behind, tmp_path_factory.mktemp("nginx"))
+    front = Front([behind], tmp_path_factory.mktemp("nginx"))
     yield front
     front.stop()
 
@@ -209,3 +211,22 @@ def test_a_header_that_drips_is_cut_and_the_server_never_hears_of_it(front: Fron
         assert said is not None, "it was cut"
         assert 8 < time.monotonic() - began < 30
     assert requests.get(f"{front.url}/healthz", timeout=10).status_code == 200
+
+
+@pytest.mark.slow
+def test_before_two_servers_sockets_are_spread_and_who_polls_stays(
+    tmp_path: Path, connect: Connect, demo_pcm: bytes
+) -> None:
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(running(model__name="fake")) for _ in range(2)]
+        front = Front(servers, tmp_path)
+        stack.callback(front.stop)
+        sockets = [connect(front) for _ in range(6)]
+        assert [metrics(server)["emotion_connections"] for server in servers] == [3, 3]
+        for client in sockets:
+            client.close()
+        for client in [connect(front, transport="polling") for _ in range(4)]:
+            client.start()
+            client.speak(demo_pcm[: 2 * 32_000], cut=6_400)
+            assert client.stop()["audio_ms"] == 2_000
+        eventually(lambda: sorted(metrics(s)["emotion_connections"] for s in servers) == [0, 4], "on one")

@@ -28,7 +28,8 @@ from tests.e2e.browser import (
     watched_page,
 )
 from tests.server.clients import BYTES_PER_S, Client
-from tests.server.conftest import no_traceback, running
+from tests.server.conftest import ROOMY, no_traceback, running
+from tests.server.live.test_dynamics import a_call
 
 CHUNK = 9_600  # bytes: 300 ms
 
@@ -169,6 +170,30 @@ def test_sessions_appear_are_filtered_opened_and_go(server: Server, desk: Open, 
     assert page.faults == []
 
 
+def test_how_two_people_share_a_call(desk: Open, demo_samples: np.ndarray) -> None:
+    with running(model__name="fake", monitor__ended_ttl_s=120, **ROOMY) as server:
+        page, client = desk(server), Client(server.url)
+        session_id = client.start(channels=2, name="A call")["session_id"]
+        client.speak(a_call(demo_samples), 12_800, session_id=session_id)
+        expect(page.locator(".call .channel").last.locator(".share")).to_have_text(
+            re.compile(r"^\d+% speech · interrupts 1×$")
+        )
+        page.get_by_role("link", name="A call").click()
+        expect(page.locator("#panel-interruptions")).to_have_text("0 · 1")
+        told = client.stop(session_id=session_id)["dynamics"]
+        agent, customer = told["by_channel"].values()
+        percents = [f"{100 * each['share']:.0f}%" for each in (agent, customer)]
+        expect(page.locator("#panel-talk")).to_have_text(" · ".join(percents))
+        expect(page.locator("#panel-reaction")).to_have_text(f"{agent['reaction_ms'] / 1000:.1f} · – s")
+        expect(page.locator("#panel-silence")).to_have_text(f"{told['longest_silence_ms'] / 1000:.1f} s")
+        one = client.start(name="One voice")["session_id"]
+        page.goto(f"{server.url}/desk#session/{one}")
+        expect(page.locator("#panel-title")).to_have_text("One voice")
+        expect(page.locator("#panel-talk")).to_be_hidden()
+        assert page.faults == []
+        client.close()
+
+
 def test_it_speaks_chinese_fits_a_phone_and_says_when_it_is_cut_off(
     server: Server, desk: Open, demo_pcm: bytes
 ) -> None:
@@ -226,7 +251,7 @@ def test_a_closed_desk_says_so_and_a_locked_one_asks(desk: Open) -> None:
 
 @pytest.mark.slow
 def test_fifty_calls_one_of_which_turns_angry(desk: Open, demo_pcm: bytes) -> None:
-    settings = {"limits__max_sessions_per_connection": 60, "alerts__rules": EAGER}
+    settings = {"limits__max_sessions_per_connection": 60, "alerts__rules": EAGER, "model__prior": "balanced"}
     with running(**settings) as server, Calls(server, demo_pcm, people(50)):
         page = desk(server, viewport={"width": 1440, "height": 1000})
         expect(page.locator("#count-live")).to_have_text("50")

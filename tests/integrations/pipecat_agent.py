@@ -72,7 +72,8 @@ class ScriptedLLM(FrameProcessor):
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         if not isinstance(frame, LLMContextFrame):
-            return await self.push_frame(frame, direction)
+            await self.push_frame(frame, direction)
+            return
         self.given.append(list(frame.context.messages))
         for answer in (LLMFullResponseStartFrame(), LLMTextFrame("Indeed."), LLMFullResponseEndFrame()):
             await self.push_frame(answer)

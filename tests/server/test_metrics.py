@@ -50,6 +50,10 @@ NAMES = {
     "emotion_channels": "gauge",
     "emotion_decoders": "gauge",
     "emotion_decoding_failures": "counter",
+    "emotion_interruptions": "counter",
+    "emotion_reactions": "counter",
+    "emotion_reaction_seconds": "counter",
+    "emotion_overlap_seconds": "counter",
     "emotion_alerts": "counter",
     "emotion_webhooks": "counter",
     "emotion_records": "counter",
@@ -84,6 +88,9 @@ LABELS = {
     "emotion_errors_total": {"code"},
     "emotion_lost_seconds_total": {"code"},
     "emotion_results_dropped_total": {"event"},
+    "emotion_interruptions_total": {"channel"},
+    "emotion_reactions_total": {"channel"},
+    "emotion_reaction_seconds_total": {"channel"},
     "emotion_alerts_total": {"rule", "level"},
     "emotion_webhooks_total": {"target", "result"},
     "emotion_records_total": {"result"},
@@ -197,7 +204,7 @@ def test_counters_add_up_with_what_was_sent_and_told(
     told = [utterance for summary in summaries for utterance in summary["utterances"]]
     for name in ("arousal", "valence"):
         assert grown[f"emotion_utterance_{name}_count"] == len(told) > 0
-        assert grown[f"emotion_utterance_{name}_sum"] == pytest.approx(sum(u[name] for u in told), abs=1e-4)
+        assert grown[f'emotion_utterance_{name}_bucket{{le="0.1"}}'] == sum(u[name] <= 0.1 for u in told)
     assert grown["emotion_uncertain_utterances_total"] == sum(u["uncertain"] for u in told)
     for emotion in ("angry", "neutral"):
         told = sum(result["frame_emotions"].count(emotion) for result in results)

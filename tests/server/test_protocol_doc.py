@@ -44,6 +44,7 @@ def test_every_field_a_client_may_send_is_documented() -> None:
 def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
     metrics = Metrics()
     metrics.watch_engine(lambda: Health(True, 0, 0), lambda: None)
+    metrics.watch_redis(lambda: True, lambda: 2)
     served = set(re.findall(r"^# TYPE (emotion_\w+) ", metrics.render().decode(), re.M))
     told = set(re.findall(r"`(emotion_\w+)(?:\{[^`]*\})?`", PAGE[PAGE.index("## Prometheus metrics") :]))
     assert served | set(FIGURES) == told

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from server.spreadsheet import cell
+from server.wire import ALSO, also
 from stream.types import LABELS
 from tools.analyze.journal import Entry, shown
 from tools.output import whole_file
@@ -22,8 +23,22 @@ HEADER = (
     "taught",
     "taught_confidence",
     "model_fingerprint",
+    *ALSO,
+    "prior",
 )
-_NUMBERS = frozenset({"start_s", "end_s", "confidence", "taught_confidence", *LABELS})
+_NUMBERS = frozenset(
+    {
+        "start_s",
+        "end_s",
+        "confidence",
+        "taught_confidence",
+        "ambiguous",
+        "uncertain",
+        "arousal",
+        "valence",
+        *LABELS,
+    }
+)
 _BATCH = 4096  # rows of a Parquet file written at a time
 
 Row = tuple[str | float | None, ...]
@@ -59,6 +74,8 @@ def rows(entry: Entry) -> Iterator[Row]:
             taught.get("label"),
             taught.get("confidence"),
             result.get("model_fingerprint"),
+            *also(said),
+            result.get("prior"),
         )
     if not result["utterances"]:
         scores = (result["scores"][label] for label in LABELS)
@@ -73,6 +90,8 @@ def rows(entry: Entry) -> Iterator[Row]:
             None,
             None,
             result.get("model_fingerprint"),
+            *also(result),
+            result.get("prior"),
         )
 
 

@@ -141,6 +141,7 @@ class Summary(Event):
     share: dict[str, float]
     utterances: tuple[Utterance, ...] = field(repr=False)
     channels: dict[str, Json] | None = None  # of a call with two: the totals of each
+    dynamics: Json | None = None  # of a call with two that were both heard: how they took turns
 
 
 @dataclass(frozen=True, kw_only=True)

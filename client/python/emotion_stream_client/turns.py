@@ -179,7 +179,7 @@ def through_server(client: AsyncEmotionClient, **options: Any) -> Opens:
 
     @asynccontextmanager
     async def opens(sample_rate: int) -> AsyncIterator[Session]:
-        bounds = {"connect_timeout_s": CONNECT_S, "buffer_s": KEPT_MS / 1000}
+        bounds: dict[str, Any] = {"connect_timeout_s": CONNECT_S, "buffer_s": KEPT_MS / 1000}
         async with client.stream(sample_rate=sample_rate, **bounds, **options) as stream:
             yield _OfServer(stream)
 

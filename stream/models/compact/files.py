@@ -18,6 +18,12 @@ def read_card(folder: Path = FOLDER) -> JsonDict:
     return card
 
 
+def read_measured(folder: Path = FOLDER) -> JsonDict:
+    """How far to believe it, as CARD.md has it, for people: `ModelSpec.measured`."""
+    measured: JsonDict = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
+    return measured
+
+
 def read_arrays(folder: Path = FOLDER) -> dict[str, Floats]:
     """`weights.npz`, widened to float32: parameters are kept in half precision. Raises FileNotFoundError."""
     with np.load(folder / "weights.npz", allow_pickle=False) as arrays:

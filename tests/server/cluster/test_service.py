@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -144,14 +145,28 @@ def test_limits_hold_for_both_together(store: Redis, connect: Connect) -> None:
         )
 
 
-def test_redis_goes_and_comes_back(store: Redis, connect: Connect, demo_pcm: bytes) -> None:
+def test_an_address_has_so_many_connections_to_both_together(store: Redis) -> None:
+    with service(store, limits__sockets_per_peer=8) as (first, second):
+        assert second.get("/api/v1/status")[0] == 200
+        held = [socket.create_connection(("127.0.0.1", first.port), 10) for _ in range(8)]
+        eventually(lambda: second.get("/api/v1/status")[0] == 503, "the other one knows of them")
+        for one in held:
+            one.close()
+        eventually(lambda: second.get("/api/v1/status")[0] == 200, "they are gone")
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_redis_goes_and_comes_back(store: Redis, connect: Connect, demo_pcm: bytes, how: str) -> None:
     """Its sessions live on meanwhile, new ones are taken, and afterwards all are found again."""
     audio = demo_pcm[: 150 * CHUNK]
     with service(store, **ROOMY) as servers:
         client = connect(servers[0])
         started = client.start()
         seq = speak(client, audio[: 40 * CHUNK], 0)
-        store.stop()
+        if how == "killed":
+            store.stop()
+        else:
+            store.pause()
         seq = speak(client, audio[40 * CHUNK : 80 * CHUNK], seq)
         for server in servers:
             eventually(lambda s=server: metrics(s)["emotion_redis_up"] == 0, "it has noticed")  # type: ignore[misc]
@@ -162,7 +177,10 @@ def test_redis_goes_and_comes_back(store: Redis, connect: Connect, demo_pcm: byt
             assert fresh.start()["ok"]
             fresh.speak(demo_pcm[:64_000])
             assert fresh.stop()["frames"]
-        store.start()
+        if how == "killed":
+            store.start()
+        else:
+            store.go_on()
         together(servers)
         assert servers[0].get("/readyz") == (200, "ready\n")
         seq = speak(client, audio[80 * CHUNK : 100 * CHUNK], seq)

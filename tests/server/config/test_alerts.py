@@ -57,6 +57,22 @@ def test_what_is_left_out_has_its_default() -> None:
     assert rule(window_s=1.26).compiled().window == 150, "on the grid"
 
 
+def test_rules_about_calls_are_their_own_thresholds() -> None:
+    silence = rule(when={"silence_s": 20}, message="{value} s").compiled()
+    assert (silence.measure, silence.above, silence.clear_below, silence.labels) == ("silence_s", 20, 20, ())
+    counted = rule(when={"interruptions": 3}, message="{value}", window_s=60, channel="agent").compiled()
+    assert (counted.above, counted.window, counted.channel) == (2.5, 6000, "agent")
+    for mistake, said in (
+        ({"when": {"silence_s": 20, "above": 0.5}}, "leave above and below out"),
+        ({"when": {"silence_s": 20}}, "write a message without {emotion}"),
+        ({"when": {"silence_s": 20}, "message": "x", "window_s": 60}, "leave window_s and channel out"),
+        ({"when": {"interruptions": 2}, "message": "x", "hold_s": 5}, "leave hold_s and min_speech_s out"),
+        ({"when": {"interruptions": 0}, "message": "x"}, "greater than or equal to 1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            rule(**mistake)
+
+
 def test_a_rule_of_ones_own_replaces_the_list(tmp_path: Path) -> None:
     loaded = load(
         tmp_path,

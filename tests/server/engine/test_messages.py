@@ -121,6 +121,7 @@ def test_answers_come_through(items: list) -> None:
         fixed_hop=st.booleans(),
         embedding_size=st.integers(0, 4096),
         recording_frames=st.integers(0, 100_000),
+        measured=st.none() | st.fixed_dictionaries({"languages": st.lists(texts), "acted": st.booleans()}),
     )
 )
 @few

@@ -64,7 +64,7 @@ def test_programs_do_what_the_page_says(api: Server, text: str) -> None:
 def test_the_answer_that_the_page_shows_has_the_fields_of_an_answer(api: Server, demo_wav: Path) -> None:
     shown = re.search(r"```json\n(.*?)```", PAGE, re.S)
     assert shown is not None
-    top = set(re.findall(r'^  "(\w+)":|(?<=, )"(\w+)": (?=["\d\[{tf])', shown.group(1), re.M))
+    top = set(re.findall(r'^  "(\w+)":|(?<=, )"(\w+)": (?=["\d\[{tfn])', shown.group(1), re.M))
     names = {name for pair in top for name in pair if name}
     with demo_wav.open("rb") as file:
         answer = requests.post(

@@ -73,9 +73,9 @@ def conversation(client: Client, audio: bytes) -> list[Any]:
         client.call("nothing"),
         client.call("stop"),
         client.call("start", {"channels": 2}),
-        client.call(
-            "audio_stream", {"chunk": b"".join(audio[i : i + 2] * 2 for i in range(0, len(audio), 2))}
-        ),
+    ]
+    client.speak(b"".join(audio[i : i + 2] * 2 for i in range(0, len(audio), 2)))
+    answers += [
         client.call("stop"),
         client.call("start", {"encoding": "webm"}),
         client.call("audio_stream", {"chunk": b"\x1aE\xdf\xa3webm" + b"\x55" * 20_000}),

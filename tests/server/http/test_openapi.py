@@ -52,7 +52,7 @@ def test_every_route_of_the_interface_is_described_and_every_described_one_exist
     engine = InProcessEngine(FakeModel(), EngineSettings())
     rules = build(Config(server={"async_mode": "threading"}), engine).flask.url_map.iter_rules()
     engine.close()
-    pages = {"/", "/upload", "/result", "/desk", "/client/<name>.js", "/static/<path:filename>"}
+    pages = {"/", "/upload", "/result", "/desk", "/sessions", "/client/<name>.js", "/static/<path:filename>"}
     pages |= {
         "/v1/stream",
         "/v1/twilio",

@@ -48,6 +48,9 @@ def test_after_a_take_over_audio_without_a_start_is_refused(server: Server, conn
     first, second = connect(server), connect(server)
     opened = first.start(encoding="mulaw", sample_rate=8000)
     assert second.start(resume_token=opened["resume_token"])["resumed"]
+    told = first.wait_for("error")
+    assert told["code"] == "NOT_YOUR_SESSION" and told["session_id"] == opened["session_id"]
+    assert not second.of("error")
     assert code(first.call("audio_stream", {"chunk": b"\xff" * 800})) == "NOT_YOUR_SESSION"
     first.start(encoding="mulaw", sample_rate=8000)
     assert first.call("audio_stream", {"chunk": b"\xff" * 800})["received_ms"] == 100

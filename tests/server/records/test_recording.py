@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from server import wire
 from server.records import session_record
 from stream.types import LABELS
 from tests.conftest import Server
@@ -128,6 +129,7 @@ def test_tables_hold_the_same(spoken: tuple[Client, Payload, Path, bytes]) -> No
         assert len(table) == len(record[name])
         for row, fact in zip(table, record[name], strict=True):
             fact = {**fact, **fact.get("scores", {})}
+            fact |= {name: "" if x is None else x for name, x in zip(wire.ALSO, wire.also(fact), strict=True)}
             assert all(row[key] == str(fact.get(key, "")) for key in row)
     assert {"angry", "neutral", "channel"} <= set(rows(folder / "timeline.csv")[0])
 

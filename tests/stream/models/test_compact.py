@@ -17,7 +17,7 @@ import torch
 from stream.models.compact import graph
 from stream.models.compact import model as compact
 from stream.models.compact.calibration import calibration
-from stream.models.compact.files import FOLDER
+from stream.models.compact.files import FOLDER, read_measured
 from stream.models.compact.model import Compact, load, read_weights, save
 from stream.models.compact.network import CompactNet
 from stream.models.compact.sizes import N_FFT, NetConfig
@@ -324,3 +324,20 @@ def test_voices_it_never_heard(model: EmotionModel) -> None:
         said = labels[int((scores.weights @ scores.logits)[labels].argmax())]
         right.setdefault(clip.label, []).append(said == clip.label)
     assert np.mean([np.mean(hits) for hits in right.values()]) > 0.8
+
+
+def test_what_people_are_told_of_it_is_what_its_card_says() -> None:
+    card = (FOLDER / "CARD.md").read_text(encoding="utf-8").replace("\n", " ")
+    told = read_measured()
+    per_cent = {name: round(100 * part) for name, part in {**told["strangers"], **told["unsure"]}.items()}
+    assert (
+        f"right in {round(100 * told['strangers']['right'])} % of cases where chance is {per_cent['chance']}"
+        in card
+    )
+    assert f"in {per_cent['later']} % over a conversation" in card
+    unsure = f"were right in {round(100 * told['unsure']['right'])} % of cases"
+    assert unsure in card and f"the others in {per_cent['others_right']} %; {per_cent['share']} %" in card
+    for language in map(
+        {"de": "German", "en": "English", "pl": "Polish", "hi": "Hindi"}.get, told["languages"]
+    ):
+        assert f"| {language}" in card

@@ -221,3 +221,23 @@ def test_loading_leaves_stdout_and_logging_alone(folder: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert done.stdout == b""
+
+
+def test_the_prior_is_added_to_the_heads_scores(ours: Any, folder: Path) -> None:
+    from stream.models.registry import load_model
+    from stream.prior import CONVERSATION, log_weights
+
+    model = load_model(str(folder), "cpu", {"precision": "float32", "prior": CONVERSATION})
+    assert (model.spec.prior, ours.spec.prior) == ("conversation", "balanced")
+    x = sound(3.0)
+    for shifted, plain in zip(walk(model, x), walk(ours, x), strict=True):
+        np.testing.assert_allclose(
+            shifted.logits - plain.logits, _tiled(log_weights(CONVERSATION), plain), atol=1e-4
+        )
+    embedding = np.ones(model.spec.embedding_size, np.float32)
+    apart = model.classify(embedding) - ours.classify(embedding)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(apart, log_weights(CONVERSATION), atol=1e-4)
+
+
+def _tiled(row: Floats, like: FrameScores) -> Floats:
+    return np.tile(row, (len(like.logits), 1))

@@ -20,7 +20,11 @@ pytestmark = pytest.mark.slow
 def test_a_file_is_heard_as_one_and_its_utterances_as_live(
     folder: Path, ours: Any, demo_pcm: bytes, demo_samples: np.ndarray, tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {"engine__deadline_ms": 60_000, "model__precision": "float32"}
+    settings: dict[str, Any] = {
+        "engine__deadline_ms": 60_000,
+        "model__precision": "float32",
+        "model__prior": "balanced",
+    }
     with running(model__name=str(folder), model__device="cpu", files__outputs=tmp_path, **settings) as server:
         answer = requests.post(
             server.url + "/api/v1/emotion/recognize",

@@ -21,7 +21,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Server]:
-    settings: dict[str, Any] = {**ROOMY, "engine__deadline_ms": 60_000, "model__precision": "float32"}
+    settings: dict[str, Any] = {
+        **ROOMY,
+        "engine__deadline_ms": 60_000,
+        "model__precision": "float32",
+        "model__prior": "balanced",
+    }
     with running(model__name=str(folder), model__device="cpu", **settings) as server:
         yield server
         no_traceback(server.log())

@@ -33,11 +33,11 @@ export function makeSaver(token, onProblem) {
     throw new EmotionError(error?.code ?? "other", error?.message ?? `HTTP ${status}`, { status });
   }
 
-  /** Have the server remove a result, if it still has it.
-   *  @param {{id: string}} result */
-  async function remove({ id }) {
+  /** Have the server remove what is at `path`, if it still has it.
+   *  @param {string} path */
+  async function remove(path) {
     try {
-      await get(`api/v1/results/${encodeURIComponent(id)}`, { method: "DELETE" });
+      await get(path, { method: "DELETE" });
     } catch (problem) {
       if (!(problem instanceof EmotionError && problem.code === "NOT_FOUND")) throw problem;
     }
