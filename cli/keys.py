@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from pydantic import ValidationError
 
@@ -64,14 +63,14 @@ def add(
             raise ConfigError(f"there is no scope {sorted(unknown)[0]}; known: {', '.join(SCOPES)}")
         return keys.add(name, tuple(s for s in SCOPES if s in scope), tenant, limits, until)
 
-    key, presented = _on_file(make, file, config)
+    key, presented = _on_file("add", make, file, config)
     _show(key, presented, as_json)
 
 
 @app.command("list")
 def list_keys(file: File = None, as_json: AsJson = False, config: ConfigFile = CONFIG) -> None:
     """List the keys: what they open, and which have ended."""
-    keys = _on_file(lambda keys: list(keys.read().values()), file, config)
+    keys = _on_file("list", lambda keys: list(keys.read().values()), file, config)
     if as_json:
         typer.echo(json.dumps([_told(key) for key in keys], indent=1))
         return
@@ -90,21 +89,21 @@ def rotate(
     config: ConfigFile = CONFIG,
 ) -> None:
     """Give a key a new secret: what it opens and its limits stay."""
-    key, presented = _on_file(lambda keys: keys.rotate(key_id, _duration(overlap)), file, config)
+    key, presented = _on_file("rotate", lambda keys: keys.rotate(key_id, _duration(overlap)), file, config)
     _show(key, presented, as_json)
 
 
 @app.command()
 def revoke(key_id: KeyId, file: File = None, as_json: AsJson = False, config: ConfigFile = CONFIG) -> None:
     """End a key: its connections are closed within some seconds, and it opens nothing any more."""
-    key = _on_file(lambda keys: keys.revoke(key_id), file, config)
+    key = _on_file("revoke", lambda keys: keys.revoke(key_id), file, config)
     if as_json:
         typer.echo(json.dumps(_told(key), indent=1))
     else:
         tell(f"the key {key.id} has been revoked")
 
 
-def _on_file(act: Any, file: Path | None, config: Path) -> Any:
+def _on_file(command: str, act: Any, file: Path | None, config: Path) -> Any:
     """What `act` gives of the file of keys; ends with what is wrong."""
     access = settings(config, {}).access
     path = file or access.keys_path
@@ -113,7 +112,7 @@ def _on_file(act: Any, file: Path | None, config: Path) -> Any:
             raise ConfigError("no file of keys is named: set access.keys_file, or give --file")
         found = act(KeyFile(path))
         if access.audit_path is not None:
-            _audit(access.audit_path, found)
+            _audit(access.audit_path, command, found)
         return found
     except ConfigError as wrong:
         say(str(wrong))
@@ -123,12 +122,11 @@ def _on_file(act: Any, file: Path | None, config: Path) -> Any:
     raise typer.Exit(2)
 
 
-def _audit(path: Path, found: Any) -> None:
+def _audit(path: Path, command: str, found: Any) -> None:
     """Who changed which key, and how. Raises ConfigError."""
     key = found[0] if isinstance(found, tuple) else found
     if not isinstance(key, Key):
         return
-    command = click.get_current_context().command.name
     about = {"tenant": key.tenant, "key": key.id, "name": key.name}
     try:
         audit.append(

@@ -67,7 +67,8 @@ class AuditLog:
             if not room or (who is None and not self._refused.take(1, time.monotonic())):
                 self._left_out += 1
                 return
-            what = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"[:LONGEST]
+            asked = (environ.get(name, "") for name in ("REQUEST_METHOD", "PATH_INFO"))  # a call has neither
+            what = " ".join(asked).strip()[:LONGEST]
             about = {} if who is None else _of(who)
             self._lines.append(entry(what, peer(environ), scope=scope, **about, result=result))
 

@@ -61,6 +61,7 @@ class Keys:
 
     def verify(self, presented: str) -> Key | None:
         """Whose key was presented; None where it is nobody's. Takes some 50 ms, in which others go on."""
+        self._look(0)  # it may be new
         found = self._candidate(presented)
         if found is None:
             return None
@@ -111,9 +112,9 @@ class Keys:
             return None
         return found.st_mtime_ns, found.st_ino, found.st_size
 
-    def _look(self) -> None:
+    def _look(self, after_s: float = LOOK_S) -> None:
         """Read the file again where it has changed; one that cannot be read changes nothing."""
-        if time.monotonic() < self._looked_s + LOOK_S:
+        if time.monotonic() < self._looked_s + after_s:
             return
         self._looked_s = time.monotonic()
         if (stamp := self._stamp()) == self._seen:

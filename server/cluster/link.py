@@ -54,6 +54,7 @@ class RedisLink:
         self.prefix = settings.prefix
         self.on_joined: list[Callable[[], None]] = []
         self.error: str | None = "Redis has not answered yet"  # why it is alone, for everybody to read
+        self._joined = 0  # so often
         self._lock = threading.Lock()
 
     @property
@@ -65,12 +66,14 @@ class RedisLink:
 
     def run(self, do: Callable[[Any], T]) -> T:
         """What `do` gives, which is given the client. Raises Away."""
+        joined = self._joined
         if not self.up:
             raise Away
         try:
             return do(self.client)
         except self._broken as wrong:
-            self._lose(wrong)
+            if joined == self._joined:  # and not what was under way when it was lost before
+                self._lose(wrong)
             raise Away from wrong
 
     def try_to_join(self) -> bool:
@@ -81,6 +84,7 @@ class RedisLink:
             self._lose(wrong)
             return False
         with self._lock:
+            self._joined += 1
             self.error = None
         log.info("Redis answers: this server is one with the others")
         for do in self.on_joined:

@@ -71,22 +71,26 @@ class StrictService(Generic[C]):
         environ: dict[str, Any],
         token: object,
         admit: Callable[[Identity], C],
-        identity: Identity | None = None,
+        known: Identity | None = None,
     ) -> C:
         """The connection that `admit` makes for who presents `token`. Raises ClientError as it does.
 
-        `identity`: of whom a door knows by its own means.
+        `known`: whom a door knows by its own means.
         """
         try:
             given = token if isinstance(token, str) else None
-            identity = identity or self._access.identify(environ, self.scope, given)
+            identity = known or self._access.identify(environ, self.scope, given)
             admitted = admit(identity)
         except ClientError as no:
+            if known is not None:
+                self._access.audit.tell(environ, self.scope, None, no.code)
             self._metrics.error(no.code)
             self._refusals.tell(self._log, f"{self.kind} refused", peer(environ), code=no.code)
             raise
         admitted.identity, admitted.language = identity, of_request(environ, self._language)
         self.connections[admitted.sid] = admitted
+        if known is not None:
+            self._access.audit.tell(environ, self.scope, known, "ok")
         return admitted
 
     def drop_revoked(self) -> None:

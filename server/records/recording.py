@@ -239,7 +239,7 @@ class _SessionWriter:
         for channel, tally in self._tallies.items():
             self._close_half_seconds(channel, tally, tally.at + GRID)
         head = wire.summary(summary)
-        del head["utterances"]
+        del head["utterances"], head["session_id"]  # which the first line has, as its tenant calls it
         if "channels" in head:
             head["by_channel"] = head.pop("channels")
         head["ended_utc"] = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -33,7 +33,7 @@ const en = {
   "trust.strangers":
     "On recordings like none it had learned from, {model} was right in {right} of cases at first and in {later} once it knew the voice. Guessing is right in {chance}.",
   "trust.unsure":
-    "Where it hesitates between two emotions, which the page shows, it was right in {right} of cases, elsewhere in {others}.",
+    "Where it is not sure, which the page shows, it was right in {right} of cases, elsewhere in {others}.",
   "trust.acted":
     "It learned emotions from acted speech in {languages}. Of other languages, and of speech that is not acted, expect less.",
   "trust.languages": "It learned emotions from speech in {languages}. Of other languages expect less.",
@@ -99,7 +99,7 @@ const zh = {
   "trust.sound": "它判断的是语音听起来如何，而不是人的真实感受。",
   "trust.strangers":
     "对于与训练数据完全不同的录音，{model} 一开始的正确率为 {right}，熟悉说话人之后为 {later}；随机猜测为 {chance}。",
-  "trust.unsure": "当它在两种情绪之间犹豫时（页面会显示），正确率为 {right}，其他情况为 {others}。",
+  "trust.unsure": "当它不确定时（页面会显示），正确率为 {right}，其他情况为 {others}。",
   "trust.acted": "它从{languages}的表演语音中学习情绪；对其他语言和自然语音，正确率会更低。",
   "trust.languages": "它从{languages}的语音中学习情绪；对其他语言，正确率会更低。",
   "trust.unmeasured": "本服务器没有 {model} 的评测数据。可用 “./run.sh evaluate” 在自己的录音上评测。",

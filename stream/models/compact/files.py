@@ -19,7 +19,7 @@ def read_card(folder: Path = FOLDER) -> JsonDict:
 
 
 def read_measured(folder: Path = FOLDER) -> JsonDict:
-    """How far to believe it, as CARD.md has it, for people: `ModelSpec.measured`."""
+    """How far to believe it, with the default prior, as CARD.md has it, for people: `ModelSpec.measured`."""
     measured: JsonDict = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
     return measured
 

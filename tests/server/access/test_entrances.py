@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from server.access.key_file import KeyFile
 from tests.conftest import ROOMY, ROOT, Server
 from tests.server.clients import Client, eventually
 from tests.server.conftest import no_traceback, running
+from tests.server.receivers import Receiver
 
 Connect = Callable[..., Client]
 SPEECH = (ROOT / "demo" / "conversation.wav").read_bytes()
@@ -265,3 +267,24 @@ def test_answers_stay_in_no_cache_and_pages_may_do_what_they_need_and_no_more(sc
 def test_metrics_name_no_tenant_and_no_key(scene: Scene) -> None:
     told = scene.server.get("/metrics")[1]
     assert "acme" not in told and not re.search(r"\bes_", told) and "emotion_sessions" in told
+
+
+def test_a_webhook_is_told_of_its_tenant_alone(tmp_path: Path, connect: Connect) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    keys = {tenant: file.add(tenant, ("stream",), tenant)[1] for tenant in ("acme", "default")}
+    wanted: dict[str, dict[str, str]] = {"acme": {"tenant": "acme"}, "own": {}, "all": {"tenant": "*"}}
+    with ExitStack() as stack:
+        receivers = {name: stack.enter_context(closing(Receiver())) for name in wanted}
+        hooks = [
+            {"name": name, "url": receivers[name].url, "events": ["summary"], **more}
+            for name, more in wanted.items()
+        ]
+        settings = {"access__keys_file": str(file.path), "alerts__webhooks": json.dumps(hooks), **ROOMY}
+        server = stack.enter_context(running(model__name="fake", **settings))
+        for tenant, key in keys.items():
+            client = connect(server, auth={"token": key})
+            client.start(session_id=f"of-{tenant}")
+            client.stop()
+        told = {name: {post.json["session_id"] for post in r.wait()} for name, r in receivers.items()}
+        told["all"] = {post.json["session_id"] for post in receivers["all"].wait(2)}
+        assert told == {"acme": {"of-acme"}, "own": {"of-default"}, "all": {"of-acme", "of-default"}}

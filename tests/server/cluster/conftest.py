@@ -79,7 +79,7 @@ def a_redis(bind: str = "127.0.0.1") -> Iterator[Redis]:
 def service(store: Redis, n: int = 2, **settings: Any) -> Iterator[list[Server]]:
     """Servers that know each other; none of their logs has a traceback or the password."""
     with contextlib.ExitStack() as stack:
-        settings = {"model__name": "fake", "redis__url": store.url, **settings}
+        settings = {"model__name": "fake", "redis__url": store.url, "redis__timeout_s": 3, **settings}
         servers = [stack.enter_context(running(**settings)) for _ in range(n)]
         together(servers)
         yield servers
