@@ -24,7 +24,7 @@ def are_in(folder: Path) -> bool:
 
 
 def read_measured(folder: Path = FOLDER) -> JsonDict | None:
-    """How far to believe it, with the default prior, as CARD.md has it, for people: `ModelSpec.measured`. None: not told."""
+    """How far to believe it, with the default prior, as CARD.md has it: `ModelSpec.measured`. None: not told."""
     file = folder / "measured.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
