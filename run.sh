@@ -25,6 +25,8 @@ emotion-stream: the emotion of speech, while it is being spoken.
                           two evaluations of the same recordings: which model is better (docs/evaluate.md)
   ./run.sh corpora        public corpora of labeled speech; a manifest of those that you have (docs/evaluate.md)
   ./run.sh mcp            recordings and sessions for assistants: the Model Context Protocol (docs/mcp.md)
+  ./run.sh train --out DIR
+                          make weights of compact from labeled speech of yours (training/README.md)
   ./run.sh models         list the models that can be chosen
   ./run.sh verify-model NAME|DIR
                           compare an emotion2vec model with funasr and with published scores
@@ -59,6 +61,8 @@ emotion-stream：边说边识别语音中的情绪。
                           对同一批录音的两次评测：哪个模型更好（docs/evaluate.md）
   ./run.sh corpora        公开的带标签语音语料库；为您已有的语料库生成清单（docs/evaluate.md）
   ./run.sh mcp            供智能助手使用的录音和会话：模型上下文协议 MCP（docs/mcp.zh.md）
+  ./run.sh train --out DIR
+                          用您的带标签语音训练 compact 的权重（training/README.md）
   ./run.sh models         列出可选的模型
   ./run.sh verify-model NAME|DIR
                           把 emotion2vec 模型与 funasr 及公开的得分相比较

@@ -68,6 +68,22 @@ def add(given: Iterable[str], out: Path, only_commercial: bool) -> None:
     tell(f"Written: {out / MANIFEST}")
 
 
+def train(data: Path, out: Path, licenses: str, work: Path, quick: bool) -> None:
+    """Run the recipe. Ends with 2 where the data or what it needs is not there."""
+    try:
+        from training import train as recipe
+    except ImportError as missing:
+        say(f"training needs a checkout, and ./run.sh install torch export ({missing.name} is missing)")
+        raise typer.Exit(2) from None
+    given = ["--data", data, "--out", out, "--work", work, "--licenses", licenses]
+    given += ["--versions", 1, "--steps", 8, "--lessons", 4] if quick else []
+    try:
+        recipe.main([str(one) for one in given])
+    except (ValueError, OSError) as wrong:
+        say(str(wrong))
+        raise typer.Exit(2) from None
+
+
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
 

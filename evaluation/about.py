@@ -37,7 +37,7 @@ class About:
 
 def fingerprint(model: str) -> str:
     """Twelve digits that tell these weights from others: SHA-256 of the model's files; empty without any."""
-    folder = ROOT / "weights" / model
+    folder = Path(model) if Path(model).is_dir() else ROOT / "weights" / model
     paths = [p for p in sorted(folder.glob("*")) if p.suffix in WEIGHTS or p.name == "config.json"]
     digest = hashlib.sha256()
     for path in paths:

@@ -31,6 +31,7 @@ from server.desk.boards import Boards
 from server.desk.monitor import Monitor
 from server.desk.others import WholeBoard
 from server.doors.audiosocket import AudioSocketDoor
+from server.doors.chan_websocket import add_chan_websocket_door
 from server.doors.freeswitch import add_freeswitch_door
 from server.doors.genesys import add_genesys_door
 from server.doors.twilio import add_twilio_door
@@ -144,6 +145,7 @@ def build(
     add_twilio_door(flask, config, live, sessions, metrics)
     add_freeswitch_door(flask, config, live, sessions, metrics)
     add_genesys_door(flask, config, live, sessions, metrics)
+    add_chan_websocket_door(flask, config, live, sessions, metrics)
     ask = partial(_ask_others, link, service) if link or service else None
 
     def board_of(tenant: str) -> Board | WholeBoard:

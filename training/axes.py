@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stream.models.compact.network import CompactNet
-from training.corpus import JUDGED
+from training.corpus import judged
 from training.encode import EncodedClips
 
 
@@ -28,7 +28,7 @@ def between_corpora(net: CompactNet, version: EncodedClips, batch: int = 64) -> 
     labels = np.array([clip.label for clip in version.clips])
     names = np.array([clip.corpus for clip in version.clips])
     means = []
-    for corpus in (corpus for corpus in JUDGED if corpus in names):
+    for corpus in judged(version.clips):
         here = names == corpus
         each = [inputs[torch.from_numpy(here & (labels == label))].mean(0) for label in set(labels[here])]
         means.append(torch.stack(each).mean(0))

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from stream.models.compact.network import CompactNet, moments
 from stream.types import N_LABELS, Floats
-from training.corpus import labels_of
+from training.corpus import UNKNOWN, labels_of
 from training.encode import EncodedClips
-from training.prepare import UNKNOWN
 
 SHARES = {"emodb": 0.22, "ravdess": 0.24, "nemo": 0.29, "rakshak": 0.14, "esc10": 0.11}
+OTHER_SHARE, OTHER_SOUNDS = 0.22, 0.11  # of corpora that are not named there: of speech, of sounds alone
 LENGTHS = (7, 55)  # steps of the longest stretch of a batch
 SHORTEST = 6
 CLEAN = 0.5  # share of stretches from version 0
@@ -59,8 +59,9 @@ class Sampler:
             self._by_label[clip.corpus][clip.label].append(i)
             if clip.speaker:
                 self._by_speaker[clip.speaker].append(i)
-        self._corpora = [corpus for corpus in SHARES if corpus in self._by_label]
-        shares = np.array([SHARES[corpus] for corpus in self._corpora])
+        others = sorted(set(self._by_label) - set(SHARES))
+        self._corpora = [*(corpus for corpus in SHARES if corpus in self._by_label), *others]
+        shares = np.array([SHARES.get(corpus) or self._share(corpus) for corpus in self._corpora])
         self._shares = shares / shares.sum()
         self._labels_of = labels_of(self._clips)
         self._odds = {
@@ -103,6 +104,9 @@ class Sampler:
                     )
         arrays = (encoded, lengths, session, labels, possible)
         return Batch(*(torch.from_numpy(array) for array in arrays))
+
+    def _share(self, corpus: str) -> float:
+        return OTHER_SOUNDS if set(self._by_label[corpus]) == {UNKNOWN} else OTHER_SHARE
 
     def _steps(self, version: EncodedClips, i: int) -> Floats:
         return np.asarray((version.of(i) - self._mean) * self._scale, np.float32)

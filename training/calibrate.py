@@ -24,9 +24,8 @@ from stream.models.compact.calibration import Fitted
 from stream.prior import BALANCED, log_weights
 from stream.types import N_LABELS, Floats
 from training import evaluate
-from training.corpus import JUDGED, TrainingClip
+from training.corpus import UNKNOWN, TrainingClip, judged
 from training.evaluate import Predictions
-from training.prepare import UNKNOWN
 
 ERROR = 0.05  # expected calibration error
 
@@ -59,7 +58,7 @@ def calibrate(strangers: Sequence[Predictions], prior: str = BALANCED) -> Calibr
     figures = {
         "mean_uar": mean(lambda part: evaluate.mean_uar(part.whole, part.clips)),
         "mean_uar_first_second": mean(lambda part: evaluate.mean_uar(part.first_second, part.clips)),
-        "uar": {corpus: mean(partial(_uar, corpus)) for corpus in JUDGED},
+        "uar": {corpus: mean(partial(_uar, corpus)) for corpus in judged(clips)},
         "noise_called_unknown": mean(lambda part: evaluate.unknown_recall(part.whole, part.clips)[0]),
         "speech_called_unknown": mean(lambda part: evaluate.unknown_recall(part.whole, part.clips)[1]),
         "calibration_error": round(evaluate.calibration_error(whole, clips, shares), 4),
@@ -86,7 +85,8 @@ def shares_of(clips: Sequence[TrainingClip], prior: str) -> Floats | None:
     """How much each of `clips` counts under `prior`: None where all count alike, as in a balanced mix."""
     if prior == BALANCED:
         return None
-    labels = np.array([clip.label if clip.corpus in JUDGED else UNKNOWN for clip in clips])
+    corpora = judged(clips)
+    labels = np.array([clip.label if clip.corpus in corpora else UNKNOWN for clip in clips])
     expected = np.exp(log_weights(prior))
     return np.asarray((expected / np.maximum(np.bincount(labels, minlength=N_LABELS), 1))[labels], np.float32)
 

@@ -17,12 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.corpora import commercial
 from stream.types import LABELS
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("train", "val", "test")
 HELD_OUT = {"emodb": 2, "ravdess": 4, "nemo": 2, "rakshak": 15}  # speakers per fold
-JUDGED = ("emodb", "ravdess", "nemo", "rakshak")  # corpora of emotional speech: the mean UAR is over these
+OTHERS_HELD_OUT = 1 / 7  # of the speakers of other corpora; two at least
+SHIPPED = ("emodb", "ravdess", "nemo", "rakshak")  # what the shipped weights learned emotions from
+UNKNOWN = LABELS.index("unknown")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class TrainingClip:
     speaker: str
     label: int  # index into stream.types.LABELS
     split: str
+    license: str = ""
 
 
 def data_folder() -> Path | None:
@@ -42,17 +46,28 @@ def data_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def read_clips(folder: Path) -> list[TrainingClip]:
-    """The clips of splits train, val and test, in the order of the manifest."""
+def read_clips(folder: Path, only_commercial: bool = False) -> list[TrainingClip]:
+    """The clips of splits train, val and test, in the order of the manifest.
+
+    `only_commercial`: those under a license that lets what is made from them be sold (`evaluation.corpora`).
+    Raises ValueError where one speaker is in two splits.
+    """
     clips = []
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
+            # Written in either English.
+            license_name = next((value for name, value in row.items() if name.startswith("licen")), "")
+            if only_commercial and not commercial(license_name):
+                continue
             if row["split"] in SPLITS and row["emotion"] in LABELS:
                 name = row["speaker"].strip()
                 # A speaker without a name cannot be told from another one.
                 speaker = f"{row['corpus']}/{name}" if name.lower() not in ("", "-", "–", "unknown") else ""
                 label = LABELS.index(row["emotion"])
-                clips.append(TrainingClip(folder / row["path"], row["corpus"], speaker, label, row["split"]))
+                path = folder / row["path"]
+                clips.append(
+                    TrainingClip(path, row["corpus"], speaker, label, row["split"], license_name.strip())
+                )
     check_speakers(clips)
     return clips
 
@@ -66,6 +81,12 @@ def check_speakers(clips: Iterable[TrainingClip]) -> None:
     shared = sorted(speaker for speaker, splits in heard.items() if len(splits) > 1)
     if shared:
         raise ValueError(f"speakers in more than one split: {', '.join(shared[:5])}")
+
+
+def judged(clips: Iterable[TrainingClip]) -> tuple[str, ...]:
+    """The corpora of emotional speech among `clips`, which mean figures are over: not those of sounds alone."""
+    there = {clip.corpus for clip in clips if clip.label != UNKNOWN}
+    return (*(corpus for corpus in SHIPPED if corpus in there), *sorted(there - set(SHIPPED)))
 
 
 def labels_of(clips: Iterable[TrainingClip]) -> dict[str, tuple[int, ...]]:
@@ -90,7 +111,8 @@ def folds(clips: list[TrainingClip], seed: int = 0) -> list[set[int]]:
             held[1] |= set(rng.choice(mine, len(mine) // 10, replace=False).tolist())
             continue
         val = len({clip.speaker for clip in clips if clip.corpus == corpus and clip.split == "val"} - {""})
-        wanted = min(HELD_OUT.get(corpus, 2), len(speakers) // 3)
+        others = max(2, round(OTHERS_HELD_OUT * len(speakers)))
+        wanted = min(HELD_OUT.get(corpus, others), len(speakers) // 3)
         drawn = list(rng.permutation(speakers))
         for fold, n in ((0, max(0, wanted - val)), (1, wanted)):
             chosen, drawn = set(drawn[:n]), drawn[n:]

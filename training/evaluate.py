@@ -31,9 +31,9 @@ from stream.types import (
     samples_for,
     softmax,
 )
-from training.corpus import JUDGED, TrainingClip, labels_of
+from training.corpus import UNKNOWN, TrainingClip, judged, labels_of
 from training.encode import EncodedClips
-from training.prepare import UNKNOWN, Version, decode
+from training.prepare import Version, decode
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,14 +115,19 @@ def uar(logits: Floats, clips: Sequence[TrainingClip], corpus: str) -> float:
 
 def mean_uar(logits: Floats, clips: Sequence[TrainingClip]) -> float:
     """Mean of the UARs of those corpora of emotional speech that `clips` have."""
-    present = {clip.corpus for clip in clips}
-    return float(np.mean([uar(logits, clips, corpus) for corpus in JUDGED if corpus in present]))
+    return float(np.mean([uar(logits, clips, corpus) for corpus in judged(clips)]))
+
+
+def _speech(clips: Sequence[TrainingClip]) -> npt.NDArray[np.bool_]:
+    """Which of `clips` (n_clips,) are of corpora of emotional speech."""
+    corpora = judged(clips)
+    return np.array([clip.corpus in corpora for clip in clips], bool)
 
 
 def unknown_recall(logits: Floats, clips: Sequence[TrainingClip]) -> tuple[float, float]:
-    """Of all nine labels: share of esc10's recordings called `unknown`, and of speech called so; 0 of nothing."""
-    noise = np.array([clip.corpus == "esc10" and bool(clip.path.name) for clip in clips])
-    speech = np.array([clip.corpus in JUDGED for clip in clips])
+    """Of all nine labels: share of recorded sounds called `unknown`, and of speech called so; 0 of nothing."""
+    speech = _speech(clips)
+    noise = ~speech & np.array([bool(clip.path.name) for clip in clips])
     said = logits.argmax(axis=1) == UNKNOWN
     return float(said[noise].sum() / max(1, noise.sum())), float(said[speech].sum() / max(1, speech.sum()))
 
@@ -132,7 +137,7 @@ def calibration_error(
 ) -> float:
     """Expected calibration error over the emotional clips (or frames of such), all nine labels. `shares`
     (n_clips,): how much each counts; None: as much as any other."""
-    rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED]
+    rows = np.flatnonzero(_speech(clips)).tolist()
     probs = softmax(np.maximum(logits[rows], IMPOSSIBLE))
     right = probs.argmax(1) == np.array([clips[i].label for i in rows])
     sure = probs.max(1)
@@ -144,19 +149,20 @@ def calibration_error(
 
 def ambiguous_answers(logits: Floats, clips: Sequence[TrainingClip]) -> tuple[float, float, float]:
     """Over the emotional clips: share of answers marked ambiguous; share right of those; of the others."""
-    rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED]
+    rows = np.flatnonzero(_speech(clips)).tolist()
     probs = softmax(np.maximum(logits[rows], IMPOSSIBLE))
     second, first = np.partition(probs, -2, axis=1)[:, -2:].T
     marked = first - second < AMBIGUOUS
     right = probs.argmax(1) == np.array([clips[i].label for i in rows])
-    return float(marked.mean()), float(right[marked].mean()), float(right[~marked].mean())
+    of_them, of_others = (float(right[which].sum() / max(1, which.sum())) for which in (marked, ~marked))
+    return float(marked.mean()), of_them, of_others
 
 
 def uncertain_answers(
     logits: Floats, clips: Sequence[TrainingClip], shares: Floats | None = None
 ) -> tuple[float, float, float]:
     """As `ambiguous_answers`, of those less sure than UNCERTAIN; `shares`: see `calibration_error`."""
-    rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED]
+    rows = np.flatnonzero(_speech(clips)).tolist()
     probs = softmax(np.maximum(logits[rows], IMPOSSIBLE))
     counts = np.ones(len(rows)) if shares is None else shares[rows]
     marked = probs.max(1) < UNCERTAIN
@@ -170,9 +176,9 @@ def uncertain_answers(
 
 def neutral_as_emotion(logits: Floats, clips: Sequence[TrainingClip]) -> float:
     """Share of the neutral clips whose likeliest label is an emotion; 0 of none."""
-    rows = [i for i, clip in enumerate(clips) if clip.corpus in JUDGED and LABELS[clip.label] == "neutral"]
-    said = logits[rows].argmax(1)
-    return float(np.isin(said, EMOTIONS).mean()) if rows else 0.0
+    neutral = np.array([LABELS[clip.label] == "neutral" for clip in clips])
+    said = logits[_speech(clips) & neutral].argmax(1)
+    return float(np.isin(said, EMOTIONS).mean()) if len(said) else 0.0
 
 
 def through_adapter(model: Compact, version: Version, n_frames: int = 10) -> Floats:

@@ -24,9 +24,9 @@ from rich.progress import Progress
 
 from stream.models.compact.network import CompactNet
 from stream.models.compact.sizes import N_FFT
-from stream.types import FRAME, HOP, LABELS, SAMPLE_RATE, Floats
+from stream.types import FRAME, HOP, SAMPLE_RATE, Floats
 from training.augment import Surroundings, add_noise, augment, paced
-from training.corpus import JUDGED, TrainingClip
+from training.corpus import UNKNOWN, TrainingClip, judged
 from training.sounds import synthetic
 from training.teacher import Teacher
 
@@ -35,7 +35,6 @@ POOL = "pool"  # the clips of train and val together, and N_SYNTHETIC sounds lab
 N_SYNTHETIC = 500
 BY_PHONE = 6  # every sixth version comes by telephone altogether
 N_VOICES = 500  # clips that babble is made of
-UNKNOWN = LABELS.index("unknown")
 PRE_ROLL, HANG_OVER = 10, 40  # frames, as the speech gate's
 LONGEST = 600  # frames of a clip that are heard
 
@@ -99,8 +98,9 @@ def surroundings(folder: Path, clips: list[TrainingClip]) -> Surroundings:
         room = room[int(np.abs(room).argmax()) :]
         rooms.append(np.asarray(room / np.sqrt(np.sum(room * room)), np.float32))
     noises = [decode(path) for path in sorted((folder / "noise").glob("*.flac"))]
-    noises += [decode(clip.path) for clip in clips if clip.corpus == "esc10" and clip.split == "train"]
-    spoken = [clip for clip in clips if clip.corpus in JUDGED and clip.split == "train"]
+    noises += [decode(clip.path) for clip in clips if clip.label == UNKNOWN and clip.split == "train"]
+    speech = judged(clips)
+    spoken = [clip for clip in clips if clip.corpus in speech and clip.split == "train"]
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(spoken), min(N_VOICES, len(spoken)), replace=False)
     voices = [np.asarray(decode(spoken[i].path) * 32767, np.int16) for i in chosen]

@@ -11,12 +11,11 @@ Needs EMOTION_DATA; hears clips of `train` alone. Run it again whenever the weig
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,9 +25,10 @@ from stream.models.compact.model import read_weights
 from stream.models.compact.network import CompactNet
 from stream.models.compact.quantized import NORMS
 from stream.models.packed import PackedLinear
-from stream.types import SAMPLE_RATE, Floats, samples_for
-from training.corpus import JUDGED, data_folder, read_clips
+from stream.types import Floats, samples_for
+from training.corpus import TrainingClip, data_folder, judged, read_clips
 from training.graph import IN_FLOAT
+from training.prepare import decode
 
 CLIPS, FRAMES, BATCH = 256, 240, 64
 ROWS = 3000  # of each batch, to look at
@@ -40,17 +40,22 @@ def main() -> None:
     folder = data_folder()
     if folder is None:
         raise SystemExit("set EMOTION_DATA to the folder of the corpora (training/README.md)")
-    net, _ = read_weights()
-    np.savez(FOLDER / "int8.npz", **measured(net.eval(), excerpts(folder)))
+    write(read_clips(folder))
 
 
-def excerpts(folder: Path) -> Floats:
-    """The beginnings of clips of `train`, short ones repeated: (CLIPS, samples)."""
-    clips = [clip for clip in read_clips(folder) if clip.split == "train" and clip.corpus in JUDGED]
+def write(clips: Sequence[TrainingClip], folder: Path = FOLDER) -> None:
+    """`int8.npz` beside the weights in `folder`."""
+    net, _ = read_weights(folder)
+    np.savez(folder / "int8.npz", **measured(net.eval(), excerpts(clips)))
+
+
+def excerpts(clips: Sequence[TrainingClip]) -> Floats:
+    """The beginnings of clips of `train`, short ones repeated: (CLIPS at most, samples)."""
+    speech = judged(clips)
+    clips = [clip for clip in clips if clip.split == "train" and clip.corpus in speech]
     chosen = np.random.default_rng(0).permutation(len(clips))[:CLIPS]
     n = samples_for(FRAMES)
-    assert soundfile.info(clips[0].path).samplerate == SAMPLE_RATE
-    return np.stack([np.resize(soundfile.read(clips[i].path, dtype="float32")[0], n) for i in chosen])
+    return np.stack([np.resize(decode(clips[i].path), n) for i in chosen])
 
 
 class BytesProduct:

@@ -10,7 +10,7 @@ from stream.models.compact.model import Compact
 from stream.models.compact.network import CompactNet
 from stream.types import LABELS, Floats
 from training import evaluate
-from training.corpus import JUDGED
+from training.corpus import judged
 from training.encode import EncodedClips
 from training.prepare import Version
 
@@ -37,7 +37,7 @@ def judge(net: CompactNet, version: EncodedClips) -> dict[str, Any]:
         "mean_uar_known_voice_first_second": round(evaluate.mean_uar(known.first_second, clips), 4),
         "noise_called_unknown": round(noise, 4),
         "speech_called_unknown": round(speech, 4),
-        "corpora": {corpus: judge_corpus(found, corpus) for corpus in JUDGED},
+        "corpora": {corpus: judge_corpus(found, corpus) for corpus in judged(clips)},
     }
 
 
@@ -56,7 +56,7 @@ def by_adapter(logits: Floats, version: Version) -> dict[str, Any]:
     marked, right, others = evaluate.ambiguous_answers(logits, clips)
     return {
         "mean_uar": round(evaluate.mean_uar(logits, clips), 4),
-        "uar": {corpus: round(evaluate.uar(logits, clips, corpus), 4) for corpus in JUDGED},
+        "uar": {corpus: round(evaluate.uar(logits, clips, corpus), 4) for corpus in judged(clips)},
         "calibration_error": round(evaluate.calibration_error(logits, clips), 4),
         "ambiguous": {"share": round(marked, 4), "right": round(right, 4), "others_right": round(others, 4)},
     }

@@ -61,8 +61,8 @@ class Member:
 
     def start(self) -> None:
         """Joins first, if Redis answers."""
-        self._join()
         self.questions.start()
+        self._join()
         threading.Thread(target=self._beat_on, name="member", daemon=True).start()
 
     def close(self) -> None:
@@ -118,9 +118,11 @@ class Member:
                 self._join()
 
     def _join(self) -> None:
-        if not self._link.up and not self._link.try_to_join():
-            self._alone()
-            return
+        if not self._link.up:
+            if not self._link.try_to_join():
+                self._alone()
+                return
+            self.questions.listening.wait(BEAT_S)  # who is a member, and does not listen, counts as dead
         try:
             self._link.run(self._beat)
             self.on_beat()

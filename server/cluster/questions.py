@@ -47,6 +47,9 @@ class Questions:
         self._n_asked = 0
         self._room = threading.BoundedSemaphore(ANSWERING)
         self._closing = False
+        self._joined = threading.Event()
+        self.listening = threading.Event()
+        link.on_joined.append(self._joined.set)
         self.answering: dict[str, Callable[[JsonDict], JsonDict]] = {}
 
     def start(self) -> None:
@@ -118,18 +121,27 @@ class Questions:
             try:
                 self._link.run(lambda redis: self._hear(redis, channel))
             except Away:
-                time.sleep(LISTEN_S)
+                self._joined.wait()
+                self._joined.clear()
 
     def _hear(self, redis: Any, channel: str) -> None:
         with redis.pubsub(ignore_subscribe_messages=True) as heard:
             heard.subscribe(channel)
-            while not self._closing and self._link.up:
-                message = heard.get_message(timeout=LISTEN_S)
-                if message is not None and len(message["data"]) <= LONGEST:
-                    try:
-                        self._take(orjson.loads(message["data"]))
-                    except Exception:  # one message's fault must not make this process deaf
-                        log.exception("a message of another server could not be taken")
+            self.listening.set()
+            try:
+                while not self._closing and self._link.up:
+                    message = heard.get_message(timeout=LISTEN_S)
+                    if message is not None and len(message["data"]) <= LONGEST:
+                        self._take_safely(message["data"])
+            finally:
+                self.listening.clear()
+
+    def _take_safely(self, data: bytes) -> None:
+        """One message's fault must not make this process deaf."""
+        try:
+            self._take(orjson.loads(data))
+        except Exception:
+            log.exception("a message of another server could not be taken")
 
     def _take(self, told: JsonDict) -> None:
         if "question" not in told:

@@ -120,7 +120,7 @@ class FreeSwitchDoor:
             with suppress(ValueError):  # metadata may be any text
                 told = parse(first)
         me.language = of_request(ws.environ, self._config.server.language)
-        token = told.get("token") or _password(ws)
+        token = told.get("token") or password(ws)
         self._live.enter(ws.environ, token, lambda identity: self._live.admit_owner(me, identity))
         me.join()
         self._metrics.door("freeswitch")
@@ -136,7 +136,7 @@ class FreeSwitchDoor:
             me.turn_away("NOT_YOUR_SESSION")  # it has ended for idleness
 
 
-def _password(ws: hub.WebSocket) -> str | None:
-    """Of HTTP's basic authentication, which is what audio_fork can send; nobody looks at the name beside it."""
+def password(ws: hub.WebSocket) -> str | None:
+    """Of HTTP's basic authentication, which is what these systems can send; nobody looks at the name beside it."""
     given = Authorization.from_header(ws.environ.get("HTTP_AUTHORIZATION"))
     return given.password if given is not None and given.type == "basic" else None

@@ -95,6 +95,8 @@ _SESSIONS = {
         "不接入来自 Genesys 的通话：未设置 doors.genesys_api_key"
     ),
     "the handshake is not signed with doors.genesys_client_secret": "握手未用 doors.genesys_client_secret 签名",
+    "the channel must be one of: {formats}": "通道格式须为其中之一：{formats}",
+    "the first message must be chan_websocket's MEDIA_START": "第一条消息必须是 chan_websocket 的 MEDIA_START",
     "a text message must be a JSON object": "文本消息必须是 JSON 对象",
     "{path} is a WebSocket: connect with ws:// or wss://": "{path} 是 WebSocket：请用 ws:// 或 wss:// 连接",
     "the server has all the connections it may have": "服务器的连接数已满",

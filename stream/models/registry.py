@@ -9,6 +9,7 @@ from typing import Any
 
 from stream import fingerprint
 from stream.models import compact, emotion2vec
+from stream.models.compact.files import are_in
 from stream.types import EmotionModel
 
 _FETCHED = "emotion2vec+ through funasr, its weights fetched from a hub (docs/emotion2vec.md)"
@@ -22,7 +23,8 @@ ABOUT = {
 def load_model(
     name: str, device: str = "auto", options: Mapping[str, Any] | None = None, threads: int | None = None
 ) -> EmotionModel:
-    """Load a model by its name in ABOUT, or an emotion2vec checkpoint by its folder.
+    """Load a model by its name in ABOUT, or by its folder: an emotion2vec checkpoint, or weights of compact that
+    `./run.sh train` has made.
 
     `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `options` are those of `stream.models.emotion2vec.adapter`, of
     which `compact` knows `precision` and `prior` alone, and `runtime` and `embedding`, its own.
@@ -46,8 +48,13 @@ def _load(name: str, device: str, options: Mapping[str, Any] | None, threads: in
         raise ValueError(f"no model, and no folder, is called {name!r}; models: {', '.join(ABOUT)}")
     rest = dict(options or {})
     runtime = rest.pop("runtime", "auto")
-    if name == "compact":
-        own = {name: rest[name] for name in ("precision", "prior", "embedding") if name in rest}
+    folder = Path(name).expanduser()
+    if name == "compact" or (name not in emotion2vec.NAMES and are_in(folder)):
+        own: dict[str, Any] = {
+            name: rest[name] for name in ("precision", "prior", "embedding") if name in rest
+        }
+        if name != "compact":
+            own["folder"] = folder
         return compact.load(device, runtime=runtime, threads=threads, **own)
     if runtime == "onnx":
         raise ValueError(f"{name} runs with torch alone; set model.runtime to auto")

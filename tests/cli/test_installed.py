@@ -20,7 +20,7 @@ from tests.server.clients import Client, eventually
 ROOT = Path(__file__).resolve().parents[2]
 START = "import sys; from emotion_stream import main; sys.argv[0] = 'emotion-stream'; main()"
 
-EXTRAS = ["emotion2vec", "export", "mcp", "ray", "tools", "torch"]
+EXTRAS = ["emotion2vec", "export", "mcp", "ray", "redis", "tools", "torch"]
 
 pytestmark = pytest.mark.slow
 

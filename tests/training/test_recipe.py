@@ -21,7 +21,7 @@ from training import augment, sounds
 from training.axes import between_corpora, fold, without
 from training.batches import Sampler
 from training.calibrate import ERROR, calibrate
-from training.corpus import JUDGED, TrainingClip, folds, read_clips
+from training.corpus import SHIPPED, UNKNOWN, TrainingClip, folds, read_clips
 from training.encode import EncodedClips, encode, untrained
 from training.evaluate import (
     Predictions,
@@ -32,7 +32,7 @@ from training.evaluate import (
     unknown_recall,
 )
 from training.fit import FitConfig, fit, standardize, standardize_statistics, statistics_at
-from training.prepare import UNKNOWN, Version
+from training.prepare import Version
 
 
 def power_between(x: Floats, low: float, high: float) -> float:
@@ -98,10 +98,10 @@ def test_folds_hold_out_speakers_whole_and_never_the_same_ones() -> None:
     assert not held[0] & held[1]
     assert {i for i, clip in enumerate(clips) if clip.split == "val"} <= held[0]
     for some in held:
-        inside = {clips[i].speaker for i in some if clips[i].corpus in JUDGED} - {""}
+        inside = {clips[i].speaker for i in some if clips[i].corpus in SHIPPED} - {""}
         outside = {clip.speaker for i, clip in enumerate(clips) if i not in some}
         assert inside and not inside & outside
-        for corpus in JUDGED:
+        for corpus in SHIPPED:
             heard = {clip.label for i, clip in enumerate(clips) if clip.corpus == corpus and i not in some}
             assert heard == {clip.label for clip in clips if clip.corpus == corpus}
 
@@ -226,7 +226,7 @@ def strangers(seed: int, sharp: float) -> Predictions:
     rng = np.random.default_rng(seed)
     clips = [
         TrainingClip(Path(f"{i}"), corpus, "", int(rng.integers(N_LABELS)), "val")
-        for corpus in JUDGED
+        for corpus in SHIPPED
         for i in range(400)
     ]
     truth = np.eye(N_LABELS)[[clip.label for clip in clips]]

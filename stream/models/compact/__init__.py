@@ -20,15 +20,20 @@ Either runtime is imported by `load`, not before, and only the one that computes
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
 
 from stream.models import processor
+from stream.models.compact.files import FOLDER, read_measured
 from stream.models.compact.sizes import EMBEDDINGS, Embedding
 from stream.prior import BALANCED, Prior
 from stream.types import EmotionModel
 
 __all__ = ["RUNTIMES", "load"]
 
+Loaded = TypeVar("Loaded", bound=EmotionModel)
 RUNTIMES = ("auto", "onnx", "torch")
 GET_TORCH = './run.sh install torch, or pip install "emotion-stream[torch]"'
 
@@ -40,8 +45,9 @@ def load(
     threads: int | None = None,
     prior: Prior = BALANCED,
     embedding: Embedding = "emotion",
+    folder: Path = FOLDER,
 ) -> EmotionModel:
-    """The model with the shipped weights.
+    """The model with the weights in `folder`: the shipped ones, or some that `./run.sh train` has made.
 
     `runtime`: `onnx` (ONNX Runtime, on a CPU), `torch`, or `auto`: the faster one of those that there are
     (docs/decisions/0018 has the figures). `threads`: how many it computes with; None: what the runtime
@@ -63,7 +69,7 @@ def load(
             raise ImportError("compact needs ONNX Runtime, or torch: pip install onnxruntime")
         from stream.models.compact import graph
 
-        return graph.load(precision=precision, threads=threads or 0, prior=prior, embedding=embedding)
+        return _told(graph.load(folder, precision, threads or 0, prior, embedding), folder)
     if not _has_torch():
         wish = f"device {device}, precision {precision}, runtime {runtime}"
         raise ImportError(f"compact needs torch for {wish}, and it is not installed: {GET_TORCH}")
@@ -73,7 +79,13 @@ def load(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return model.load(device, precision=precision, prior=prior, embedding=embedding)
+    return _told(model.load(device, folder, precision, prior, embedding), folder)
+
+
+def _told(model: Loaded, folder: Path) -> Loaded:
+    """With what is known of these weights; figures of others would be none of theirs."""
+    model.spec = replace(model.spec, measured=read_measured(folder))
+    return model
 
 
 def _is_for_torch(device: str, precision: str) -> bool:

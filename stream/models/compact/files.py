@@ -1,4 +1,4 @@
-"""The shipped weights, in `weights/compact/`, as plain arrays for every runtime: nothing here needs torch."""
+"""Weights, the shipped ones in `weights/compact/`, as plain arrays for every runtime: nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ def read_card(folder: Path = FOLDER) -> JsonDict:
     return card
 
 
-def read_measured(folder: Path = FOLDER) -> JsonDict:
-    """How far to believe it, with the default prior, as CARD.md has it, for people: `ModelSpec.measured`."""
-    measured: JsonDict = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
-    return measured
+def are_in(folder: Path) -> bool:
+    """Whether a folder holds weights of compact."""
+    return all((folder / name).is_file() for name in ("config.json", "weights.npz"))
+
+
+def read_measured(folder: Path = FOLDER) -> JsonDict | None:
+    """How far to believe it, with the default prior, as CARD.md has it: `ModelSpec.measured`. None: not told."""
+    file = folder / "measured.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def read_arrays(folder: Path = FOLDER) -> dict[str, Floats]:

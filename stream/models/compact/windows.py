@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from stream.models.compact.calibration import Calibration
-from stream.models.compact.files import read_measured
 from stream.models.compact.sizes import GROUP, Embedding, NetConfig
 from stream.types import Floats, ModelSpec, Window
 
@@ -30,7 +29,6 @@ def spec_of(
         heartbeat_timeout_s=5.0,  # a full batch takes a tenth of a second
         runtime=runtime,
         prior=calibration.prior,
-        measured=read_measured(),
     )
 
 

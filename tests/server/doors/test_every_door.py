@@ -17,6 +17,7 @@ from tests.server.clients import Client, eventually
 from tests.server.conftest import EVENTLET_FIRST, ROOMY, no_traceback
 from tests.server.doors.lines import Line, calling, phone, reporting, same
 from tests.server.doors.plain import PlainClient
+from tests.server.doors.test_chan_websocket import Leg, media_start
 from tests.server.doors.test_freeswitch import Fork
 from tests.server.doors.test_genesys import CLOSED, AudioHook, offer, ulaw, voices
 from tests.server.doors.test_twilio import Peer, media
@@ -82,12 +83,19 @@ def genesys(server: Server, coded: bytes, linear: bytes) -> None:
     session.close()
 
 
+def chan_websocket(server: Server, coded: bytes, linear: bytes) -> None:
+    leg = Leg(server).say(media_start("ulaw", str(uuid.uuid4())))
+    leg.speak(coded, 160)
+    leg.close()
+
+
 WAYS: dict[str, Callable[[Server, bytes, bytes], None]] = {
     "websocket": websocket,
     "twilio": twilio,
     "audiosocket": audiosocket,
     "freeswitch": freeswitch,
     "genesys": genesys,
+    "chan_websocket": chan_websocket,
 }
 
 

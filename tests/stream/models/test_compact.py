@@ -329,6 +329,7 @@ def test_voices_it_never_heard(model: EmotionModel) -> None:
 def test_what_people_are_told_of_it_is_what_its_card_says() -> None:
     card = (FOLDER / "CARD.md").read_text(encoding="utf-8").replace("\n", " ")
     told = read_measured()
+    assert told
     per_cent = {name: round(100 * part) for name, part in {**told["strangers"], **told["unsure"]}.items()}
     assert (
         f"right in {round(100 * told['strangers']['right'])} % of cases where chance is {per_cent['chance']}"
