@@ -240,4 +240,4 @@ def test_it_has_the_products_version_and_license() -> None:
     assert f"emotion-stream>={minor},<" in project["project"]["dependencies"][0]
     assert (INTEGRATION / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     pages = [(INTEGRATION / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")]
-    assert pages[0].count("\n- **") == pages[1].count("\n- **") == 6
+    assert pages[0].count("\n- **") == pages[1].count("\n- **") == 7
