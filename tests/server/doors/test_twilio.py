@@ -135,7 +135,7 @@ class Peer:
     def ended_with(self) -> int:
         opcode, data = self.ws.recv_data()
         assert opcode == websocket.ABNF.OPCODE_CLOSE
-        self.ws.shutdown()
+        self.ws.shutdown()  # type: ignore[no-untyped-call]
         return int.from_bytes(data[:2], "big")
 
 
