@@ -34,6 +34,7 @@ from server.doors.audiosocket import AudioSocketDoor
 from server.doors.chan_websocket import add_chan_websocket_door
 from server.doors.freeswitch import add_freeswitch_door
 from server.doors.genesys import add_genesys_door
+from server.doors.telnyx import add_telnyx_door
 from server.doors.twilio import add_twilio_door
 from server.doors.websocket import add_websocket_door
 from server.engine import Engine
@@ -143,6 +144,7 @@ def build(
     live = LiveNamespace(sockets, config, sessions, access, metrics, refusals, counts)
     add_websocket_door(flask, config, live, sessions, metrics)
     add_twilio_door(flask, config, live, sessions, metrics)
+    add_telnyx_door(flask, config, live, sessions, metrics)
     add_freeswitch_door(flask, config, live, sessions, metrics)
     add_genesys_door(flask, config, live, sessions, metrics)
     add_chan_websocket_door(flask, config, live, sessions, metrics)

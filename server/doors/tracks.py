@@ -22,15 +22,18 @@ class Tracks:
         self._waiting = [bytearray() for _ in range(n_tracks)]
         self._ends = [0] * n_tracks
 
-    def put(self, track: int, at_ms: int, data: bytes) -> bytes:
-        """A packet of `track`. Silence takes the place of what is missing before it; what came late is dropped."""
+    def put(self, track: int, at_ms: int, data: bytes, ordered: bool = False) -> bytes:
+        """A packet of `track`. Silence takes the place of what is missing before it; what came late is dropped.
+
+        `ordered`: none comes late, and one whose time says so follows the one before it.
+        """
         if self._origin is None:
             self._origin = at_ms
         ahead = (at_ms - self._origin) * PER_MS - self._ends[track]
         if ahead > MAX_GAP:
             self._origin += (ahead - MAX_GAP) // PER_MS
             ahead = MAX_GAP
-        if ahead < -SLACK:
+        if ahead < -SLACK and not ordered:
             return b""
         if ahead > SLACK:
             self._append(track, SILENCE * ahead)

@@ -81,6 +81,7 @@ _SESSIONS = {
     "'present' must hold labels, each with a threshold from 0 to 1": (
         "'present' 须由标签组成，每个标签带一个 0 到 1 的阈值"
     ),
+    "a call has to come as PCMU of 8000 Hz": "通话须以 8000 Hz 的 PCMU 传入",
     "a call has to come as audio/x-mulaw of 8000 Hz": "通话须以 8000 Hz 的 audio/x-mulaw 传入",
     "X-Twilio-Signature is not that of {url} and doors.twilio_auth_token": (
         "X-Twilio-Signature 不是由 {url} 和 doors.twilio_auth_token 得出的签名"

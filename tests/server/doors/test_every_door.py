@@ -20,6 +20,7 @@ from tests.server.doors.plain import PlainClient
 from tests.server.doors.test_chan_websocket import Leg, media_start
 from tests.server.doors.test_freeswitch import Fork
 from tests.server.doors.test_genesys import CLOSED, AudioHook, offer, ulaw, voices
+from tests.server.doors.test_telnyx import start as telnyx_start
 from tests.server.doors.test_twilio import Peer, media
 from tests.server.doors.test_twilio import start as twilio_start
 from tests.server.receivers import Receiver
@@ -64,6 +65,15 @@ def twilio(server: Server, coded: bytes, linear: bytes) -> None:
     assert peer.ended_with() == 1000
 
 
+def telnyx(server: Server, coded: bytes, linear: bytes) -> None:
+    peer = Peer(server, "/v1/telnyx")
+    peer.say(telnyx_start("", tracks="inbound"))
+    for number, at in enumerate(range(0, len(coded), 160)):
+        peer.say(media(number, coded[at : at + 160]))
+    peer.say({"event": "stop", "stop": {"call_control_id": "v3:1"}})
+    assert peer.ended_with() == 1000
+
+
 def audiosocket(server: Server, coded: bytes, linear: bytes) -> None:
     line = Line(phone(server)).hello()
     line.speak(linear)
@@ -92,6 +102,7 @@ def chan_websocket(server: Server, coded: bytes, linear: bytes) -> None:
 WAYS: dict[str, Callable[[Server, bytes, bytes], None]] = {
     "websocket": websocket,
     "twilio": twilio,
+    "telnyx": telnyx,
     "audiosocket": audiosocket,
     "freeswitch": freeswitch,
     "genesys": genesys,

@@ -123,9 +123,9 @@ def test_a_call_that_loses_packets_stays_in_time(exchange: Server, voices: tuple
 class Peer:
     """Says what it likes."""
 
-    def __init__(self, server: Server, **headers: str) -> None:
+    def __init__(self, server: Server, path: str = "/v1/twilio", **headers: str) -> None:
         self.ws = websocket.create_connection(
-            f"ws://127.0.0.1:{server.port}/v1/twilio", header=headers, timeout=30, class_=Polite
+            f"ws://127.0.0.1:{server.port}{path}", header=headers, timeout=30, class_=Polite
         )
 
     def say(self, *messages: Any) -> None:
@@ -135,6 +135,7 @@ class Peer:
     def ended_with(self) -> int:
         opcode, data = self.ws.recv_data()
         assert opcode == websocket.ABNF.OPCODE_CLOSE
+        self.ws.shutdown()  # type: ignore[no-untyped-call]
         return int.from_bytes(data[:2], "big")
 
 
