@@ -225,6 +225,7 @@ def test_strange_messages_hurt_nobody(server: Server, connect: Connect, demo_pcm
     """Each ends in an answer or a closed connection; somebody else speaks all the while."""
     dice, speaker = random.Random(7), connect(server)
     speaker.start()
+    before = metrics(server)["emotion_connections"]  # other tests' may still be among them
     valid = [
         b"{}",
         b'{"type":"flush"}',
@@ -244,7 +245,7 @@ def test_strange_messages_hurt_nobody(server: Server, connect: Connect, demo_pcm
                     break
         speaker.send("audio_stream", {"chunk": demo_pcm[round_ * 3200 : (round_ + 1) * 3200]})
     assert speaker.stop()["audio_ms"] == 6000
-    eventually(lambda: metrics(server)["emotion_connections"] == 1, "the strangers are gone")
+    eventually(lambda: metrics(server)["emotion_connections"] <= before, "the strangers are gone")
 
 
 @pytest.mark.parametrize(
