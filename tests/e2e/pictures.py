@@ -1,16 +1,21 @@
 """The pictures in the docs, from the pages as they are: `python -m tests.e2e.pictures [PART…]`, two minutes.
 
-Real servers, the embedded model and Chromium with a fake microphone; all voices are those of the demo recording.
-PART: live, desk, files or sessions; all of them where none is named.
+Real servers, the embedded model, Chromium with a fake microphone. With EMOTION_DATA the voices are clips of EmoDB
+(CC0), acted in several moods, else those of the demo recording, whose mood is one. PART: live, desk, files or
+sessions; all of them where none is named.
 """
 
 from __future__ import annotations
 
+import csv
+import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +25,7 @@ from tests.conftest import ROOT, Server
 from tests.e2e.browser import CHROMIUM, QUIET, expect, sync_api
 from tests.e2e.test_desk import EAGER, Calls, people
 from tests.e2e.test_live_page import start, stop
+from tests.server.clients import eventually
 
 DOCS, DEMO = ROOT / "docs", ROOT / "demo" / "conversation.wav"
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 960}}
@@ -31,15 +37,34 @@ PHONE: dict[str, Any] = {
     "has_touch": True,
 }
 DARK: dict[str, Any] = {"color_scheme": "dark"}
+N_CALLERS = 8
+MOODS = ["neutral", "angry", "happy", "neutral", "sad", "fearful"]
 SPOKEN_S = 24  # before the live pages are looked at
 CALLS_S = 40
 
 
-class Studio:
-    """One browser, whose pages hear the demo recording."""
+def spoken() -> list[np.ndarray]:
+    """What callers say, int16 at 16 kHz: one mood after the other, each caller beginning with another one."""
+    if not os.environ.get("EMOTION_DATA"):
+        return [soundfile.read(DEMO, dtype="int16")[0]] * N_CALLERS
+    folder, pause = Path(os.environ["EMOTION_DATA"]), np.zeros(12_000, np.int16)
+    with (folder / "manifest.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["corpus"] == "emodb" and row["split"] == "test"]
+    callers = []
+    for caller in range(N_CALLERS):
+        moods = MOODS[caller % len(MOODS) :] + MOODS[: caller % len(MOODS)]
+        clips = [[row for row in rows if row["emotion"] == mood] for mood in moods]
+        chosen = [group[(7 * caller + turn) % len(group)] for turn in range(3) for group in clips]
+        parts = [soundfile.read(folder / row["path"], dtype="int16")[0] for row in chosen]
+        callers.append(np.concatenate([one for part in parts for one in (part, pause)]))
+    return callers
 
-    def __init__(self, chromium: Any) -> None:
-        self._chromium = chromium
+
+class Studio:
+    """One browser, whose microphone hears `wav`."""
+
+    def __init__(self, chromium: Any, wav: Path) -> None:
+        self._chromium, self.wav = chromium, wav
         self._contexts: list[Any] = []
 
     def page(self, url: str, **settings: Any) -> Any:
@@ -69,6 +94,12 @@ def serving(**settings: Any) -> Iterator[Server]:
             server.stop()
 
 
+def calling(server: Server, starts: list[dict[str, Any]]) -> Calls:
+    calls = Calls(server, b"", starts)
+    calls.speak_instead([np.asarray(one, "<i2").tobytes() for one in spoken()[: len(starts)]])
+    return calls
+
+
 def live(studio: Studio) -> None:
     with serving() as server:
         shown = {"live": DESKTOP, "live-dark": {**DESKTOP, **DARK}, "live-phone": PHONE}
@@ -85,11 +116,9 @@ def live(studio: Studio) -> None:
 
 
 def desk(studio: Studio) -> None:
-    samples, _ = soundfile.read(DEMO, dtype="int16")
-    pcm = np.asarray(samples, "<i2").tobytes()
     with (
         serving(limits__max_sessions_per_connection=20, alerts__rules=EAGER) as server,
-        Calls(server, pcm, people(8)) as calls,
+        calling(server, people(N_CALLERS)) as calls,
     ):
         views = {"": WIDE, "-dark": {**WIDE, **DARK}, "-phone": PHONE}
         pages = {name: studio.page(f"{server.url}/desk", **settings) for name, settings in views.items()}
@@ -108,7 +137,7 @@ def files(studio: Studio) -> None:
         for name, settings in {"upload": DESKTOP, "upload-dark": {**DESKTOP, **DARK}}.items():
             page = studio.page(f"{server.url}/upload", **settings)
             page.locator("input[type=radio][value=frame]").check()
-            page.locator("input[type=file]").first.set_input_files(DEMO)
+            page.locator("input[type=file]").first.set_input_files(studio.wav)
             expect(page.locator("#plot canvas").first).to_be_visible()
             page.wait_for_timeout(3000)
             page.evaluate("scrollTo(0, 0)")
@@ -118,15 +147,17 @@ def files(studio: Studio) -> None:
 
 
 def sessions(studio: Studio) -> None:
-    samples, _ = soundfile.read(DEMO, dtype="int16")
-    pcm = np.asarray(samples, "<i2").tobytes()
     with serving(recording__sessions="true", limits__max_sessions_per_connection=20) as server:
-        with Calls(server, pcm, people(5)) as calls:
+        with calling(server, people(5)) as calls:
             time.sleep(20)
             for each in calls.ids:
                 calls.client.call("stop", {"session_id": each})
-        page = studio.page(f"{server.url}/sessions#{calls.ids[1]}", **DESKTOP)
-        expect(page.get_by_text("Caller 01").first).to_be_visible()
+        eventually(
+            lambda: len(json.loads(server.get("/api/v1/sessions")[1])["sessions"]) == 5, "all are kept"
+        )
+        page = studio.page(f"{server.url}/sessions", **DESKTOP)
+        page.get_by_text("Caller 01").first.click()
+        expect(page.locator("canvas").first).to_be_visible()
         page.wait_for_timeout(2000)
         keep(page, "sessions")
         studio.close_pages()
@@ -142,12 +173,14 @@ def main(asked: list[str]) -> int:
             f"no part is called {strange[0]}: {', '.join(PARTS)}" if strange else "no chromium is installed"
         )
         return 2
-    heard = [f"--use-file-for-fake-audio-capture={DEMO}", "--use-fake-ui-for-media-stream"]
-    with sync_api.sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, sync_api.sync_playwright() as playwright:
+        wav = Path(folder) / "conversation.wav"
+        soundfile.write(wav, spoken()[0], 16_000)
+        heard = [f"--use-file-for-fake-audio-capture={wav}", "--use-fake-ui-for-media-stream"]
         arguments = [*QUIET, "--use-fake-device-for-media-stream", *heard]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         for name in asked or PARTS:
-            PARTS[name](Studio(browser))
+            PARTS[name](Studio(browser, wav))
         browser.close()
     return 0
 
