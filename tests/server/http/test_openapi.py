@@ -56,6 +56,7 @@ def test_every_route_of_the_interface_is_described_and_every_described_one_exist
     pages |= {
         "/v1/stream",
         "/v1/twilio",
+        "/v1/telnyx",
         "/v1/freeswitch",
         "/v1/genesys",
         "/v1/asterisk",
