@@ -33,7 +33,8 @@ def test_a_session_goes_on_in_the_other_server(
         client = connect(first)
         started = client.start(name="Ada", session_id="call")
         speak(client, audio[: 45 * CHUNK], 0)
-        client.wait_for("emotion_result", lambda p: p["start_ms"] + 10 * len(p["frame_scores"]) > 3000)
+        # Of the 4.5 s that were sent less than one second may still be under way.
+        client.wait_for("emotion_result", lambda p: p["start_ms"] + 10 * len(p["frame_scores"]) > 3500)
         if how == "killed":
             lost(first)
         else:
@@ -49,8 +50,7 @@ def test_a_session_goes_on_in_the_other_server(
         book = ledger.of_client([*heard, *again.heard], "call")
         book.balance()
         assert book.scored and set(book.lost.values()) <= {"NOT_READY"}
-        # What was under way is lost, more of it where processors are behind; all of it is named (`balance`).
-        assert how == "killed" or not book.lost
+        assert len(book.lost) < 100 if how == "killed" else not book.lost
         assert summary["audio_ms"] == 10_000 and summary["frames"] == len(book.scored)
         told = [p for n, p in [*heard, *again.heard] if n == "utterance_result"]
         assert summary["utterances"] == told

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,12 @@ from server.doors.telnyx import DEPTH, InOrder
 from server.doors.tracks import Tracks
 from tests.conftest import Server
 from tests.server.clients import eventually
-from tests.server.conftest import EVENTLET_FIRST, ROOMY, metrics, no_traceback, running
-from tests.server.doors.test_twilio import TOKEN, Peer, ids, media, record_of, rest
+from tests.server.conftest import metrics, no_traceback, running
+from tests.server.doors.test_twilio import TOKEN, Peer, exchange, ids, media, record_of, rest
+
+__all__ = ["exchange"]  # a fixture: the same server answers both
 
 PATH = "/v1/telnyx"
-
-
-@pytest.fixture(scope="module", params=EVENTLET_FIRST)
-def exchange(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    root = tmp_path_factory.mktemp("kept")
-    kept = {
-        "recording__sessions": "true",
-        "files__outputs": root,
-        "server__token": TOKEN,
-        "monitor__token": TOKEN,
-    }
-    with running(server__async_mode=request.param, **kept, **ROOMY) as server:
-        yield server
-        no_traceback(server.log())
-        assert TOKEN not in server.log()
 
 
 def start(token: str = TOKEN, coding: str = "PCMU", **state: Any) -> dict[str, Any]:
